@@ -29,7 +29,7 @@ os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS
 os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
 
 from support.disk import private_mounts  # noqa: E402
-from support.faults.rounds import SIGNALS, Bench, Round, moments  # noqa: E402
+from support.faults.rounds import SIGNALS, FaultRunner, Round, moments  # noqa: E402
 
 # Imported once, before the processes are forked. What is ours is not: signals come while it is imported, too.
 _LIBRARIES = ("SimpleITK", "scipy.ndimage", "scipy.optimize", "rich.progress", "rich.table", "pydicom", "highdicom")
@@ -60,8 +60,8 @@ def main() -> int:
     done: list[Round] = []
     folder = Path(tempfile.mkdtemp(prefix="faults-"))  # no TemporaryDirectory: forked processes would remove it
     try:
-        bench = Bench(folder, can_mount)
-        for make in itertools.islice(_rounds(bench, commands, chance, options.fault), options.rounds):
+        runner = FaultRunner(folder, can_mount)
+        for make in itertools.islice(_rounds(runner, commands, chance, options.fault), options.rounds):
             completed = make()
             done.append(completed)
             if completed.findings or options.verbose:
@@ -76,16 +76,16 @@ def main() -> int:
     return 1 if any(completed.findings for completed in done) else 0
 
 
-def _rounds(bench: Bench, commands: list, chance: random.Random, wanted: str) -> Iterator[Callable[[], Round]]:
+def _rounds(runner: FaultRunner, commands: list, chance: random.Random, wanted: str) -> Iterator[Callable[[], Round]]:
     """Endless rounds, of each kind in turn; a kind goes through all of its points before it repeats one."""
-    kinds = [_signals(bench, commands, chance), _renames(bench, commands, chance), _disks(bench, commands, chance)]
+    kinds = [_signals(runner, commands, chance), _renames(runner, commands, chance), _disks(runner, commands, chance)]
     kinds = [kind for kind, name in zip(kinds, ("signal", "rename", "disk"), strict=True) if wanted in name]
     while True:
         for kind in kinds:
             yield next(kind)
 
 
-def _signals(bench: Bench, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
+def _signals(runner: FaultRunner, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
     while True:
         points = [
             (command, name, stage)
@@ -94,36 +94,36 @@ def _signals(bench: Bench, commands: list, chance: random.Random) -> Iterator[Ca
         ]
         chance.shuffle(points)
         for command, name, stage in points:
-            yield lambda command=command, name=name, stage=stage: bench.signal(command, name, stage, chance)
+            yield lambda command=command, name=name, stage=stage: runner.signal(command, name, stage, chance)
 
 
-def _renames(bench: Bench, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
+def _renames(runner: FaultRunner, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
     while True:
         points = [
             (command, at, all_die)
             for command in commands
-            for at in range(1, bench.reference(command).tree["rename"] + 1)
+            for at in range(1, runner.reference(command).tree["rename"] + 1)
             for all_die in (True, False)
         ]
         chance.shuffle(points)
         for command, at, all_die in points:
-            yield lambda command=command, at=at, all_die=all_die: bench.kill_at_rename(command, at, all_die)
+            yield lambda command=command, at=at, all_die=all_die: runner.kill_at_rename(command, at, all_die)
 
 
-def _disks(bench: Bench, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
+def _disks(runner: FaultRunner, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
     while True:
         points = []
         for command in commands:
-            reference = bench.reference(command)
+            reference = runner.reference(command)
             counts = {"open": reference.tree["open"], "sync": reference.tree["sync"]}
-            counts["pages"] = reference.pages + 2 if bench.can_mount else 0
+            counts["pages"] = reference.pages + 2 if runner.can_mount else 0
             for kind, count in counts.items():
                 points += [(command, kind, at) for at in range(1 if kind != "pages" else 0, count + 1)]
             points += [(command, "size", chance.randint(0, reference.largest)) for _ in range(5)]
         chance.shuffle(points)
         for command, kind, at in points:
             everywhere = chance.random() < 0.3
-            yield lambda c=command, kind=kind, at=at, everywhere=everywhere: bench.full(c, kind, at, everywhere)
+            yield lambda c=command, kind=kind, at=at, everywhere=everywhere: runner.full(c, kind, at, everywhere)
 
 
 def _print_table(done: list[Round]) -> None:

@@ -1,4 +1,4 @@
-"""Give damaged and odd inputs to every command, each in a process of its own, and print a table of the outcomes.
+"""Fuzz every command with damaged inputs, each in a process of its own, and print a table of the outcomes.
 
     .venv/bin/python Testing/fuzz.py --inputs 2000 --seed 1
 

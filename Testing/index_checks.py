@@ -54,7 +54,7 @@ _ON_START = (
 
 
 def findings(root: Path) -> list[str]:
-    """Everything that is wrong with a checkout, a line each.
+    """Findings about a checkout, a line each.
 
     Parameters
     ----------

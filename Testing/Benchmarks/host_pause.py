@@ -71,7 +71,7 @@ class Steps:
         return result
 
     def beat(self, stop: threading.Event) -> None:
-        """Wake every millisecond; whatever keeps this thread from waking also shows."""
+        """Wake every millisecond, so that what blocks this thread is recorded too."""
         last, beats = time.perf_counter(), 0
         while not stop.is_set():
             time.sleep(0.001)
@@ -122,13 +122,13 @@ def run(scene: Scene) -> tuple[Steps, float]:
     heart.start()
     began = time.perf_counter()
 
-    def look() -> None:
+    def poll_survey() -> None:
         if survey.poll(scene.nodes):
             select(survey.extents, read_record(scene.node), survey.grid.geometry.shape)
 
     survey.request(0.0)
     while survey.busy:
-        steps.time("survey, a poll", look)
+        steps.time("survey, a poll", poll_survey)
         time.sleep(TIMER_SECONDS)
     runnable_engine("auto")  # the panel has listed the engines by then
     steps.phase = "prepare"
@@ -142,7 +142,7 @@ def run(scene: Scene) -> tuple[Steps, float]:
             survey.request(0.0)
         name = {State.PREPARING: "tick, preparing", State.RUNNING: "tick, streaming"}.get(before, "tick, finishing")
         steps.time(name, controller.poll)
-        steps.time("survey, a poll", look)
+        steps.time("survey, a poll", poll_survey)
         if before is State.PREPARING and controller.state is State.RUNNING:
             steps.steps["preview made, worker started"].append(steps.steps[name].pop())
         if controller.state is State.IDLE:
@@ -213,7 +213,7 @@ def commit_alone(scene: Scene) -> None:
 
 
 def resident_mib() -> float:
-    """Memory of this process now; where the system does not tell, the most it ever had."""
+    """Memory of this process; its peak where the system does not give the present value."""
     import resource
 
     try:

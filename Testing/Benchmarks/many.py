@@ -205,7 +205,7 @@ def universeg_rows(data: PatientSet, options: argparse.Namespace) -> Iterator[Ro
     import torch
     from fewshot_annotate.engines.in_context.universeg import UniverSeg
     from fewshot_annotate.engines.in_context.universeg_network import state_shapes
-    from support.tiny_weights import Shelf
+    from support.tiny_weights import WeightsFolder
 
     def fill(volume: Volume, truth: np.ndarray, slices: list[int]):
         return run(UniverSeg(), volume, truth, slices, data.labels, None)
@@ -213,7 +213,7 @@ def universeg_rows(data: PatientSet, options: argparse.Namespace) -> Iterator[Ro
     generator = torch.Generator().manual_seed(0)
     state = {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in state_shapes().items()}
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        Shelf(Path(folder), patch).put("universeg-v1", state)
+        WeightsFolder(Path(folder), patch).put("universeg-v1", state)
         yield row_of(data, "universeg, random weights", 0, 3, fill, options)
 
 

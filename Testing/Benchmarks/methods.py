@@ -28,7 +28,7 @@ from scipy.ndimage import distance_transform_edt
 
 NEAREST_COPY = "nearest copy"
 SHAPE_INTERPOLATION = "shape interpolation"
-# What a user of Slicer could do instead: ours are measured against the best of these.
+# Alternatives in Slicer; our engines are compared with the best of these.
 RIVALS = (NEAREST_COPY, FILL_BETWEEN_SLICES, GROW_FROM_SEEDS)
 OTHERS = (*RIVALS, SHAPE_INTERPOLATION)
 ENGINES = ("propagate", "adapt")

@@ -1,6 +1,6 @@
 """Networks for the specialist compared by accuracy after the same processor time: our own and MONAI's.
 
-Each is trained by the same loop, on the same cases, plan, patches and augmentation, and judged on unseen patients.
+Each is trained by the same loop, on the same cases, plan, patches and augmentation, and evaluated on unseen patients.
 Settings of MONAI's networks are those of their documentation, with fewer channels, since one core is to train them.
 
     python Testing/Benchmarks/networks.py [--set mr_hippocampus] [--cases 5] [--seconds 40 160] [--patients 8]
@@ -90,7 +90,7 @@ def trained(name: str, data: PatientSet, cases: int, seconds: float) -> tuple[nn
     return network.eval(), plan, training.steps
 
 
-def judged(network: nn.Module, plan: SpecialistPlan, case: Path, labels: int) -> tuple[float, float]:
+def evaluated(network: nn.Module, plan: SpecialistPlan, case: Path, labels: int) -> tuple[float, float]:
     """Dice on an unseen patient, and seconds."""
     volume, truth = load(case)
     began = time.thread_time()
@@ -117,7 +117,7 @@ def main() -> None:
     for seconds in options.seconds:
         for name in options.networks:
             network, plan, steps = trained(name, data, options.cases, seconds)
-            found = [judged(network, plan, case, data.labels) for case in data.unseen[: options.patients]]
+            found = [evaluated(network, plan, case, data.labels) for case in data.unseen[: options.patients]]
             dice, spent = np.mean(found, axis=0)
             parameters = sum(weight.numel() for weight in network.parameters())
             rows.append([name, f"{parameters:,}", f"{seconds:g}", str(steps), f"{dice:.3f}", f"{spent:.2f}"])

@@ -51,7 +51,7 @@ class PatientSet:
         return max(present_values(load(self.cases[0])[1]))
 
     def examples(self, count: int, every: int = 1) -> list[TrainingExample]:
-        """The first cases as examples, of which every so manieth slice of the first axis is labelled."""
+        """The first cases as examples, with every n-th slice of the first axis labelled."""
         return [_example(case, every) for case in self.training[:count]]
 
 

@@ -68,7 +68,7 @@ def _fill_between_slices(image: np.ndarray, seeds: np.ndarray, indices: np.ndarr
 
 
 def _grow_from_seeds(image: np.ndarray, seeds: np.ndarray, indices: np.ndarray) -> object:
-    """Unlabelled pixels of labelled slices are seeds of a background segment, as its users are told to paint."""
+    """Unlabelled pixels of labelled slices are seeds of a background segment, as its manual tells users to paint."""
     import slicer
 
     background = int(seeds.max()) + 1

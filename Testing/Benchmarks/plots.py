@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 3
-# Ours in strong colours, the others in quiet ones.
+# Our engines in saturated colours, the others in pale ones.
 _STYLES: dict[str, dict[str, Any]] = {
     NEAREST_COPY: {"color": "0.65", "marker": "v"},
     SHAPE_INTERPOLATION: {"color": "0.65", "marker": "^", "linestyle": ":"},

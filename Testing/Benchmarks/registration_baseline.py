@@ -13,9 +13,9 @@ def majority_of_registered(volume: Volume, examples: Sequence[tuple[Volume, np.n
     """Label with the most votes of the registered examples at each voxel, uint8 `[k, j, i]`."""
     votes = np.zeros((labels + 1, *volume.array.shape), dtype=np.uint8)
     for other, truth in examples:
-        carried = _registered(volume, other, truth)
+        registered = _registered(volume, other, truth)
         for label in range(labels + 1):
-            votes[label] += carried == label
+            votes[label] += registered == label
     return votes.argmax(axis=0).astype(np.uint8)
 
 
@@ -32,8 +32,8 @@ def _registered(volume: Volume, other: Volume, truth: np.ndarray) -> np.ndarray:
     found = _optimised(fixed, moving, spline, affine)
     whole = sitk.CompositeTransform([affine, found])
     labels = to_image(truth.astype(np.uint8), other.geometry)
-    carried = sitk.Resample(labels, fixed, whole, sitk.sitkNearestNeighbor, 0)
-    return sitk.GetArrayFromImage(carried)
+    registered = sitk.Resample(labels, fixed, whole, sitk.sitkNearestNeighbor, 0)
+    return sitk.GetArrayFromImage(registered)
 
 
 def _optimised(

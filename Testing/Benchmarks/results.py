@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-# Smaller errors are raised to this in ratios, so that a perfect result does not decide the mean.
+# Lower limit of errors in ratios, so that a perfect result does not decide the mean.
 MIN_ERROR = 1e-3
-# Behind the best rival by more than this in Dice is worth a line of its own.
+# A Dice lower than that of the best rival by more than this is listed in a line of its own.
 NOTABLE = 0.01
 
 
@@ -132,7 +132,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One method against the best rival of each setting, as if a user always guessed right which one that is.
+    """One method against the best rival of each setting, as if a user always knew which one that is.
 
     Attributes
     ----------

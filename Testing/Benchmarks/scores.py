@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 # Labels with fewer voxels than this in the whole case are not scored: a few voxels decide their Dice.
 MIN_VOXELS = 200
-# A ranking of fewer slices than this says nothing.
+# A ranking of fewer slices is not evaluated.
 MIN_SLICES = 4
 # Margin around the predicted foreground in which the confidence of voxels is compared with the truth.
 MARGIN_PIXELS = 2

@@ -53,7 +53,7 @@ TRAINING_SECONDS = 8.0
 
 @dataclass(frozen=True)
 class Announcement:
-    """Seconds since the start of a run, and how many were said to be left."""
+    """Seconds since the start of a run, and the remaining seconds announced."""
 
     elapsed: float
     left: float
@@ -74,7 +74,7 @@ class Run:
             for one in self.announcements
             if one.elapsed >= MIN_SHARE * self.seconds and self.seconds - one.elapsed >= MIN_SECONDS
         ]
-        return [max(said / left, left / max(said, 1e-3)) for said, left in counted]
+        return [max(estimated / left, left / max(estimated, 1e-3)) for estimated, left in counted]
 
     @property
     def largest_factor(self) -> float:

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fewshot_annotate.cli import sign_of_life
+from fewshot_annotate.cli import activity_indicator
 from fewshot_annotate.core.data_folder import HOME_VARIABLE
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.engines import registry
 from fewshot_annotate.jobs.run_folder import JobFolder
 from hypothesis import HealthCheck, settings
 from support import stepwise
-from support.desk import Desk, make_desk
+from support.case_folder import CaseFolder, make_case_folder
 from support.labels import long_case, small_case
 from support.processes import Spawned, make_folder
 
@@ -36,7 +36,7 @@ for _name, _handler in (
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Say last what was skipped and why; each reason names what to install."""
+    """Print at the end what was skipped and why; each reason names what to install."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or hasattr(config, "workerinput") or config.option.collectonly:
         return
@@ -56,10 +56,10 @@ def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_signs_of_life() -> Iterator[None]:
+def no_activity_indicator() -> Iterator[None]:
     """Commands in this process print the same on a busy machine as on a quiet one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sign_of_life, "DELAY_SECONDS", 3600.0)
+        patch.setattr(activity_indicator, "DELAY_SECONDS", 3600.0)
         yield
 
 
@@ -92,12 +92,12 @@ def short_job(awkward_path: Path) -> JobFolder:
 
 
 @pytest.fixture
-def desk(awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def case_folder(awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> CaseFolder:
     """Image and support in a folder that keeps its temporary files too."""
     temporary = awkward_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    return make_desk(awkward_path)
+    return make_case_folder(awkward_path)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What `adapt` promises, with real fits on real volumes; fits are short, so accuracy is judged with a margin."""
+"""Engine `adapt` with real fits on real volumes; fits are short, so accuracy is compared with a margin."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def predicted(engine: Adapt, support: Support) -> dict[int, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run with the usual steps, for tests that look at it and change nothing."""
+    """A run with the default steps, for tests that only read it."""
 
     truth: np.ndarray
     support: Support
@@ -150,7 +150,7 @@ def test_drafts_made_before_change_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_every_slice_is_offered_before_a_look_from_the_sides_makes_a_large_organ_better() -> None:
+def test_every_slice_is_offered_before_orthogonal_views_make_a_large_organ_better() -> None:
     volume, label_map = load_case(LIVER)
     part = slice(18, 35), slice(4, 76), slice(10, 88)
     image, labels = (np.ascontiguousarray(array[part]) for array in (volume.array, label_map.array))
@@ -171,7 +171,7 @@ def test_every_slice_is_offered_before_a_look_from_the_sides_makes_a_large_organ
 
 
 @pytest.mark.shared_data
-def test_every_slice_is_offered_before_a_look_from_the_sides_makes_it_better() -> None:
+def test_every_slice_is_offered_before_orthogonal_views_make_it_better() -> None:
     gains = []
     for spacing in (4, 6, 8):
         volume, truth, support = brain_part(spacing=spacing, case=shared_case("mr_hippocampus_003"))
@@ -205,7 +205,7 @@ def test_many_labels_get_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(taken[0]) == 10 < max(taken[1])
 
 
-def test_slices_with_others_missing_between_them_are_filled_without_a_look_from_the_sides() -> None:
+def test_slices_with_others_missing_between_them_are_filled_without_orthogonal_views() -> None:
     volume, truth, support = brain_part(spacing=6)
     offered: dict[int, np.ndarray] = {}
     engine = prepared(volume, support, context=RunContext(report_draft=offered.__setitem__))
@@ -217,7 +217,7 @@ def test_slices_with_others_missing_between_them_are_filled_without_a_look_from_
 
 
 @pytest.mark.slow
-def test_slices_beyond_the_labelled_ones_have_no_part_in_the_look_from_the_sides() -> None:
+def test_slices_beyond_the_labelled_ones_are_left_out_of_the_orthogonal_views() -> None:
     volume, labels, _ = brain_part()
     support = Support.from_label_map(LabelMap(labels, volume.geometry), SliceAxis(0), range(4, 13, 4))
     offered: dict[int, np.ndarray] = {}
@@ -302,9 +302,9 @@ def test_a_run_that_should_stop_stops_during_the_fit() -> None:
 
 
 def test_the_fraction_of_work_rises_to_one() -> None:
-    told = usual_run().fractions
-    assert told[-1] == pytest.approx(1)
-    assert told == sorted(told)
+    fractions = usual_run().fractions
+    assert fractions[-1] == pytest.approx(1)
+    assert fractions == sorted(fractions)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 4.0])
@@ -355,7 +355,7 @@ def test_where_time_is_short_drafts_of_another_process_are_reckoned_with() -> No
     assert time.monotonic() - began < 20, "nothing was fitted, for want of time"
 
 
-def test_a_label_on_slices_that_nobody_would_look_at_is_learnt_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_label_on_slices_without_query_slices_beside_them_is_learnt_too(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, labels, _ = brain_part(slices=21)
     rare = int(labels.max()) + 1
     here = labels[12] > 0
@@ -374,7 +374,7 @@ def test_a_label_on_slices_that_nobody_would_look_at_is_learnt_too(monkeypatch: 
     assert any(learnt)
 
 
-def test_hidden_slices_that_memory_has_no_room_for_do_not_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_held_out_slices_beyond_the_memory_limit_are_not_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, truth, support = brain_part()
     judged: list[int] = []
 
@@ -403,7 +403,7 @@ def test_few_labelled_slices_are_enough(count: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_label_that_a_slice_does_not_speak_about_is_carried_there() -> None:
+def test_a_label_that_is_unannotated_on_a_slice_is_propagated_there() -> None:
     volume, _, support = brain_part()
     known = support.annotated.copy()
     known[2, 0] = False
@@ -440,9 +440,9 @@ def test_without_torch_it_says_what_to_install_and_auto_is_propagate(monkeypatch
 def test_an_old_torch_is_refused_and_auto_is_propagate(
     installed: str, usable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = tmp_path / f"torch-{installed}.dist-info" / "METADATA"
-    told.parent.mkdir()
-    told.write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {installed}\n")
+    metadata = tmp_path / f"torch-{installed}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {installed}\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(registry, "AUTO_ENGINES", ("adapt", "propagate"))
     assert (Adapt.unavailable_reason() is None) == usable
@@ -450,7 +450,7 @@ def test_an_old_torch_is_refused_and_auto_is_propagate(
     assert engine_class("auto") is (Adapt if usable else Propagate)
 
 
-def test_a_torch_that_does_not_say_which_it_is_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_without_a_version_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(name: str) -> str:
         raise PackageNotFoundError(name)
 

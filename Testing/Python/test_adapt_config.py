@@ -61,7 +61,7 @@ def filled(config: AdaptConfig | None = None) -> dict[int, np.ndarray]:
 
 
 @pytest.mark.parametrize(("name", "value", "help", "tried"), SETTINGS, ids=[name for name, *_ in SETTINGS])
-def test_every_setting_says_what_it_is_for_and_what_else_was_tried(
+def test_every_setting_is_documented_with_the_values_tried(
     name: str, value: Any, help: str, tried: tuple[Any, ...]
 ) -> None:
     assert len(help) > 12
@@ -98,7 +98,7 @@ def test_there_is_always_a_candidate() -> None:
         )
 
 
-def test_the_engine_uses_the_defaults_unless_told_otherwise() -> None:
+def test_the_engine_uses_the_defaults_without_a_config() -> None:
     usual, same = filled(), filled(CONFIG)
     assert sorted(usual) == sorted(same)
     for index, probabilities in usual.items():
@@ -283,7 +283,7 @@ def write_case(folder: Path, seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_prints_its_table_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_the_command_prints_its_table_and_continues_where_it_stopped(tmp_path: Path) -> None:
     for seed, case in enumerate(("one", "two")):
         write_case(tmp_path / "data" / case, seed)
     cache = tmp_path / "ablation.jsonl"

@@ -29,7 +29,7 @@ def disc_filler() -> tuple[SliceFiller, np.ndarray]:
     return filler, logits
 
 
-def test_a_speck_far_smaller_than_the_labelled_structure_goes_to_the_background() -> None:
+def test_a_component_far_smaller_than_the_labelled_structure_goes_to_the_background() -> None:
     filler, logits = disc_filler()
     whole = filler.probabilities(2, logits.copy()).argmax(axis=0)
     assert whole.sum() > 600
@@ -45,7 +45,7 @@ def test_a_second_part_of_some_size_stays() -> None:
     assert filler.probabilities(2, part).argmax(axis=0)[:8, -8:].all()
 
 
-def test_a_speck_that_a_specialist_adds_is_removed_as_well() -> None:
+def test_a_component_that_a_specialist_adds_is_removed_as_well() -> None:
     filler, logits = disc_filler()
     blended = filler.probabilities(2, logits.copy())
     whole = blended.argmax(axis=0)

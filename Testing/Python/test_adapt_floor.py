@@ -1,4 +1,4 @@
-"""`adapt` is not worse than simpler means where labelled slices that are held out speak for these."""
+"""`adapt` is not worse than simpler candidates where these are better on held-out slices."""
 
 from __future__ import annotations
 

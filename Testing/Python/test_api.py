@@ -1,4 +1,4 @@
-"""The public Python API: whatever volumes and labels are given as, and what comes back."""
+"""The public Python API: accepted types of volumes and labels, and what is returned."""
 
 from __future__ import annotations
 

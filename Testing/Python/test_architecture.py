@@ -187,7 +187,7 @@ def test_files_are_short() -> None:
     assert sorted(name for name, count in lines.items() if count > MAX_LINES) == []
 
 
-def test_no_variable_has_a_name_that_says_nothing() -> None:
+def test_no_variable_has_a_vague_name() -> None:
     vague = []
     for source in SOURCES:
         vague += [

@@ -1,4 +1,4 @@
-"""The benchmarks' figures: what they measure with is right."""
+"""Metrics and statistics of the benchmarks."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_dice_leaves_out_a_label_that_neither_side_holds_and_counts_a_false_one_
     assert dice_by_label(truth, result, [1, 2, 3]) == {1: pytest.approx(2 / 3), 2: 0.0}
 
 
-def test_mean_dice_looks_at_the_given_slices_only():
+def test_mean_dice_is_of_the_given_slices_only():
     truth, result = np.ones((3, 4, 4), dtype=np.uint8), np.ones((3, 4, 4), dtype=np.uint8)
     result[1] = 0
     assert mean_dice(truth, result, [0, 2], [1]) == 1.0
@@ -207,7 +207,7 @@ def test_too_few_slices_or_equal_confidence_give_no_ranking():
     assert rank_correlation(truth, truth, np.ones(truth.shape), range(6), [1]) is None
 
 
-def test_confidence_that_is_right_as_often_as_it_says_has_no_calibration_error():
+def test_calibrated_confidence_has_no_calibration_error():
     truth, result = np.zeros((1, 12, 12), dtype=np.uint8), np.zeros((1, 12, 12), dtype=np.uint8)
     truth[0, 3:9, 3:6], result[0, 3:9, 3:9] = 1, 1
     confidence = np.where(result == 1, 0.5, 1.0)

@@ -1,4 +1,4 @@
-"""What calibration promises, on what the pool says of real volumes and of their hidden labelled slices."""
+"""Calibration of the candidate pool on real volumes and their held-out slices."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Setting:
 def setting(name: str, spacing: int) -> Setting:
     volume, label_map = load_case(name)
     holding = np.flatnonzero(label_map.array.any(axis=(1, 2)))
-    # Large volumes are looked at in part, as the pool's work grows with slices.
+    # Only some slices of large volumes are used, because the pool's work grows with slices.
     first, last = max(holding[0], holding[len(holding) // 2] - 18), min(holding[-1], holding[len(holding) // 2] + 18)
     support = Support.from_label_map(label_map, SliceAxis(0), range(first, last + 1, spacing))
     pool = CandidatePool(volume, support, CONFIG.candidates)
@@ -113,7 +113,7 @@ def test_calibrated_probabilities_sum_to_one_and_keep_the_most_probable_label() 
         assert np.array_equal(probabilities.argmax(axis=0), logits.argmax(axis=0))
 
 
-def test_the_same_logits_are_surer_beside_a_labelled_slice_than_far_from_it() -> None:
+def test_the_same_logits_are_more_certain_beside_a_labelled_slice_than_far_from_it() -> None:
     one = setting(*SETTINGS[0])
     calibration = Calibration.fit(one.hidden, CONFIG)
     logits = next(iter(one.logits.values()))
@@ -130,17 +130,17 @@ def test_a_slice_between_two_labelled_ones_is_nearer_than_either() -> None:
 
 
 @pytest.mark.parametrize(("name", "spacing"), SETTINGS)
-def test_probabilities_are_right_as_often_as_they_say_where_labels_are_contested(name: str, spacing: int) -> None:
+def test_probabilities_are_calibrated_where_labels_are_contested(name: str, spacing: int) -> None:
     one = setting(name, spacing)
     calibration = Calibration.fit(one.hidden, CONFIG)
-    said, right = [], []
+    predicted, right = [], []
     for index, logits in one.logits.items():
         probabilities = calibration.probabilities(logits, one.distances[index])
         best = probabilities.max(axis=0)
         contested = best < 0.99
-        said.append(best[contested])
+        predicted.append(best[contested])
         right.append((probabilities.argmax(axis=0) == one.truth[index])[contested])
-    assert abs(np.concatenate(said).mean() - np.concatenate(right).mean()) < 0.1
+    assert abs(np.concatenate(predicted).mean() - np.concatenate(right).mean()) < 0.1
 
 
 def test_the_scale_of_logits_does_not_matter() -> None:
@@ -271,7 +271,7 @@ def test_a_label_that_hidden_slices_disappoint_in_is_expected_to_be_worse_than_o
     assert second > 1
 
 
-def test_a_label_whose_end_nobody_knows_is_expected_to_be_worse() -> None:
+def test_a_label_of_unknown_extent_has_a_lower_expected_dice() -> None:
     one = setting(*SETTINGS[0])
     calibration = Calibration.fit(one.hidden, CONFIG)
     dice = []
@@ -321,7 +321,7 @@ def test_a_label_that_is_certain_is_filled_where_it_is_most_probable() -> None:
         assert expectation.apply_dice_thresholds(likely).argmax() == row
 
 
-def test_a_doubtful_label_does_not_fill_what_others_are_in_doubt_about() -> None:
+def test_an_uncertain_label_does_not_fill_pixels_where_others_are_uncertain() -> None:
     seen = np.zeros((3, 40, 40), dtype=np.float32)
     seen[1, 20:], seen[2, :20] = 1, 0.26
     seen[0] = 1 - seen[1] - seen[2]

@@ -34,7 +34,7 @@ def test_each_case_has_a_state_and_its_expected_dice(table: CaseTable) -> None:
     assert [row.mean_expected_dice for row in table.rows()] == [0.8, 0.8, 0.8, None, None]
 
 
-def test_a_case_in_review_is_kept_from_others_and_they_are_told_by_whom(table: CaseTable) -> None:
+def test_a_case_in_review_is_locked_and_its_reviewer_named(table: CaseTable) -> None:
     other = CaseTable(BatchFolder(table.folder.path))
     with table.review("1"):
         assert states(other)["1"] == "in review"
@@ -70,7 +70,7 @@ def test_all_who_may_change_a_case_can_take_it(table: CaseTable) -> None:
         assert stat.S_IMODE((folder / ".review.lock").stat().st_mode) == 0o660
 
 
-def test_a_reviewer_whose_program_ended_keeps_nobody_away(table: CaseTable) -> None:
+def test_a_lock_ends_with_the_program_of_its_reviewer(table: CaseTable) -> None:
     lock = table.folder.case("1").folder / ".review.lock"
     lock.write_text("gone@elsewhere")
     assert states(table)["1"] == "filled"
@@ -97,12 +97,12 @@ def test_the_command_line_shows_and_changes_the_same_table(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("9", "has no case '9'"), ("3", "Case '3' is not filled yet"), ("../0", "has no case")]
+    ("name", "message"), [("9", "has no case '9'"), ("3", "Case '3' is not filled yet"), ("../0", "has no case")]
 )
 def test_only_filled_cases_are_accepted(
-    name: str, said: str, table: CaseTable, capsys: pytest.CaptureFixture[str]
+    name: str, message: str, table: CaseTable, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["dataset", "accept", str(table.folder.path), name]) == 2
     err = capsys.readouterr().err
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1

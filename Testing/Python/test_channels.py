@@ -27,7 +27,7 @@ from fewshot_annotate.evaluation.study_manifest import read_manifest as read_stu
 from fewshot_annotate.io.files import read_volume, write_array
 from fewshot_annotate.jobs.filling import Filling
 from fewshot_annotate.jobs.run_folder import JobFolder
-from support.desk import Desk
+from support.case_folder import CaseFolder
 
 GRID = Geometry((13, 40, 40))
 
@@ -181,7 +181,7 @@ def test_a_channel_that_changed_or_is_gone_is_noticed_when_a_run_is_resumed(tmp_
         JobFolder.open(tmp_path / "job")
 
 
-def test_an_interrupted_creation_of_a_folder_with_channels_is_made_anew(tmp_path: Path) -> None:
+def test_an_interrupted_creation_of_a_folder_with_channels_is_made_again(tmp_path: Path) -> None:
     path = job_folder(tmp_path / "job").path
     (path / "job.json").rename(path / "job.json.partial")
     assert job_folder(path).read_volume().further
@@ -209,9 +209,9 @@ def test_an_engine_for_one_volume_gets_the_first_alone_and_a_warning() -> None:
 
 
 @pytest.fixture(name="channel")
-def second_channel(desk: Desk) -> Path:
-    """A second channel beside the image of a desk, at half its resolution and covering half of its slices."""
-    grid = desk.volume.geometry
+def second_channel(case_folder: CaseFolder) -> Path:
+    """A second channel beside the image of a case_folder, at half its resolution and covering half of its slices."""
+    grid = case_folder.volume.geometry
     k, j, i = grid.shape
     half = Geometry(
         (k // 2, j // 2, i // 2),
@@ -219,69 +219,83 @@ def second_channel(desk: Desk) -> Path:
         grid.origin,
         grid.direction,
     )
-    path = desk.folder / "t2.nii.gz"
-    write_array(path, -desk.volume.array[: k // 2, : 2 * (j // 2) : 2, : 2 * (i // 2) : 2].astype(np.float32), half)
+    path = case_folder.folder / "t2.nii.gz"
+    write_array(
+        path, -case_folder.volume.array[: k // 2, : 2 * (j // 2) : 2, : 2 * (i // 2) : 2].astype(np.float32), half
+    )
     return path
 
 
 def test_fill_takes_further_volumes_and_says_what_they_do_not_cover(
-    desk: Desk, channel: Path, capfd: pytest.CaptureFixture[str]
+    case_folder: CaseFolder, channel: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert (
-        main(desk.fill("--engine", "propagate", "--also", channel, "--job-dir", desk.job, "--progress", "bar")) == 0
+        main(
+            case_folder.fill(
+                "--engine", "propagate", "--also", channel, "--job-dir", case_folder.job, "--progress", "bar"
+            )
+        )
+        == 0
     )
     assert "Volume 2 covers 49 % of the volume to fill" in " ".join(capfd.readouterr().err.split())
-    filled = desk.output.read_bytes()
-    assert (desk.job / "image-2.npy").is_file()
-    assert main(desk.fill("--engine", "propagate", "--also", channel, "--job-dir", desk.job, "--resume")) == 0
-    assert desk.output.read_bytes() == filled
-    assert main(desk.fill("--engine", "propagate", "--job-dir", desk.job, "--resume")) == 2
+    filled = case_folder.output.read_bytes()
+    assert (case_folder.job / "image-2.npy").is_file()
+    assert (
+        main(case_folder.fill("--engine", "propagate", "--also", channel, "--job-dir", case_folder.job, "--resume"))
+        == 0
+    )
+    assert case_folder.output.read_bytes() == filled
+    assert main(case_folder.fill("--engine", "propagate", "--job-dir", case_folder.job, "--resume")) == 2
     assert "started with another image or labels" in capfd.readouterr().err
 
 
 def test_an_engine_that_works_on_one_volume_is_refused_with_those_that_take_several(
-    desk: Desk, channel: Path, capfd: pytest.CaptureFixture[str]
+    case_folder: CaseFolder, channel: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = desk.files()
-    assert main(desk.fill("--engine", "specialist", "--also", channel)) == 2
+    before = case_folder.files()
+    assert main(case_folder.fill("--engine", "specialist", "--also", channel)) == 2
     assert "leave out the others (--also, column also), or choose one of: propagate, adapt." in capfd.readouterr().err
-    assert desk.files() == before
+    assert case_folder.files() == before
 
 
 def test_a_further_volume_elsewhere_is_refused_and_nothing_is_written(
-    desk: Desk, capfd: pytest.CaptureFixture[str]
+    case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = desk.folder / "far.nii.gz"
-    write_array(path, desk.volume.array, replace(desk.volume.geometry, origin=(4000.0, 0.0, 0.0)))
-    before = desk.files()
-    assert main(desk.fill("--also", path)) == 2
+    path = case_folder.folder / "far.nii.gz"
+    write_array(path, case_folder.volume.array, replace(case_folder.volume.geometry, origin=(4000.0, 0.0, 0.0)))
+    before = case_folder.files()
+    assert main(case_folder.fill("--also", path)) == 2
     assert "it lies beside the volume and covers none of it" in capfd.readouterr().err
-    assert desk.files() == before
+    assert case_folder.files() == before
 
 
-def test_a_further_volume_is_not_overwritten(desk: Desk, channel: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(desk.fill("--also", channel, "-o", channel)) == 2
+def test_a_further_volume_is_not_overwritten(
+    case_folder: CaseFolder, channel: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(case_folder.fill("--also", channel, "-o", channel)) == 2
     assert "the output would replace the input" in capfd.readouterr().err
 
 
-def test_a_row_of_a_batch_names_further_volumes(desk: Desk, channel: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    manifest = desk.folder / "cases.csv"
+def test_a_row_of_a_batch_names_further_volumes(
+    case_folder: CaseFolder, channel: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    manifest = case_folder.folder / "cases.csv"
     manifest.write_text("image,support,also\nimage.nii.gz,support.nii.gz,t2.nii.gz; image.nii.gz\n", encoding="utf-8")
     (case,) = read_manifest(manifest).cases
-    assert case.also == (channel, desk.image)
-    job = CaseJob(case=replace(case, engine="propagate"), settings=BatchSettings(), folder=desk.folder / "out")
+    assert case.also == (channel, case_folder.image)
+    job = CaseJob(case=replace(case, engine="propagate"), settings=BatchSettings(), folder=case_folder.folder / "out")
     assert [Path(one["path"]).name for one in job.request()["also"]] == ["t2.nii.gz", "image.nii.gz"]
     job.folder.mkdir()
     status = run_case(job)
     assert status.status is Status.DONE
     assert "Volume 2 covers 49 %" in status.message
-    arguments = ["batch", str(manifest), "-o", str(desk.folder / "other"), "--engine", "specialist"]
+    arguments = ["batch", str(manifest), "-o", str(case_folder.folder / "other"), "--engine", "specialist"]
     assert main([*arguments, "--progress", "none"]) == 2
     assert "row 2: Engine specialist works on one volume" in capfd.readouterr().err
 
 
-def test_a_row_of_a_study_names_further_volumes(desk: Desk, channel: Path) -> None:
-    manifest = desk.folder / "study.csv"
+def test_a_row_of_a_study_names_further_volumes(case_folder: CaseFolder, channel: Path) -> None:
+    manifest = case_folder.folder / "study.csv"
     manifest.write_text("image,label,group,also\nimage.nii.gz,support.nii.gz,CT,t2.nii.gz\n", encoding="utf-8")
     (volume,) = read_study(manifest)
     (further,) = volume.read().volume.further

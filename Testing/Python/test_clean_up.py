@@ -49,7 +49,7 @@ def test_an_island_on_filled_slices_is_removed_and_the_body_stays() -> None:
     assert np.array_equal(cleaned(with_island, {2: LARGEST}), with_island.array)
 
 
-def test_an_island_that_a_person_painted_stays_with_what_is_connected_to_it() -> None:
+def test_a_painted_component_and_what_is_connected_to_it_are_kept() -> None:
     given = label_map(BODY, ((slice(0, 3), 7, 7), 1))
     assert np.array_equal(cleaned(given, {1: LARGEST}), given.array)
 
@@ -114,7 +114,7 @@ def test_overlapping_layers_are_cleaned_each_for_itself() -> None:
 
 @pytest.fixture
 def case(tmp_path: Path) -> tuple[str, str]:
-    """A volume with a bright bar and a bright speck beside it, painted on its ends; the speck is on neither."""
+    """A volume with a bright bar, painted on its ends, and a bright small component beside it, not on these ends."""
     image = np.zeros((9, 24, 24), np.int16)
     image[:, 8:16, 8:16] = 100
     painted = np.zeros_like(image, dtype=np.uint8)

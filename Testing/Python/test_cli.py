@@ -1,4 +1,4 @@
-"""The command line as its users meet it: what comes out for good input."""
+"""The command line with valid input: output files and exit codes."""
 
 from __future__ import annotations
 
@@ -18,135 +18,150 @@ from fewshot_annotate.core.volume import LabelMap, Segment
 from fewshot_annotate.engines.option import Option
 from fewshot_annotate.export.algorithm import Algorithm, tagged
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_label_maps
+from support.case_folder import AXIS, CaseFolder
 from support.data import CARRIED, load_case
-from support.desk import AXIS, Desk
 from support.labels import every, keep_slices, overlapping_layers, small_case
 from support.processes import Spawned
 
 
-def test_labelled_slices_come_back_exactly_and_those_between_are_filled(desk: Desk) -> None:
-    assert main(desk.fill()) == 0
-    (filled,) = read_label_maps(desk.output, desk.volume.geometry)
-    assert filled.geometry.difference(desk.volume.geometry, 1e-6) is None
+def test_labelled_slices_come_back_exactly_and_those_between_are_filled(case_folder: CaseFolder) -> None:
+    assert main(case_folder.fill()) == 0
+    (filled,) = read_label_maps(case_folder.output, case_folder.volume.geometry)
+    assert filled.geometry.difference(case_folder.volume.geometry, 1e-6) is None
     slices = AXIS.slices(filled.array)
-    for index in desk.indices:
-        assert np.array_equal(slices[index], AXIS.slices(desk.support.array)[index])
-    between = [index for index in range(desk.indices[0], desk.indices[-1]) if index not in desk.indices]
+    for index in case_folder.indices:
+        assert np.array_equal(slices[index], AXIS.slices(case_folder.support.array)[index])
+    between = [
+        index for index in range(case_folder.indices[0], case_folder.indices[-1]) if index not in case_folder.indices
+    ]
     assert slices[between].any(axis=(1, 2)).all()
-    assert not slices[: desk.indices[0]].any()
-    assert not slices[desk.indices[-1] + 1 :].any()
-    assert sorted(file.name for file in desk.folder.iterdir() if "filled" in file.name)[0] == desk.output.name
-    assert not list((desk.folder / "temporary").iterdir()), "the temporary job folder is gone"
+    assert not slices[: case_folder.indices[0]].any()
+    assert not slices[case_folder.indices[-1] + 1 :].any()
+    assert (
+        sorted(file.name for file in case_folder.folder.iterdir() if "filled" in file.name)[0]
+        == case_folder.output.name
+    )
+    assert not list((case_folder.folder / "temporary").iterdir()), "the temporary job folder is gone"
 
 
 @pytest.mark.parametrize(("axis", "suffix"), [(0, ".seg.nrrd"), (1, ".nrrd"), (1, ".mha"), (2, ".nii")])
-def test_any_axis_and_any_format(axis: int, suffix: str, desk: Desk) -> None:
+def test_any_axis_and_any_format(axis: int, suffix: str, case_folder: CaseFolder) -> None:
     label_map = small_case()[1]
     painted = SliceAxis(axis)
     indices = every(label_map, painted, 8)
     support = keep_slices(label_map, painted, indices)
-    desk.put_support(support)
-    output = desk.folder / f"out{suffix}"
-    assert main(desk.fill("-o", output)) == 0
-    (filled,) = read_label_maps(output, desk.volume.geometry)
+    case_folder.put_support(support)
+    output = case_folder.folder / f"out{suffix}"
+    assert main(case_folder.fill("-o", output)) == 0
+    (filled,) = read_label_maps(output, case_folder.volume.geometry)
     assert np.array_equal(painted.slices(filled.array)[indices], painted.slices(support.array)[indices])
     assert np.count_nonzero(filled.array) > 2 * np.count_nonzero(support.array)
     assert [segment.name for segment in filled.segments] == [segment.name for segment in support.segments]
 
 
-def test_all_slices_are_filled_when_asked(desk: Desk) -> None:
-    first, last = desk.indices[1], desk.indices[2]
-    desk.put_support(keep_slices(desk.support, AXIS, [first, last]))
-    assert main(desk.fill("--slices", "all")) == 0
-    slices = AXIS.slices(read_label_maps(desk.output, desk.volume.geometry)[0].array)
+def test_all_slices_are_filled_when_asked(case_folder: CaseFolder) -> None:
+    first, last = case_folder.indices[1], case_folder.indices[2]
+    case_folder.put_support(keep_slices(case_folder.support, AXIS, [first, last]))
+    assert main(case_folder.fill("--slices", "all")) == 0
+    slices = AXIS.slices(read_label_maps(case_folder.output, case_folder.volume.geometry)[0].array)
     assert slices[first - 1].any()
     assert slices[last + 1].any()
 
 
-def test_a_range_of_slices_is_filled_when_asked(desk: Desk) -> None:
-    first, second = desk.indices[:2]
-    assert main(desk.fill("--slices", f"{first + 2}:{second - 1}")) == 0
-    slices = AXIS.slices(read_label_maps(desk.output, desk.volume.geometry)[0].array)
-    assert np.flatnonzero(slices.any(axis=(1, 2))).tolist() == sorted({*desk.indices, *range(first + 2, second - 1)})
+def test_a_range_of_slices_is_filled_when_asked(case_folder: CaseFolder) -> None:
+    first, second = case_folder.indices[:2]
+    assert main(case_folder.fill("--slices", f"{first + 2}:{second - 1}")) == 0
+    slices = AXIS.slices(read_label_maps(case_folder.output, case_folder.volume.geometry)[0].array)
+    assert np.flatnonzero(slices.any(axis=(1, 2))).tolist() == sorted(
+        {*case_folder.indices, *range(first + 2, second - 1)}
+    )
 
 
-def test_a_slice_labelled_and_empty_stays_empty(desk: Desk) -> None:
-    empty = desk.indices[1]
-    desk.put_support(keep_slices(desk.support, AXIS, [index for index in desk.indices if index != empty]))
-    named = ",".join(map(str, desk.indices))
-    assert main(desk.fill("--axis", "0", "--labelled-slices", named)) == 0
-    slices = AXIS.slices(read_label_maps(desk.output, desk.volume.geometry)[0].array)
+def test_a_slice_labelled_and_empty_stays_empty(case_folder: CaseFolder) -> None:
+    empty = case_folder.indices[1]
+    case_folder.put_support(
+        keep_slices(case_folder.support, AXIS, [index for index in case_folder.indices if index != empty])
+    )
+    named = ",".join(map(str, case_folder.indices))
+    assert main(case_folder.fill("--axis", "0", "--labelled-slices", named)) == 0
+    slices = AXIS.slices(read_label_maps(case_folder.output, case_folder.volume.geometry)[0].array)
     assert not slices[empty].any()
 
 
-def test_slices_that_are_not_named_do_not_leak_into_the_result(desk: Desk) -> None:
+def test_slices_that_are_not_named_do_not_leak_into_the_result(case_folder: CaseFolder) -> None:
     complete = small_case()[1]
-    desk.put_support(complete)
-    named = ",".join(map(str, desk.indices))
-    assert main(desk.fill("--axis", "0", "--labelled-slices", named)) == 0
-    from_complete = desk.output.read_bytes()
-    desk.put_support(keep_slices(complete, AXIS, desk.indices))
-    assert main(desk.fill("--axis", "0")) == 0
-    assert desk.output.read_bytes() == from_complete
+    case_folder.put_support(complete)
+    named = ",".join(map(str, case_folder.indices))
+    assert main(case_folder.fill("--axis", "0", "--labelled-slices", named)) == 0
+    from_complete = case_folder.output.read_bytes()
+    case_folder.put_support(keep_slices(complete, AXIS, case_folder.indices))
+    assert main(case_folder.fill("--axis", "0")) == 0
+    assert case_folder.output.read_bytes() == from_complete
 
 
-def test_the_confidence_is_between_0_and_1_and_1_on_labelled_slices(desk: Desk) -> None:
-    path = desk.folder / "confidence.nii.gz"
-    assert main(desk.fill("--confidence", path)) == 0
+def test_the_confidence_is_between_0_and_1_and_1_on_labelled_slices(case_folder: CaseFolder) -> None:
+    path = case_folder.folder / "confidence.nii.gz"
+    assert main(case_folder.fill("--confidence", path)) == 0
     confidence = read_volume(path)
     slices = AXIS.slices(confidence.array)
-    assert confidence.geometry.difference(desk.volume.geometry, 1e-6) is None
+    assert confidence.geometry.difference(case_folder.volume.geometry, 1e-6) is None
     assert 0 <= slices.min() <= slices.max() <= 1
-    assert (slices[desk.indices] == 1).all()
-    assert slices[desk.indices[0] + 3].min() > 0
-    assert not slices[: desk.indices[0]].any()
+    assert (slices[case_folder.indices] == 1).all()
+    assert slices[case_folder.indices[0] + 3].min() > 0
+    assert not slices[: case_folder.indices[0]].any()
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_overlapping_segments_are_filled_each_on_its_own_with_their_names_and_colours(count: int, desk: Desk) -> None:
-    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], count)]
-    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+def test_overlapping_segments_are_filled_each_on_its_own_with_their_names_and_colours(
+    count: int, case_folder: CaseFolder
+) -> None:
+    layers = [keep_slices(layer, AXIS, case_folder.indices) for layer in overlapping_layers(small_case()[1], count)]
+    support, output = case_folder.folder / "support.seg.nrrd", case_folder.folder / "filled.seg.nrrd"
     write_label_maps(support, layers)
-    assert main(["fill", str(desk.image), str(support), "-o", str(output), "--progress", "none"]) == 0
-    filled = read_label_maps(output, desk.volume.geometry)
+    assert main(["fill", str(case_folder.image), str(support), "-o", str(output), "--progress", "none"]) == 0
+    filled = read_label_maps(output, case_folder.volume.geometry)
     assert len(filled) == count
     for before, after in zip(layers, filled, strict=True):
         (marked,) = tagged([before], Algorithm("FewShotAnnotate propagate", __version__))
         assert after.segments == marked.segments
-        assert np.array_equal(AXIS.slices(after.array)[desk.indices], AXIS.slices(before.array)[desk.indices])
-        assert AXIS.slices(after.array)[desk.indices[0] + 3].any()
+        assert np.array_equal(
+            AXIS.slices(after.array)[case_folder.indices], AXIS.slices(before.array)[case_folder.indices]
+        )
+        assert AXIS.slices(after.array)[case_folder.indices[0] + 3].any()
     both = (filled[0].array != 0) & (filled[1].array != 0)
-    assert AXIS.slices(both)[desk.indices[0] + 3].any(), "they still overlap between the labelled slices"
+    assert AXIS.slices(both)[case_folder.indices[0] + 3].any(), "they still overlap between the labelled slices"
 
 
-def test_layers_that_do_not_overlap_fit_into_one_label_map(desk: Desk) -> None:
+def test_layers_that_do_not_overlap_fit_into_one_label_map(case_folder: CaseFolder) -> None:
     layers = [
         LabelMap(
-            (desk.support.array == value).astype(np.uint8),
-            desk.support.geometry,
+            (case_folder.support.array == value).astype(np.uint8),
+            case_folder.support.geometry,
             (Segment(value=1, name=f"part {value}"),),
         )
         for value in (1, 2)
     ]
-    support = desk.folder / "support.seg.nrrd"
+    support = case_folder.folder / "support.seg.nrrd"
     write_label_maps(support, layers)
-    assert main(["fill", str(desk.image), str(support), "-o", str(desk.output), "--progress", "none"]) == 0
-    (filled,) = read_label_maps(desk.output, desk.volume.geometry)
+    assert (
+        main(["fill", str(case_folder.image), str(support), "-o", str(case_folder.output), "--progress", "none"]) == 0
+    )
+    (filled,) = read_label_maps(case_folder.output, case_folder.volume.geometry)
     assert [segment.name for segment in filled.segments] == ["part 1", "part 2"]
-    expected = np.where(desk.support.array <= 2, desk.support.array, 0)
-    assert np.array_equal(AXIS.slices(filled.array)[desk.indices], AXIS.slices(expected)[desk.indices])
+    expected = np.where(case_folder.support.array <= 2, case_folder.support.array, 0)
+    assert np.array_equal(AXIS.slices(filled.array)[case_folder.indices], AXIS.slices(expected)[case_folder.indices])
 
 
-def test_a_layer_without_labels_on_the_named_slices_comes_out_empty(desk: Desk) -> None:
-    first, *rest = desk.indices
+def test_a_layer_without_labels_on_the_named_slices_comes_out_empty(case_folder: CaseFolder) -> None:
+    first, *rest = case_folder.indices
     layers = overlapping_layers(small_case()[1], 2)
     layers = [keep_slices(layers[0], AXIS, rest), keep_slices(layers[1], AXIS, [first])]
-    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+    support, output = case_folder.folder / "support.seg.nrrd", case_folder.folder / "filled.seg.nrrd"
     write_label_maps(support, layers)
     named = ",".join(map(str, rest))
-    command = ["fill", str(desk.image), str(support), "-o", str(output), "--progress", "none"]
+    command = ["fill", str(case_folder.image), str(support), "-o", str(output), "--progress", "none"]
     assert main([*command, "--axis", "0", "--labelled-slices", named]) == 0
-    filled = read_label_maps(output, desk.volume.geometry)
+    filled = read_label_maps(output, case_folder.volume.geometry)
     assert filled[0].array.any()
     assert not filled[1].array.any()
 
@@ -243,11 +258,11 @@ def test_the_demo_keeps_its_results_elsewhere_if_they_cannot_be_written(
     assert str(kept) in capfd.readouterr().err
 
 
-def test_fill_writes_a_picture_and_statistics(desk: Desk) -> None:
-    picture, table = desk.folder / "preview.png", desk.folder / "statistics.csv"
-    assert main(desk.fill("--engine", "propagate", "--preview", str(picture), "--statistics", str(table))) == 0
+def test_fill_writes_a_picture_and_statistics(case_folder: CaseFolder) -> None:
+    picture, table = case_folder.folder / "preview.png", case_folder.folder / "statistics.csv"
+    assert main(case_folder.fill("--engine", "propagate", "--preview", str(picture), "--statistics", str(table))) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    filled = read_volume(desk.output).array
+    filled = read_volume(case_folder.output).array
     assert [int(row["voxels"]) for row in rows] == [int((filled == int(row["label"])).sum()) for row in rows]

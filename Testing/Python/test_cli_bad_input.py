@@ -11,26 +11,26 @@ from fewshot_annotate.cli import main
 from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
 from fewshot_annotate.core.volume import Geometry
 from fewshot_annotate.io.files import write_array, write_label_maps
-from support.desk import AXIS, Desk
+from support.case_folder import AXIS, CaseFolder
 from support.labels import keep_slices, overlapping_layers, small_case
 from support.processes import Spawned
 
 
-def overwrite_image(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Desk], None]:
-    def prepare(desk: Desk) -> None:
+def overwrite_image(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[CaseFolder], None]:
+    def prepare(case_folder: CaseFolder) -> None:
         import SimpleITK as sitk
 
-        array = change(desk.volume.array.astype(np.float32))
+        array = change(case_folder.volume.array.astype(np.float32))
         sitk.WriteImage(
-            sitk.GetImageFromArray(array, isVector=array.ndim == 4 and array.shape[-1] == 3), str(desk.image)
+            sitk.GetImageFromArray(array, isVector=array.ndim == 4 and array.shape[-1] == 3), str(case_folder.image)
         )
 
     return prepare
 
 
-def overwrite_labels(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Desk], None]:
-    def prepare(desk: Desk) -> None:
-        write_array(desk.labels, change(desk.support.array), desk.volume.geometry)
+def overwrite_labels(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[CaseFolder], None]:
+    def prepare(case_folder: CaseFolder) -> None:
+        write_array(case_folder.labels, change(case_folder.support.array), case_folder.volume.geometry)
 
     return prepare
 
@@ -44,99 +44,101 @@ def with_voxel(value: float) -> Callable[[np.ndarray], np.ndarray]:
     return change
 
 
-def another_grid(desk: Desk) -> None:
-    geometry = desk.volume.geometry
-    write_array(desk.labels, desk.support.array, Geometry(geometry.shape, (1.0, 1.0, 1.5), geometry.origin))
+def another_grid(case_folder: CaseFolder) -> None:
+    geometry = case_folder.volume.geometry
+    write_array(
+        case_folder.labels, case_folder.support.array, Geometry(geometry.shape, (1.0, 1.0, 1.5), geometry.origin)
+    )
 
 
-def painted_across(desk: Desk) -> None:
+def painted_across(case_folder: CaseFolder) -> None:
     _, label_map = small_case()
     other = SliceAxis(2)
     held = labelled_indices(label_map.array, other)
     across = keep_slices(label_map, other, [held[len(held) // 2]])
-    desk.put_support(desk.support.with_array(np.maximum(desk.support.array, across.array)))
+    case_folder.put_support(case_folder.support.with_array(np.maximum(case_folder.support.array, across.array)))
 
 
-def one_slice(desk: Desk) -> None:
-    desk.put_support(keep_slices(desk.support, AXIS, desk.indices[1:2]))
+def one_slice(case_folder: CaseFolder) -> None:
+    case_folder.put_support(keep_slices(case_folder.support, AXIS, case_folder.indices[1:2]))
 
 
-def neighbours(desk: Desk) -> None:
-    desk.put_support(keep_slices(small_case()[1], AXIS, [desk.indices[1], desk.indices[1] + 1]))
+def neighbours(case_folder: CaseFolder) -> None:
+    case_folder.put_support(keep_slices(small_case()[1], AXIS, [case_folder.indices[1], case_folder.indices[1] + 1]))
 
 
-def truncate(name: str) -> Callable[[Desk], None]:
-    def prepare(desk: Desk) -> None:
-        path = desk.folder / name
+def truncate(name: str) -> Callable[[CaseFolder], None]:
+    def prepare(case_folder: CaseFolder) -> None:
+        path = case_folder.folder / name
         os.truncate(path, path.stat().st_size // 2)
 
     return prepare
 
 
-def content(name: str, data: bytes) -> Callable[[Desk], None]:
-    def prepare(desk: Desk) -> None:
-        (desk.folder / name).write_bytes(data)
+def content(name: str, data: bytes) -> Callable[[CaseFolder], None]:
+    def prepare(case_folder: CaseFolder) -> None:
+        (case_folder.folder / name).write_bytes(data)
 
     return prepare
 
 
-def remove(name: str) -> Callable[[Desk], None]:
-    return lambda desk: (desk.folder / name).unlink()
+def remove(name: str) -> Callable[[CaseFolder], None]:
+    return lambda case_folder: (case_folder.folder / name).unlink()
 
 
-def used_job_folder(desk: Desk) -> None:
-    desk.job.mkdir()
-    (desk.job / "notes.txt").write_text("mine")
+def used_job_folder(case_folder: CaseFolder) -> None:
+    case_folder.job.mkdir()
+    (case_folder.job / "notes.txt").write_text("mine")
 
 
-def job_of_other_labels(desk: Desk) -> None:
-    assert main(desk.fill("--job-dir", desk.job)) == 0
-    desk.output.unlink()
-    array = desk.support.array.copy()
-    AXIS.slices(array)[desk.indices[1]][:] = 0
-    desk.put_support(desk.support.with_array(array))
+def job_of_other_labels(case_folder: CaseFolder) -> None:
+    assert main(case_folder.fill("--job-dir", case_folder.job)) == 0
+    case_folder.output.unlink()
+    array = case_folder.support.array.copy()
+    AXIS.slices(array)[case_folder.indices[1]][:] = 0
+    case_folder.put_support(case_folder.support.with_array(array))
 
 
-def job_of_another_range(desk: Desk) -> None:
-    assert main(desk.fill("--job-dir", desk.job, "--slices", "all")) == 0
-    desk.output.unlink()
+def job_of_another_range(case_folder: CaseFolder) -> None:
+    assert main(case_folder.fill("--job-dir", case_folder.job, "--slices", "all")) == 0
+    case_folder.output.unlink()
 
 
-def damaged_job(desk: Desk) -> None:
-    job_of_another_range(desk)
-    truncate("job/layers/0/result.npy")(desk)
+def damaged_job(case_folder: CaseFolder) -> None:
+    job_of_another_range(case_folder)
+    truncate("job/layers/0/result.npy")(case_folder)
 
 
-def linked_output(desk: Desk) -> None:
-    desk.output.symlink_to(desk.image)
+def linked_output(case_folder: CaseFolder) -> None:
+    case_folder.output.symlink_to(case_folder.image)
 
 
-def hard_linked_output(desk: Desk) -> None:
-    desk.output.hardlink_to(desk.labels)
+def hard_linked_output(case_folder: CaseFolder) -> None:
+    case_folder.output.hardlink_to(case_folder.labels)
 
 
-def overlapping_segments(desk: Desk) -> None:
-    desk.labels.unlink()
-    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(desk.support, 2)]
-    write_label_maps(desk.folder / "support.seg.nrrd", layers)
+def overlapping_segments(case_folder: CaseFolder) -> None:
+    case_folder.labels.unlink()
+    layers = [keep_slices(layer, AXIS, case_folder.indices) for layer in overlapping_layers(case_folder.support, 2)]
+    write_label_maps(case_folder.folder / "support.seg.nrrd", layers)
 
 
-def folder_as_support(desk: Desk) -> None:
-    desk.labels.unlink()
-    desk.labels.mkdir()
+def folder_as_support(case_folder: CaseFolder) -> None:
+    case_folder.labels.unlink()
+    case_folder.labels.mkdir()
 
 
-def only_an_old_output(desk: Desk) -> None:
-    desk.image.unlink()
-    desk.output.write_bytes(b"old")
+def only_an_old_output(case_folder: CaseFolder) -> None:
+    case_folder.image.unlink()
+    case_folder.output.write_bytes(b"old")
 
 
-def empty_image_folder(desk: Desk) -> None:
-    desk.image.unlink()
-    desk.image.mkdir()
+def empty_image_folder(case_folder: CaseFolder) -> None:
+    case_folder.image.unlink()
+    case_folder.image.mkdir()
 
 
-def nothing(_desk: Desk) -> None:
+def nothing(_desk: CaseFolder) -> None:
     pass
 
 
@@ -180,7 +182,7 @@ BAD_INPUT = {
     "output folder missing": (nothing, ["-o", "{folder}/none/a.nii.gz"], "cannot be written"),
     "output folder is a file": (nothing, ["-o", "{folder}/image.nii.gz/a.nii.gz"], "cannot be written"),
     "output folder not writable": (nothing, ["-o", "/proc/a.nii.gz"], "cannot be written"),
-    "output is a folder": (lambda desk: desk.output.mkdir(), [], "it is a folder"),
+    "output is a folder": (lambda case_folder: case_folder.output.mkdir(), [], "it is a folder"),
     "output is the image": (nothing, ["-o", "{folder}/../{name}/image.nii.gz"], "replace the input"),
     "output is the support": (nothing, ["-o", "{folder}/support.nii.gz"], "replace the input"),
     "output is a link to the image": (linked_output, [], "replace the input"),
@@ -217,70 +219,91 @@ BAD_INPUT = {
 
 @pytest.mark.parametrize("name", BAD_INPUT)
 def test_bad_input_is_one_clear_line_and_changes_nothing(
-    name: str, desk: Desk, capfd: pytest.CaptureFixture[str]
+    name: str, case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    prepare, more, said = BAD_INPUT[name]
-    prepare(desk)
-    before = desk.files()
+    prepare, more, message = BAD_INPUT[name]
+    prepare(case_folder)
+    before = case_folder.files()
     capfd.readouterr()
-    arguments = [text.format(folder=desk.folder, name=desk.folder.name) for text in more]
-    code = main(desk.fill(*arguments, "--progress", "bar"))
+    arguments = [text.format(folder=case_folder.folder, name=case_folder.folder.name) for text in more]
+    code = main(case_folder.fill(*arguments, "--progress", "bar"))
     out, err = capfd.readouterr()
     assert code == 2
     assert err.count("\n") == 1, err
     assert err.startswith("fewshot-annotate: ")
-    assert said in err
+    assert message in err
     assert out == ""
-    assert desk.files() == before
+    assert case_folder.files() == before
 
 
-def test_overlapping_segments_need_an_output_with_layers(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
-    overlapping_segments(desk)
-    before = desk.files()
-    assert main(["fill", str(desk.image), str(desk.folder / "support.seg.nrrd"), "-o", str(desk.output)]) == 2
+def test_overlapping_segments_need_an_output_with_layers(
+    case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    overlapping_segments(case_folder)
+    before = case_folder.files()
+    assert (
+        main(
+            [
+                "fill",
+                str(case_folder.image),
+                str(case_folder.folder / "support.seg.nrrd"),
+                "-o",
+                str(case_folder.output),
+            ]
+        )
+        == 2
+    )
     assert ".seg.nrrd" in capfd.readouterr().err
-    assert desk.files() == before
+    assert case_folder.files() == before
 
 
 @pytest.mark.parametrize("wrong", [["--device", "abacus"], ["--slices"], ["--no-such-option"], ["second", "third"]])
-def test_wrong_arguments_are_one_clear_line(wrong: list[str], desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_one_clear_line(
+    wrong: list[str], case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(desk.fill(*wrong))
+        main(case_folder.fill(*wrong))
     out, err = capfd.readouterr()
     assert (stopped.value.code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("fewshot-annotate: ")
 
 
-def test_labels_on_slices_not_named_are_said_not_to_count(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
-    first, *middle, last = desk.indices
-    assert main(desk.fill("--axis", "0", "--labelled-slices", f"{first},{last}")) == 0
+def test_labels_on_slices_not_named_are_reported_as_ignored(
+    case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, *middle, last = case_folder.indices
+    assert main(case_folder.fill("--axis", "0", "--labelled-slices", f"{first},{last}")) == 0
     err = capfd.readouterr().err
     assert "not named" in err
     assert ", ".join(map(str, middle)) in err
 
 
-def test_a_file_that_is_there_is_replaced_only_if_asked(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
-    words = [word for word in desk.fill("--engine", "propagate") if word != "--overwrite"]
-    desk.output.write_bytes(b"corrected by hand")
+def test_a_file_that_is_there_is_replaced_only_if_asked(
+    case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in case_folder.fill("--engine", "propagate") if word != "--overwrite"]
+    case_folder.output.write_bytes(b"corrected by hand")
     assert main(words) == 2
     assert "replace it (--overwrite)" in capfd.readouterr().err
-    assert desk.output.read_bytes() == b"corrected by hand"
+    assert case_folder.output.read_bytes() == b"corrected by hand"
 
 
-def test_bad_input_is_exit_code_2_of_the_real_program(desk: Desk, spawned: Spawned) -> None:
-    program = spawned.cli(*desk.fill("--axis", "7"))
+def test_bad_input_is_exit_code_2_of_the_real_program(case_folder: CaseFolder, spawned: Spawned) -> None:
+    program = spawned.cli(*case_folder.fill("--axis", "7"))
     out, err = program.communicate(timeout=60)
     assert (program.returncode, out) == (2, "")
     assert err.startswith("fewshot-annotate: Axis 7 does not exist; choose 0, 1 or 2")
     assert err.count("\n") == 1
 
 
-def test_several_layers_are_not_put_into_a_used_job_folder(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
-    overlapping_segments(desk)
-    used_job_folder(desk)
-    before = desk.files()
-    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
-    command = ["fill", str(desk.image), str(support), "-o", str(output), "--job-dir", str(desk.job)]
+def test_several_layers_are_not_put_into_a_used_job_folder(
+    case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    overlapping_segments(case_folder)
+    used_job_folder(case_folder)
+    before = case_folder.files()
+    support, output = case_folder.folder / "support.seg.nrrd", case_folder.folder / "filled.seg.nrrd"
+    command = ["fill", str(case_folder.image), str(support), "-o", str(output), "--job-dir", str(case_folder.job)]
     assert main(command) == 2
     assert capfd.readouterr().err.count("\n") == 1
-    assert desk.files() == before
+    assert case_folder.files() == before

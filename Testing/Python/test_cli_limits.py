@@ -1,4 +1,4 @@
-"""Numbers within limits, tables of structures that are some, and the last resort for errors that nobody foresaw."""
+"""Limits of numbers, tables of structures, and the handling of unexpected errors on the command line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_COUNTS = ("0", "-1", "1.5", "nan", "inf", "", "1_000", "\u0663", HUGE, f"-{HU
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def case_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     grid = Geometry((6, 12, 12))
     labels = np.zeros(grid.shape, dtype=np.uint8)
     labels[[1, 4], 3:8, 3:8] = 1
@@ -42,11 +42,11 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def refused(words: list[str], desk: Path, capsys: pytest.CaptureFixture) -> str:
-    before = sorted(file.name for file in desk.iterdir())
+def refused(words: list[str], case_folder: Path, capsys: pytest.CaptureFixture) -> str:
+    before = sorted(file.name for file in case_folder.iterdir())
     assert main(words) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line and not line.startswith("Note: ")]
-    assert sorted(file.name for file in desk.iterdir()) == before
+    assert sorted(file.name for file in case_folder.iterdir()) == before
     assert len(lines) == 1
     assert len(lines[0]) < 900
     return lines[0]
@@ -68,8 +68,8 @@ COMPARE = "compare image.nii.gz support.nii.gz -o out --engines propagate"
         "batch cases.csv -o out --threads=N",
     ],
 )
-def test_what_is_no_count_is_refused(words: str, text: str, desk: Path, capsys: pytest.CaptureFixture) -> None:
-    refused([word.replace("=N", f"={text}") for word in words.split()], desk, capsys)
+def test_what_is_no_count_is_refused(words: str, text: str, case_folder: Path, capsys: pytest.CaptureFixture) -> None:
+    refused([word.replace("=N", f"={text}") for word in words.split()], case_folder, capsys)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,10 @@ def test_what_is_no_count_is_refused(words: str, text: str, desk: Path, capsys: 
     ],
     ids=lambda words: re.sub(r"9{99,}", "9..9", words),
 )
-def test_numbers_beyond_their_limits_are_refused(words: str, desk: Path, capsys: pytest.CaptureFixture) -> None:
-    refused(words.split(), desk, capsys)
+def test_numbers_beyond_their_limits_are_refused(
+    words: str, case_folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    refused(words.split(), case_folder, capsys)
 
 
 def test_numbers_are_read_as_people_write_them() -> None:
@@ -167,22 +169,24 @@ ROW = "lump,123037004,Anatomical Structure,10200004,Liver"
     ],
     ids=lambda table: table[:30],
 )
-def test_a_table_of_structures_that_is_none_is_refused(table: str, desk: Path, capsys: pytest.CaptureFixture) -> None:
-    (desk / "own.csv").write_text(table, encoding="utf-8")
+def test_a_table_of_structures_that_is_none_is_refused(
+    table: str, case_folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (case_folder / "own.csv").write_text(table, encoding="utf-8")
     line = refused(
         STRUCTURES.split(),
-        desk,
+        case_folder,
         capsys,
     )
     assert "table of structures" in line
 
 
-def test_a_table_of_structures_that_is_one_is_taken(desk: Path) -> None:
-    (desk / "own.csv").write_text(f"{HEADER}\n{ROW}\n", encoding="utf-8")
+def test_a_table_of_structures_that_is_one_is_taken(case_folder: Path) -> None:
+    (case_folder / "own.csv").write_text(f"{HEADER}\n{ROW}\n", encoding="utf-8")
     assert main(STRUCTURES.split()) == 0
 
 
-# --- errors that nobody foresaw
+# --- unexpected errors
 
 PATIENT = "Doe^Jane 1970-01-01"
 
@@ -193,7 +197,7 @@ def failing(options: object) -> int:
 
 @pytest.fixture
 def unexpected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """`suggest` fails as no command should; returns the log."""
+    """`suggest` fails with an unexpected error; returns the log."""
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     add_arguments = suggest.add_arguments
 
@@ -205,7 +209,7 @@ def unexpected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "home" / "errors.log"
 
 
-def test_an_unexpected_error_is_one_line_with_a_code_and_a_place_in_a_log(
+def test_an_unexpected_error_is_one_line_with_a_code_and_a_path_of_a_log(
     unexpected: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["suggest", "a", "b"]) == 1
@@ -227,7 +231,7 @@ def test_a_developer_sees_the_traceback(unexpected: Path, monkeypatch: pytest.Mo
     assert not unexpected.exists()
 
 
-def test_a_log_that_cannot_be_written_lies_elsewhere(unexpected: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_log_that_cannot_be_written_is_put_elsewhere(unexpected: Path, capsys: pytest.CaptureFixture) -> None:
     unexpected.mkdir(parents=True)
     assert main(["suggest", "a", "b"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -235,7 +239,7 @@ def test_a_log_that_cannot_be_written_lies_elsewhere(unexpected: Path, capsys: p
     assert "errors.log" in line
 
 
-def test_the_same_error_at_the_same_place_has_the_same_code_and_the_log_ends(tmp_path: Path) -> None:
+def test_the_same_error_in_the_same_line_of_code_has_the_same_code_and_the_log_ends(tmp_path: Path) -> None:
     def error(text: str) -> Exception:
         try:
             failing(text)
@@ -277,7 +281,7 @@ def test_a_command_whose_libraries_find_no_memory_is_one_line(
     assert capsys.readouterr().err.startswith("fewshot-annotate: there is not enough memory;")
 
 
-def test_a_sound_image_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path: Path) -> None:
+def test_a_valid_image_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path: Path) -> None:
     grid = Geometry((400, 700, 700))
     header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 700 700 400\nencoding: raw\nendian: little\n\n"
     with (tmp_path / "image.nrrd").open("wb") as file:

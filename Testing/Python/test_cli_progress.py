@@ -1,4 +1,4 @@
-"""What the command line says of a fill while it runs, and of what is to be expected of it."""
+"""Progress of a fill on the command line, and its expected Dice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from functools import partial
 
 import pytest
-from fewshot_annotate.cli import main, sign_of_life
+from fewshot_annotate.cli import activity_indicator, main
 from fewshot_annotate.core.events import (
     Event,
     Expected,
@@ -25,25 +25,27 @@ from fewshot_annotate.jobs.layers import LayerRun, OverallProgress, layer_runs
 from fewshot_annotate.jobs.process import run_in_worker
 from fewshot_annotate.jobs.run_folder import JobFolder
 from support import stepwise
-from support.desk import AXIS, Desk
+from support.case_folder import AXIS, CaseFolder
 from support.labels import keep_slices, overlapping_layers, small_case
 from support.processes import slices_done
 
 
-def test_progress_json_prints_events_and_nothing_else(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main([*desk.fill(), "--progress", "json"]) == 0
+def test_progress_json_prints_events_and_nothing_else(
+    case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*case_folder.fill(), "--progress", "json"]) == 0
     out, err = capfd.readouterr()
     events = [event_from_line(line) for line in out.splitlines()]
     assert None not in events
     assert isinstance(events[0], Started)
     assert isinstance(events[-1], Finished)
-    between = set(range(desk.indices[0], desk.indices[-1])) - set(desk.indices)
+    between = set(range(case_folder.indices[0], case_folder.indices[-1])) - set(case_folder.indices)
     assert set(slices_done([event for event in events if event])) == between
     assert err == ""
 
 
-def test_progress_none_prints_the_summary_only(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(desk.fill()) == 0
+def test_progress_none_prints_the_summary_only(case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(case_folder.fill()) == 0
     out, err = capfd.readouterr()
     first, *dice = out.splitlines()
     assert re.fullmatch(r".*filled\.nii\.gz: \d+ slices filled, \d+ were labelled \(axis 0 \(axial\), .*s", first)
@@ -52,8 +54,8 @@ def test_progress_none_prints_the_summary_only(desk: Desk, capfd: pytest.Capture
     assert err == ""
 
 
-def test_the_bar_goes_to_stderr(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main([*desk.fill(), "--progress", "bar"]) == 0
+def test_the_bar_goes_to_stderr(case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*case_folder.fill(), "--progress", "bar"]) == 0
     out, err = capfd.readouterr()
     assert "slices filled" in out.splitlines()[0]
     assert "slices" in err
@@ -66,16 +68,16 @@ def stepwise_engine(python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch) 
     return stepwise.NAME
 
 
-def test_options_of_the_engine_reach_it_with_their_types(desk: Desk, stepwise_engine: str) -> None:
+def test_options_of_the_engine_reach_it_with_their_types(case_folder: CaseFolder, stepwise_engine: str) -> None:
     more = ["--option", "fit=0", "--option", "talks=False", "--option", "fit=0.25", "--option", "trouble="]
-    assert main(desk.fill("--engine", stepwise_engine, "--job-dir", desk.job, *more)) == 0
-    job = JobFolder.open(desk.job).job
+    assert main(case_folder.fill("--engine", stepwise_engine, "--job-dir", case_folder.job, *more)) == 0
+    job = JobFolder.open(case_folder.job).job
     assert job.options == {"fit": 0.25, "talks": False, "trouble": ""}
     assert job.budget is None
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("fit=soon", "Option fit of engine stepwise cannot be 'soon'; it must be a number of at least 0."),
         ("fit=-1", "cannot be -1.0"),
@@ -85,76 +87,76 @@ def test_options_of_the_engine_reach_it_with_their_types(desk: Desk, stepwise_en
     ],
 )
 def test_an_option_of_another_type_is_one_clear_line(
-    option: str, said: str, desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
+    option: str, message: str, case_folder: CaseFolder, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = desk.files()
-    assert main(desk.fill("--engine", stepwise_engine, "--option", option)) == 2
+    before = case_folder.files()
+    assert main(case_folder.fill("--engine", stepwise_engine, "--option", option)) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
-    assert desk.files() == before
+    assert message in err
+    assert case_folder.files() == before
 
 
 def test_the_expected_dice_ends_what_is_printed(
-    desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
+    case_folder: CaseFolder, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    command = desk.fill("--engine", stepwise_engine, "--option", "fit=0")
+    command = case_folder.fill("--engine", stepwise_engine, "--option", "fit=0")
     assert main(command) == 0
     first, *more = capfd.readouterr().out.splitlines()
     assert "slices filled" in first
     assert [re.sub(" +", " ", line) for line in more] == [
         f" Expected Dice {segment.name} 0.800 (9 times of 10 from 0.600 to 0.900)"
-        for segment in desk.support.segments
+        for segment in case_folder.support.segments
     ]
     assert main([*command, "--progress", "json"]) == 0
     events = [event_from_line(line) for line in capfd.readouterr().out.splitlines()]
-    told = [event.dice for event in events if isinstance(event, Expected)]
-    assert told == [0.5] * len(more) + [0.8] * len(more), "of the drafts, then of the result"
+    reported = [event.dice for event in events if isinstance(event, Expected)]
+    assert reported == [0.5] * len(more) + [0.8] * len(more), "of the drafts, then of the result"
 
 
 def test_labels_with_a_poor_expected_dice_are_announced_with_the_slice_to_label_next(
-    desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    case_folder: CaseFolder, stepwise_engine: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fewshot_annotate.guidance.poor_dice.POOR_DICE", 0.85)  # 0.8 is expected
-    command = desk.fill("--engine", stepwise_engine, "--option", "fit=0")
+    command = case_folder.fill("--engine", stepwise_engine, "--option", "fit=0")
     assert main(command) == 0
-    said = [line for line in capfd.readouterr().out.splitlines() if "helps most" in line]
-    assert len(said) == len(desk.support.segments)
-    for line, segment in zip(said, desk.support.segments, strict=True):
+    lines = [line for line in capfd.readouterr().out.splitlines() if "helps most" in line]
+    assert len(lines) == len(case_folder.support.segments)
+    for line, segment in zip(lines, case_folder.support.segments, strict=True):
         match = re.search(r"Labelling slice (\d+) helps most", line)
         assert match is not None
-        assert int(match[1]) not in desk.indices
+        assert int(match[1]) not in case_folder.indices
         assert f"Check every slice of {segment.name}: its expected Dice is only 0.80" in line
     assert main([*command, "--progress", "json"]) == 0
     events = [event_from_line(line) for line in capfd.readouterr().out.splitlines()]
-    assert sum(getattr(event, "code", "") == "poor_dice_and_slice" for event in events) == len(said)
-    monkeypatch.setattr("fewshot_annotate.cli.fill_results.MAX_WARNINGS", len(said) - 1)
+    assert sum(getattr(event, "code", "") == "poor_dice_and_slice" for event in events) == len(lines)
+    monkeypatch.setattr("fewshot_annotate.cli.fill_results.MAX_WARNINGS", len(lines) - 1)
     assert main(command) == 0
     (line,) = [line for line in capfd.readouterr().out.splitlines() if "helps" in line]
-    assert f"The expected Dice of {len(said)} labels is low" in line
+    assert f"The expected Dice of {len(lines)} labels is low" in line
 
 
 @pytest.mark.slow
-def test_a_time_limit_ends_the_fit_and_is_shared_by_layers(desk: Desk, stepwise_engine: str) -> None:
-    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], 2)]
-    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+def test_a_time_limit_ends_the_fit_and_is_shared_by_layers(case_folder: CaseFolder, stepwise_engine: str) -> None:
+    layers = [keep_slices(layer, AXIS, case_folder.indices) for layer in overlapping_layers(small_case()[1], 2)]
+    support, output = case_folder.folder / "support.seg.nrrd", case_folder.folder / "filled.seg.nrrd"
     write_label_maps(support, layers)
-    more = ["--engine", stepwise_engine, "--option", "fit=1000", "--budget", "3", "--job-dir", desk.job]
+    more = ["--engine", stepwise_engine, "--option", "fit=1000", "--budget", "3", "--job-dir", case_folder.job]
     began = time.monotonic()
-    assert main(["fill", *map(str, (desk.image, support, "-o", output, *more)), "--progress", "none"]) == 0
+    assert main(["fill", *map(str, (case_folder.image, support, "-o", output, *more)), "--progress", "none"]) == 0
     assert time.monotonic() - began < 30
-    assert [layer.job.budget for layer in JobFolder.open_layers(desk.job)] == [1.5, 1.5]
-    assert len(read_label_maps(output, desk.volume.geometry)) == 2
+    assert [layer.job.budget for layer in JobFolder.open_layers(case_folder.job)] == [1.5, 1.5]
+    assert len(read_label_maps(output, case_folder.volume.geometry)) == 2
 
 
 @pytest.mark.slow
 def test_layers_are_all_drafted_before_the_first_is_refined(
-    desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
+    case_folder: CaseFolder, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], 2)]
-    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+    layers = [keep_slices(layer, AXIS, case_folder.indices) for layer in overlapping_layers(small_case()[1], 2)]
+    support, output = case_folder.folder / "support.seg.nrrd", case_folder.folder / "filled.seg.nrrd"
     write_label_maps(support, layers)
-    command = ["fill", *map(str, (desk.image, support, "-o", output, "--engine", stepwise_engine))]
+    command = ["fill", *map(str, (case_folder.image, support, "-o", output, "--engine", stepwise_engine))]
     assert main([*command, "--option", "fit=0.6", "--progress", "json"]) == 0
     events = [event for event in map(event_from_line, capfd.readouterr().out.splitlines()) if event]
     half = len(slices_done(events)) // 2
@@ -176,22 +178,22 @@ def test_layers_are_all_drafted_before_the_first_is_refined(
     assert layer_runs(stepwise_engine, 1) == [LayerRun(0)]
 
 
-def test_a_job_is_continued_with_another_time_limit(desk: Desk) -> None:
-    assert main(desk.fill("--job-dir", desk.job, "--budget", "50")) == 0
-    assert JobFolder.open(desk.job).job.budget == 50
-    assert main(desk.fill("--job-dir", desk.job, "--resume")) == 0
-    assert JobFolder.open(desk.job).job.budget is None
+def test_a_job_is_continued_with_another_time_limit(case_folder: CaseFolder) -> None:
+    assert main(case_folder.fill("--job-dir", case_folder.job, "--budget", "50")) == 0
+    assert JobFolder.open(case_folder.job).job.budget == 50
+    assert main(case_folder.fill("--job-dir", case_folder.job, "--resume")) == 0
+    assert JobFolder.open(case_folder.job).job.budget is None
 
 
-def test_the_bar_tells_what_is_being_done(
-    desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_the_bar_names_the_stage(
+    case_folder: CaseFolder, stepwise_engine: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "160")
     more = ["--engine", stepwise_engine, "--option", "fit=0.7", "--option", "pause=0.02", "--progress", "bar"]
-    assert main(desk.fill(*more)) == 0
+    assert main(case_folder.fill(*more)) == 0
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capfd.readouterr().err)
-    count = len(set(range(desk.indices[0], desk.indices[-1])) - set(desk.indices))
+    count = len(set(range(case_folder.indices[0], case_folder.indices[-1])) - set(case_folder.indices))
     assert re.search(rf"Drafting .* \d+/{count} slices", shown)
     assert re.search(rf"Refining .* 0/{count} slices", shown)
     assert re.search(rf"Refining .* {count}/{count} slices", shown)
@@ -204,7 +206,7 @@ def test_the_time_left_counts_what_follows_the_slices() -> None:
 
 
 def test_suggest_announces_the_time_left(
-    desk: Desk, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    case_folder: CaseFolder, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sign_of_life, "DELAY_SECONDS", 0.0)
     monkeypatch.setattr(RemainingTime, "seconds", lambda self: 7.0 if self.fraction >= 0.5 else None)
@@ -216,18 +218,18 @@ def test_suggest_announces_the_time_left(
 
 
 def test_progress_of_several_layers_is_one_count_that_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Event] = []
+    reported: list[Event] = []
     overall = OverallProgress(2)
     for number in range(2):
-        report = overall.reporter(LayerRun(number), number == 1, told.append)
+        report = overall.reporter(LayerRun(number), number == 1, reported.append)
         report(Progress(done=0, total=10, eta=None))
         monkeypatch.setattr(time, "monotonic", partial(lambda now: now, time.monotonic() + 10))
         for done, eta in ((5, 10.0), (10, 0.0)):
             report(Progress(done=done, total=10, eta=eta, fraction=done / 10))
         report(Finished(20.0))
         monkeypatch.undo()
-    assert told[-1] == Finished(20.0)
-    progress = [event for event in told[:-1] if isinstance(event, Progress)]
+    assert reported[-1] == Finished(20.0)
+    progress = [event for event in reported[:-1] if isinstance(event, Progress)]
     assert [event.done for event in progress] == [0, 5, 10, 10, 15, 20]
     assert {event.total for event in progress} == {20}
     assert [event.fraction for event in progress] == [0, 0.25, 0.5, 0.5, 0.75, 1]

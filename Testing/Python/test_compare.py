@@ -1,4 +1,4 @@
-"""What `compare` promises: nothing of a hidden slice leaks, figures are what they say, and advice is honest."""
+"""`compare`: nothing of a held-out slice leaks, scores are correct, and the recommendation follows from them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_sizes_double_up_to_all_that_is_there_and_the_ends_stay_in_the_support()
     assert sorted({trial.size for trial in trials}) == [1, 2, 4, 8, 9]
     hidden = sorted({row for trial in trials for row in trial.held_out})
     assert hidden == list(range(1, 11))
-    assert trials[0].size == 9  # the most telling ones first
+    assert trials[0].size == 9  # the most informative ones first
     draws = {trial.draw: trial.support for trial in trials if (trial.size, trial.fold) == (4, 0)}
     assert len(set(draws.values())) == 2
     for support in draws.values():  # spread: one in each quarter
@@ -108,7 +108,7 @@ def test_too_few_labelled_slices_are_refused(painted: list[bool]) -> None:
         design_trials(painted)
 
 
-# --- what an engine is told
+# --- input of an engine
 
 
 def test_an_engine_sees_no_label_of_a_hidden_slice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_an_engine_sees_no_label_of_a_hidden_slice(monkeypatch: pytest.MonkeyPat
     trial = design_trials(case.painted, TrialDesign(sizes=(1,), draws=1))[0]
     seen: list[JobFolder] = []
 
-    def look(folder: JobFolder, *_: object) -> None:
+    def inspect_folder(folder: JobFolder, *_: object) -> None:
         seen.append(folder)
         support = folder.read_support()
         assert support.indices == tuple(case.indices[row] for row in trial.support)
@@ -128,7 +128,7 @@ def test_an_engine_sees_no_label_of_a_hidden_slice(monkeypatch: pytest.MonkeyPat
         assert not any(mask in written for mask in bytes_of_hidden)
         raise EngineFailed("seen")
 
-    monkeypatch.setattr(trial_module, "run_in_worker", look)
+    monkeypatch.setattr(trial_module, "run_in_worker", inspect_folder)
     with pytest.raises(EngineFailed, match="seen"):
         run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None)
     assert seen
@@ -138,10 +138,10 @@ def test_an_engine_sees_no_label_of_a_hidden_slice(monkeypatch: pytest.MonkeyPat
 def test_a_label_that_is_on_no_shown_slice_is_not_even_named() -> None:
     support = usual_case().supports[0]
     rows = [row for row, mask in enumerate(support.masks) if set(np.unique(mask)) == {0, support.labels[0]}]
-    told = support_subset(support, rows[:1])
-    assert told is not None
-    assert told.labels == support.labels[:1]
-    assert told.annotated.shape == (1, 1)
+    subset = support_subset(support, rows[:1])
+    assert subset is not None
+    assert subset.labels == support.labels[:1]
+    assert subset.annotated.shape == (1, 1)
     empty = Support(support.axis, support.indices, np.zeros_like(support.masks), support.labels, support.annotated)
     assert support_subset(empty, [0, 1]) is None
 
@@ -154,11 +154,11 @@ def test_a_trial_counts_what_the_engine_itself_gives(tmp_path: Path) -> None:
     trial = design_trials(case.painted, TrialDesign(sizes=(3,), draws=1))[0]
     outcome = run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None)
     engine = Propagate()
-    told = support_subset(case.supports[0], trial.support)
-    assert told is not None
-    engine.prepare(case.volume, told)
+    subset = support_subset(case.supports[0], trial.support)
+    assert subset is not None
+    engine.prepare(case.volume, subset)
     asked = [case.indices[row] for row in trial.held_out]
-    own = {index: np.array([0, *told.labels])[found.argmax(axis=0)] for index, found in engine.predict(asked)}
+    own = {index: np.array([0, *subset.labels])[found.argmax(axis=0)] for index, found in engine.predict(asked)}
     assert sorted(own) == asked
     for number, index in enumerate(asked):
         assert (outcome.masks[0, number] == own[index]).all()
@@ -176,20 +176,20 @@ def test_only_hidden_slices_are_filled(monkeypatch: pytest.MonkeyPatch, tmp_path
     asked: list[list[int]] = []
     run = trial_module.run_in_worker
 
-    def look(folder: JobFolder, *rest: object) -> object:
+    def inspect_folder(folder: JobFolder, *rest: object) -> object:
         asked.append(folder.pending())
         return run(folder, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trial_module, "run_in_worker", look)
-    told: list[float] = []
-    run_trial(case, trial, PROPAGATE, tmp_path, told.append)
+    monkeypatch.setattr(trial_module, "run_in_worker", inspect_folder)
+    reported: list[float] = []
+    run_trial(case, trial, PROPAGATE, tmp_path, reported.append)
     assert asked == [[case.indices[row] for row in trial.held_out]]
-    assert told == sorted(told)
-    assert told[0] == 0
-    assert told[-1] == 1
+    assert reported == sorted(reported)
+    assert reported[0] == 0
+    assert reported[-1] == 1
 
 
-def test_a_slice_that_says_nothing_about_a_label_is_not_counted_for_it() -> None:
+def test_a_slice_unannotated_for_a_label_is_not_scored_for_it() -> None:
     case = usual_case()
     silent = np.ones_like(case.supports[0].annotated)
     silent[:, 0] = False
@@ -236,7 +236,7 @@ def test_a_difference_is_beyond_chance_only_if_most_slices_agree() -> None:
 
 
 def advice(slices: int, to_fill: int = 50, **engines_seconds: tuple[Sequence[float], float]):  # type: ignore[no-untyped-def]
-    """Advice where each engine has this part of 100 voxels right on each slice, and takes so long a slice."""
+    """Recommendation for engines with this part of 100 voxels correct on each slice, and this time a slice."""
     counts = {}
     points = []
     for engine, (share, seconds) in engines_seconds.items():
@@ -255,7 +255,7 @@ def test_a_clear_lead_is_called_one() -> None:
     assert "about 83 minutes" in str(found.reasons[1])
 
 
-def test_a_lead_that_may_be_chance_is_called_probable_and_its_price_is_told() -> None:
+def test_a_difference_that_may_be_chance_is_called_probable_and_its_cost_is_stated() -> None:
     found = advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.74], 0.12))
     assert (found.engine, found.evidence) == ("slow", Evidence.PROBABLE)
     assert "probably better: +0.060 against quick (95 % CI" in str(found.reasons[0])
@@ -292,7 +292,7 @@ def test_one_engine_alone_is_not_praised() -> None:
 
 
 def test_the_panel_gives_each_reason_in_its_own_language_with_the_same_facts() -> None:
-    """Its sentences are translated one by one, and say in English what the library's say."""
+    """Its sentences are translated one by one, and in English equal those of the library."""
     found = [
         advice(10, slow=([0.9, 0.92], 100.0), quick=([0.7, 0.72], 1.0)),
         advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.74], 0.12)),
@@ -357,7 +357,7 @@ def test_an_engine_whose_process_is_killed_fails_alone(tmp_path: Path, monkeypat
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_if_every_engine_fails_each_reason_is_told(tmp_path: Path) -> None:
+def test_if_every_engine_fails_each_reason_is_reported(tmp_path: Path) -> None:
     broken = EngineSettings("stepwise", {"fit": 0.0, "trouble": "bug"})
     with pytest.raises(EngineFailed, match=r"stepwise: .*ZeroDivisionError"):
         compared(tmp_path / "report", broken)
@@ -447,7 +447,7 @@ def test_steps_never_go_back_and_end_with_all(tmp_path: Path) -> None:
     assert all(step.eta is None or step.eta >= 0 for step in steps)
 
 
-def test_a_trial_that_takes_longer_than_those_before_is_not_said_to_be_done() -> None:
+def test_a_trial_that_takes_longer_than_those_before_is_not_reported_as_done() -> None:
     now = [0.0]
     steps: list[ComparisonProgress] = []
     estimator = TimeEstimator([("adapt", 8)] * 2, 0, steps.append, lambda: now[0])

@@ -1,4 +1,4 @@
-"""`compare` on the command line: its report, its words, what is refused, and that it can be resumed."""
+"""`compare` on the command line: its report, its messages, what is refused, and that it can be resumed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="signals and pro
 
 
 @dataclass
-class Desk:
+class CaseFolder:
     """A folder with an image and its support, as a user has it; the patient's name is in every path."""
 
     folder: Path
@@ -48,13 +48,13 @@ QUICKLY = ("--engines", "propagate", "--sizes", "2", "--draws", "1", "--progress
 
 
 @pytest.fixture
-def desk(awkward_path: Path) -> Desk:
+def case_folder(awkward_path: Path) -> CaseFolder:
     folder = awkward_path / PATIENT
     folder.mkdir()
     volume, label_map = small_case()
     write_array(folder / "image.nii.gz", volume.array, volume.geometry)
     write_label_maps(folder / "support.seg.nrrd", [keep_slices(label_map, AXIS, every(label_map, AXIS, 4))])
-    return Desk(folder)
+    return CaseFolder(folder)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -63,7 +63,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_an_engine_that_fails_in_a_trial_is_named_and_the_exit_code_says_so(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    case_folder: CaseFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trials.run_in_worker
 
@@ -71,17 +71,17 @@ def test_an_engine_that_fails_in_a_trial_is_named_and_the_exit_code_says_so(
         return Failed("The engine failed.") if folder.job.engine == "adapt" else run(folder, tell)
 
     monkeypatch.setattr(trials, "run_in_worker", run_or_fail)
-    assert main(desk.command(*QUICKLY, "--engines", "propagate,adapt")) == 1
+    assert main(case_folder.command(*QUICKLY, "--engines", "propagate,adapt")) == 1
     assert "Not compared: adapt: failed: The engine failed." in capsys.readouterr().out
-    assert {row["engine"] for row in rows_of(desk.report / "summary.csv")} == {"propagate"}
+    assert {row["engine"] for row in rows_of(case_folder.report / "summary.csv")} == {"propagate"}
 
 
 @pytest.mark.slow
 def test_both_built_in_engines_are_compared_in_a_report_that_needs_nothing_else(
-    desk: Desk, capfd: pytest.CaptureFixture[str]
+    case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     more = ("--sizes", "1,3", "--draws", "1", "--held-out", "1", "--option", "adapt.steps=3", "--progress", "json")
-    assert main(desk.command("--engines", "propagate,adapt", *more)) == 0
+    assert main(case_folder.command("--engines", "propagate,adapt", *more)) == 0
     out, err = capfd.readouterr()
     assert err == ""
     *progress, last = out.splitlines()
@@ -90,14 +90,14 @@ def test_both_built_in_engines_are_compared_in_a_report_that_needs_nothing_else(
     assert isinstance(events[-1], Progress)
     assert events[-1].eta, "the report is still to be written"
     assert json.loads(last)["evidence"] == "too little"
-    summary = rows_of(desk.report / "summary.csv")
+    summary = rows_of(case_folder.report / "summary.csv")
     assert [(row["engine"], row["support_size"]) for row in summary] == [
         ("propagate", "1"),
         ("propagate", "3"),
         ("adapt", "1"),
         ("adapt", "3"),
     ]
-    slices = rows_of(desk.report / "slices.csv")
+    slices = rows_of(case_folder.report / "slices.csv")
     for row in summary:  # the mean over labels of what the rows of the slices add up to
         own = [one for one in slices if (one["engine"], one["support_size"]) == (row["engine"], row["support_size"])]
         voxels = [
@@ -106,7 +106,7 @@ def test_both_built_in_engines_are_compared_in_a_report_that_needs_nothing_else(
         ]
         dices = [2 * both / (truth + result) for truth, result, both in voxels]
         assert float(row["dice_mean"]) == pytest.approx(np.mean(dices), abs=1e-4)
-    html = (desk.report / "report.html").read_text(encoding="utf-8")
+    html = (case_folder.report / "report.html").read_text(encoding="utf-8")
     parts = [
         html.index(words) for words in ("Paint more slices first", "Dice by the number", "How this was measured")
     ]
@@ -116,18 +116,18 @@ def test_both_built_in_engines_are_compared_in_a_report_that_needs_nothing_else(
     assert "steps = 3" in html
 
 
-def test_report_and_figures_name_no_patient_and_no_path(desk: Desk) -> None:
-    assert main(desk.command(*QUICKLY)) == 0
-    written = [path for path in desk.report.rglob("*") if path.is_file()]
+def test_report_and_figures_name_no_patient_and_no_path(case_folder: CaseFolder) -> None:
+    assert main(case_folder.command(*QUICKLY)) == 0
+    written = [path for path in case_folder.report.rglob("*") if path.is_file()]
     assert {"report.html", "dice.png", "summary.csv", "slices.csv", "result.json"} <= {path.name for path in written}
     for path in written:
         content = path.read_bytes()
-        for word in ("Doe^Jane", "1970-01", "support.seg", "deuxi", str(desk.folder)):
+        for word in ("Doe^Jane", "1970-01", "support.seg", "deuxi", str(case_folder.folder)):
             assert word.encode() not in content, path.name
 
 
-def test_the_terminal_shows_table_and_advice(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(desk.command(*QUICKLY)) == 0
+def test_the_terminal_shows_table_and_advice(case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(case_folder.command(*QUICKLY)) == 0
     out, err = capfd.readouterr()
     assert err == ""
     assert "Mean Dice on hidden slices" in out
@@ -137,27 +137,27 @@ def test_the_terminal_shows_table_and_advice(desk: Desk, capfd: pytest.CaptureFi
 
 @pytest.mark.slow
 @needs_proc
-def test_ctrl_c_keeps_finished_trials_and_resume_goes_on(desk: Desk, spawned: Spawned) -> None:
+def test_ctrl_c_keeps_finished_trials_and_resume_continues(case_folder: CaseFolder, spawned: Spawned) -> None:
     # While `adapt` fits, seconds long, the other engine's trials are finished: there is time to interrupt.
     slowly = ("--engines", "propagate,adapt", "--option", "adapt.steps=40")
     options = (*slowly, "--sizes", "1,2", "--draws", "1", "--held-out", "1")
-    program = spawned.cli(*desk.command(*options, "--progress", "none"))
-    finished = desk.report / "runs" / "propagate"
+    program = spawned.cli(*case_folder.command(*options, "--progress", "none"))
+    finished = case_folder.report / "runs" / "propagate"
     wait_for(lambda: len(list(finished.glob("*.json"))) >= 2)
     program.send_signal(signal.SIGINT)
     out, err = program.communicate(timeout=60)
     assert (program.returncode, out, err.count("\n")) == (130, "", 1)
     assert "--resume" in err
-    assert not (desk.report / "working").exists()
-    assert not (desk.report / "report.html").exists()
+    assert not (case_folder.report / "working").exists()
+    assert not (case_folder.report / "report.html").exists()
     kept = {path.name: path.stat().st_mtime_ns for path in finished.glob("*.json")}
-    assert main(desk.command(*options, "--progress", "none", "--resume")) == 0
+    assert main(case_folder.command(*options, "--progress", "none", "--resume")) == 0
     assert {name: (finished / name).stat().st_mtime_ns for name in kept} == kept
-    assert (desk.report / "report.html").exists()
+    assert (case_folder.report / "report.html").exists()
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--engines", "nobody"], "no engine named 'nobody'"),
         (["--sizes", "1/2"], "not a list of slice numbers"),
@@ -173,29 +173,29 @@ def test_ctrl_c_keeps_finished_trials_and_resume_goes_on(desk: Desk, spawned: Sp
     ],
 )
 def test_bad_input_is_one_clear_line_and_leaves_nothing(
-    more: list[str], said: str, desk: Desk, capfd: pytest.CaptureFixture[str]
+    more: list[str], message: str, case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     usual = [] if "--engines" in more else ["--engines", "propagate"]
-    assert main(desk.command(*usual, *more)) == 2
+    assert main(case_folder.command(*usual, *more)) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
-    assert not desk.report.exists()
+    assert message in err
+    assert not case_folder.report.exists()
 
 
-def test_a_used_folder_is_left_alone(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
-    desk.report.mkdir()
-    (desk.report / "thesis.txt").write_text("mine", encoding="ascii")
+def test_a_used_folder_is_left_alone(case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]) -> None:
+    case_folder.report.mkdir()
+    (case_folder.report / "thesis.txt").write_text("mine", encoding="ascii")
     for more in ((), ("--resume",)):
-        assert main(desk.command(*QUICKLY, *more)) == 2
+        assert main(case_folder.command(*QUICKLY, *more)) == 2
         assert "not an empty folder" in capfd.readouterr().err
-    assert [path.name for path in desk.report.iterdir()] == ["thesis.txt"]
+    assert [path.name for path in case_folder.report.iterdir()] == ["thesis.txt"]
 
 
 def test_without_the_packages_of_the_report_nothing_is_begun(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    case_folder: CaseFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(report.REQUIRED_PACKAGES, "no_such_module", "matplotlib")
-    assert main(desk.command(*QUICKLY)) == 2
+    assert main(case_folder.command(*QUICKLY)) == 2
     assert re.search(r'\S+ -m pip install --editable "\S+\[report\]"', capfd.readouterr().err)
-    assert not desk.report.exists()
+    assert not case_folder.report.exists()

@@ -1,4 +1,4 @@
-"""Comparisons that are gone on with after their files were damaged, and two that begin in one folder."""
+"""Comparisons that are resumed after their files were damaged, and two that begin in one folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`compare` and the study with pretrained engines, on small random weights: what comes out is noise, but it comes."""
+"""`compare` and the study with pretrained engines, on small random weights: the results are noise, but complete."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fewshot_annotate.engines.registry import engine_class, engine_names
 from fewshot_annotate.evaluation import trials as trial_module
 from fewshot_annotate.io.files import write_array, write_label_maps
 from fewshot_annotate.jobs.process import run_in_worker
-from support.full_shelf import full_shelf
+from support.all_weights import all_weights
 from support.labels import every, keep_slices, small_case
-from support.tiny_weights import Shelf, python_with_shelf
+from support.tiny_weights import WeightsFolder, python_with_weights
 
 AXIS = SliceAxis(0)
 # The package of nnInteractive is not among those that the tests install.
@@ -31,15 +31,17 @@ QUICK = ("--sizes", "2", "--draws", "1", "--held-out", "1", "--progress", "none"
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WeightsFolder]:
     with pytest.MonkeyPatch.context() as patch:
-        yield full_shelf(tmp_path_factory.mktemp("shelf"), patch)
+        yield all_weights(tmp_path_factory.mktemp("weights"), patch)
 
 
 @pytest.fixture
-def folder(shelf: Shelf, awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(weights_folder: WeightsFolder, awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small volume with its labels, all and a few; the weights are there."""
-    monkeypatch.setattr(trial_module, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
+    monkeypatch.setattr(
+        trial_module, "run_in_worker", partial(run_in_worker, python=python_with_weights(weights_folder.home))
+    )
     volume, label_map = small_case()
     write_array(awkward_path / "image.nii.gz", volume.array, volume.geometry)
     write_label_maps(awkward_path / "labels.nii.gz", [label_map])
@@ -70,7 +72,7 @@ def test_all_pretrained_engines_are_compared_with_a_built_in_one(
 def test_an_engine_without_weights_is_named_and_the_others_are_compared(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    Shelf(tmp_path, monkeypatch)
+    WeightsFolder(tmp_path, monkeypatch)
     inputs = (folder / "image.nii.gz", folder / "painted.nii.gz", "-o", folder / "report")
     assert main(["compare", *map(str, inputs), "--engines", "propagate,medsam", *QUICK]) == 0
     assert "Not compared: medsam: it needs weights" in capfd.readouterr().out

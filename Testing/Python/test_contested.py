@@ -1,4 +1,4 @@
-"""Where a run was unsure: levels by probability, and the place on each slice to look at."""
+"""Where a run was uncertain: levels by probability, and the position to review on each slice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_slices_that_were_reviewed_are_left_out() -> None:
     assert found.values(reviewed=[6]).ravel().tolist() == [3, 0, 0]
 
 
-def test_the_place_to_look_at_is_the_contested_voxel_nearest_to_the_middle() -> None:
+def test_the_position_to_review_is_the_contested_voxel_nearest_to_the_centre() -> None:
     probability = np.ones((5, 5))
     probability[0, 1] = probability[4, 1] = probability[3, 1] = 0.5
     assert ContestedVoxels.of(SliceAxis(0), [2], lambda index: probability).middles == {2: (3, 1)}

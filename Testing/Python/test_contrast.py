@@ -1,4 +1,4 @@
-"""Contrast goes where the labels are, and who sees it."""
+"""Equalised contrast within and around the labels, and which parts of the engine use it."""
 
 from __future__ import annotations
 

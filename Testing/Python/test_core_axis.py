@@ -1,4 +1,4 @@
-"""Slices and their axis: there and back, and found from what was painted."""
+"""Slices along an axis, there and back, and detection of the axis from labelled slices."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_slices_painted_across_the_others_are_refused(
 
 @pytest.mark.parametrize("index", AXES)
 @pytest.mark.parametrize("name", every_case())
-def test_a_completely_labelled_volume_is_not_taken_for_crossing_slices(name: Path, index: int) -> None:
+def test_a_completely_labelled_volume_is_not_mistaken_for_crossing_slices(name: Path, index: int) -> None:
     label_map = load_case(name)[1]
     require_one_axis(label_map.array, SliceAxis(index))
 
@@ -167,7 +167,7 @@ def body_with_ribs(border: int, beyond: int) -> np.ndarray:
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0), (0, 2, 1)])
 @pytest.mark.parametrize("beyond", [0, 8])
 @pytest.mark.parametrize("border", [0, -1])
-def test_ribs_cut_by_the_border_of_a_crop_are_not_taken_for_crossing_slices(
+def test_ribs_cut_by_the_border_of_a_crop_are_not_mistaken_for_crossing_slices(
     border: int, beyond: int, order: tuple[int, int, int]
 ) -> None:
     array = body_with_ribs(border, beyond).transpose(order)
@@ -175,7 +175,7 @@ def test_ribs_cut_by_the_border_of_a_crop_are_not_taken_for_crossing_slices(
         require_one_axis(array, SliceAxis(index))
 
 
-def test_a_thin_structure_inside_a_completely_labelled_crop_is_not_taken_for_a_crossing_slice() -> None:
+def test_a_thin_structure_inside_a_completely_labelled_crop_is_not_mistaken_for_a_crossing_slice() -> None:
     array = np.zeros((20, 24, 30), np.uint8)
     array[:, 10:18, 8:22] = 1
     array[:, 5:6, 4:26] = 2

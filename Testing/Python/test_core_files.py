@@ -1,4 +1,4 @@
-"""Files as people have them: whole, named, truncated, or something else altogether."""
+"""Reading of files: valid, named, truncated, or of another kind."""
 
 from __future__ import annotations
 
@@ -331,7 +331,7 @@ def test_a_series_with_a_truncated_slice_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path).code in ("file_unreadable", "series_gap")
 
 
-def test_file_names_do_not_say_where_dicom_slices_lie(tmp_path: Path) -> None:
+def test_positions_of_dicom_slices_do_not_depend_on_file_names(tmp_path: Path) -> None:
     for number, source in enumerate(dicom_slices()):
         shutil.copyfile(source, tmp_path / f"{(number * 7) % 20:03}.dcm")
     (tmp_path / "readme.txt").write_text("notes")

@@ -1,4 +1,4 @@
-"""Where voxels lie, and that no file format moves them."""
+"""Geometry of volumes, and that every file format keeps it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Job and events as JSON: what is written is read, and nothing else is taken for it."""
+"""Job and events as JSON: what is written is read, and anything else is refused."""
 
 from __future__ import annotations
 
@@ -195,12 +195,12 @@ def test_reasons_of_version_0_1_are_sentences(code: str, is_bad_input: bool) -> 
         '{"path": ' * 900 + "1" + "}" * 900,
     ],
 )
-def test_odd_data_of_a_failure_never_raise(data: str) -> None:
+def test_unexpected_data_of_a_failure_never_raise(data: str) -> None:
     event = event_from_line(f'{{"event": "failed", "reason": "No.", "code": "file_missing", "data": {data}}}')
     assert event is None or str(event.content)  # type: ignore[attr-defined]
 
 
-def test_torn_and_flipped_lines_never_raise() -> None:
+def test_incomplete_and_damaged_lines_never_raise() -> None:
     chance = random.Random(4)
     lines = [
         Started(4711, "0.1.0", "/a/worker.py").to_line(),

@@ -1,4 +1,4 @@
-"""Paths that no file can have, pipes and devices: every question gets an answer, every command one clear line."""
+"""Impossible paths, pipes and devices: each is refused in one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNREADABLE = (*WEIRD, "pipe", "folder", "endless")
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Path:
+def case_folder(tmp_path: Path) -> Path:
     """A folder with an image, its support, and names that nothing can be read from."""
     grid = Geometry((6, 12, 12))
     labels = np.zeros(grid.shape, dtype=np.uint8)
@@ -34,14 +34,14 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def weird(desk: Path, kind: str) -> Path:
+def weird(case_folder: Path, kind: str) -> Path:
     names = {"long": "n" * 300, "zero byte": "a\0b", "in a file": "image.nii.gz/a"}
-    return ENDLESS if kind == "endless" else desk / names.get(kind, kind)
+    return ENDLESS if kind == "endless" else case_folder / names.get(kind, kind)
 
 
 @pytest.mark.parametrize("kind", WEIRD)
-def test_every_question_about_a_path_is_answered(desk: Path, kind: str) -> None:
-    path = weird(desk, kind)
+def test_every_question_about_a_path_is_answered(case_folder: Path, kind: str) -> None:
+    path = weird(case_folder, kind)
     assert not (paths.exists(path))
     assert not (paths.is_folder(path))
     assert not (paths.is_file(path))
@@ -50,8 +50,8 @@ def test_every_question_about_a_path_is_answered(desk: Path, kind: str) -> None:
     assert paths.stat(path) is None
     assert paths.resolve(path).is_absolute()
     assert paths.is_same(path, path)
-    assert paths.is_inside(path, desk)
-    assert not paths.is_same(path, desk)
+    assert paths.is_inside(path, case_folder)
+    assert not paths.is_same(path, case_folder)
     assert paths.is_link(path) == (kind in ("loop", "dangling"))
     assert paths.would_be_overwritten(path) == paths.lexists(path) == (kind in ("loop", "dangling"))
     with pytest.raises(InputError) as caught:
@@ -59,7 +59,7 @@ def test_every_question_about_a_path_is_answered(desk: Path, kind: str) -> None:
     assert caught.value.code == ("file_missing" if kind in ("in a file", "dangling") else "path_unreachable")
 
 
-def test_a_current_folder_that_is_gone_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removed_current_folder_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -67,28 +67,28 @@ def test_a_current_folder_that_is_gone_is_no_hindrance(tmp_path: Path, monkeypat
     assert main(["dataset", "list", "batch"]) == 2
 
 
-def test_the_same_file_is_known_under_other_names(desk: Path) -> None:
-    (desk / "link.nii.gz").symlink_to(desk / "image.nii.gz")
-    os.link(desk / "image.nii.gz", desk / "hard.nii.gz")
+def test_the_same_file_is_known_under_other_names(case_folder: Path) -> None:
+    (case_folder / "link.nii.gz").symlink_to(case_folder / "image.nii.gz")
+    os.link(case_folder / "image.nii.gz", case_folder / "hard.nii.gz")
     for name in ("link.nii.gz", "hard.nii.gz", "folder/../image.nii.gz"):
-        assert paths.is_same(desk / name, desk / "image.nii.gz")
+        assert paths.is_same(case_folder / name, case_folder / "image.nii.gz")
         with pytest.raises(InputError, match="replace the input"):
-            require_writable(desk / name, desk / "image.nii.gz")
-    assert paths.is_inside(desk / "folder" / "new" / "file", desk / "folder")
-    assert not paths.is_inside(desk / "folder2", desk / "folder")
+            require_writable(case_folder / name, case_folder / "image.nii.gz")
+    assert paths.is_inside(case_folder / "folder" / "new" / "file", case_folder / "folder")
+    assert not paths.is_inside(case_folder / "folder2", case_folder / "folder")
 
 
-def test_what_a_folder_holds_says_whether_it_is_used(desk: Path) -> None:
-    assert not paths.would_be_overwritten(desk / "folder")
-    assert not paths.would_be_overwritten(desk / "nowhere")
-    assert paths.would_be_overwritten(desk)
-    assert paths.would_be_overwritten(desk / "image.nii.gz")
+def test_a_folder_is_used_or_refused_by_its_content(case_folder: Path) -> None:
+    assert not paths.would_be_overwritten(case_folder / "folder")
+    assert not paths.would_be_overwritten(case_folder / "nowhere")
+    assert paths.would_be_overwritten(case_folder)
+    assert paths.would_be_overwritten(case_folder / "image.nii.gz")
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_nothing_but_a_file_is_read(desk: Path, kind: str) -> None:
+def test_nothing_but_a_file_is_read(case_folder: Path, kind: str) -> None:
     with pytest.raises(OSError, match="Errno") as caught:
-        reading.read_text(weird(desk, kind))
+        reading.read_text(weird(case_folder, kind))
     assert caught.value.strerror
 
 
@@ -147,15 +147,15 @@ OUTPUTS = {
 
 
 def refused(
-    words: str, path: Path, desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    words: str, path: Path, case_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> str:
     """Run a command that is to be refused and changes nothing; returns its one line."""
-    monkeypatch.chdir(desk)
-    (desk / "cases.csv").write_text("image,support\nimage.nii.gz,support.nii.gz\n", encoding="ascii")
-    before = sorted(file.name for file in desk.iterdir())
+    monkeypatch.chdir(case_folder)
+    (case_folder / "cases.csv").write_text("image,support\nimage.nii.gz,support.nii.gz\n", encoding="ascii")
+    before = sorted(file.name for file in case_folder.iterdir())
     assert main([str(path) if word == "BAD" else word for word in words.split()]) == 2
     printed = capsys.readouterr()
-    assert sorted(file.name for file in desk.iterdir()) == before
+    assert sorted(file.name for file in case_folder.iterdir()) == before
     (line,) = [text for text in printed.err.splitlines() if text and not text.startswith("Note: ")]
     assert line.startswith("fewshot-annotate: ")
     assert len(line) < 700
@@ -165,40 +165,45 @@ def refused(
 @pytest.mark.parametrize("kind", UNREADABLE)
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS.keys())
 def test_input_that_no_file_is_gets_one_line(
-    desk: Path, words: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    case_folder: Path, words: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    refused(words, weird(desk, kind), desk, monkeypatch, capsys)
+    refused(words, weird(case_folder, kind), case_folder, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("kind", ["long", "loop", "zero byte", "in a file", "pipe"])
 @pytest.mark.parametrize(("words", "suffix"), OUTPUTS.values(), ids=OUTPUTS.keys())
 def test_output_where_no_file_can_be_gets_one_line(
-    desk: Path, words: str, suffix: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    case_folder: Path,
+    words: str,
+    suffix: str,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
-    path = weird(desk, kind)
+    path = weird(case_folder, kind)
     if suffix and kind in ("loop", "pipe"):
         path = path / f"below{suffix}"
     elif suffix:
         path = path.with_name(path.name + suffix) if kind != "in a file" else path / f"a{suffix}"
-    refused(words, path, desk, monkeypatch, capsys)
+    refused(words, path, case_folder, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("kind", ["long", "loop", "zero byte", "in a file"])
 @pytest.mark.parametrize("column", ["image", "support"])
 def test_a_manifest_that_names_what_no_file_is_gets_one_line(
-    desk: Path, column: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    case_folder: Path, column: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    row = {"image": "image.nii.gz", "support": "support.nii.gz", column: str(weird(desk, kind))}
-    (desk / "odd.csv").write_text(f"name,image,support\na,{row['image']},{row['support']}\n", encoding="utf-8")
-    assert "row 2" in refused("batch BAD -o out", desk / "odd.csv", desk, monkeypatch, capsys)
+    row = {"image": "image.nii.gz", "support": "support.nii.gz", column: str(weird(case_folder, kind))}
+    (case_folder / "odd.csv").write_text(f"name,image,support\na,{row['image']},{row['support']}\n", encoding="utf-8")
+    assert "row 2" in refused("batch BAD -o out", case_folder / "odd.csv", case_folder, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "endless"])
 def test_names_beside_a_label_map_that_are_no_file_get_one_line(
-    desk: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    case_folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    (desk / "support.nii.gz.labels.json").symlink_to(weird(desk, kind))
-    line = refused("suggest image.nii.gz BAD", desk / "support.nii.gz", desk, monkeypatch, capsys)
+    (case_folder / "support.nii.gz.labels.json").symlink_to(weird(case_folder, kind))
+    line = refused("suggest image.nii.gz BAD", case_folder / "support.nii.gz", case_folder, monkeypatch, capsys)
     assert "label names cannot be read" in line
 
 
@@ -212,14 +217,14 @@ def test_names_beside_a_label_map_that_are_no_file_get_one_line(
         "library save task image.nii.gz support.nii.gz",
     ],
 )
-def test_a_data_folder_that_cannot_be_is_told_in_one_line(
-    desk: Path, words: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+def test_an_impossible_data_folder_is_refused_in_one_line(
+    case_folder: Path, words: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.chdir(desk)
-    monkeypatch.setenv(HOME_VARIABLE, str(weird(desk, kind)))
-    before = sorted(file.name for file in desk.iterdir())
-    code = main([str(desk / "image.nii.gz") if word == "BAD" else word for word in words.split()])
+    monkeypatch.chdir(case_folder)
+    monkeypatch.setenv(HOME_VARIABLE, str(weird(case_folder, kind)))
+    before = sorted(file.name for file in case_folder.iterdir())
+    code = main([str(case_folder / "image.nii.gz") if word == "BAD" else word for word in words.split()])
     printed = capsys.readouterr()
     assert code in (0, 2)
     assert len(printed.err.splitlines()) == (code != 0)
-    assert sorted(file.name for file in desk.iterdir()) == before
+    assert sorted(file.name for file in case_folder.iterdir()) == before

@@ -1,4 +1,4 @@
-""".seg.nrrd between us and Slicer's own reader and writer, in both directions."""
+""".seg.nrrd exchanged with Slicer's own reader and writer, in both directions."""
 
 from __future__ import annotations
 

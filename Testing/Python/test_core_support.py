@@ -1,4 +1,4 @@
-"""What the labelled slices say."""
+"""Support: which labels each labelled slice shows, lacks or leaves unannotated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_painted_slices_are_taken_as_they_are(index: int) -> None:
     )
 
 
-def test_an_empty_slice_is_labelled_if_the_user_says_so() -> None:
+def test_an_empty_slice_is_labelled_if_the_user_names_it() -> None:
     label_map = load_case(SPLEEN)[1]
     axis = SliceAxis(0)
     held = labelled_indices(label_map.array, axis)
@@ -53,7 +53,7 @@ def test_slices_that_are_not_named_are_not_support_even_if_they_hold_labels() ->
     assert list(support.indices) == named
 
 
-def test_a_volume_whose_slices_are_all_labelled_does_not_tell_the_axis_of_the_named_ones() -> None:
+def test_a_volume_whose_slices_are_all_labelled_does_not_determine_the_axis_of_the_named_ones() -> None:
     box = np.zeros((12, 12, 12), dtype=np.uint8)
     box[1:11, 1:11, 1:11] = 1
     with pytest.raises(InputError) as error:
@@ -89,13 +89,13 @@ def test_named_slices_choose_the_axis_on_which_nothing_else_is_painted() -> None
         assert Support.from_label_map(kept, labelled_slices=[*empty, *indices]).axis == axis
 
 
-def test_a_complete_slice_says_that_what_is_not_on_it_is_absent() -> None:
+def test_on_a_complete_slice_a_missing_label_is_absent() -> None:
     label_map = load_case(BRAIN)[1]
     kept = keep_slices(label_map, SliceAxis(0), every(label_map, SliceAxis(0), 16))
     assert Support.from_label_map(kept, complete=True).annotated.all()
 
 
-def test_an_incomplete_slice_says_nothing_about_labels_that_are_not_on_it() -> None:
+def test_on_an_incomplete_slice_a_missing_label_is_unannotated() -> None:
     label_map = load_case(BRAIN)[1]
     axis = SliceAxis(0)
     indices = every(label_map, axis, 16)

@@ -1,4 +1,4 @@
-"""Images whose header names other files, or says nonsense of where voxels lie: read right, or refused in one line."""
+"""Images whose header names other files or has a wrong geometry: read correctly, or refused in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user's data folder: one for weights, tasks and runs, with the package that names it or pip's copy of it."""
+"""The user's data folder: one for weights, tasks and runs, with the package platformdirs or pip's copy of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`batch` as its users meet it: real volumes, real processes, killed and continued."""
+"""`batch` with real volumes and real processes, which are killed and resumed."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_batch_is_refused_in_slicers_console_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_current_folder_that_is_gone_is_named_before_anything_is_written(
+def test_a_removed_current_folder_is_named_before_anything_is_written(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset.add("a")
@@ -126,7 +126,7 @@ def test_a_case_is_filled_as_fill_does_it(dataset: Dataset) -> None:
         np.testing.assert_array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (own, other)))
 
 
-def test_a_row_says_how_its_case_is_run(dataset: Dataset) -> None:
+def test_a_row_may_set_how_its_case_is_run(dataset: Dataset) -> None:
     dataset.add("a", axis="0", labelled_slices="8;24")
     assert main(dataset.command()) == 0
     _, outcome = dataset.case("a").read_record() or ({}, {})
@@ -156,12 +156,12 @@ def test_one_bad_case_fails_alone_with_the_line_that_names_its_row(
     assert main(dataset.command()) == 1
     status = dataset.status()
     assert [name for name, one in status.items() if one.status is Status.DONE] == ["good", "good too"]
-    said = capsys.readouterr().err.splitlines()
+    stderr = capsys.readouterr().err.splitlines()
     for number, (name, (_, _, reason)) in enumerate(cases.items()):
         assert status[name].status is Status.FAILED
         assert re.match(rf"row {number + 3}: .*{reason}", status[name].message)
         assert not re.search("--|fewshot-annotate", status[name].message)  # the panel shows it too
-        assert said[number].startswith(f"fewshot-annotate: {name}: {status[name].message.removesuffix('.')}")
+        assert stderr[number].startswith(f"fewshot-annotate: {name}: {status[name].message.removesuffix('.')}")
         assert not dataset.case(name).label.exists()
 
 
@@ -267,7 +267,7 @@ def test_an_accepted_case_is_never_run_again(dataset: Dataset) -> None:
 
 
 @pytest.mark.slow
-def test_a_batch_killed_again_and_again_goes_on_where_it_was(
+def test_a_batch_killed_again_and_again_continues_where_it_was(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:
     dataset.add("a", "b", "c")
@@ -324,7 +324,7 @@ def test_a_second_batch_on_the_folder_is_refused_while_one_is_active(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["interrupt", "file"])
-def test_a_cancelled_batch_says_so_and_goes_on_later(
+def test_a_cancelled_batch_is_reported_and_can_be_resumed(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned, how: str
 ) -> None:
     dataset.add("a", "b")
@@ -334,9 +334,9 @@ def test_a_cancelled_batch_says_so_and_goes_on_later(
         batch.send_signal(signal.SIGINT)
     else:
         (dataset.output / "cancel").touch()
-    _, said = batch.communicate(timeout=20)
+    _, stderr = batch.communicate(timeout=20)
     assert batch.returncode == 130
-    assert said == "fewshot-annotate: cancelled; --resume runs what is left.\n"
+    assert stderr == "fewshot-annotate: cancelled; --resume runs what is left.\n"
     assert not alive(child)
     assert {(one.status, one.message) for one in dataset.status().values()} == {(Status.SKIPPED, "cancelled")}
     assert main([*dataset.command("--resume")]) == 0

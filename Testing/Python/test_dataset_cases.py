@@ -175,7 +175,7 @@ def test_a_case_that_no_batch_filled_is_accepted_with_what_was_painted_and_fille
     assert [str(row.state) for row in read_review_table(dataset).rows] == ["flagged", "to do"]
 
 
-def test_a_case_that_does_not_fit_its_task_is_accepted_and_the_reason_is_told(dataset: BatchFolder) -> None:
+def test_a_case_that_does_not_fit_its_task_is_accepted_and_the_reason_reported(dataset: BatchFolder) -> None:
     case = read_case(dataset, "ball0", SEGMENTS)
     dataset.case("ball0").folder.mkdir()
     set_dataset_task(dataset, "gone")
@@ -239,7 +239,7 @@ def test_a_first_training_is_worthwhile_with_two_patients(examples: int, worthwh
     assert training_advice(task) == TrainingAdvice(examples, examples, None, "", worthwhile)
 
 
-def test_the_overview_tells_task_and_cases_to_fill_or_why_there_is_none(dataset: BatchFolder) -> None:
+def test_the_overview_has_task_and_cases_to_fill_or_the_reason_for_none(dataset: BatchFolder) -> None:
     overview = read_overview(dataset, read_review_table(dataset))
     assert (overview.task, overview.to_fill, overview.is_trained) == ("balls", 2, False)
     set_dataset_task(dataset, "gone")

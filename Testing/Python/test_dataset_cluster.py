@@ -71,13 +71,13 @@ def test_workers_of_this_machine_give_what_one_process_gives_though_one_is_kille
     first, _ = processes_at_a_case(dataset, 2)
     os.kill(first, signal.SIGKILL)
     release(dataset)
-    out, said = batch.communicate(timeout=60)
-    assert batch.returncode == 0, said
+    out, stderr = batch.communicate(timeout=60)
+    assert batch.returncode == 0, stderr
     assert dataset.results() == expected
     counts = [json.loads(line)["counts"] for line in out.splitlines()]
     assert max(count["running"] for count in counts) == 2  # never more at the scheduler than there are workers
     assert counts[-1] == {"done": 4, "failed": 0, "running": 0, "total": 4}
-    assert said == f"{dataset.output}: 4 done\n"
+    assert stderr == f"{dataset.output}: 4 done\n"
 
 
 @pytest.mark.slow
@@ -91,8 +91,8 @@ def test_workers_of_a_scheduler_give_what_one_process_gives_though_one_is_killed
     first, _ = processes_at_a_case(dataset, 2)
     os.kill(first, signal.SIGKILL)
     release(dataset)
-    _, said = batch.communicate(timeout=60)
-    assert batch.returncode == 0, said
+    _, stderr = batch.communicate(timeout=60)
+    assert batch.returncode == 0, stderr
     assert dataset.results() == expected
     assert {one.status for one in dataset.status().values()} == {Status.DONE}
 
@@ -104,13 +104,13 @@ def test_a_case_that_kills_its_worker_each_time_fails_alone(
     dataset.rows[2]["engine"] = "deadly"
     dataset.write()
     batch = spawned.cli(*dataset.command("--workers", "2"), environment=standins)
-    _, said = batch.communicate(timeout=60)
+    _, stderr = batch.communicate(timeout=60)
     assert batch.returncode == 1
     status = dataset.status()
     line = "row 4: the process that ran this case crashed (signal 11), 2 times."
     assert status["case 2"].message == line
     assert [one.status for name, one in status.items() if name != "case 2"] == [Status.DONE] * 3
-    assert said == f"fewshot-annotate: case 2: {line}\n"
+    assert stderr == f"fewshot-annotate: case 2: {line}\n"
 
 
 @pytest.mark.slow
@@ -119,8 +119,8 @@ def test_cancelling_ends_the_workers(dataset: Dataset, standins: dict[str, str],
     workers = processes_at_a_case(dataset, 2)
     for process in (*workers, batch.pid):  # as a terminal does it
         os.kill(process, signal.SIGINT)
-    _, said = batch.communicate(timeout=30)
-    assert (batch.returncode, said) == (130, "fewshot-annotate: cancelled; --resume runs what is left.\n")
+    _, stderr = batch.communicate(timeout=30)
+    assert (batch.returncode, stderr) == (130, "fewshot-annotate: cancelled; --resume runs what is left.\n")
     assert not any(map(alive, workers))
     assert {one.status for one in dataset.status().values()} == {Status.SKIPPED}
     assert main(dataset.command("--resume")) == 0
@@ -149,12 +149,12 @@ def test_a_scheduler_that_dies_ends_the_batch_with_one_line(
     processes_at_a_case(dataset, 1)
     os.kill(scheduler, signal.SIGKILL)
     began = time.monotonic()
-    _, said = batch.communicate(timeout=60)
+    _, stderr = batch.communicate(timeout=60)
     assert time.monotonic() - began < 30
     assert batch.returncode == 1
-    warning, said = said.splitlines()
+    warning, stderr = stderr.splitlines()
     assert f"{address}: everybody who reaches this port can run programs as you" in warning
-    assert said == "fewshot-annotate: The dask scheduler is gone; start it again and go on with --resume."
+    assert stderr == "fewshot-annotate: The dask scheduler is gone; start it again and go on with --resume."
     assert {one.status for one in dataset.status().values()} == {Status.SKIPPED}
 
 
@@ -164,9 +164,9 @@ def test_an_address_where_no_scheduler_answers_is_refused(
 ) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     assert main(dataset.command("--scheduler", address.format(port=free_port()))) == 2
-    said = capsys.readouterr().err
-    assert "no dask scheduler answers there" in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "no dask scheduler answers there" in stderr
+    assert stderr.count("\n") == 1
 
 
 def test_workers_of_another_version_are_refused(
@@ -181,9 +181,9 @@ def test_workers_of_another_version_are_refused(
     with Client(address) as client:
         client.wait_for_workers(1, timeout=30)
     newer = spawned.python("-c", code, *dataset.command("--scheduler", address), environment=standins)
-    _, said = newer.communicate(timeout=60)
+    _, stderr = newer.communicate(timeout=60)
     assert newer.returncode == 2
-    assert f"its workers do not have this version of fewshot-annotate (version {__version__})" in said
+    assert f"its workers do not have this version of fewshot-annotate (version {__version__})" in stderr
 
 
 def test_workers_of_this_machine_are_reached_by_nobody_else(
@@ -221,14 +221,14 @@ def test_a_scheduler_with_certificates_is_used_by_those_who_have_one_alone(
     address, _ = start_scheduler(spawned, environment, "tls")
     start_worker(spawned, address, environment)
     batch = spawned.cli(*dataset.command("--scheduler", address), environment=environment)
-    _, said = batch.communicate(timeout=60)
-    assert (batch.returncode, said) == (0, "")
+    _, stderr = batch.communicate(timeout=60)
+    assert (batch.returncode, stderr) == (0, "")
     assert dataset.results() == expected
     dataset.output.rename(dataset.folder / "with certificate")
     ending = address.partition("://")[2]
     for other in (f"tcp://{ending}", f"tls://{ending}"):
         stranger = spawned.cli(*dataset.command("--resume", "--scheduler", other), environment=standins)
-        _, said = stranger.communicate(timeout=60)
+        _, stderr = stranger.communicate(timeout=60)
         assert stranger.returncode == 2
-        assert "no dask scheduler answers there" in said
-        assert said.count("\n") == 1
+        assert "no dask scheduler answers there" in stderr
+        assert stderr.count("\n") == 1

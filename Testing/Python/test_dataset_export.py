@@ -1,4 +1,4 @@
-"""Data sets for other programs: their layouts, their split by patient, their data sheet, and what is conspicuous."""
+"""Data sets for other programs: their layouts, their split by patient, their data sheet, and unusual cases."""
 
 from __future__ import annotations
 
@@ -214,14 +214,14 @@ CONSPICUOUS = {
 }
 
 
-@pytest.mark.parametrize(("change", "said"), CONSPICUOUS.values(), ids=CONSPICUOUS.keys())
-def test_what_is_conspicuous_is_told_of_the_case_alone(change: dict[str, object], said: str) -> None:
+@pytest.mark.parametrize(("change", "message"), CONSPICUOUS.values(), ids=CONSPICUOUS.keys())
+def test_unusual_values_are_reported_by_case(change: dict[str, object], message: str) -> None:
     found = [str(one) for one in findings(KIDNEYS, [*(facts(number) for number in range(9)), facts(9, **change)])]
-    assert len(found) == bool(said)
-    assert all(said in one and "c9" in one for one in found)
+    assert len(found) == bool(message)
+    assert all(message in one and "c9" in one for one in found)
 
 
-def test_the_same_image_twice_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_duplicate_image_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = batch_of_balls(tmp_path)
     twin = made.case("1")
     record = json.loads(twin.record.read_text())
@@ -242,9 +242,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("words", "said"), REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_cannot_be_exported_is_refused_in_one_line(
-    words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -253,7 +253,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
     out = tmp_path / "made"
     assert main(["dataset", "export", "-o", str(out), "--progress", "none", *given]) == 2
     err = capsys.readouterr().err
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
     assert not out.exists()
 

@@ -1,4 +1,4 @@
-"""What a person did to the results of a batch survives every later batch: corrections, acceptances, own notes."""
+"""Corrections, acceptances and notes of a reviewer survive every later batch."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ CHANGES = [newer_image, other_option, other_row, damaged_record, no_record, no_c
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_correction_that_was_taken_back_stays_as_it_is(
+def test_a_correction_that_was_undone_stays_as_it_is(
     dataset: Dataset, change: Callable[[Dataset], list[str]]
 ) -> None:
     keep_filled(dataset)
@@ -159,7 +159,7 @@ def test_names_of_labels_changed_by_hand_are_a_correction(dataset: Dataset) -> N
 def test_what_may_be_a_persons_is_moved_aside_with_a_date(
     dataset: Dataset, harm: Callable[[Dataset], list[str]]
 ) -> None:
-    corrected = correct(dataset, "a")  # nothing tells any more that it was not filled so
+    corrected = correct(dataset, "a")  # its filled state is no longer known
     names = dataset.case("a").names.read_bytes()
     harm(dataset)
     for number in (1, 2):
@@ -200,8 +200,8 @@ def test_a_person_who_works_while_the_case_waits_is_not_overwritten(
     corrected = correct(dataset, "b")
     status.set_accepted("b", True)
     slow.with_name("slow.go").touch()
-    _, said = batch.communicate(timeout=60)
-    assert batch.returncode == 0, said
+    _, stderr = batch.communicate(timeout=60)
+    assert batch.returncode == 0, stderr
     assert dataset.case("b").label.read_bytes() == corrected
     assert [(one.status, one.accepted) for one in dataset.status().values()] == [
         (Status.DONE, False),
@@ -224,7 +224,7 @@ for number in range(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])):
 """
 
 
-def test_an_accepted_case_that_changed_since_is_kept_and_said_to_have_changed(dataset: Dataset) -> None:
+def test_an_accepted_case_that_changed_since_is_kept_and_reported_as_changed(dataset: Dataset) -> None:
     StatusFile(dataset.output / "status.csv").set_accepted("a", True)
     changed = correct(dataset, "a")
     assert main(dataset.command("--resume")) == 0
@@ -316,9 +316,9 @@ def test_a_row_that_cannot_be_used_is_refused_with_its_number_and_nothing_change
     write_status(dataset, "name,status,seconds,message,accepted", "a,done,1.00,,", "b,done,1.00,,", row)
     before = contents(dataset.folder)
     assert main(dataset.command("--resume", "--slices", "all")) == 2
-    said = capsys.readouterr().err
-    assert "status.csv, row 4: " in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "status.csv, row 4: " in stderr
+    assert stderr.count("\n") == 1
     with pytest.raises(InputError, match="row 4"):
         StatusFile(dataset.output / "status.csv").set_accepted("a", True)
     assert contents(dataset.folder) == before
@@ -370,11 +370,11 @@ def test_something_else_under_a_name_of_ours_is_replaced_or_refused_in_one_line(
     {"folder": place.mkdir, "pipe": lambda: os.mkfifo(place), "link": lambda: place.symlink_to(victim)}[kind]()
     results = dataset.results()
     code = main(dataset.command("--resume"))
-    said = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     assert code in (0, 2)
-    assert said.count("\n") == (code == 2)
-    assert "None" not in said
-    assert "the disk is full" not in said
+    assert stderr.count("\n") == (code == 2)
+    assert "None" not in stderr
+    assert "the disk is full" not in stderr
     assert victim.read_bytes() == b"precious"
     assert dataset.results() == results
 

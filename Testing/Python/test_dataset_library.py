@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 def turned(orientation: str) -> tuple[Volume, LabelMap]:
-    """The same head in the same place, its array stored in another order."""
+    """The same head at the same position, its array stored in another order."""
     volume, label_map = small_case()
     image, labels = (
         sitk.DICOMOrient(to_image(array.astype(np.float32), volume.geometry), orientation)
@@ -69,7 +69,7 @@ def test_slices_are_kept_at_their_own_resolution_with_all_labels_and_thumbnails(
             assert np.ptp(np.asarray(picture).astype(int), axis=-1).max() > 20  # colours of labels
 
 
-def test_nothing_kept_says_whose_slices_they_are(dataset: Dataset) -> None:
+def test_nothing_stored_identifies_the_patient(dataset: Dataset) -> None:
     _, label_map = small_case()
     tags = {"TerminologyEntry": "Anatomy", "Segment.Note": "JOHN DOE"}
     segments = tuple(
@@ -102,7 +102,7 @@ def test_corrections_come_back_into_the_task(dataset: Dataset) -> None:
     assert [segment.name for segment in after.segments][-1] == "Cyst"
     assert [str(one.origin) for one in after.slices] == ["painted"] * (len(task.slices) - 1) + ["corrected"] * 2
     assert not after.pixels(after.slices[-2])[1].any() or not after.pixels(after.slices[-1])[1].any()
-    # what was painted before there was a cyst says nothing about cysts
+    # slices painted before the label existed are unannotated for it
     assert 3 not in after.slices[0].annotated
     assert after.slices[-1].annotated == (1, 2, 3)
     assert len(list(after.folder.glob("*.png"))) == len(after.slices)
@@ -120,9 +120,9 @@ def test_what_cannot_be_saved_is_refused_in_one_line(dataset: Dataset, capsys: p
     }
     for line, words in refused.items():
         assert main(["library", *words]) == 2
-        said = capsys.readouterr().err
-        assert line in said
-        assert said.count("\n") == 1
+        stderr = capsys.readouterr().err
+        assert line in stderr
+        assert stderr.count("\n") == 1
     saved_task(step=8)
     assert main(["library", "save", "hippocampus", image, labels]) == 2
     assert "already; choose another name, or add to it" in capsys.readouterr().err
@@ -135,10 +135,10 @@ def test_tasks_are_listed_shown_and_removed(dataset: Dataset, capsys: pytest.Cap
     task = saved_task(step=8)
     for words in (["list"], ["show", task.name]):
         assert main(["library", *words]) == 0
-        said = capsys.readouterr().out
-        assert task.name in said
-        assert task.segments[0].name in said
-        assert str(task.folder.parent) in said
+        stdout = capsys.readouterr().out
+        assert task.name in stdout
+        assert task.segments[0].name in stdout
+        assert str(task.folder.parent) in stdout
     assert main(["library", "remove", "--yes", task.name]) == 0
     assert task_names() == []
     assert [path.name for path in task.folder.parent.iterdir()] == [".lock"]
@@ -208,9 +208,9 @@ def test_an_engine_that_cannot_use_the_library_is_refused_with_its_row(
     dataset.add("a")
     dataset.add("b", library="hippocampus", engine="propagate")
     assert main(dataset.command()) == 2
-    said = capsys.readouterr().err
-    assert "row 3: Engine propagate needs labelled slices of the same volume and cannot use a task" in said
-    assert "lookalike" in said
+    stderr = capsys.readouterr().err
+    assert "row 3: Engine propagate needs labelled slices of the same volume and cannot use a task" in stderr
+    assert "lookalike" in stderr
     dataset.rows[1].update(library="unknown", engine="lookalike")
     dataset.write()
     assert main(dataset.command()) == 2
@@ -245,9 +245,7 @@ def test_half_a_save_leaves_the_task_as_it_was(home: Path, monkeypatch: pytest.M
         after.pixels(one)
 
 
-def test_a_task_that_does_not_fit_is_told_by_its_own_name(
-    home: Path, dataset: Dataset, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_task_that_does_not_fit_is_named(home: Path, dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     with largest_file(3000):
         assert main(["library", "save", "new", str(dataset.image), str(dataset.support)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -262,11 +260,11 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
     import torch
     from fewshot_annotate.engines.in_context import universeg
     from fewshot_annotate.engines.in_context.universeg_network import state_shapes
-    from support.tiny_weights import Shelf
+    from support.tiny_weights import WeightsFolder
 
     generator = torch.Generator().manual_seed(0)
     state = {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in state_shapes().items()}
-    Shelf(tmp_path, monkeypatch).put("universeg-v1", state)
+    WeightsFolder(tmp_path, monkeypatch).put("universeg-v1", state)
     universeg.load_network.cache_clear()
     task = saved_task(step=8)
     volume, _ = turned("PIR")
@@ -305,7 +303,7 @@ def test_folders_of_the_library_are_the_users_alone(home: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_nobody_adds_slices_while_unused_ones_are_removed(
+def test_no_slices_are_added_while_unused_ones_are_removed(
     dataset: Dataset, spawned: Spawned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved_task(step=8)

@@ -1,4 +1,4 @@
-"""The manifest: what a table of cases may say, and one line that names the row for everything it may not."""
+"""The manifest: valid tables of cases, and one line that names the row for each invalid one."""
 
 from __future__ import annotations
 
@@ -123,10 +123,10 @@ def test_a_table_that_cannot_be_used_is_refused_in_one_line_and_nothing_is_writt
 ) -> None:
     put(dataset, text)
     assert main(dataset.command()) == 2
-    said = capsys.readouterr().err
-    assert line in said
-    assert said.startswith(f"fewshot-annotate: {dataset.manifest}")
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert line in stderr
+    assert stderr.startswith(f"fewshot-annotate: {dataset.manifest}")
+    assert stderr.count("\n") == 1
     assert not dataset.output.exists()
 
 

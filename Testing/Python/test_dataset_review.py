@@ -204,7 +204,7 @@ def test_overlapping_segments_are_refused_and_nothing_is_written(review: CaseRev
     assert not dataset.status()["a"].accepted
 
 
-def test_what_cannot_be_shown_or_accepted_is_said_in_one_line(review: CaseReview, dataset: Dataset) -> None:
+def test_what_cannot_be_shown_or_accepted_is_refused_in_one_line(review: CaseReview, dataset: Dataset) -> None:
     with pytest.raises(InputError, match="review_nothing"):
         review.accept()
     with pytest.raises(InputError, match="has no result to look at"):

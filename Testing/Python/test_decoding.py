@@ -60,12 +60,12 @@ def test_the_error_says_what_is_wrong_without_words_of_the_decoder(
     assert str(caught.value) == reason
 
 
-def test_sound_json_is_converted(tmp_path: Path) -> None:
+def test_valid_json_is_converted(tmp_path: Path) -> None:
     (tmp_path / "grid.json").write_text(GRID)
     assert read_json_as(tmp_path / "grid.json", geometry) == Geometry((1, 2, 3))
 
 
-def test_a_missing_file_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_mistaken_for_a_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_json_as(tmp_path / "grid.json", geometry)
 

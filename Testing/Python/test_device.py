@@ -1,4 +1,4 @@
-"""Where torch computes, why not on a GPU, in how many bits, and what happens when memory runs out."""
+"""Device and precision of torch, the reason for not using a GPU, and running out of memory."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_torch_was_built_for_is_read_from_its_files(
     assert (reason is None) == (not expected)
 
 
-def test_without_torch_nothing_is_said_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch_gpus_are_not_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "find_spec", lambda name: None)
     with pytest.raises(ImportError):
         gpu.why_no_gpu()
@@ -110,16 +110,16 @@ def test_universeg_always_computes_in_full() -> None:
     assert universeg.UniverSeg.half_devices == ()
 
 
-def test_the_user_is_told_once_why_the_processor_computes(gpus: list[str]) -> None:
-    engine, told = Toy(), []
-    engine.context = RunContext(warn=told.append)
+def test_the_reason_for_computing_on_the_cpu_is_reported_once(gpus: list[str]) -> None:
+    engine, reported = Toy(), []
+    engine.context = RunContext(warn=reported.append)
     assert engine.choose_device() == CPU
-    (line,) = told
+    (line,) = reported
     assert str(line).startswith("Engine toy computes on the processor: ")
     engine = Toy(Device.CPU)
-    engine.context = RunContext(warn=told.append)
+    engine.context = RunContext(warn=reported.append)
     engine.choose_device()
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 def test_less_memory_is_tried_until_it_suffices() -> None:
@@ -148,5 +148,5 @@ def test_less_memory_is_tried_until_it_suffices() -> None:
     ],
     ids=str,
 )
-def test_other_errors_are_not_taken_for_want_of_memory(error: Exception, short: bool) -> None:
+def test_other_errors_are_not_mistaken_for_lack_of_memory(error: Exception, short: bool) -> None:
     assert device.is_out_of_memory(error) is short

@@ -1,4 +1,4 @@
-"""Which series of a folder is meant: every command that takes a DICOM folder can be told, and says so."""
+"""Choice of one of several series of a DICOM folder, in every command that takes one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRID = Geometry((7, 24, 20), (0.8, 1.1, 2.5), (3.0, -4.0, 5.0))
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def case_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with two series, a SEG and a localizer in `series`, and labels of all of its slices."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "data"))
@@ -51,28 +51,28 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_names_the_series_and_takes_one(
-    command: str, desk: Path, capsys: pytest.CaptureFixture[str]
+    command: str, case_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = COMMANDS[command].split()
     assert main(words) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "2 DICOM series: 3 (7 CT images, such as 001.dcm), 4 (7 CT images, such as other001.dcm)" in said
-    assert said.endswith("(--series)")
+    stderr = capsys.readouterr().err.splitlines()[-1]
+    assert "2 DICOM series: 3 (7 CT images, such as 001.dcm), 4 (7 CT images, such as other001.dcm)" in stderr
+    assert stderr.endswith("(--series)")
     assert main([*words, "--series", "9"]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "holds no series 9; it holds 3 (7 CT images" in said
-    uid = dcmread(desk / "series" / "other001.dcm").SeriesInstanceUID
+    stderr = capsys.readouterr().err.splitlines()[-1]
+    assert "holds no series 9; it holds 3 (7 CT images" in stderr
+    uid = dcmread(case_folder / "series" / "other001.dcm").SeriesInstanceUID
     assert main([*words, "--series", "4"]) == 0
     printed = capsys.readouterr()
     assert uid not in printed.out + printed.err
 
 
 @pytest.mark.parametrize("choice", ["number", "uid", "file"])
-def test_a_segmentation_refers_to_the_series_that_was_chosen(choice: str, desk: Path) -> None:
-    uid = dcmread(desk / "series" / "other001.dcm").SeriesInstanceUID
+def test_a_segmentation_refers_to_the_series_that_was_chosen(choice: str, case_folder: Path) -> None:
+    uid = dcmread(case_folder / "series" / "other001.dcm").SeriesInstanceUID
     word = {"number": "4", "uid": uid, "file": "other001.dcm"}[choice]
     assert main([*COMMANDS["export to DICOM SEG"].split(), "--series", word]) == 0
-    assert dcmread(desk / "seg.dcm").ReferencedSeriesSequence[0].SeriesInstanceUID == uid
+    assert dcmread(case_folder / "seg.dcm").ReferencedSeriesSequence[0].SeriesInstanceUID == uid
 
 
 def table(path: Path, **cells: str) -> None:
@@ -81,19 +81,19 @@ def table(path: Path, **cells: str) -> None:
         writer.writerows([cells, cells.values()])
 
 
-def test_a_manifest_of_a_batch_has_a_column_for_it(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_manifest_of_a_batch_has_a_column_for_it(case_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["batch", "cases.csv", "-o", "out", "--engine", "propagate", "--progress", "none"]
-    table(desk / "cases.csv", image="series", support="labels.nrrd")
+    table(case_folder / "cases.csv", image="series", support="labels.nrrd")
     assert main(words) == 1
     assert capsys.readouterr().err.rstrip().endswith("(column series)")
-    shutil.rmtree(desk / "out")
-    table(desk / "cases.csv", image="series", support="labels.nrrd", series="4")
+    shutil.rmtree(case_folder / "out")
+    table(case_folder / "cases.csv", image="series", support="labels.nrrd", series="4")
     assert main(words) == 0
     assert "mean nothing" not in capsys.readouterr().err
-    assert sitk.ReadImage(str(desk / "out" / "series" / "label.nii.gz")).GetSize() == GRID.shape[::-1]
+    assert sitk.ReadImage(str(case_folder / "out" / "series" / "label.nii.gz")).GetSize() == GRID.shape[::-1]
 
 
-def test_a_manifest_of_a_study_has_a_column_for_it(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_manifest_of_a_study_has_a_column_for_it(case_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         "compare",
         "--study",
@@ -109,8 +109,8 @@ def test_a_manifest_of_a_study_has_a_column_for_it(desk: Path, capsys: pytest.Ca
         "--progress",
         "none",
     ]
-    table(desk / "study.csv", image="series", label="labels.nrrd", group="CT")
+    table(case_folder / "study.csv", image="series", label="labels.nrrd", group="CT")
     assert main(words) == 2
     assert "(column series)" in capsys.readouterr().err
-    table(desk / "study.csv", image="series", label="labels.nrrd", group="CT", series="4")
+    table(case_folder / "study.csv", image="series", label="labels.nrrd", group="CT", series="4")
     assert main([*words[:4], "report2", *words[5:]]) == 0

@@ -1,4 +1,4 @@
-"""Damaged DICOM images: read, or refused in one line, whatever pydicom raises at them."""
+"""Damaged DICOM images: read, or refused in one line, whatever pydicom raises."""
 
 from __future__ import annotations
 

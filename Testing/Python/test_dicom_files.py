@@ -122,7 +122,7 @@ def test_another_slice_of_the_same_uid_is_no_copy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_several_images_at_each_place_are_called_several_volumes(count: int, tmp_path: Path) -> None:
+def test_several_images_at_each_position_are_called_several_volumes(count: int, tmp_path: Path) -> None:
     folder = series(tmp_path / "series")
     for path in sorted(folder.iterdir()):
         for number in range(1, count):
@@ -135,7 +135,7 @@ def test_several_images_at_each_place_are_called_several_volumes(count: int, tmp
 
 
 @pytest.mark.parametrize("total", [2, 3])
-def test_a_part_of_a_concatenation_is_not_taken_for_all_of_it(total: int, tmp_path: Path) -> None:
+def test_a_part_of_a_concatenation_is_not_mistaken_for_all_of_it(total: int, tmp_path: Path) -> None:
     expected = multi_frame(tmp_path / "a.dcm", order=(3, 1))
     expected |= multi_frame(tmp_path / "b.dcm", order=(0, 4, 2))
     for number, name in enumerate(("a.dcm", "b.dcm"), start=1):
@@ -154,9 +154,7 @@ def test_a_part_of_a_concatenation_is_not_taken_for_all_of_it(total: int, tmp_pa
     ("there", "words"),
     [((1, 3), "2 of the 3 or more"), ((2,), "1 of the 2 or more"), ((1,), "1 of the 2 or more"), ((1, 2, 3), "")],
 )
-def test_a_concatenation_need_not_say_of_how_many_files_it_is(
-    there: tuple[int, ...], words: str, tmp_path: Path
-) -> None:
+def test_a_concatenation_may_lack_its_number_of_files(there: tuple[int, ...], words: str, tmp_path: Path) -> None:
     expected: dict[tuple[float, ...], float] = {}
     for number, order in enumerate([(4, 1), (0,), (3, 2)], start=1):
         if number not in there:
@@ -216,7 +214,7 @@ def test_one_of_two_series_is_chosen_by_number_by_uid_or_by_a_file(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["ImagePositionPatient", "ImageOrientationPatient"])
 @pytest.mark.parametrize("places", [range(5), (2,)], ids=["all", "one"])
-def test_images_that_do_not_say_where_they_lie_are_refused(name: str, places: object, tmp_path: Path) -> None:
+def test_images_without_position_are_refused(name: str, places: object, tmp_path: Path) -> None:
     def forget(dataset: Dataset, place: int) -> None:
         if place in places:
             del dataset[name]
@@ -271,11 +269,13 @@ def test_attributes_that_can_have_but_one_value_may_be_missing(name: str, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("PixelRepresentation", "Pixel Representation"), ("PixelData", "Pixel Data")]
+    ("name", "message"), [("PixelRepresentation", "Pixel Representation"), ("PixelData", "Pixel Data")]
 )
-def test_a_slice_that_lacks_what_its_pixels_need_is_not_called_damaged(name: str, said: str, tmp_path: Path) -> None:
+def test_a_slice_that_lacks_what_its_pixels_need_is_not_called_damaged(
+    name: str, message: str, tmp_path: Path
+) -> None:
     error = refusal(series(tmp_path / "series", lambda dataset, place: delattr(dataset, name)))
-    assert f"its header lacks {said}" in str(error)
+    assert f"its header lacks {message}" in str(error)
 
 
 # --- positions as scanners round them

@@ -1,4 +1,4 @@
-"""Headers as scanners and archives write them: nothing of them stops a fill or an export, or reaches the screen."""
+"""Headers as scanners and archives write them: none of them stops a fill or an export, and no value is printed."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def notes_of(printed: str) -> list[str]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_export_takes_the_series_and_says_what_it_changed(
+def test_an_export_takes_the_series_and_reports_changes(
     fault: str, tmp_path: Path, labels: LabelMap, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change, attribute = FAULTS[fault]

@@ -161,7 +161,7 @@ def test_names_colours_codes_and_maker_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 100, 255])
-def test_of_fractions_at_least_half_is_taken_and_said(
+def test_fractions_of_at_least_half_are_taken_and_reported(
     tmp_path: Path, most: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fractions = np.random.default_rng(0).random((*GRID.shape, 2)).astype(np.float32)
@@ -193,7 +193,7 @@ def test_deflated_files_are_read(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("total", [2, None])
-def test_a_part_of_a_segmentation_is_not_taken_for_all_of_it(tmp_path: Path, total: int | None) -> None:
+def test_a_part_of_a_segmentation_is_not_mistaken_for_all_of_it(tmp_path: Path, total: int | None) -> None:
     path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
     dataset = dcmread(path)
     dataset.ConcatenationUID, dataset.InConcatenationNumber = generate_uid(), 1
@@ -246,7 +246,7 @@ def test_a_segmentation_is_known_by_its_data_and_not_by_what_precedes_them(tmp_p
     assert refused.value.code == "segmentation_as_image"
 
 
-def test_labels_in_a_dicom_image_that_does_not_say_where_it_lies_are_refused(tmp_path: Path) -> None:
+def test_labels_in_a_dicom_image_without_position_are_refused(tmp_path: Path) -> None:
     path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "LABELMAP")
     dataset = dcmread(path)
     dataset.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.7.2")  # a multi-frame screenshot
@@ -257,7 +257,7 @@ def test_labels_in_a_dicom_image_that_does_not_say_where_it_lies_are_refused(tmp
         read_label_maps(path)
 
 
-def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path: Path) -> None:
+def test_frames_without_position_are_refused(tmp_path: Path) -> None:
     path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
     dataset = dcmread(path)
     del dataset.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence

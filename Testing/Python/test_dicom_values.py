@@ -337,7 +337,7 @@ def test_several_volumes_in_a_file_are_refused_with_a_way_out(
     assert "split it" in str(error)
 
 
-def test_frames_at_the_same_place_for_no_stated_reason_are_refused(tmp_path: Path) -> None:
+def test_frames_at_the_same_position_for_no_stated_reason_are_refused(tmp_path: Path) -> None:
     multi_frame(tmp_path / "enhanced.dcm", order=(0, 1, 2, 1))
     error = refusal(tmp_path)
     assert error.code == "series_doubled"
@@ -363,7 +363,7 @@ def test_frames_of_several_pixel_sizes_are_refused(tmp_path: Path) -> None:
     assert (error.code, error.data["what"]) == ("series_sizes", "PixelSpacing")
 
 
-def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path: Path) -> None:
+def test_frames_without_position_are_refused(tmp_path: Path) -> None:
     def change(group: Dataset, place: int) -> None:
         if place == 2:
             del group.PlanePositionSequence

@@ -1,4 +1,4 @@
-"""Answers that no server should send: one line each, nothing is endless, and the right file is taken afterwards."""
+"""Wrong answers of servers: one line each, within a time limit, and the correct file is accepted afterwards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Answer = Callable[[], Iterator[bytes | float]]
 
 
 class RawServer:
-    """Sends what it is told to, right or wrong, to each connection."""
+    """Sends given bytes, valid or not, to each connection."""
 
     def __init__(self) -> None:
         self.answer: Answer = lambda: iter(())
@@ -153,7 +153,7 @@ def test_a_bad_answer_is_one_line_and_the_right_file_is_taken_afterwards(
     assert weights.path_of(one).read_bytes() == GOOD
 
 
-def test_a_server_that_sends_next_to_nothing_is_left_and_gone_on_with_later(
+def test_a_server_that_sends_next_to_nothing_is_left_and_continued_later(
     server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = use_table(tmp_path, monkeypatch, row_of(server))

@@ -173,7 +173,7 @@ def test_the_options_take_few_rows_beside_the_editor(gate: Gate, running: Effect
 
 
 @pytest.mark.parametrize("end", ["resumeButton", "keepButton", "cancelButton"])
-def test_a_run_that_was_left_is_taken_up_kept_or_discarded_in_the_effect(
+def test_a_run_that_was_left_is_resumed_kept_or_discarded_in_the_effect(
     gate: Gate, running: EffectEditor, end: str
 ) -> None:
     before, effect = running.scene.arrays(), running.effect
@@ -227,7 +227,7 @@ def test_closing_the_scene_during_a_run_of_the_effect_ends_it(running: EffectEdi
     assert tool_tip(running.effect.fillButton) == "Choose a volume first."
 
 
-def test_what_is_missing_is_said_and_so_is_why_a_button_is_disabled(editor: EffectEditor) -> None:
+def test_what_is_missing_and_why_a_button_is_disabled_are_shown(editor: EffectEditor) -> None:
     segmentation = editor.scene.node.GetSegmentation()
     for name in editor.scene.ids:
         segmentation.RemoveSegment(name)

@@ -32,6 +32,6 @@ def test_the_codes_of_processes_keep_their_numbers() -> None:
     }
 
 
-def test_a_refusal_is_told_by_the_code(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["fill", "missing.nii.gz", "missing.nii.gz", "-o", "out.nii.gz"]) == ExitCode.BAD_INPUT
     assert capsys.readouterr().err.startswith("fewshot-annotate: missing.nii.gz: no such file")

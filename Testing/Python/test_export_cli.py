@@ -1,4 +1,4 @@
-"""`fewshot-annotate export` as its users meet it: a line for each thing that is missing, with the flag for it."""
+"""`fewshot-annotate export`: one line for each missing item, with the option that supplies it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.processes import PACKAGE_PARENT
 
 
 @dataclass
-class Desk:
+class CaseFolder:
     """A folder with a series and a label map on it, as a user has them."""
 
     folder: Path
@@ -51,74 +51,74 @@ class Desk:
 
 
 @pytest.fixture
-def desk(awkward_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
-    desk = Desk(awkward_path, capsys)
-    cut_series(desk.series)
-    write_label_maps(desk.labels, [cut_labels()])
-    return desk
+def case_folder(awkward_path: Path, capsys: pytest.CaptureFixture[str]) -> CaseFolder:
+    case_folder = CaseFolder(awkward_path, capsys)
+    cut_series(case_folder.series)
+    write_label_maps(case_folder.labels, [cut_labels()])
+    return case_folder
 
 
-def test_what_is_missing_is_listed_with_the_flags_that_resolve_it(desk: Desk) -> None:
-    code, out, err = desk.export()
+def test_what_is_missing_is_listed_with_the_flags_that_resolve_it(case_folder: CaseFolder) -> None:
+    code, out, err = case_folder.export()
     assert (code, out) == (2, [])
-    assert not desk.output.exists()
+    assert not case_folder.output.exists()
     (line,) = [line for line in err if not line.startswith("Note: ")]
     assert "liver: Liver" in line
     assert "adrenal_gland_right: Right Adrenal gland" in line
     assert line.endswith("(--suggest-codes or --code or --default-code)")
 
 
-def test_one_command_writes_and_verifies(desk: Desk) -> None:
-    code, out, err = desk.export("--suggest-codes", "--engine", "propagate", "--weights", "none")
-    assert (code, out[:-1]) == (0, [f"{desk.output}: verified"])
+def test_one_command_writes_and_verifies(case_folder: CaseFolder) -> None:
+    code, out, err = case_folder.export("--suggest-codes", "--engine", "propagate", "--weights", "none")
+    assert (code, out[:-1]) == (0, [f"{case_folder.output}: verified"])
     assert "pydicom" in out[-1]
     assert "highdicom" in out[-1]
     assert "voxels, geometry, names, colours and codes" in out[-1]
     assert [line for line in err if not line.startswith("Note: Codes suggested by name")] == []
-    items = dcmread(desk.output).SegmentSequence
+    items = dcmread(case_folder.output).SegmentSequence
     assert [item.SegmentLabel for item in items] == names_of(cut_labels().segments)
     assert {item.SegmentAlgorithmName for item in items} == {"FewShotAnnotate propagate"}
 
 
-def test_all_problems_are_listed_at_once(desk: Desk) -> None:
-    desk.output.write_bytes(b"older")
-    dcm = sorted(desk.series.iterdir())
+def test_all_problems_are_listed_at_once(case_folder: CaseFolder) -> None:
+    case_folder.output.write_bytes(b"older")
+    dcm = sorted(case_folder.series.iterdir())
     dcm[4].unlink()
-    code, _, err = desk.export()
+    code, _, err = case_folder.export()
     assert code == 2
     flags = [line.rpartition("(")[2].rstrip(").") for line in err if not line.startswith("Note: ")]
     assert flags == ["--overwrite", "--leave-out-missing-slices", "--suggest-codes or --code or --default-code"]
-    assert desk.output.read_bytes() == b"older"
-    code, out, _ = desk.export("--overwrite", "--leave-out-missing-slices", "--suggest-codes")
-    assert (code, out[:-1]) == (0, [f"{desk.output}: verified"])
+    assert case_folder.output.read_bytes() == b"older"
+    code, out, _ = case_folder.export("--overwrite", "--leave-out-missing-slices", "--suggest-codes")
+    assert (code, out[:-1]) == (0, [f"{case_folder.output}: verified"])
 
 
-def test_codes_are_given_by_name_structure_or_code(desk: Desk) -> None:
-    code, _, _ = desk.export(
+def test_codes_are_given_by_name_structure_or_code(case_folder: CaseFolder) -> None:
+    code, _, _ = case_folder.export(
         *("--code", "liver=SCT^78961009^Spleen", "--code", "aorta=left kidney", "--code", "*=tissue")
     )
     assert code == 0
     kinds = {
         item.SegmentLabel: item.SegmentedPropertyTypeCodeSequence[0].CodeMeaning
-        for item in dcmread(desk.output).SegmentSequence
+        for item in dcmread(case_folder.output).SegmentSequence
     }
     assert kinds["liver"] == "Spleen"
     assert kinds["aorta"] == "Kidney"
     assert kinds["stomach"] == "Tissue"
 
 
-def test_own_tables_count_first(desk: Desk) -> None:
-    table = desk.folder / "own.csv"
+def test_own_tables_count_first(case_folder: CaseFolder) -> None:
+    table = case_folder.folder / "own.csv"
     table.write_text(
         "name,category,category_meaning,type,type_meaning\nliver,123037004,Anatomical Structure,78961009,Spleen\n"
     )
-    assert desk.export("--suggest-codes", "--structures", table)[0] == 0
-    first = dcmread(desk.output).SegmentSequence[0]
+    assert case_folder.export("--suggest-codes", "--structures", table)[0] == 0
+    first = dcmread(case_folder.output).SegmentSequence[0]
     assert first.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Spleen"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--code", "kidney=liver"), "There is no segment named 'kidney'"),
         (("--code", "liver=gizmo"), "'gizmo' is no known structure and no code"),
@@ -130,62 +130,74 @@ def test_own_tables_count_first(desk: Desk) -> None:
         (("--derive-series", "x", "--reference", "nowhere"), "nowhere: no such file or folder"),
     ],
 )
-def test_bad_words_are_refused_in_one_line(desk: Desk, words: tuple[str, ...], said: str) -> None:
-    code, out, err = desk.export(*words)
+def test_bad_words_are_refused_in_one_line(case_folder: CaseFolder, words: tuple[str, ...], message: str) -> None:
+    code, out, err = case_folder.export(*words)
     assert (code, out, len(err)) == (2, [], 1)
-    assert said in err[0]
+    assert message in err[0]
 
 
-def test_a_label_map_of_another_grid_is_refused_in_one_line(desk: Desk) -> None:
-    write_label_maps(desk.labels, [small_case()[1]])
-    code, _, err = desk.export("--code", "*=tissue")
+def test_a_label_map_of_another_grid_is_refused_in_one_line(case_folder: CaseFolder) -> None:
+    write_label_maps(case_folder.labels, [small_case()[1]])
+    code, _, err = case_folder.export("--code", "*=tissue")
     (line,) = [line for line in err if not line.startswith("Note: ")]
     assert code == 2
-    assert str(desk.labels) in line
+    assert str(case_folder.labels) in line
     assert line.endswith("(--resample)")
 
 
-def test_two_series_in_the_folder_are_refused_in_one_line(desk: Desk) -> None:
+def test_two_series_in_the_folder_are_refused_in_one_line(case_folder: CaseFolder) -> None:
     path = sorted(series_folder().iterdir())[0]
     dataset = dcmread(path, stop_before_pixels=True)
     dataset.SeriesInstanceUID = "1.2.3.4"
-    dataset.save_as(desk.series / "other.dcm")
-    code, _, err = desk.export("--suggest-codes")
+    dataset.save_as(case_folder.series / "other.dcm")
+    code, _, err = case_folder.export("--suggest-codes")
     assert (code, len(err)) == (2, 1)
     assert "2 DICOM series" in err[0]
 
 
-def test_label_map_type_refuses_overlap_and_names_the_flag(desk: Desk) -> None:
-    desk.labels.unlink()
-    sidecar_path(desk.labels).unlink()
-    overlapping = desk.folder / "a.seg.nrrd"
+def test_label_map_type_refuses_overlap_and_names_the_flag(case_folder: CaseFolder) -> None:
+    case_folder.labels.unlink()
+    sidecar_path(case_folder.labels).unlink()
+    overlapping = case_folder.folder / "a.seg.nrrd"
     write_label_maps(overlapping, list(two_layers(cut_labels())))
-    words = ["--to", "dicom-seg", "--reference", str(desk.series), "-o", str(desk.output), "--suggest-codes"]
+    words = [
+        "--to",
+        "dicom-seg",
+        "--reference",
+        str(case_folder.series),
+        "-o",
+        str(case_folder.output),
+        "--suggest-codes",
+    ]
     assert main(["export", str(overlapping), *words, "--type", "labelmap"]) == 2
-    assert "(--type binary)" in desk.capture.readouterr().err
+    assert "(--type binary)" in case_folder.capture.readouterr().err
     assert main(["export", str(overlapping), *words]) == 0
 
 
-def test_a_volume_without_dicom_gets_a_series_when_asked(desk: Desk) -> None:
+def test_a_volume_without_dicom_gets_a_series_when_asked(case_folder: CaseFolder) -> None:
     volume, label_map = small_case()
-    image, labels, output = desk.folder / "image.nrrd", desk.folder / "l.nrrd", desk.folder / "seg2.dcm"
+    image, labels, output = (
+        case_folder.folder / "image.nrrd",
+        case_folder.folder / "l.nrrd",
+        case_folder.folder / "seg2.dcm",
+    )
     write_array(image, volume.array, volume.geometry)
     write_label_maps(labels, [label_map])
     words = ["export", str(labels), "--to", "dicom-seg", "-o", str(output), "--code", "*=hippocampus"]
     assert main(words) == 2
-    assert "(--reference or --derive-series)" in desk.capture.readouterr().err
-    assert main([*words, "--derive-series", str(desk.folder / "made")]) == 2
-    assert "--image" in desk.capture.readouterr().err
-    more = ["--derive-series", str(desk.folder / "made"), "--image", str(image), "--modality", "MR"]
+    assert "(--reference or --derive-series)" in case_folder.capture.readouterr().err
+    assert main([*words, "--derive-series", str(case_folder.folder / "made")]) == 2
+    assert "--image" in case_folder.capture.readouterr().err
+    more = ["--derive-series", str(case_folder.folder / "made"), "--image", str(image), "--modality", "MR"]
     assert main([*words, *more, "--patient-id", "4711"]) == 0
-    printed = desk.capture.readouterr().out.splitlines()
-    assert printed[:-1] == [f"{desk.folder / 'made'}: verified", f"{output}: verified"]
+    printed = case_folder.capture.readouterr().out.splitlines()
+    assert printed[:-1] == [f"{case_folder.folder / 'made'}: verified", f"{output}: verified"]
     assert dcmread(output).PatientID == "4711"
 
 
-def test_nifti_gets_names_and_codes_beside_it(desk: Desk) -> None:
-    output = desk.folder / "out.nii.gz"
-    code, out, _ = desk.run("--to", "nifti", "-o", output, "--suggest-codes")
+def test_nifti_gets_names_and_codes_beside_it(case_folder: CaseFolder) -> None:
+    output = case_folder.folder / "out.nii.gz"
+    code, out, _ = case_folder.run("--to", "nifti", "-o", output, "--suggest-codes")
     assert (code, out[:-1]) == (0, [f"{output}: verified", f"{sidecar_path(output)}: verified"])
     assert "SimpleITK" in out[-1]
     described = json.loads(sidecar_path(output).read_text(encoding="utf-8"))
@@ -195,37 +207,46 @@ def test_nifti_gets_names_and_codes_beside_it(desk: Desk) -> None:
     assert (found.array == cut_labels().array).all()
 
 
-def test_nifti_needs_no_codes_and_does_not_ask_for_them(desk: Desk) -> None:
-    code, _, err = desk.run("--to", "nifti", "-o", desk.folder / "out.nii.gz")
+def test_nifti_needs_no_codes_and_does_not_ask_for_them(case_folder: CaseFolder) -> None:
+    code, _, err = case_folder.run("--to", "nifti", "-o", case_folder.folder / "out.nii.gz")
     assert code == 0
     assert err == []
 
 
-def test_the_label_map_itself_is_never_replaced(desk: Desk) -> None:
-    before = desk.labels.read_bytes()
-    code, _, err = desk.run("--to", "nifti", "-o", desk.labels, "--overwrite")
+def test_the_label_map_itself_is_never_replaced(case_folder: CaseFolder) -> None:
+    before = case_folder.labels.read_bytes()
+    code, _, err = case_folder.run("--to", "nifti", "-o", case_folder.labels, "--overwrite")
     assert (code, len(err)) == (2, 1)
-    assert desk.labels.read_bytes() == before
+    assert case_folder.labels.read_bytes() == before
 
 
-def test_what_differs_ends_with_failed_and_no_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_differs_ends_with_failed_and_no_file(case_folder: CaseFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     difference = Difference("voxels on 08.dcm, segment 1", "all the same", "3 others")
     monkeypatch.setattr(deliver_module, "compare_segmentation", lambda path, content: [difference])
-    code, out, err = desk.export("--suggest-codes")
+    code, out, err = case_folder.export("--suggest-codes")
     assert (code, out) == (1, [])
     assert any(str(difference) in line for line in err)
     assert err[-1].endswith("not verified, nothing was kept.")
-    assert not desk.output.exists()
+    assert not case_folder.output.exists()
 
 
 @pytest.mark.parametrize("package", ["highdicom", "pydicom"])
-def test_without_the_packages_one_line_says_what_to_install(desk: Desk, package: str) -> None:
+def test_without_the_packages_one_line_says_what_to_install(case_folder: CaseFolder, package: str) -> None:
     code = (
         f"import sys; sys.modules['{package}'] = None\n"
         "from fewshot_annotate.cli import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    words = ["export", desk.labels, "--to", "dicom-seg", "--reference", desk.series, "-o", desk.output]
+    words = [
+        "export",
+        case_folder.labels,
+        "--to",
+        "dicom-seg",
+        "--reference",
+        case_folder.series,
+        "-o",
+        case_folder.output,
+    ]
     command = [sys.executable, "-c", code, *map(str, words)]
     result = subprocess.run(command, env={"PYTHONPATH": str(PACKAGE_PARENT)}, capture_output=True, text=True)
     assert result.returncode == 2
@@ -235,27 +256,27 @@ def test_without_the_packages_one_line_says_what_to_install(desk: Desk, package:
     assert line.endswith('[dicom]"')
 
 
-def test_a_series_that_highdicom_refuses_is_told_in_one_line_that_holds_no_value(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+def test_a_series_that_highdicom_refuses_is_reported_in_one_line_without_values(
+    case_folder: CaseFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**attributes: object) -> None:
         raise ValueError("'Geheim^Name'\nis no PatientName")
 
     monkeypatch.setattr("highdicom.seg.Segmentation", refuse)
-    code, _, err = desk.export("--suggest-codes", "--engine", "propagate")
+    code, _, err = case_folder.export("--suggest-codes", "--engine", "propagate")
     assert (code, len([line for line in err if not line.startswith("Note: ")])) == (2, 1)
     assert "(see PatientName)" in err[-1]
     assert "Geheim" not in "".join(err)
-    assert not desk.output.exists()
+    assert not case_folder.output.exists()
 
 
-def test_no_name_of_the_patient_is_ever_printed(desk: Desk) -> None:
-    shutil.rmtree(desk.series)
+def test_no_name_of_the_patient_is_ever_printed(case_folder: CaseFolder) -> None:
+    shutil.rmtree(case_folder.series)
 
     def name(header: Dataset, place: int) -> None:
         header.PatientName = "Geheim^Name"
 
-    cut_series(desk.series, name)
+    cut_series(case_folder.series, name)
     for words in ((), ("--suggest-codes",)):
-        _, out, err = desk.export(*words)
+        _, out, err = case_folder.export(*words)
         assert "Geheim" not in "\n".join([*out, *err])

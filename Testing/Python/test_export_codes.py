@@ -57,7 +57,7 @@ def test_what_has_no_code_is_tissue_when_asked(
 
 
 @pytest.mark.parametrize("suffix", ["nii.gz", "nrrd", "seg.nrrd"])
-def test_formats_without_need_of_codes_say_nothing_of_them(
+def test_formats_without_codes_do_not_mention_them(
     input_: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = {"nii.gz": "nifti", "nrrd": "nrrd", "seg.nrrd": "seg-nrrd"}[suffix]

@@ -1,4 +1,4 @@
-"""Volumes that did not come from DICOM: a series is derived by consent, valid, and says no more than it was told."""
+"""Volumes not from DICOM: a series is derived by consent, is valid, and has only the patient data given."""
 
 from __future__ import annotations
 
@@ -79,17 +79,17 @@ def test_nothing_is_derived_without_a_word(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_patient_is_nobody_unless_said(tmp_path: Path) -> None:
+def test_the_patient_is_anonymous_by_default(tmp_path: Path) -> None:
     volume, label_map = small_case()
     folder, output = derived(tmp_path, volume, label_map)
     header = dcmread(next(folder.iterdir()))
-    said = {element.keyword: str(element.value) for element in header if element.tag.group == 0x0010}
-    assert said.keys() == PATIENT_GROUP
-    assert said["PatientName"] == "Anonymous^"
-    assert said["PatientBirthDate"] == said["PatientSex"] == header.StudyDate == header.AccessionNumber == ""
+    patient = {element.keyword: str(element.value) for element in header if element.tag.group == 0x0010}
+    assert patient.keys() == PATIENT_GROUP
+    assert patient["PatientName"] == "Anonymous^"
+    assert patient["PatientBirthDate"] == patient["PatientSex"] == header.StudyDate == header.AccessionNumber == ""
     other_folder, _ = derived(tmp_path_of(tmp_path), volume, label_map)
-    assert dcmread(next(other_folder.iterdir())).PatientID != said["PatientID"]
-    assert dcmread(output).PatientID == said["PatientID"]
+    assert dcmread(next(other_folder.iterdir())).PatientID != patient["PatientID"]
+    assert dcmread(output).PatientID == patient["PatientID"]
 
 
 def tmp_path_of(tmp_path: Path) -> Path:
@@ -98,7 +98,7 @@ def tmp_path_of(tmp_path: Path) -> Path:
     return other
 
 
-def test_the_patient_is_who_was_said(tmp_path: Path) -> None:
+def test_the_patient_is_the_one_named(tmp_path: Path) -> None:
     volume, label_map = small_case()
     folder, output = derived(tmp_path, volume, label_map, patient_id="4711", patient_name="Müller^Jürgen")
     for path in (next(folder.iterdir()), output):

@@ -1,4 +1,4 @@
-"""DICOM SEG of a real CT series: same voxels for other readers, valid, coded, on its slices wherever they lie."""
+"""DICOM SEG of a real CT series: same voxels for other readers, valid, coded, at the positions of its slices."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_layers_that_do_not_overlap_become_one_label_map(tmp_path: Path) -> None
     assert deliver(check(request_for(layers, series, output, type=SegType.LABELMAP))).verified
 
 
-def test_every_segment_says_what_it_is_and_what_made_it(tmp_path: Path) -> None:
+def test_every_segment_has_its_code_and_its_algorithm(tmp_path: Path) -> None:
     label_map = cut_labels()
     output = tmp_path / "seg.dcm"
     export(label_map, read_series(cut_series(tmp_path / "series")), output)
@@ -164,7 +164,7 @@ def test_every_segment_says_what_it_is_and_what_made_it(tmp_path: Path) -> None:
         assert len(item.RecommendedDisplayCIELabValue) == 3
 
 
-def test_what_the_segments_tags_say_of_their_maker_counts_first(tmp_path: Path) -> None:
+def test_the_algorithm_of_the_segments_tags_has_precedence(tmp_path: Path) -> None:
     label_map = cut_labels()
     by_hand = Algorithm("someone", "", type=AlgorithmType.MANUAL)
     by_adapt = Algorithm("FewShotAnnotate adapt", "0.2.0")
@@ -248,7 +248,7 @@ def oblique_series(folder: Path) -> tuple[Path, Geometry]:
 
 
 @needs_programs("dciodvfy")
-def test_oblique_slices_keep_their_place(tmp_path: Path) -> None:
+def test_oblique_slices_keep_their_position(tmp_path: Path) -> None:
     folder, grid = oblique_series(tmp_path / "series")
     label_map = LabelMap(cut_labels().array, grid, cut_labels().segments)
     output = tmp_path / "seg.dcm"
@@ -277,7 +277,7 @@ def tilted_series(folder: Path) -> Path:
 
 
 @needs_programs("dciodvfy")
-def test_slices_of_a_tilted_gantry_keep_their_place(tmp_path: Path) -> None:
+def test_slices_of_a_tilted_gantry_keep_their_position(tmp_path: Path) -> None:
     series = read_series(tilted_series(tmp_path / "series"))
     assert series.tilt == pytest.approx(TILT_DEGREES, abs=0.01)
     label_map = LabelMap(cut_labels().array, series.geometry, cut_labels().segments)
@@ -309,7 +309,7 @@ def test_upright_labels_of_a_tilted_series_need_a_word_and_then_match_by_slice(t
     assert counted == np.count_nonzero(label_map.array)
 
 
-def test_turned_and_cut_out_labels_are_put_in_place_without_loss(tmp_path: Path) -> None:
+def test_turned_and_cut_out_labels_are_put_into_the_grid_without_loss(tmp_path: Path) -> None:
     label_map = cut_labels()
     series = read_series(cut_series(tmp_path / "series"))
     part = (slice(1, 8), slice(2, 50), slice(3, 70))
@@ -373,7 +373,7 @@ def test_labels_outside_the_images_are_counted_and_cropped_by_consent(tmp_path: 
     export(label_map, series, tmp_path / "seg.dcm", Remedy.CROP)
 
 
-def test_a_segment_without_voxels_is_left_out_and_told(tmp_path: Path) -> None:
+def test_a_segment_without_voxels_is_left_out_and_reported(tmp_path: Path) -> None:
     label_map = cut_labels()
     array = np.where(label_map.array == label_map.values[0], 0, label_map.array)
     series = read_series(cut_series(tmp_path / "series"))

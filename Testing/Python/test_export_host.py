@@ -32,7 +32,7 @@ WAIT_SECONDS = 60.0
 
 
 @dataclass
-class Clinic:
+class ExportScene:
     """A scene with the cut loaded from the database, and its labels as a segmentation."""
 
     database: DicomDatabaseStandIn
@@ -74,7 +74,7 @@ def add_nodes(volume: Volume, labels: LabelMap) -> tuple[Any, Any]:
 
 
 @pytest.fixture
-def clinic(tmp_path: Path) -> Any:
+def export_scene(tmp_path: Path) -> Any:
     mrml.new_scene()
     series = read_series(cut_series(tmp_path / "series"))
     database = DicomDatabaseStandIn(tmp_path / "database")
@@ -87,7 +87,7 @@ def clinic(tmp_path: Path) -> Any:
     folder = tmp_path / "out"
     folder.mkdir()
     controller = ExportController(database)
-    yield Clinic(database, controller, node, segmentation, labels, folder)
+    yield ExportScene(database, controller, node, segmentation, labels, folder)
     controller.close()
 
 
@@ -100,50 +100,54 @@ def voxels(path: Path, folder: Path, labels: LabelMap) -> dict[str, np.ndarray]:
     return found
 
 
-def test_a_click_applies_a_remedy_and_the_file_holds_what_the_scene_does(clinic: Clinic, tmp_path: Path) -> None:
-    clinic.segmentation.GetSegmentation().GetSegment("liver").RemoveTag("TerminologyEntry")
-    clinic.check()
-    assert clinic.codes == ["codes_missing"]
+def test_a_click_applies_a_remedy_and_the_file_holds_what_the_scene_does(
+    export_scene: ExportScene, tmp_path: Path
+) -> None:
+    export_scene.segmentation.GetSegmentation().GetSegment("liver").RemoveTag("TerminologyEntry")
+    export_scene.check()
+    assert export_scene.codes == ["codes_missing"]
     with pytest.raises(InputError):
-        clinic.controller.export()
-    clinic.controller.apply_remedy(clinic.controller.problems[0].remedies[0])
-    clinic.wait()
-    assert clinic.codes == []
-    clinic.export()
-    assert clinic.controller.state is ExportState.DONE
-    assert clinic.controller.report is not None
-    assert clinic.controller.report.verified
-    written = [item.SegmentLabel for item in dcmread(clinic.folder / "seg.dcm").SegmentSequence]
-    assert written == names_of(clinic.labels.segments)
-    found = voxels(clinic.folder / "seg.dcm", tmp_path / "dcmqi", clinic.labels)
-    assert sorted(found) == sorted(names_of(clinic.labels.segments))
-    for segment in clinic.labels.segments:
-        assert (found[segment.name] == (clinic.labels.array == segment.value)).all(), segment.name
+        export_scene.controller.export()
+    export_scene.controller.apply_remedy(export_scene.controller.problems[0].remedies[0])
+    export_scene.wait()
+    assert export_scene.codes == []
+    export_scene.export()
+    assert export_scene.controller.state is ExportState.DONE
+    assert export_scene.controller.report is not None
+    assert export_scene.controller.report.verified
+    written = [item.SegmentLabel for item in dcmread(export_scene.folder / "seg.dcm").SegmentSequence]
+    assert written == names_of(export_scene.labels.segments)
+    found = voxels(export_scene.folder / "seg.dcm", tmp_path / "dcmqi", export_scene.labels)
+    assert sorted(found) == sorted(names_of(export_scene.labels.segments))
+    for segment in export_scene.labels.segments:
+        assert (found[segment.name] == (export_scene.labels.array == segment.value)).all(), segment.name
 
 
-def test_the_tissue_that_slicer_gives_every_new_segment_is_told_and_bettered_by_a_click(clinic: Clinic) -> None:
-    clinic.check()
-    assert clinic.codes == []
-    assert clinic.controller.preflight is not None
-    (note,) = [note for note in clinic.controller.preflight.notes if note.error.code == "codes_generic"]
-    assert sorted(note.segments) == sorted(names_of(clinic.labels.segments))
-    clinic.controller.apply_remedy(note.remedies[0])
-    clinic.wait()
-    clinic.export()
-    items = {item.SegmentLabel: item for item in dcmread(clinic.folder / "seg.dcm").SegmentSequence}
+def test_the_tissue_that_slicer_gives_every_new_segment_is_reported_and_replaced_by_a_click(
+    export_scene: ExportScene,
+) -> None:
+    export_scene.check()
+    assert export_scene.codes == []
+    assert export_scene.controller.preflight is not None
+    (note,) = [note for note in export_scene.controller.preflight.notes if note.error.code == "codes_generic"]
+    assert sorted(note.segments) == sorted(names_of(export_scene.labels.segments))
+    export_scene.controller.apply_remedy(note.remedies[0])
+    export_scene.wait()
+    export_scene.export()
+    items = {item.SegmentLabel: item for item in dcmread(export_scene.folder / "seg.dcm").SegmentSequence}
     assert items["liver"].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Liver"
 
 
-def test_the_terminology_colour_and_maker_of_a_segment_arrive(clinic: Clinic) -> None:
-    segment = clinic.segmentation.GetSegmentation().GetSegment("liver")
+def test_the_terminology_colour_and_maker_of_a_segment_arrive(export_scene: ExportScene) -> None:
+    segment = export_scene.segmentation.GetSegmentation().GetSegment("liver")
     logic_tag = "x~SCT^123037004^Anatomical Structure~SCT^78961009^Spleen~^^~x~^^~^^"
     segment.SetTag("TerminologyEntry", logic_tag)
     for name, text in Algorithm("FewShotAnnotate adapt", "0.1.0", "none").tags().items():
         segment.SetTag(name, text)
     segment.SetColor(0.2, 0.4, 0.6)
-    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
-    clinic.export()
-    items = {item.SegmentLabel: item for item in dcmread(clinic.folder / "seg.dcm").SegmentSequence}
+    export_scene.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
+    export_scene.export()
+    items = {item.SegmentLabel: item for item in dcmread(export_scene.folder / "seg.dcm").SegmentSequence}
     assert items["liver"].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Spleen"
     assert items["liver"].SegmentAlgorithmName == "FewShotAnnotate adapt"
     assert items["aorta"].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Aorta"
@@ -153,39 +157,41 @@ def test_the_terminology_colour_and_maker_of_a_segment_arrive(clinic: Clinic) ->
     assert colour == (51, 102, 153)
 
 
-def test_only_the_segments_asked_for_are_exported(clinic: Clinic) -> None:
-    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}), segment_ids=("aorta", "pancreas"))
-    clinic.export()
-    labels = [item.SegmentLabel for item in dcmread(clinic.folder / "seg.dcm").SegmentSequence]
+def test_only_the_segments_asked_for_are_exported(export_scene: ExportScene) -> None:
+    export_scene.check(agreed=frozenset({Remedy.SUGGEST_CODES}), segment_ids=("aorta", "pancreas"))
+    export_scene.export()
+    labels = [item.SegmentLabel for item in dcmread(export_scene.folder / "seg.dcm").SegmentSequence]
     assert sorted(labels) == ["aorta", "pancreas"]
 
 
-def test_overlapping_segments_of_the_scene_are_kept(clinic: Clinic, tmp_path: Path) -> None:
+def test_overlapping_segments_of_the_scene_are_kept(export_scene: ExportScene, tmp_path: Path) -> None:
     import slicer
 
-    segmentation = clinic.segmentation.GetSegmentation()
+    segmentation = export_scene.segmentation.GetSegmentation()
     segmentation.AddEmptySegment("abdomen", "abdomen")
-    whole = (clinic.labels.array != 0).astype(np.uint8)
-    slicer.util.updateSegmentBinaryLabelmapFromArray(whole, clinic.segmentation, "abdomen", clinic.volume)
-    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
-    clinic.export()
-    found = voxels(clinic.folder / "seg.dcm", tmp_path / "dcmqi", clinic.labels)
+    whole = (export_scene.labels.array != 0).astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(whole, export_scene.segmentation, "abdomen", export_scene.volume)
+    export_scene.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
+    export_scene.export()
+    found = voxels(export_scene.folder / "seg.dcm", tmp_path / "dcmqi", export_scene.labels)
     assert (found["abdomen"] == whole.astype(bool)).all()
-    assert (found["liver"] == (clinic.labels.array == clinic.labels.segments[0].value)).all()
+    assert (found["liver"] == (export_scene.labels.array == export_scene.labels.segments[0].value)).all()
 
 
-def test_painting_after_the_check_is_not_part_of_the_file(clinic: Clinic, tmp_path: Path) -> None:
+def test_painting_after_the_check_is_not_part_of_the_file(export_scene: ExportScene, tmp_path: Path) -> None:
     import slicer
 
-    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
-    empty = np.zeros(clinic.labels.array.shape, np.uint8)
-    slicer.util.updateSegmentBinaryLabelmapFromArray(empty, clinic.segmentation, "liver", clinic.volume)
-    clinic.export()
-    found = voxels(clinic.folder / "seg.dcm", tmp_path / "dcmqi", clinic.labels)
+    export_scene.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
+    empty = np.zeros(export_scene.labels.array.shape, np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(empty, export_scene.segmentation, "liver", export_scene.volume)
+    export_scene.export()
+    found = voxels(export_scene.folder / "seg.dcm", tmp_path / "dcmqi", export_scene.labels)
     assert found["liver"].any()
 
 
-def test_a_transform_of_both_does_not_move_the_labels_on_their_images(clinic: Clinic, tmp_path: Path) -> None:
+def test_a_transform_of_both_does_not_move_the_labels_on_their_images(
+    export_scene: ExportScene, tmp_path: Path
+) -> None:
     import slicer
     import vtk
 
@@ -193,15 +199,15 @@ def test_a_transform_of_both_does_not_move_the_labels_on_their_images(clinic: Cl
     matrix.DeepCopy((0, -1, 0, 5, 1, 0, 0, -7, 0, 0, 1, 9, 0, 0, 0, 1))
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     transform.SetMatrixTransformToParent(matrix)
-    for node in (clinic.volume, clinic.segmentation):
+    for node in (export_scene.volume, export_scene.segmentation):
         node.SetAndObserveTransformNodeID(transform.GetID())
-    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
-    clinic.export()
-    found = voxels(clinic.folder / "seg.dcm", tmp_path / "dcmqi", clinic.labels)
-    assert (found["aorta"] == (clinic.labels.array == clinic.labels.values[5])).all()
+    export_scene.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
+    export_scene.export()
+    found = voxels(export_scene.folder / "seg.dcm", tmp_path / "dcmqi", export_scene.labels)
+    assert (found["aorta"] == (export_scene.labels.array == export_scene.labels.values[5])).all()
 
 
-def test_labels_moved_against_their_images_are_found(clinic: Clinic) -> None:
+def test_labels_moved_against_their_images_are_found(export_scene: ExportScene) -> None:
     import slicer
     import vtk
 
@@ -209,42 +215,44 @@ def test_labels_moved_against_their_images_are_found(clinic: Clinic) -> None:
     matrix.SetElement(0, 3, 0.4)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     transform.SetMatrixTransformToParent(matrix)
-    clinic.segmentation.SetAndObserveTransformNodeID(transform.GetID())
-    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
-    assert clinic.codes == ["labels_off_grid"]
-    clinic.controller.apply_remedy(Remedy.RESAMPLE)
-    clinic.wait()
-    assert clinic.codes == []
+    export_scene.segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    export_scene.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
+    assert export_scene.codes == ["labels_off_grid"]
+    export_scene.controller.apply_remedy(Remedy.RESAMPLE)
+    export_scene.wait()
+    assert export_scene.codes == []
 
 
-def test_export_into_the_database_arrives_there_and_nowhere_else(clinic: Clinic, tmp_path: Path) -> None:
-    before = clinic.database.count
-    clinic.check(output=None, agreed=frozenset({Remedy.SUGGEST_CODES}))
-    clinic.export()
-    assert clinic.controller.state is ExportState.DONE
-    assert clinic.database.count == before + 1
+def test_export_into_the_database_arrives_there_and_nowhere_else(export_scene: ExportScene, tmp_path: Path) -> None:
+    before = export_scene.database.count
+    export_scene.check(output=None, agreed=frozenset({Remedy.SUGGEST_CODES}))
+    export_scene.export()
+    assert export_scene.controller.state is ExportState.DONE
+    assert export_scene.database.count == before + 1
     (made,) = [path for path in (tmp_path / "database").iterdir() if dcmread(path).Modality == "SEG"]
-    found = voxels(made, tmp_path / "dcmqi", clinic.labels)
-    assert (found["liver"] == (clinic.labels.array == clinic.labels.values[0])).all()
-    assert list(clinic.folder.iterdir()) == []
+    found = voxels(made, tmp_path / "dcmqi", export_scene.labels)
+    assert (found["liver"] == (export_scene.labels.array == export_scene.labels.values[0])).all()
+    assert list(export_scene.folder.iterdir()) == []
 
 
-def test_a_database_that_keeps_nothing_is_told(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
-    clinic.check(output=None, agreed=frozenset({Remedy.SUGGEST_CODES}))
-    monkeypatch.setattr(clinic.database, "insert", lambda path: None)
-    clinic.export()
-    assert clinic.controller.state is ExportState.FAILED
-    assert clinic.controller.error is not None
-    assert clinic.controller.error.code == "database_refused"
+def test_a_database_that_keeps_nothing_is_reported(
+    export_scene: ExportScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_scene.check(output=None, agreed=frozenset({Remedy.SUGGEST_CODES}))
+    monkeypatch.setattr(export_scene.database, "insert", lambda path: None)
+    export_scene.export()
+    assert export_scene.controller.state is ExportState.FAILED
+    assert export_scene.controller.error is not None
+    assert export_scene.controller.error.code == "database_refused"
 
 
-def test_slices_gone_from_the_database_are_told(clinic: Clinic) -> None:
-    clinic.database.forget(clinic.volume.GetAttribute(INSTANCES_ATTRIBUTE).split()[3])
+def test_slices_gone_from_the_database_are_reported(export_scene: ExportScene) -> None:
+    export_scene.database.forget(export_scene.volume.GetAttribute(INSTANCES_ATTRIBUTE).split()[3])
     with pytest.raises(InputError) as refused:
-        clinic.check()
+        export_scene.check()
     assert refused.value.code == "database_incomplete"
-    clinic.check(reference=clinic.folder.parent / "series")
-    assert clinic.codes == []
+    export_scene.check(reference=export_scene.folder.parent / "series")
+    assert export_scene.codes == []
 
 
 def test_a_volume_that_did_not_come_from_dicom_gets_a_series_by_consent(tmp_path: Path) -> None:
@@ -253,13 +261,13 @@ def test_a_volume_that_did_not_come_from_dicom_gets_a_series_by_consent(tmp_path
     node, segmentation = add_nodes(volume, labels)
     database = DicomDatabaseStandIn(tmp_path / "database")
     controller = ExportController(database)
-    clinic = Clinic(database, controller, node, segmentation, labels, tmp_path)
-    clinic.check(output=None, modality=Modality.MR, agreed=frozenset({Remedy.SUGGEST_CODES}))
-    assert clinic.codes == ["reference_missing"]
+    export_scene = ExportScene(database, controller, node, segmentation, labels, tmp_path)
+    export_scene.check(output=None, modality=Modality.MR, agreed=frozenset({Remedy.SUGGEST_CODES}))
+    assert export_scene.codes == ["reference_missing"]
     controller.apply_remedy(Remedy.DERIVE_SERIES)
-    clinic.wait()
-    assert clinic.codes == []
-    clinic.export()
+    export_scene.wait()
+    assert export_scene.codes == []
+    export_scene.export()
     assert controller.report is not None
     assert controller.report.verified
     assert database.count == volume.array.shape[0] + 1
@@ -267,18 +275,18 @@ def test_a_volume_that_did_not_come_from_dicom_gets_a_series_by_consent(tmp_path
 
 
 @pytest.mark.parametrize("target", [Target.NIFTI, Target.SEG_NRRD])
-def test_image_files_hold_what_the_scene_does(clinic: Clinic, target: Target) -> None:
-    output = clinic.folder / f"a{target.suffixes[0]}"
-    clinic.check(target=target, output=output)
-    clinic.export()
+def test_image_files_hold_what_the_scene_does(export_scene: ExportScene, target: Target) -> None:
+    output = export_scene.folder / f"a{target.suffixes[0]}"
+    export_scene.check(target=target, output=output)
+    export_scene.export()
     layers = read_label_maps(output)
     found = {
-        segment.name: regrid([layer], clinic.labels.geometry).layers[0].array == segment.value
+        segment.name: regrid([layer], export_scene.labels.geometry).layers[0].array == segment.value
         for layer in layers
         for segment in layer.segments
     }
-    for segment in clinic.labels.segments:
-        assert (found[segment.name] == (clinic.labels.array == segment.value)).all()
+    for segment in export_scene.labels.segments:
+        assert (found[segment.name] == (export_scene.labels.array == segment.value)).all()
 
 
 def test_what_a_click_changes(tmp_path: Path) -> None:
@@ -290,55 +298,55 @@ def test_what_a_click_changes(tmp_path: Path) -> None:
     assert with_remedy(settings, Remedy.DEFAULT_CODE).agreed == {Remedy.DEFAULT_CODE}
 
 
-def test_a_file_that_is_there_is_told_and_replaced_by_a_click(clinic: Clinic) -> None:
-    output = clinic.folder / "seg.dcm"
+def test_an_existing_file_is_reported_and_replaced_by_a_click(export_scene: ExportScene) -> None:
+    output = export_scene.folder / "seg.dcm"
     output.write_bytes(b"older")
-    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
-    assert clinic.codes == ["output_exists"]
-    clinic.controller.apply_remedy(Remedy.OVERWRITE)
-    clinic.wait()
-    clinic.export()
+    export_scene.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
+    assert export_scene.codes == ["output_exists"]
+    export_scene.controller.apply_remedy(Remedy.OVERWRITE)
+    export_scene.wait()
+    export_scene.export()
     assert dcmread(output).Modality == "SEG"
 
 
-def test_nothing_to_export_and_no_database_are_told(clinic: Clinic) -> None:
-    empty = mrml.add_segmentation(clinic.volume, {"one": None}, "Empty")
-    settings = ExportSettings(target=Target.DICOM_SEG, output=clinic.folder / "a.dcm")
-    clinic.controller.check(ChosenNodes(clinic.volume, empty), settings)
-    clinic.wait()
-    assert clinic.codes == ["labels_empty"]
+def test_nothing_to_export_and_no_database_are_reported(export_scene: ExportScene) -> None:
+    empty = mrml.add_segmentation(export_scene.volume, {"one": None}, "Empty")
+    settings = ExportSettings(target=Target.DICOM_SEG, output=export_scene.folder / "a.dcm")
+    export_scene.controller.check(ChosenNodes(export_scene.volume, empty), settings)
+    export_scene.wait()
+    assert export_scene.codes == ["labels_empty"]
     alone = ExportController(None)
     with pytest.raises(InputError) as refused:
-        alone.check(clinic.nodes, ExportSettings(target=Target.DICOM_SEG, output=None))
+        alone.check(export_scene.nodes, ExportSettings(target=Target.DICOM_SEG, output=None))
     assert refused.value.code == "database_missing"
     alone.close()
 
 
-class OddError(Exception):
-    """An error of a kind that nobody foresaw."""
+class UnexpectedError(Exception):
+    """An error of an unexpected type."""
 
 
-@pytest.mark.parametrize("kind", [OddError, KeyError, MemoryError])
+@pytest.mark.parametrize("kind", [UnexpectedError, KeyError, MemoryError])
 @pytest.mark.parametrize("step", ["check_copy", "deliver"])
 def test_an_unexpected_error_fails_the_export_once_and_it_can_be_tried_again(
-    step: str, kind: type[Exception], clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: str, kind: type[Exception], export_scene: ExportScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> Any:
         raise kind("Doe^Jane")
 
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
-    settings = {"target": Target.NIFTI, "output": clinic.folder / "labels.nii.gz"}
+    settings = {"target": Target.NIFTI, "output": export_scene.folder / "labels.nii.gz"}
     with monkeypatch.context() as patch:
         patch.setattr(export_module, step, failing)
-        clinic.check(**settings)
+        export_scene.check(**settings)
         if step == "deliver":
-            clinic.export()
+            export_scene.export()
         for _ in range(5):
-            clinic.controller.poll()
-    assert clinic.controller.state is ExportState.FAILED
-    assert clinic.controller.error is not None
-    assert "Doe" not in str(clinic.controller.error.data)
-    assert not list(clinic.folder.iterdir())
-    clinic.check(**settings)
-    clinic.export()
-    assert clinic.controller.state is ExportState.DONE
+            export_scene.controller.poll()
+    assert export_scene.controller.state is ExportState.FAILED
+    assert export_scene.controller.error is not None
+    assert "Doe" not in str(export_scene.controller.error.data)
+    assert not list(export_scene.folder.iterdir())
+    export_scene.check(**settings)
+    export_scene.export()
+    assert export_scene.controller.state is ExportState.DONE

@@ -1,4 +1,4 @@
-"""A segmentation through a real archive: sent, found, retrieved, and the same afterwards."""
+"""A segmentation sent to a real archive, found, retrieved, and compared."""
 
 from __future__ import annotations
 

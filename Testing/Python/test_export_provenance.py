@@ -1,4 +1,4 @@
-"""What filled a segment is known to the export, from the command line as from the scene."""
+"""The algorithm that filled a segment is in the export, from the command line and from the scene."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fewshot_annotate.weights import catalog, store
 from pydicom import dcmread
 from support.labels import every, keep_slices, small_case
 from support.scene_cases import Runs, case, scene_of
-from support.tiny_weights import Shelf
+from support.tiny_weights import WeightsFolder
 
 PROPAGATE = Algorithm("FewShotAnnotate propagate", __version__)
 
@@ -54,7 +54,7 @@ def test_a_fill_in_the_scene_marks_the_segments_it_changed(tmp_path: Path, monke
     runs.finish()
 
 
-def test_tags_say_what_they_were_told() -> None:
+def test_tags_are_read_as_written() -> None:
     made_by = Algorithm("FewShotAnnotate sam", "1", "sam-vit-b sha256:ec2d", AlgorithmType.AUTOMATIC)
     assert of_segment(Segment(value=1, name="a", tags=made_by.tags())) == made_by
     assert of_segment(Segment(value=1, name="a", tags={"DICOM.SegmentAlgorithmType": "MAGIC"})) is None
@@ -66,8 +66,8 @@ def test_engines_without_weights_name_none(engine: str) -> None:
 
 
 def test_an_engine_names_its_weights_and_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = Shelf(tmp_path, monkeypatch)
-    path = shelf.put_file("universeg-v1", b"no weights, but a file with a checksum")
+    weights_folder = WeightsFolder(tmp_path, monkeypatch)
+    path = weights_folder.put_file("universeg-v1", b"no weights, but a file with a checksum")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert store.known_digests(catalog.checkpoint("universeg-v1"))["sha256"] == digest
     named = weights_in_use("universeg")

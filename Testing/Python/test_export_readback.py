@@ -1,4 +1,4 @@
-"""Read-back: whatever comes back otherwise than it was is found, and then nothing is left on the disk."""
+"""Verification by reading back: every difference is found, and then no file is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DICOM folders as they come: what is wrong with a series is said in one line that names it."""
+"""DICOM folders for export: a series that cannot be used is refused in one line that names it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_mixed_orientations_are_refused_and_one_is_named(tmp_path: Path) -> None
     assert error.data["count"] == 1
 
 
-def test_two_slices_at_one_place_are_refused_and_named(tmp_path: Path) -> None:
+def test_two_slices_at_one_position_are_refused_and_named(tmp_path: Path) -> None:
     folder = cut_series(tmp_path / "series")
     other = dcmread(folder / "03.dcm")
     other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = generate_uid()
@@ -104,7 +104,7 @@ def test_slices_of_several_sizes_are_refused(tmp_path: Path, name: str, value: o
     assert (error.code, error.data["what"]) == ("series_sizes", name)
 
 
-def test_images_without_a_place_in_the_patient_are_refused(tmp_path: Path) -> None:
+def test_images_without_a_position_in_the_patient_are_refused(tmp_path: Path) -> None:
     def forget(header: Dataset, place: int) -> None:
         del header.ImagePositionPatient
 
@@ -167,7 +167,7 @@ def test_a_volume_is_not_read_from_such_a_folder_either(tmp_path: Path, broken: 
     seed=st.integers(0, 999),
     left_out=st.sets(st.integers(0, 39), max_size=3),
 )
-def test_slices_in_any_order_find_their_places(
+def test_slices_in_any_order_are_sorted_by_position(
     count: int, gap: float, tilt: float, seed: int, left_out: set[int]
 ) -> None:
     kept = [place for place in range(count) if place not in left_out or count < 12]

@@ -41,7 +41,7 @@ NOT_IN_DICOM = {
     "68455001": "Iliopsoas muscle",
     "67769002": "Subcutaneous fatty tissue",
 }
-# Codes that DICOM's lists word otherwise, in the words of Slicer's "General Anatomy list".
+# Codes whose meaning has another wording in DICOM's lists, with that of Slicer's "General Anatomy list".
 SLICERS_WORDS = {
     "123037004": "Anatomical Structure",
     "113345001": "Abdomen",
@@ -193,7 +193,7 @@ def test_a_name_suggests_codes(name: str, words: str):
 
 
 @pytest.mark.parametrize("name", ["", "Segment_1", "Label 4", "left", "7", "thing", "left right kidney", "肝"])
-def test_a_name_that_says_nothing_suggests_nothing(name: str):
+def test_a_vague_name_suggests_no_code(name: str):
     assert common_structures().suggest(name) is None
 
 
@@ -243,12 +243,12 @@ def test_a_users_table_that_lacks_something_names_the_row(text: str, tmp_path: P
         (TERMINOLOGY, "Liver"),
     ],
 )
-def test_a_user_says_what_a_segment_is_in_several_ways(text: str, words: str):
+def test_a_code_can_be_given_in_several_ways(text: str, words: str):
     assert as_terminology(text, common_structures()).description == words
 
 
 @pytest.mark.parametrize("text", ["", "gizmo", "SCT^10200004", "SCT^^Liver", "^^"])
-def test_words_that_say_nothing_are_refused_in_one_line(text: str):
+def test_malformed_codes_are_refused_in_one_line(text: str):
     with pytest.raises(InputError) as refused:
         as_terminology(text, common_structures())
     assert refused.value.code == "code_malformed"

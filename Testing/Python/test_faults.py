@@ -1,4 +1,4 @@
-"""Programs that are ended at a bad moment: nothing is lost, nothing is left behind. Testing/faults.py does more."""
+"""Programs interrupted at every step: nothing is lost, nothing is left behind. Testing/faults.py does more."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def as_content(one: LabelMap) -> object:
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_in_random_rounds_nothing_is_lost_left_behind_or_told_wrongly() -> None:
+def test_in_random_rounds_nothing_is_lost_left_behind_or_misreported() -> None:
     program = Path(__file__).parents[1] / "faults.py"
     # A fill, a change of the library and an export, whose commands are quick.
     command = [sys.executable, str(program), "--rounds", "8", "--seed", "11"]
@@ -177,10 +177,10 @@ def moved_aside_and_killed(folder: Path) -> list[object]:
             path.unlink()
         write_label_maps(files.label, [label_map(2, OLD)])
 
-    def look() -> object:
+    def observe() -> object:
         return [content(path) for path in folder.glob("[!.]*.nii.gz")]
 
-    return at_every_rename(begin, lambda: files.move_aside(files.label, files.names), look)
+    return at_every_rename(begin, lambda: files.move_aside(files.label, files.names), observe)
 
 
 def test_a_label_map_that_is_moved_aside_keeps_its_names(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def test_what_is_said_of_a_late_ctrl_c_is_true(
+def test_the_report_of_a_late_ctrl_c_is_true(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = make_dataset(tmp_path)

@@ -1,4 +1,4 @@
-"""The loop over slices: what was asked for, once each, until it should stop."""
+"""The loop over slices: each query slice once, until the run should stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CERTAIN = np.stack([np.zeros((2, 2)), np.ones((2, 2))]).astype(np.float32)
 
 
 class Scripted(Engine):
-    """A stand-in that yields the slices it is told to, whatever is asked."""
+    """A stand-in that yields given slices, whatever is requested."""
 
     name = "scripted"
     title = summary = licence = ""
@@ -103,12 +103,12 @@ def test_a_run_asked_to_stop_at_its_last_slice_is_finished() -> None:
 
 
 def test_progress_is_reported_before_a_run_stops() -> None:
-    told: list[float] = []
-    context = RunContext(on_progress=told.append, stop=lambda: told[-1] > 0.1)
+    reported: list[float] = []
+    context = RunContext(on_progress=reported.append, stop=lambda: reported[-1] > 0.1)
     context.report_progress(0.1)
     with pytest.raises(Stopped):
         context.report_progress(0.2)
-    assert told == [0.1, 0.2]
+    assert reported == [0.1, 0.2]
     assert not isinstance(Stopped(), Exception), "an engine that catches every Exception lets it pass"
 
 

@@ -1,4 +1,4 @@
-"""Weights of which nobody published a checksum: recorded only once they loaded as their model, from a real server."""
+"""Weights without a published checksum: recorded only once they have loaded as their model, from a real server."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_wrong_file_is_refused_and_not_recorded_and_the_right_one_taken_afterw
     assert main(["models", "verify", name]) == 0
 
 
-def test_a_part_of_an_earlier_call_is_not_gone_on_with_where_nothing_could_tell(
+def test_a_partial_download_without_checksum_is_not_continued(
     right: dict[str, bytes], server: Server, published: Callable[[str], Checkpoint]
 ) -> None:
     one = published("universeg-v1")
@@ -134,7 +134,7 @@ def test_a_part_of_an_earlier_call_is_not_gone_on_with_where_nothing_could_tell(
     assert [asked for _, asked in server.asked] == [""]
 
 
-def test_another_file_than_the_first_seen_is_told_with_advice_that_helps(
+def test_a_file_that_differs_from_the_first_one_is_refused_with_advice(
     right: dict[str, bytes],
     server: Server,
     published: Callable[[str], Checkpoint],
@@ -174,7 +174,7 @@ def test_a_body_without_an_end_is_cut_off(
 
 
 @pytest.mark.parametrize("status", [299, 304, 418, 451, 499, 599, 799, 999])
-def test_an_odd_status_is_told_in_one_line(
+def test_an_unexpected_status_is_reported_in_one_line(
     status: int, server: Server, published: Callable[[str], Checkpoint], capfd: pytest.CaptureFixture[str]
 ) -> None:
     published("universeg-v1")

@@ -1,4 +1,4 @@
-"""How candidates are weighed: real hidden slices, and candidates that are right or wrong about them on purpose."""
+"""Fusion weights of candidates: real held-out slices, and candidates made right or wrong on them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def slices_with_all_labels(count: int) -> tuple[np.ndarray, int]:
     return rows[showing[middle - count // 2 :][:count]], len(values) - 1
 
 
-def told(rows: np.ndarray, labels: int, shift: int) -> np.ndarray:
-    """Logarithms of what a candidate says that is wrong by `shift` pixels."""
+def shifted_log_probs(rows: np.ndarray, labels: int, shift: int) -> np.ndarray:
+    """Log-probabilities of a candidate that is displaced by `shift` pixels."""
     moved = np.roll(rows, shift, axis=1)
     log_probs = np.full((labels + 1, *rows.shape), np.log(0.1), dtype=np.float16)
     np.put_along_axis(log_probs, moved[None], np.float16(np.log(0.8)), axis=0)
@@ -43,7 +43,7 @@ def told(rows: np.ndarray, labels: int, shift: int) -> np.ndarray:
 def hidden(
     truth: np.ndarray, labels: int, shifts: list[int], distance: int = 6, end: LabelExtent = LabelExtent.CONTINUES
 ) -> HeldOutCandidates:
-    log_probs = np.stack([told(truth, labels, shift) for shift in shifts])
+    log_probs = np.stack([shifted_log_probs(truth, labels, shift) for shift in shifts])
     return HeldOutCandidates(
         log_probs=log_probs,
         truth=truth,
@@ -97,7 +97,7 @@ def test_a_small_gain_moves_weights_less_than_a_great_one() -> None:
 
 def test_beside_a_labelled_slice_weights_are_nearer_to_the_usual_ones() -> None:
     truths, labels = slices_with_all_labels(1)
-    log_probs = np.stack([told(truths[0], labels, shift) for shift in (3, 0, 0, 0)])
+    log_probs = np.stack([shifted_log_probs(truths[0], labels, shift) for shift in (3, 0, 0, 0)])
     far = default_weights(4, labels, CONFIG).far.copy()
     far[PROPAGATION] = 0
     weights = FusionWeights(far, 8.0, CONFIG)
@@ -108,7 +108,7 @@ def test_beside_a_labelled_slice_weights_are_nearer_to_the_usual_ones() -> None:
 
 def test_where_a_label_ends_growing_outweighs_propagation() -> None:
     truths, labels = slices_with_all_labels(1)
-    log_probs = np.stack([told(truths[0], labels, shift) for shift in (6, 0, 6)])
+    log_probs = np.stack([shifted_log_probs(truths[0], labels, shift) for shift in (6, 0, 6)])
     extents = np.full(labels, LabelExtent.SINGLE_SLICE)
     fused = default_weights(3, labels, CONFIG).fuse(log_probs, 3, extents)
     np.testing.assert_array_equal(fused.argmax(axis=0), truths[0])
@@ -117,6 +117,6 @@ def test_where_a_label_ends_growing_outweighs_propagation() -> None:
 
 def test_pooling_keeps_the_background_at_zero_and_agreement_as_it_is() -> None:
     truths, labels = slices_with_all_labels(1)
-    fused = default_weights(4, labels, CONFIG).fuse(np.stack([told(truths[0], labels, 0)] * 4), 3)
+    fused = default_weights(4, labels, CONFIG).fuse(np.stack([shifted_log_probs(truths[0], labels, 0)] * 4), 3)
     assert not fused[0].any()
     np.testing.assert_array_equal(fused.argmax(axis=0), truths[0])

@@ -1,4 +1,4 @@
-"""Odd inputs at every command, a few of those that `Testing/fuzz.py` makes, and the judge of what became of them."""
+"""Fuzzing of every command with a few inputs of `Testing/fuzz.py`, and the verdict on each outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINE = "fewshot-annotate: image.nii.gz: the file is empty; export or copy it aga
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_every_command_takes_or_refuses_what_is_odd(tmp_path: Path) -> None:
+def test_every_command_accepts_or_refuses_unexpected_input(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     ended = subprocess.run(
         [sys.executable, PROGRAM, "--inputs", "30", "--seed", "20", "--seconds", "600"],
@@ -79,7 +79,7 @@ def column(place: Path, ended: Ended, leaves: str = "") -> str:
         ("patient data", 2, "", "fewshot-annotate: image.nii.gz of Quirzweig^Zelda; mend it.\n", ""),
     ],
 )
-def test_the_judge_knows_every_wrong_end(
+def test_every_wrong_outcome_is_recognised(
     expected: str, code: int | None, stdout: str, stderr: str, leaves: str, place: Path
 ) -> None:
     found = column(place, Ended(code, 1.0, stdout, stderr, ()), leaves)

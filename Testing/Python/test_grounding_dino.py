@@ -1,4 +1,4 @@
-"""Grounding DINO: names as text, boxes kept honest by the labelled slices, outlines by SAM or MedSAM."""
+"""Grounding DINO: names as text, boxes limited to the propagated labels, outlines by SAM or MedSAM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fewshot_annotate.engines.base import Engine, RunContext
 from fewshot_annotate.engines.registry import runnable_engine
 from fewshot_annotate.jobs.planning import EngineSettings, FillRequest, plan
 from support.labels import every, keep_slices, small_case
-from support.tiny_weights import Shelf, random_grounding_dino, random_sam, vocabulary
+from support.tiny_weights import WeightsFolder, random_grounding_dino, random_sam, vocabulary
 
 # isort: split
 from fewshot_annotate.engines.grounding_dino.engine import overlaps
@@ -39,12 +39,12 @@ def model(state: dict[str, torch.Tensor]) -> GroundingModel:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, torch.Tensor]) -> Shelf:
-    shelf = Shelf(tmp_path, monkeypatch)
-    shelf.put("grounding-dino-tiny", state)
-    shelf.put_file("grounding-dino-vocabulary", "\n".join(vocabulary()).encode())
-    shelf.put("sam-vit-b", random_sam().state_dict())
-    return shelf
+def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, torch.Tensor]) -> WeightsFolder:
+    weights_folder = WeightsFolder(tmp_path, monkeypatch)
+    weights_folder.put("grounding-dino-tiny", state)
+    weights_folder.put_file("grounding-dino-vocabulary", "\n".join(vocabulary()).encode())
+    weights_folder.put("sam-vit-b", random_sam().state_dict())
+    return weights_folder
 
 
 def picture(height: int = 60, width: int = 90) -> np.ndarray:
@@ -110,7 +110,7 @@ def test_slices_are_resampled_as_by_the_processor_of_transformers(shape: tuple[i
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_the_released_size_is_told_by_its_keys_and_shapes() -> None:
+def test_the_released_size_is_recognised_by_keys_and_shapes() -> None:
     from transformers import GroundingDinoConfig
 
     config = GroundingDinoConfig()
@@ -119,7 +119,7 @@ def test_the_released_size_is_told_by_its_keys_and_shapes() -> None:
     assert config.backbone_config.window_size == 7
 
 
-def test_what_shapes_tell_is_what_the_model_was_made_with(state: dict[str, torch.Tensor]) -> None:
+def test_the_configuration_is_derived_from_shapes(state: dict[str, torch.Tensor]) -> None:
     config = build(state).config
     assert config.backbone_config.depths == [1, 1, 2, 1]
     assert (config.backbone_config.window_size, config.backbone_config.num_heads) == (4, [1, 1, 2, 2])
@@ -152,7 +152,7 @@ def test_a_name_without_any_word_is_no_trouble(model: GroundingModel) -> None:
     assert scores[1].max() > 0
 
 
-def test_segment_names_reach_the_engine_by_the_job_and_no_other_engine(shelf: Shelf) -> None:
+def test_segment_names_reach_the_engine_by_the_job_and_no_other_engine(weights_folder: WeightsFolder) -> None:
     volume, label_map = small_case()
     segments = tuple(Segment(value=value, name=name) for value, name in NAMES.items())
     painted = keep_slices(LabelMap(label_map.array, label_map.geometry, segments), AXIS, every(label_map, AXIS, 6))
@@ -163,8 +163,8 @@ def test_segment_names_reach_the_engine_by_the_job_and_no_other_engine(shelf: Sh
         assert job == run.job
 
 
-def test_segments_without_a_name_in_words_are_said_to_be_carried_alone(
-    shelf: Shelf, hippocampus: tuple[Volume, Support], monkeypatch: pytest.MonkeyPatch
+def test_segments_without_a_name_in_words_are_reported_as_propagated_alone(
+    weights_folder: WeightsFolder, hippocampus: tuple[Volume, Support], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warnings: list[Message] = []
     engine = runnable_engine("grounding-dino")(options={"cache": 0})
@@ -185,14 +185,14 @@ def test_segments_without_a_name_in_words_are_said_to_be_carried_alone(
 # --- boxes
 
 
-def test_a_box_counts_only_near_where_the_label_was_carried(
-    shelf: Shelf, hippocampus: tuple[Volume, Support], monkeypatch: pytest.MonkeyPatch
+def test_a_box_counts_only_near_where_the_label_was_propagated(
+    weights_folder: WeightsFolder, hippocampus: tuple[Volume, Support], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, support = hippocampus
     engine = prepared(volume, support, NAMES)
     index = support.indices[2] + 1
-    ((_, carried),) = engine.prompts.prompts([index])  # type: ignore[attr-defined]
-    (place, parts) = next(iter(carried.items()))
+    ((_, propagated),) = engine.prompts.prompts([index])  # type: ignore[attr-defined]
+    (place, parts) = next(iter(propagated.items()))
     x0, y0, x1, y1 = parts[0].box
     near, far = (x0 + 1, y0, x1, y1), (0.0, 0.0, 3.0, 3.0)
 
@@ -221,9 +221,9 @@ def test_overlap_is_intersection_over_union() -> None:
 
 @pytest.mark.parametrize("outlines", ["sam-vit-b", "medsam-vit-b"])
 def test_outlines_are_drawn_by_sam_or_medsam(
-    outlines: str, shelf: Shelf, hippocampus: tuple[Volume, Support]
+    outlines: str, weights_folder: WeightsFolder, hippocampus: tuple[Volume, Support]
 ) -> None:
-    shelf.put(outlines, random_sam().state_dict())
+    weights_folder.put(outlines, random_sam().state_dict())
     volume, support = hippocampus
     index = support.indices[2] + 1
     engine = prepared(volume, support, NAMES, model=outlines, threshold=0.0, overlap=0.0)
@@ -235,8 +235,10 @@ def test_outlines_are_drawn_by_sam_or_medsam(
     assert engine.variant is alone.variant  # type: ignore[attr-defined]
 
 
-def test_a_vocabulary_of_another_length_is_refused(shelf: Shelf, hippocampus: tuple[Volume, Support]) -> None:
-    shelf.put_file("grounding-dino-vocabulary", b"too\nfew")
+def test_a_vocabulary_of_another_length_is_refused(
+    weights_folder: WeightsFolder, hippocampus: tuple[Volume, Support]
+) -> None:
+    weights_folder.put_file("grounding-dino-vocabulary", b"too\nfew")
     volume, support = hippocampus
     with pytest.raises(InputError, match="2 words for"):
         list(prepared(volume, support, NAMES).predict([support.indices[2] + 1]))

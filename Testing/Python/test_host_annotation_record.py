@@ -1,4 +1,4 @@
-"""What is stored of slices: the record goes with the segmentation, and what version 0.1 stored is still read."""
+"""The stored record of slices: it is kept with the segmentation, and that of version 0.1 is still read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fewshot_annotate.host.annotation.record_store import (
 )
 from fewshot_annotate.host.annotation.review_rows import Origin, review_rows
 from support import mrml, saved_scenes, scene_cases
-from support.review_desk import Review, parameter_node
+from support.review_scene import Review, parameter_node
 
 PAINTED = "FewShotAnnotate.PaintedSlices"  # of version 0.1
 ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, SliceStatus.IN_PROGRESS
@@ -227,7 +227,7 @@ def origins(record: AnnotationRecord, checksums: dict[int, int]) -> list[Origin]
     [(11, Origin.FILLED), (101, Origin.UNFILLED), (7, Origin.CORRECTED)],
     ids=["as filled", "undone", "painted over"],
 )
-def test_the_voxels_of_a_filled_slice_say_whether_it_was_undone_or_corrected(checksum: int, origin: Origin) -> None:
+def test_a_filled_slice_is_undone_or_corrected_by_its_voxels(checksum: int, origin: Origin) -> None:
     found = origins(FILLED, {1: checksum, 2: 12})
     assert found == [Origin.PAINTED, origin, Origin.FILLED, Origin.PAINTED]
 

@@ -1,4 +1,4 @@
-"""The host's background work gets on where the application's event loop holds Python's lock between timer calls."""
+"""Background work of the host advances although the application's event loop holds the GIL between timer calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOOP_MICROSECONDS = 20_000
 
 
 def hold_lock() -> None:
-    """Sleep as an event loop in C++ does that never lets go of Python's lock."""
+    """Sleep as an event loop in C++ does that never releases the GIL."""
     ctypes.PyDLL(None).usleep(LOOP_MICROSECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Engines compared from the scene: real MRML, real processes, real volumes."""
+"""Comparison of engines on a scene: real MRML, real processes, real volumes."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def job_folders(temporary: Path) -> list[Path]:
     return list((temporary / "comparisons").glob("*"))
 
 
-def kin() -> list[psutil.Process]:
-    """Workers of this process and theirs."""
+def worker_processes() -> list[psutil.Process]:
+    """Worker processes of this process, and their workers."""
     return [child for child in psutil.Process().children(recursive=True) if "worker.py" in command_line(child)]
 
 
@@ -91,8 +91,8 @@ def comparing(
     yield made
     made.controller.close()
     end = time.monotonic() + 10
-    while job_folders(temporary) or scene_cases.threads() or kin():
-        assert time.monotonic() < end, (job_folders(temporary), scene_cases.threads(), kin())
+    while job_folders(temporary) or scene_cases.threads() or worker_processes():
+        assert time.monotonic() < end, (job_folders(temporary), scene_cases.threads(), worker_processes())
         time.sleep(0.01)
     scene_cases.require_quiet(capfd.readouterr())
 
@@ -117,8 +117,8 @@ def test_a_comparison_becomes_a_table_a_plot_and_advice(comparing: Comparing) ->
     columns = [table.GetTable().GetColumn(number) for number in range(table.GetNumberOfColumns())]
     assert [column.GetName() for column in columns] == [SIZES_COLUMN, *found.engines]
     for column in columns[1:]:
-        told = [found.at(column.GetName(), size).dice for size in found.sizes]
-        assert [column.GetValue(row) for row in range(2)] == told
+        expected = [found.at(column.GetName(), size).dice for size in found.sizes]
+        assert [column.GetValue(row) for row in range(2)] == expected
     chart = controller.chart_node
     series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
     assert [(one.GetXColumnName(), one.GetYColumnName()) for one in series] == [
@@ -143,8 +143,8 @@ def test_figures_are_those_of_the_command_line(comparing: Comparing, tmp_path: P
     scene = comparing.scene
     labels = scene_cases.label_map_of(scene.painted(), scene.case.volume)
     same = ComparisonCase.from_label_maps(scene.case.volume, [labels], scene.axis, scene.labelled)
-    told = compare(same, [EngineSettings("propagate")], QUICK, tmp_path / "command line")
-    assert [one.by_label for one in found.points] == [one.by_label for one in told.points]
+    by_command = compare(same, [EngineSettings("propagate")], QUICK, tmp_path / "command line")
+    assert [one.by_label for one in found.points] == [one.by_label for one in by_command.points]
 
 
 def test_a_second_comparison_shows_itself_in_the_same_nodes(comparing: Comparing) -> None:
@@ -193,7 +193,7 @@ def test_a_fully_labelled_volume_can_be_compared_on(comparing: Comparing) -> Non
     assert controller.summary.sizes == (16,) > (len(scene.labelled),)
 
 
-def test_what_cannot_be_compared_is_said_in_one_line(comparing: Comparing) -> None:
+def test_what_cannot_be_compared_is_refused_in_one_line(comparing: Comparing) -> None:
     scene = comparing.scene
     slicer.mrmlScene.RemoveNode(scene.node)
     scene.node = mrml.add_segmentation(scene.volume_node, {})
@@ -242,11 +242,11 @@ def test_nodes_may_go_while_a_comparison_runs(comparing: Comparing) -> None:
 @linux
 def test_cancel_ends_all_processes_and_leaves_nothing(comparing: Comparing, tmp_path: Path, gate: Gate) -> None:
     controller = comparing.start()
-    comparing.until(lambda: len(kin()) >= 2)
+    comparing.until(lambda: len(worker_processes()) >= 2)
     controller.cancel()
     assert controller.state is CompareState.CANCELLED
     end = time.monotonic() + 5
-    while kin() or job_folders(tmp_path / "temporary"):
+    while worker_processes() or job_folders(tmp_path / "temporary"):
         assert time.monotonic() < end
         time.sleep(0.01)
     gate.open()
@@ -255,9 +255,11 @@ def test_cancel_ends_all_processes_and_leaves_nothing(comparing: Comparing, tmp_
 
 
 @linux
-def test_a_killed_comparison_is_said_in_a_sentence_and_its_trial_ends_too(comparing: Comparing, gate: Gate) -> None:
+def test_a_killed_comparison_is_reported_in_a_sentence_and_its_trial_ends_too(
+    comparing: Comparing, gate: Gate
+) -> None:
     controller = comparing.start()
-    comparing.until(lambda: len(kin()) >= 2)
+    comparing.until(lambda: len(worker_processes()) >= 2)
     (outer,) = (child for child in psutil.Process().children() if "comparison" in command_line(child))
     os.kill(outer.pid, signal.SIGKILL)
     comparing.to_end()
@@ -269,7 +271,7 @@ def test_a_killed_comparison_is_said_in_a_sentence_and_its_trial_ends_too(compar
 @linux
 def test_the_worker_ends_when_its_host_is_gone(comparing: Comparing, tmp_path: Path, gate: Gate) -> None:
     comparing.start()
-    comparing.until(lambda: len(kin()) >= 2)
+    comparing.until(lambda: len(worker_processes()) >= 2)
     assert comparing.controller.folder is not None
     copy = ComparisonFolder(tmp_path / "copy")
     subprocess.run(["cp", "-r", comparing.controller.folder.path, copy.path], check=True)
@@ -316,11 +318,11 @@ def test_a_damaged_folder_or_result_is_one_line(tmp_path: Path) -> None:
         summary.read_summary(folder.result_path)
 
 
-class OddError(Exception):
-    """An error of a kind that nobody foresaw."""
+class UnexpectedError(Exception):
+    """An error of an unexpected type."""
 
 
-@pytest.mark.parametrize("kind", [OddError, KeyError, MemoryError])
+@pytest.mark.parametrize("kind", [UnexpectedError, KeyError, MemoryError])
 @pytest.mark.parametrize("step", ["prepare_comparison", "ComparisonProcess"])
 def test_an_unexpected_error_fails_the_comparison_once(
     step: str, kind: type[Exception], comparing: Comparing, monkeypatch: pytest.MonkeyPatch

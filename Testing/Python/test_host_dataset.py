@@ -203,7 +203,7 @@ def test_without_a_model_cases_are_painted_and_become_examples(
     assert read_task(task_folder("new")).examples == ()
 
 
-def test_what_ended_a_process_is_told_and_the_next_one_can_be_started(
+def test_the_reason_why_a_process_ended_is_reported_and_the_next_one_can_be_started(
     images: Path, tmp_path: Path, controller: DatasetController
 ) -> None:
     with pytest.raises(InputError, match="no_batch_open"):

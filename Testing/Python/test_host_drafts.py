@@ -1,4 +1,4 @@
-"""Runs that draft first, through the controller: real MRML, a real worker, slices that come twice."""
+"""Runs that draft first, through the controller: real MRML, a real worker, each slice as a draft and refined."""
 
 from __future__ import annotations
 
@@ -215,19 +215,19 @@ def test_segments_that_overlap_have_one_progress_and_each_its_expected_dice(
     overlapping: Scene, start: Callable[..., Runner]
 ) -> None:
     runner = start(overlapping, fit=0.6)
-    told: list[Progress] = []
+    reported: list[Progress] = []
 
     def ended() -> bool:
         if runner.controller.state is State.RUNNING:
-            told.append(runner.controller.progress)
+            reported.append(runner.controller.progress)
         return runner.controller.state is State.IDLE
 
     runner.until(ended)
     assert set(runner.controller.expected) == set(overlapping.ids)
-    fractions = [progress.fraction for progress in told]
+    fractions = [progress.fraction for progress in reported]
     assert fractions == sorted(fractions)
-    assert list(dict.fromkeys(progress.stage for progress in told)) == list(Stage)
-    assert told[-1].total == 2 * len(overlapping.between)
+    assert list(dict.fromkeys(progress.stage for progress in reported)) == list(Stage)
+    assert reported[-1].total == 2 * len(overlapping.between)
     assert runner.controller.progress.done == runner.controller.progress.total
 
 

@@ -1,4 +1,4 @@
-"""What the user does while a run is under way: nothing of it is lost, and nothing of it breaks the run."""
+"""Edits by the user while a run is under way: none is lost, and none breaks the run."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def running(runs: Runs, gate: Gate) -> tuple[Scene, Runner]:
 
 
 @pytest.fixture(scope="module")
-def whole() -> dict[str, np.ndarray]:
-    """What the run gives when nobody interferes."""
+def undisturbed() -> dict[str, np.ndarray]:
+    """Result of an undisturbed run."""
     scene = scene_of(case("ct_vertebrae"))
     runner = Runner(scene)
     runner.fill()
@@ -61,14 +61,14 @@ def _require_nothing_left() -> None:
 
 
 def test_a_renamed_segment_is_filled_under_its_new_name(
-    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = running
     segment = scene.node.GetSegmentation().GetSegment(scene.ids[0])
     segment.SetName("renamed")
     _end(gate, runner)
     assert segment.GetName() == "renamed"
-    assert all_equal(scene.arrays(), whole)
+    assert all_equal(scene.arrays(), undisturbed)
 
 
 def test_an_added_segment_keeps_its_voxels(running: tuple[Scene, Runner], gate: Gate) -> None:
@@ -86,7 +86,7 @@ def test_an_added_segment_keeps_its_voxels(running: tuple[Scene, Runner], gate: 
 
 
 def test_a_deleted_segment_is_left_out_with_a_word(
-    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = running
     gone, kept = scene.ids
@@ -99,25 +99,25 @@ def test_a_deleted_segment_is_left_out_with_a_word(
 
 
 def test_another_segmentation_with_the_same_segments_is_left_alone(
-    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = running
     other = mrml.add_segmentation(scene.volume_node, scene.painted(), "Other")
     before = {name: mrml.segment_array(other, name) for name in scene.ids}
     scene.editor_node.SetAndObserveSegmentationNode(other)
     _end(gate, runner)
-    assert all_equal(scene.arrays(), whole)
+    assert all_equal(scene.arrays(), undisturbed)
     assert all_equal({name: mrml.segment_array(other, name) for name in scene.ids}, before)
 
 
 def test_a_hidden_segment_is_filled_and_stays_hidden(
-    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = running
     display = scene.node.GetDisplayNode()
     display.SetSegmentVisibility(scene.ids[0], False)
     _end(gate, runner)
-    assert all_equal(scene.arrays(), whole)
+    assert all_equal(scene.arrays(), undisturbed)
     assert not display.GetSegmentVisibility(scene.ids[0])
 
 
@@ -133,7 +133,7 @@ def test_a_segment_locked_during_the_run_is_not_filled(running: tuple[Scene, Run
 
 @pytest.mark.parametrize("place", ["not filled yet", "filled already"])
 def test_a_slice_painted_during_the_run_stays_as_the_user_painted_it(
-    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray], place: str
+    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray], place: str
 ) -> None:
     scene, runner = running
     index = scene.between[0] if place == "filled already" else scene.between[-1]
@@ -143,8 +143,8 @@ def test_a_slice_painted_during_the_run_stays_as_the_user_painted_it(
     np.testing.assert_array_equal(result[scene.ids[0]][index], drawn)
     assert not result[scene.ids[1]][index].any()
     for name in scene.ids:
-        result[name][index] = whole[name][index]
-    assert all_equal(result, whole)
+        result[name][index] = undisturbed[name][index]
+    assert all_equal(result, undisturbed)
     assert f"Slices painted during the run were left as they are: {index}." in runner.controller.warnings
     assert index in read_record(scene.node).present.labelled
 
@@ -218,7 +218,7 @@ def test_painting_while_the_changes_are_worked_out_is_kept(
     np.testing.assert_array_equal(scene.array(name)[index], drawn)
 
 
-def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, whole: dict[str, np.ndarray]) -> None:
+def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, undisturbed: dict[str, np.ndarray]) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     before = scene.arrays()
@@ -231,7 +231,7 @@ def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, whole: dict[st
     assert all_equal(scene.arrays(), before)
     _end(gate, runner)
     for name in scene.ids:
-        np.testing.assert_array_equal(scene.array(name)[scene.labelled], whole[name][scene.labelled])
+        np.testing.assert_array_equal(scene.array(name)[scene.labelled], undisturbed[name][scene.labelled])
     runner.undo_logic.Undo()
     assert all_equal(scene.arrays(), before)
 
@@ -290,13 +290,13 @@ def test_another_reference_geometry_is_noticed(running: tuple[Scene, Runner], ga
 
 
 def test_window_and_level_of_the_volume_do_not_matter(
-    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = running
     scene.volume_node.GetDisplayNode().SetWindowLevel(10, 20)
     scene.volume_node.SetName("Renamed")
     _end(gate, runner)
-    assert all_equal(scene.arrays(), whole)
+    assert all_equal(scene.arrays(), undisturbed)
 
 
 def test_the_editor_rules_at_the_end_of_the_run_count(running: tuple[Scene, Runner], gate: Gate) -> None:
@@ -311,12 +311,12 @@ def test_the_editor_rules_at_the_end_of_the_run_count(running: tuple[Scene, Runn
 
 
 def test_a_removed_preview_does_not_stop_the_run(
-    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = running
     slicer.mrmlScene.RemoveNode(runner.controller.run.preview.node)
     _end(gate, runner)
-    assert all_equal(scene.arrays(), whole)
+    assert all_equal(scene.arrays(), undisturbed)
 
 
 @pytest.mark.parametrize("state", [State.PREPARING, State.RUNNING])
@@ -332,7 +332,7 @@ def test_a_closed_scene_ends_the_run(runs: Runs, gate: Gate, state: State) -> No
 
 
 def test_the_commit_that_slicer_refuses_stops_the_run_and_can_be_tried_again(
-    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene, runner = running
     from fewshot_annotate.host.fill import commit
@@ -348,7 +348,7 @@ def test_the_commit_that_slicer_refuses_stops_the_run_and_can_be_tried_again(
     assert "The segmentation is as it was" in runner.controller.message
     runner.controller.cancel(keep=True)
     runner.to_end()
-    assert all_equal(scene.arrays(), whole)
+    assert all_equal(scene.arrays(), undisturbed)
 
 
 def test_a_closed_controller_leaves_no_worker_behind(running: tuple[Scene, Runner]) -> None:

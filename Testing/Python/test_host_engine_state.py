@@ -59,7 +59,7 @@ def test_an_installation_comes_before_a_download(monkeypatch: pytest.MonkeyPatch
 LUCK = Message("needs_package", package="luck")
 
 
-def test_an_engine_that_cannot_be_mended_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_cannot_be_made_ready_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Propagate, "unavailable_reason", classmethod(lambda cls: LUCK))
     state = engine_state("propagate")
     assert (state.readiness, state.reason) == (Readiness.CANNOT_RUN, LUCK)
@@ -101,7 +101,7 @@ def test_a_suggestion_is_computed_in_another_process_that_leaves_nothing_behind(
     until(lambda: not list((data_folder() / "suggestions").iterdir()))
 
 
-def test_a_look_that_was_given_up_says_nothing(finder: SuggestionFinder) -> None:
+def test_a_cancelled_survey_reports_nothing(finder: SuggestionFinder) -> None:
     scene = scene_of(case("ct_vertebrae"))
     finder.start(scene.nodes, scene.settings())
     finder.reset()

@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw in a run: it ends once, is reported, and the segmentation is as it was."""
+"""Unexpected errors in a run: it ends once, is reported, and the segmentation is unchanged."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ pytest_plugins = ("support.run_fixtures",)
 PATIENT = "Doe^Jane 1970-01-01"
 
 
-class OddError(Exception):
-    """An error of a kind that nobody foresaw."""
+class UnexpectedError(Exception):
+    """An error of an unexpected type."""
 
 
 ERRORS = (
-    OddError,
+    UnexpectedError,
     KeyError,
     AttributeError,
     AssertionError,
@@ -104,7 +104,7 @@ def test_an_unexpected_error_while_slices_arrive_stops_the_run_once_and_they_can
     assert not all_equal(scene.arrays(), before)
 
 
-@pytest.mark.parametrize("kind", [OddError, KeyError])
+@pytest.mark.parametrize("kind", [UnexpectedError, KeyError])
 @pytest.mark.parametrize("step", ["prepare", "open_preview", "start_worker", "require_nodes"])
 def test_an_unexpected_error_while_a_run_begins_ends_it(
     step: str, kind: type[Exception], runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
@@ -126,18 +126,18 @@ def test_an_unexpected_error_while_a_run_begins_ends_it(
     assert not all_equal(scene.arrays(), before)
 
 
-def test_an_unexpected_error_of_whoever_is_told_ends_the_run_once(
+def test_an_unexpected_error_of_a_listener_ends_the_run_once(
     runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
     runner.start()
-    runner.controller.changed.connect(failing(OddError))
+    runner.controller.changed.connect(failing(UnexpectedError))
     runner.until(lambda: runner.controller.state is State.IDLE)
     runner.controller.changed.disconnect_all()
     tick_on(runner)
-    assert "OddError" in runner.controller.message
+    assert "UnexpectedError" in runner.controller.message
     assert all_equal(scene.arrays(), before)
 
 
@@ -160,7 +160,7 @@ def at_call(count: int, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any, **keywords: Any) -> Any:
         calls.append(arguments)
         if len(calls) == count:
-            raise OddError(PATIENT)
+            raise UnexpectedError(PATIENT)
         return original(*arguments, **keywords)
 
     return call
@@ -201,18 +201,18 @@ def test_a_commit_that_fails_half_way_is_undone_and_can_be_tried_again(
     assert scene.node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE) == surface
 
 
-def test_a_review_that_fails_takes_nothing_back(runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_review_that_fails_undoes_nothing(runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
-    runner.controller.committed.connect(failing(OddError))
+    runner.controller.committed.connect(failing(UnexpectedError))
     runner.fill()
     assert not all_equal(scene.arrays(), before)
-    assert any("OddError" in warning for warning in runner.controller.warnings)
+    assert any("UnexpectedError" in warning for warning in runner.controller.warnings)
 
 
 @pytest.mark.parametrize("place", ["changed", "preview"])
-def test_what_fails_after_the_commit_takes_nothing_back_and_is_not_called_an_unchanged_segmentation(
+def test_what_fails_after_the_commit_undoes_nothing_and_is_not_called_an_unchanged_segmentation(
     place: str, runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))
@@ -224,9 +224,9 @@ def test_what_fails_after_the_commit_takes_nothing_back_and_is_not_called_an_unc
     def committed(*arguments: Any) -> None:
         commit(*arguments)
         if place == "preview":
-            monkeypatch.setattr(Preview, "remove", failing(OddError))
+            monkeypatch.setattr(Preview, "remove", failing(UnexpectedError))
         else:
-            controller.changed.connect(failing(OddError))
+            controller.changed.connect(failing(UnexpectedError))
 
     with monkeypatch.context() as patch:
         patch.setattr(commit_module, "tag_segments", committed)
@@ -237,7 +237,7 @@ def test_what_fails_after_the_commit_takes_nothing_back_and_is_not_called_an_unc
     assert not all_equal(scene.arrays(), before)
     assert "slices filled" in controller.message
     assert controller.error is None
-    assert any("OddError" in warning for warning in controller.warnings)
+    assert any("UnexpectedError" in warning for warning in controller.warnings)
     assert controller.unfinished_runs.find(scene.node) is None
 
 
@@ -250,7 +250,7 @@ def test_steps_of_a_timer_are_run_one_by_one_and_an_error_is_shown_once(log: Pat
 
     def broken() -> None:
         calls.append("broken")
-        raise OddError(PATIENT)
+        raise UnexpectedError(PATIENT)
 
     steps = StepRunner(shown.append)
     for _ in range(20):
@@ -258,13 +258,13 @@ def test_steps_of_a_timer_are_run_one_by_one_and_an_error_is_shown_once(log: Pat
         assert steps.run(lambda: calls.append("sound")) is None
     assert calls == ["broken", "sound"] * 20
     (error,) = shown
-    assert "OddError" in error_text(error)
+    assert "UnexpectedError" in error_text(error)
     assert PATIENT not in error_text(error) + log.read_text()
     assert log.read_text().count("\nOddError\n") == 1
 
 
-@pytest.mark.parametrize("kind", [OddError, MemoryError])
-def test_a_survey_that_fails_unexpectedly_is_over_and_says_so(
+@pytest.mark.parametrize("kind", [UnexpectedError, MemoryError])
+def test_a_survey_that_fails_unexpectedly_ends_with_a_message(
     kind: type[Exception], runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))

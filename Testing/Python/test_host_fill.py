@@ -1,4 +1,4 @@
-"""The main job through the controller: real MRML, the real worker, real volumes."""
+"""A fill through the controller: real MRML, the real worker, real volumes."""
 
 from __future__ import annotations
 
@@ -335,7 +335,7 @@ def test_a_correction_of_a_filled_slice_counts_as_painted_from_then_on(runs: Run
     survey.close()
 
 
-def test_a_fill_taken_back_leaves_no_slice_that_counts_as_painted(runs: Runs) -> None:
+def test_an_undone_fill_leaves_no_slice_that_counts_as_painted(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner, survey = runs(scene), Survey()
     for _ in range(2):  # the second run finds what the first found, so there is nothing new to undo
@@ -347,7 +347,7 @@ def test_a_fill_taken_back_leaves_no_slice_that_counts_as_painted(runs: Runs) ->
     survey.close()
 
 
-def test_a_removed_segment_does_not_make_every_slice_look_corrected(runs: Runs) -> None:
+def test_a_removed_segment_does_not_mark_every_slice_as_corrected(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner, survey = runs(scene), Survey()
     runner.fill()
@@ -378,7 +378,7 @@ def test_the_axis_of_a_run_is_a_slice_axis(runs: Runs) -> None:
         runs(scene).start(axis=SliceAxis(3))
 
 
-def test_a_second_fill_says_that_nothing_is_new_rather_than_that_there_was_no_room(runs: Runs) -> None:
+def test_a_second_fill_reports_that_nothing_is_new_rather_than_that_there_was_no_room(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     runner.fill()

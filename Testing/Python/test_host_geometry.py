@@ -1,4 +1,4 @@
-"""Where volume and segmentation lie: transforms, other grids, and what is refused in one clear sentence."""
+"""Geometry of volume and segmentation: transforms, other grids, and what is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def test_a_vector_volume_is_refused(runs: Runs) -> None:
         (None, "Volume 'Volume': every voxel has the same value (7); this is no image to label."),
     ],
 )
-def test_an_unusable_volume_is_told_after_a_look_at_its_voxels(
+def test_an_unusable_volume_is_refused_once_its_voxels_are_read(
     runs: Runs, value: float | None, sentence: str
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))

@@ -1,4 +1,4 @@
-"""What an engine lacks is offered when Fill is pressed: Slicer's own ways to install, weights from a real server.
+"""Missing packages and weights are offered by Fill: Slicer's own installation, weights from a real server.
 
 PyTorch's extension and Slicer's packaging functions are stand-ins here that record what they are asked for.
 """
@@ -106,7 +106,7 @@ def test_torch_is_installed_by_the_extension_and_nothing_else(installed: Install
     assert installed.asked == [("torch", True)]
 
 
-def test_without_the_extension_it_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extension_the_one_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     with pytest.raises(InputError, match="pytorch_extension_missing"):
         room.install_packages(["torch", "transformers"])
@@ -150,7 +150,7 @@ def test_who_declines_is_not_asked_for_more(installed: Installed) -> None:
     assert not room.install_packages(["transformers"])
 
 
-def test_a_failed_installation_is_told_in_one_line(installed: Installed) -> None:
+def test_a_failed_installation_is_reported_in_one_line(installed: Installed) -> None:
     installed.packaging()
     installed.answer = CalledProcessError(1, "pip")
     with pytest.raises(InputError, match="install_failed") as refused:
@@ -219,7 +219,7 @@ def test_nothing_is_downloaded_by_who_does_not_agree(server: Server, dialogs: An
     assert server.asked == []
 
 
-def test_a_download_that_fails_is_told(server: Server, dialogs: Any) -> None:
+def test_a_download_that_fails_is_reported(server: Server, dialogs: Any) -> None:
     server.faults = [Fault.MISSING]
     with pytest.raises(InputError, match="404"):
         room.ensure_engine(UNIVERSEG)

@@ -1,4 +1,4 @@
-"""What a commit may change: locks, other segments, the editor's masks and overwrite modes; what it leaves alone."""
+"""What a commit may change: locks, other segments, the editor's masks and overwrite modes."""
 
 from __future__ import annotations
 
@@ -323,7 +323,7 @@ def test_segments_that_share_a_layer_go_on_sharing_it(scene: Scene) -> None:
     assert segmentation.GetNumberOfLayers() == 2
 
 
-def test_a_closed_surface_is_made_anew_and_undone_in_the_same_step(scene: Scene) -> None:
+def test_a_closed_surface_is_made_again_and_undone_in_the_same_step(scene: Scene) -> None:
     segmentation = scene.node.GetSegmentation()
     assert scene.node.CreateClosedSurfaceRepresentation()
     segment_id = scene.ids[0]
@@ -353,7 +353,7 @@ def test_without_a_closed_surface_none_is_made(scene: Scene) -> None:
     assert not scene.node.GetSegmentation().ContainsRepresentation(SURFACE)
 
 
-def test_many_segments_of_one_layer_are_written_each_to_its_place() -> None:
+def test_many_segments_of_one_layer_are_each_written_to_its_own_voxels() -> None:
     scene = scene_of(case("mic_ovule_cells", 12))
     before, wanted = scene.arrays(), _wanted(scene)
     _apply(scene)
@@ -370,7 +370,7 @@ def test_other_axes_are_written_as_well(axis: int) -> None:
     assert all_equal(scene.arrays(), {name: before[name] | wanted[name] for name in scene.ids})
 
 
-def test_a_second_commit_takes_back_what_the_first_wrote_and_the_second_did_not_find(scene: Scene) -> None:
+def test_a_second_commit_removes_what_only_the_first_filled(scene: Scene) -> None:
     _apply(scene)
     segment_id = scene.ids[0]
     assert scene.array(segment_id)[scene.between].any()

@@ -58,7 +58,7 @@ def nothing_decided_before() -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """Settings in memory; what they say of the environment goes with the test."""
+    """Settings in memory; environment variables that they set are restored after the test."""
     monkeypatch.setattr(settings_module, "ORIGINAL_ENVIRONMENT", {})
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "usual"))
     monkeypatch.delenv(THREADS_VARIABLE, raising=False)
@@ -96,7 +96,7 @@ def test_a_value_that_cannot_be_one_counts_as_not_decided(damage: Any) -> None:
     assert damaged.consents == {}
 
 
-def test_agreement_is_to_one_licence_and_can_be_taken_back(settings: Settings) -> None:
+def test_agreement_is_to_one_licence_and_can_be_revoked(settings: Settings) -> None:
     from dataclasses import replace
 
     settings.add_consent(checkpoint())
@@ -139,9 +139,9 @@ def test_the_data_folder_is_where_weights_lie_and_the_usual_one_comes_back(
 
 def test_threads_reach_a_real_worker(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker is started as for a fill; what its libraries would see is written down by the Python that runs it."""
-    told = tmp_path / "environment.json"
+    written = tmp_path / "environment.json"
     (tmp_path / "sitecustomize.py").write_text(
-        f"import json, os; open({str(told)!r}, 'w').write(json.dumps(dict(os.environ)))", encoding="utf-8"
+        f"import json, os; open({str(written)!r}, 'w').write(json.dumps(dict(os.environ)))", encoding="utf-8"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -150,7 +150,7 @@ def test_threads_reach_a_real_worker(settings: Settings, tmp_path: Path, monkeyp
     runs = Runs(tmp_path)
     runs(scene_of(case("ct_vertebrae"))).fill()
     runs.finish()
-    environment = json.loads(told.read_text())
+    environment = json.loads(written.read_text())
     assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "1"
     code = "from fewshot_annotate.engines.threads import ENGINE_THREADS; print(ENGINE_THREADS)"
     environment["PYTHONPATH"] = str(Path(threads_module.__file__).parents[2])
@@ -291,11 +291,11 @@ def test_the_report_holds_what_helps_and_nothing_of_the_user(settings: Settings)
 def test_home_folder_and_user_name_are_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: Path("/home/jdoe"))
     monkeypatch.setattr(getpass, "getuser", lambda: "jdoe")
-    told = without_user("cannot read /home/jdoe/a.pt, nor /data/jdoe/b; jdoex stays, as does C:\\Users\\jdoe2")
-    assert told == "cannot read ~/a.pt, nor /data/(user)/b; jdoex stays, as does C:\\Users\\jdoe2"
+    text = without_user("cannot read /home/jdoe/a.pt, nor /data/jdoe/b; jdoex stays, as does C:\\Users\\jdoe2")
+    assert text == "cannot read ~/a.pt, nor /data/(user)/b; jdoex stays, as does C:\\Users\\jdoe2"
 
 
-def test_a_python_that_does_not_answer_is_said_in_the_report(settings: Settings, tmp_path: Path) -> None:
+def test_a_python_that_does_not_answer_is_mentioned_in_the_report(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="worker_silent") as caught:
         describe_worker(str(tmp_path / "no python"))
     text = bug_report("Slicer", caught.value, settings, [])

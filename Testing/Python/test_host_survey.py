@@ -1,4 +1,4 @@
-"""Painted slices: found from the voxels, remembered after a fill, and what the user said about them."""
+"""Painted slices: found from the voxels, remembered after a fill, and chosen by the user."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_painted_slices_are_found_along_every_axis_with_their_segments(name: Pat
 
 
 @pytest.mark.parametrize("name", SEVERAL_LABELS)
-def test_a_complete_neighbour_is_not_taken_for_painted(name: str) -> None:
+def test_a_complete_neighbour_is_not_mistaken_for_painted(name: str) -> None:
     given = case(name, 3)
     scene = scene_of(given, step=4)
     complete = scene.ids[0]
@@ -68,7 +68,7 @@ def test_a_complete_neighbour_is_not_taken_for_painted(name: str) -> None:
     assert list(found.labelled) == own
 
 
-def test_a_complete_segment_in_two_parts_is_not_taken_for_painted() -> None:
+def test_a_complete_segment_in_two_parts_is_not_mistaken_for_painted() -> None:
     scene = scene_of(case("ct_liver", 1))
     (name,) = scene.ids
     parts = scene.case.masks[name].astype(np.uint8)
@@ -205,7 +205,7 @@ def test_slices_that_the_grid_does_not_have_are_ignored() -> None:
     assert list(_selection(scene).slices) == scene.labelled
 
 
-def test_the_digest_of_a_slice_tells_segments_apart_and_not_layers() -> None:
+def test_the_digest_of_a_slice_depends_on_segments_and_not_on_layers() -> None:
     scene = scene_of(case("ct_vertebrae"))
     both = range(len(scene.case.volume.array))
     before = slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, both)
@@ -229,7 +229,7 @@ def _look(survey: Survey, scene: Scene) -> bool:
     return False
 
 
-def test_a_survey_looks_in_the_background_once_painting_pauses() -> None:
+def test_a_survey_reads_in_the_background_once_painting_pauses() -> None:
     scene = scene_of(case("mni152", 4), step=10)
     survey = Survey()
     try:
@@ -245,7 +245,7 @@ def test_a_survey_looks_in_the_background_once_painting_pauses() -> None:
         survey.close()
 
 
-def test_a_survey_says_what_is_wrong_and_recovers() -> None:
+def test_a_survey_reports_what_is_wrong_and_recovers() -> None:
     scene = scene_of(case("ct_vertebrae"))
     survey = Survey()
     try:

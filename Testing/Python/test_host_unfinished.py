@@ -1,4 +1,4 @@
-"""Runs that outlive their process: a host is killed in the middle, its saved scene is opened in another one."""
+"""Unfinished runs: a host is killed during a run, and its saved scene is opened in another one."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ FINISHED = 3
 
 
 @pytest.fixture(scope="module")
-def whole() -> dict[str, np.ndarray]:
-    """What the run gives when nobody interferes."""
+def undisturbed() -> dict[str, np.ndarray]:
+    """Result of an undisturbed run."""
     scene = scene_of(case(crashing_host.CASE))
     runner = Runner(scene)
     runner.fill()
@@ -101,7 +101,7 @@ def _require_forgotten(reopened: Reopened) -> None:
 
 @pytest.mark.parametrize("name", ["scene/scene.mrml", "scene.mrb"])
 def test_a_run_of_a_crashed_host_is_resumed_from_the_saved_scene(
-    reopen: Callable[[str], Reopened], whole: dict[str, np.ndarray], name: str
+    reopen: Callable[[str], Reopened], undisturbed: dict[str, np.ndarray], name: str
 ) -> None:
     reopened = reopen(name)
     scene, runner = reopened.scene, reopened.runner
@@ -113,13 +113,15 @@ def test_a_run_of_a_crashed_host_is_resumed_from_the_saved_scene(
     assert runner.controller.unfinished_runs.find(scene.node) is None  # it is at work
     runner.to_end()
     assert runner.controller.message == f"{len(scene.between)} slices filled."
-    assert all_equal(scene.arrays(), whole)
+    assert all_equal(scene.arrays(), undisturbed)
     assert runner.undo_states_saved == 1
     assert read_record(scene.node).present.labelled == tuple(scene.labelled)
     _require_forgotten(reopened)
 
 
-def test_the_finished_slices_of_a_crashed_host_are_kept(reopened: Reopened, whole: dict[str, np.ndarray]) -> None:
+def test_the_finished_slices_of_a_crashed_host_are_kept(
+    reopened: Reopened, undisturbed: dict[str, np.ndarray]
+) -> None:
     scene, runner = reopened.scene, reopened.runner
     before = scene.arrays()
     runner.controller.unfinished_runs.commit(scene.nodes)
@@ -128,14 +130,14 @@ def test_the_finished_slices_of_a_crashed_host_are_kept(reopened: Reopened, whol
     after, kept = scene.arrays(), scene.between[:FINISHED]
     for name in scene.ids:
         expected = before[name].copy()
-        expected[kept] = whole[name][kept]
+        expected[kept] = undisturbed[name][kept]
         np.testing.assert_array_equal(after[name], expected)
     runner.undo_logic.Undo()
     assert all_equal(scene.arrays(), before)
     _require_forgotten(reopened)
 
 
-def test_a_left_run_is_discarded_when_the_user_says_so(reopened: Reopened) -> None:
+def test_an_unfinished_run_is_deleted_on_request(reopened: Reopened) -> None:
     before = reopened.scene.arrays()
     reopened.runner.controller.unfinished_runs.delete(reopened.scene.node)
     _require_forgotten(reopened)
@@ -145,7 +147,7 @@ def test_a_left_run_is_discarded_when_the_user_says_so(reopened: Reopened) -> No
 
 
 def test_what_was_painted_locked_renamed_and_removed_since_the_crash_is_respected(
-    reopened: Reopened, whole: dict[str, np.ndarray]
+    reopened: Reopened, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = reopened.scene, reopened.runner
     kept, gone = scene.ids
@@ -163,7 +165,7 @@ def test_what_was_painted_locked_renamed_and_removed_since_the_crash_is_respecte
     segmentation.RemoveSegment(gone)
     runner.controller.unfinished_runs.resume(scene.nodes)
     runner.to_end()
-    expected = whole[kept].copy()
+    expected = undisturbed[kept].copy()
     expected[index] = mask[index]
     expected[scene.between[2]] = False
     np.testing.assert_array_equal(scene.array(kept), expected)
@@ -199,7 +201,7 @@ def test_a_volume_loaded_anew_takes_the_place_of_the_one_that_is_gone(reopened: 
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_left_run_that_is_being_taken_up_can_be_kept_or_cancelled(reopened: Reopened, keep: bool) -> None:
+def test_an_unfinished_run_that_is_being_resumed_can_be_kept_or_cancelled(reopened: Reopened, keep: bool) -> None:
     controller, before = reopened.runner.controller, reopened.scene.arrays()
     controller.unfinished_runs.resume(reopened.scene.nodes)
     assert controller.state is State.PREPARING
@@ -234,7 +236,7 @@ def _running(runs: Runs, gate: Gate) -> tuple[Scene, Runner]:
 
 
 def test_a_scene_closed_during_a_run_and_opened_again_goes_on(
-    runs: Runs, gate: Gate, tmp_path: Path, whole: dict[str, np.ndarray]
+    runs: Runs, gate: Gate, tmp_path: Path, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = _running(runs, gate)
     save_scene(tmp_path / "scene" / "scene.mrml")
@@ -247,11 +249,11 @@ def test_a_scene_closed_during_a_run_and_opened_again_goes_on(
     assert runner.controller.unfinished_runs.find(scene.node) is not None
     runner.controller.unfinished_runs.resume(scene.nodes)
     runner.to_end()
-    assert all_equal(scene.arrays(), whole)
+    assert all_equal(scene.arrays(), undisturbed)
 
 
 def test_a_controller_closed_during_a_run_leaves_it_to_the_next(
-    runs: Runs, gate: Gate, whole: dict[str, np.ndarray]
+    runs: Runs, gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = _running(runs, gate)
     runner.controller.close()
@@ -260,7 +262,7 @@ def test_a_controller_closed_during_a_run_leaves_it_to_the_next(
     after = runs(scene)
     after.controller.unfinished_runs.resume(scene.nodes)
     after.to_end()
-    assert all_equal(scene.arrays(), whole)
+    assert all_equal(scene.arrays(), undisturbed)
 
 
 def test_a_run_at_work_belongs_to_its_controller(runs: Runs, gate: Gate) -> None:
@@ -276,7 +278,9 @@ def test_a_run_at_work_belongs_to_its_controller(runs: Runs, gate: Gate) -> None
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
-def test_a_new_fill_takes_the_place_of_a_left_run_once_it_is_committed(reopened: Reopened, cancelled: bool) -> None:
+def test_a_new_fill_takes_the_place_of_an_unfinished_run_once_it_is_committed(
+    reopened: Reopened, cancelled: bool
+) -> None:
     scene, runner = reopened.scene, reopened.runner
     left = runner.controller.unfinished_runs.find(scene.node)
     assert left is not None
@@ -290,8 +294,8 @@ def test_a_new_fill_takes_the_place_of_a_left_run_once_it_is_committed(reopened:
         _require_forgotten(reopened)
 
 
-def test_a_run_given_up_because_the_volume_changed_can_be_taken_up_when_it_is_back(
-    runs: Runs, gate: Gate, whole: dict[str, np.ndarray]
+def test_a_run_given_up_because_the_volume_changed_can_be_resumed_when_it_is_back(
+    runs: Runs, gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = _running(runs, gate)
     array = slicer.util.arrayFromVolume(scene.volume_node).copy()
@@ -303,7 +307,7 @@ def test_a_run_given_up_because_the_volume_changed_can_be_taken_up_when_it_is_ba
     wait_for(lambda: not runs.store.active())
     runner.controller.unfinished_runs.resume(scene.nodes)
     runner.to_end()
-    assert all_equal(scene.arrays(), whole)
+    assert all_equal(scene.arrays(), undisturbed)
 
 
 def test_a_finished_and_a_cancelled_run_leave_nothing(runs: Runs) -> None:

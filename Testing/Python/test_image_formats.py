@@ -1,4 +1,4 @@
-"""Image files of every kind that people have: read, or refused with what they are and what to do."""
+"""Image files of many formats: read, or refused with their format and what to do."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ READABLE: list[tuple[str, Callable[[Path], object]]] = [
 
 
 @pytest.mark.parametrize(("name", "write"), READABLE, ids=lambda value: value if isinstance(value, str) else "")
-def test_an_image_is_read_whatever_its_name_says(name: str, write: Callable[[Path], object], tmp_path: Path) -> None:
+def test_an_image_is_read_whatever_its_name(name: str, write: Callable[[Path], object], tmp_path: Path) -> None:
     write(tmp_path / name)
     volume = read_volume(tmp_path / name)
     np.testing.assert_array_equal(volume.array, ARRAY.T)
@@ -202,7 +202,7 @@ def zipped() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"<!DOCTYPE html><html><body>Log in</body></html>", "web page"),
@@ -225,10 +225,10 @@ def zipped() -> bytes:
     ],
 )
 @pytest.mark.parametrize("name", ["image.nii.gz", "image.nrrd", "image"])
-def test_what_is_no_image_is_named(content: bytes, said: str, name: str, tmp_path: Path) -> None:
+def test_what_is_no_image_is_named(content: bytes, message: str, name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     error = refusal(tmp_path / name)
-    assert said in str(error)
+    assert message in str(error)
     assert name in str(error)
 
 
@@ -245,7 +245,7 @@ def test_a_bundle_of_slicer_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 300, 4200])
-def test_a_full_disk_is_not_taken_for_a_damaged_image(room: int, tmp_path: Path) -> None:
+def test_a_full_disk_is_not_mistaken_for_a_damaged_image(room: int, tmp_path: Path) -> None:
     path = tmp_path / "a.vtk"  # is read by a process beside this one
     sitk.WriteImage(sitk.GetImageFromArray(np.arange(4096 + 64, dtype=np.uint8).reshape(-1, 8, 8)), str(path))
     read_volume(path)

@@ -162,7 +162,7 @@ def nrrd_fields(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("space", ["right-anterior-superior", "RAS", "left-anterior-superior", "LPS", "scanner-xyz"])
-def test_a_label_map_says_where_it_lies_as_its_nrrd_image_does(space: str, tmp_path: Path) -> None:
+def test_a_label_map_has_the_geometry_of_its_nrrd_image(space: str, tmp_path: Path) -> None:
     image = tmp_path / "image.nrrd"
     image.write_bytes(NRRD.format(space=space).encode() + voxels().T.tobytes())
     volume = read_volume(image)
@@ -181,7 +181,7 @@ def test_a_label_map_says_where_it_lies_as_its_nrrd_image_does(space: str, tmp_p
     np.testing.assert_allclose(lps[:3], np.column_stack([matrix, volume.geometry.origin]), atol=1e-5)
 
 
-def test_a_label_map_says_where_it_lies_as_its_metaimage_does(tmp_path: Path) -> None:
+def test_a_label_map_has_the_geometry_of_its_metaimage(tmp_path: Path) -> None:
     image = tmp_path / "image.mha"
     placing = (
         "TransformMatrix = 0 1 0 -1 0 0 0 0 1\nOffset = 1 2.50 3\nCenterOfRotation = 7 8 9\n"

@@ -1,4 +1,4 @@
-"""Engines that learn in context: what they show a network, and where its answers land."""
+"""In-context engines: the inputs of their network, and the positions of its predictions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGE_LOGIT = 20.0
 
 
 class Threshold:
-    """A stand-in: says yes where the image is bright, whatever it is shown; remembers what that was."""
+    """A stand-in that segments bright pixels, and records the labelled slices that it is shown."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -37,7 +37,7 @@ class Threshold:
 
 
 class MeanLabel(Threshold):
-    """A stand-in: says what most of the shown labels say."""
+    """A stand-in that predicts the mean of the labels shown."""
 
     def logits(self, image: torch.Tensor, supports: int) -> torch.Tensor:
         return LARGE_LOGIT * (self.seen[supports][1].mean(dim=0) - 0.5)
@@ -63,7 +63,7 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 @pytest.mark.parametrize("network", [Threshold, MeanLabel])
 @pytest.mark.parametrize("spacing", [1.0, 2.5])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_what_the_network_says_lands_on_the_pixels_it_speaks_of(
+def test_predictions_land_on_their_own_pixels(
     view: str, network: Callable[[], Threshold], spacing: float, axis: int
 ) -> None:
     volume, label_map = bright_case(spacing=spacing)
@@ -121,7 +121,7 @@ def test_images_and_supports_are_brought_to_the_same_scale() -> None:
         assert torch.equal(image, images[0])
 
 
-def test_every_label_is_asked_for_by_itself_and_slices_that_do_not_speak_of_it_are_not_shown() -> None:
+def test_every_label_is_predicted_by_itself_from_slices_annotated_for_it() -> None:
     network = Threshold()
     volume, support = small_support()
     known = support.annotated.copy()
@@ -132,7 +132,7 @@ def test_every_label_is_asked_for_by_itself_and_slices_that_do_not_speak_of_it_a
     assert counts == [len(support.indices), len(support.indices) - 1]
 
 
-def test_a_label_that_no_speaking_slice_shows_is_not_made_up() -> None:
+def test_a_label_without_annotated_slices_is_not_predicted() -> None:
     network = Threshold()
     volume, support = small_support()
     masks = np.where(support.masks == support.labels[1], 0, support.masks)
@@ -247,13 +247,13 @@ SHORT = [
 
 
 @pytest.mark.parametrize("error", SHORT, ids=lambda error: type(error).__name__)
-def test_with_too_little_memory_fewer_slices_are_shown_and_the_user_is_told(error: BaseException) -> None:
+def test_with_too_little_memory_fewer_slices_are_shown_with_a_warning(error: BaseException) -> None:
     volume, support = small_support(step=2)
-    engine, told = StandInEngine(Hungry(4, error), supports=16), []
-    result = filled(engine, volume, support, context=RunContext(warn=told.append))
+    engine, reported = StandInEngine(Hungry(4, error), supports=16), []
+    result = filled(engine, volume, support, context=RunContext(warn=reported.append))
     assert sorted(result) == support.unlabelled(support.labelled_range())
-    assert [message for message in told if "4 labelled slices at a time" in str(message)]
-    assert len(told) == 2  # that, and where it computes
+    assert [message for message in reported if "4 labelled slices at a time" in str(message)]
+    assert len(reported) == 2  # that, and where it computes
 
 
 def test_with_no_memory_at_all_it_says_what_to_do() -> None:
@@ -265,11 +265,13 @@ def test_with_no_memory_at_all_it_says_what_to_do() -> None:
         filled(StandInEngine(Hungry(0, RuntimeError("something else"))), volume, support)
 
 
-def test_a_run_that_should_stop_stops_between_two_looks() -> None:
+def test_a_run_that_should_stop_stops_between_two_windows() -> None:
     volume, support = small_support()
-    engine, told = StandInEngine(Threshold()), []
+    engine, reported = StandInEngine(Threshold()), []
 
     with pytest.raises(Stopped):
-        filled(engine, volume, support, context=RunContext(on_progress=told.append, stop=lambda: len(told) == 3))
-    assert len(told) == 3
-    assert told == sorted(told)
+        filled(
+            engine, volume, support, context=RunContext(on_progress=reported.append, stop=lambda: len(reported) == 3)
+        )
+    assert len(reported) == 3
+    assert reported == sorted(reported)

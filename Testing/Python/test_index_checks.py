@@ -1,4 +1,4 @@
-"""What Slicer's extensions index asks: this repository does it, and a checkout that does not is found out."""
+"""Requirements of Slicer's extensions index: this repository meets them, and a checkout that does not is detected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIB = "FewShotAnnotate/fewshot_annotate"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what the checks look at."""
+    """A copy of the files that are checked."""
     for name in ("CMakeLists.txt", "README.md", "LICENSE", ".gitignore"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("Resources", "FewShotAnnotate"):

@@ -350,11 +350,11 @@ def test_a_batch_writes_what_covers_each_image(kind: str, tmp_path: Path) -> Non
         np.testing.assert_allclose(found, world(label, placed), atol=2e-3, err_msg=read.__name__)
 
 
-# --- what is said
+# --- messages
 
 
 @pytest.mark.parametrize(
-    ("kind", "suffix", "said"),
+    ("kind", "suffix", "message"),
     [
         ("codes 1 1", ".nii.gz", "by our own reader and by SimpleITK and by nibabel;"),
         ("sheared sform", ".nii.gz", "by our own reader and by nibabel;"),
@@ -362,7 +362,7 @@ def test_a_batch_writes_what_covers_each_image(kind: str, tmp_path: Path) -> Non
     ],
 )
 def test_only_readers_that_read_the_file_are_named(
-    kind: str, suffix: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, suffix: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = IMAGES[kind](tmp_path)
     labels = tmp_path / f"labels{suffix_of(image)}"
@@ -370,5 +370,5 @@ def test_only_readers_that_read_the_file_are_named(
     target = "nrrd" if suffix == ".nrrd" else "nifti"
     assert main(["export", str(labels), "--to", target, "-o", str(tmp_path / f"out{suffix}")]) == 0
     printed = capsys.readouterr().out
-    assert f"read again {said}" in printed
+    assert f"read again {message}" in printed
     assert "codes are the same as read by our own reader alone" in printed

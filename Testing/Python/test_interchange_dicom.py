@@ -119,7 +119,7 @@ def test_segmentations_hold_the_same_points_for_other_programs(
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_a_derived_series_holds_the_values_of_its_volume_in_their_place(tmp_path: Path, grid: Geometry) -> None:
+def test_a_derived_series_holds_the_values_of_its_volume_at_their_position(tmp_path: Path, grid: Geometry) -> None:
     array = np.random.default_rng(0).normal(0, 300, grid.shape).round().astype(np.int16)
     write_array(tmp_path / "image.nrrd", array, grid)
     made = tmp_path / "made"

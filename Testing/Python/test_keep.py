@@ -1,4 +1,4 @@
-"""Structures that both painted slices around a gap show are there between them too, whatever the images show."""
+"""Structures on both labelled slices of a gap are kept between them, whatever the images show."""
 
 from __future__ import annotations
 

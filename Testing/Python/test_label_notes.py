@@ -1,4 +1,4 @@
-"""Every command that puts labels on an image's grid says so, in the same words."""
+"""Every command that resamples labels reports it, in the same words."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ PAIRS = [
 @pytest.mark.parametrize(
     ("command", "stored"), PAIRS, ids=[f"{command}-{stored.__name__}" for command, stored in PAIRS]
 )
-def test_what_was_done_to_labels_is_said_once(
+def test_changes_of_labels_are_reported_once(
     command: str,
     stored: Callable[[Path, Path], Path],
     image: Path,
@@ -140,7 +140,7 @@ def test_what_was_done_to_labels_is_said_once(
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("compare", "study")])
-def test_nothing_is_said_where_nothing_was_done(
+def test_nothing_is_reported_without_a_change(
     command: str, image: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(COMMANDS[command](image, on_the_grid(tmp_path, image), tmp_path)) == 0

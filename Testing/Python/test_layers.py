@@ -234,7 +234,7 @@ def test_paired_structures_painted_on_different_slices_need_partial(
 
 
 @pytest.mark.parametrize("layered", [False, True], ids=["one layer", "a layer each"])
-def test_a_slice_speaks_only_of_what_is_painted_on_it_and_an_empty_one_of_all(layered: bool) -> None:
+def test_a_slice_is_annotated_only_for_labels_painted_on_it_and_an_empty_one_for_all(layered: bool) -> None:
     from fewshot_annotate.core.volume import Volume
 
     volume = Volume(np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32), GRID)

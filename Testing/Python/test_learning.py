@@ -1,4 +1,4 @@
-"""What is hidden stays hidden: nothing that fills or weighs a hidden slice had its labels as a target."""
+"""Held-out slices stay held out: nothing that fills or scores one had its labels as a target."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def test_candidates_that_are_judged_by_a_slice_have_not_seen_its_labels(row: int
     config = AdaptConfig().replace("candidates.equalised_share", 0.0)  # one contrast serves all slices
     volume, support = small()
     index = support.indices[row]
-    ((_, told),), ((_, of_others),) = (
+    ((_, probabilities),), ((_, of_others),) = (
         list(CandidatePool(volume, one, config.candidates).neighbours_of(row).candidates([index]))
         for one in (support, swapped(support, row))
     )
-    np.testing.assert_array_equal(told, of_others)
+    np.testing.assert_array_equal(probabilities, of_others)
 
 
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[TrainingSlice], FittedNetwork]]:
@@ -68,7 +68,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[TrainingSlice],
     return found
 
 
-def test_a_network_that_judges_slices_learns_neither_from_them_nor_from_what_they_say_of_others(
+def test_a_network_that_scores_slices_learns_neither_from_them_nor_from_predictions_derived_from_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     volume, support = small()

@@ -1,4 +1,4 @@
-"""Tasks as one file: exported, imported, and refused where the file is damaged or made to do harm."""
+"""Tasks as one file: exported, imported, and refused where the file is damaged or malicious."""
 
 from __future__ import annotations
 

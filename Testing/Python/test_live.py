@@ -1,4 +1,4 @@
-"""Update while painting: a worker that stays fills again what lies beside changed slices; Apply commits it."""
+"""Update while painting: a worker that stays fills the gaps beside changed slices again; Apply commits them."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_images_and_label_maps_of_two_folders_are_paired_by_their_names(layout: 
     assert sorted(rows_of(tmp_path, "i", "l")) == sorted(layout)
 
 
-def test_in_one_folder_the_names_tell_label_maps_from_images(tmp_path: Path) -> None:
+def test_in_one_folder_names_distinguish_label_maps_from_images(tmp_path: Path) -> None:
     put(tmp_path, "p1/ct.nii.gz", "p1/ct_seg.nii.gz", "p2/ct.nii.gz", "p2/painted.seg.nrrd")
     assert rows_of(tmp_path, ".", ".") == [
         ("p1_ct", "p1/ct.nii.gz", "p1/ct_seg.nii.gz"),
@@ -93,7 +93,7 @@ def test_patterns_choose_among_several_images_and_label_maps(
     ]
 
 
-def test_what_is_left_in_a_folder_is_not_taken_for_a_pair(tmp_path: Path) -> None:
+def test_what_is_left_in_a_folder_is_not_mistaken_for_a_pair(tmp_path: Path) -> None:
     put(tmp_path, "i/p/a.nii.gz", "i/p/b.nii.gz", "l/p/a.nii.gz", "l/p/c.nii.gz")
     assert rows_of(tmp_path, "i", "l") == [("p_a", "i/p/a.nii.gz", "l/p/a.nii.gz")]
 
@@ -117,7 +117,7 @@ def decathlon(root: Path, training: object) -> None:
     (root / "dataset.json").write_text(json.dumps({"labels": {"1": "liver"}, "training": training}))
 
 
-def test_the_decathlons_list_of_cases_says_what_belongs_together(tmp_path: Path) -> None:
+def test_the_decathlons_list_of_cases_pairs_images_and_labels(tmp_path: Path) -> None:
     decathlon(tmp_path, [{"image": "./imagesTr/b.nii.gz", "label": "./labelsTr/other.nii.gz"}])
     assert rows_of(tmp_path, ".") == [("b", "imagesTr/b.nii.gz", "labelsTr/other.nii.gz")]
 
@@ -154,7 +154,7 @@ def test_dicom_segmentations_find_their_series_in_a_tree_whatever_their_names(tm
     assert rows_of(tmp_path, "i", "l") == [("p2_ct", "i/p2/ct", "l/of_the_second.dcm")]
 
 
-def test_series_in_one_folder_are_told_apart_and_label_files_pair_with_folders(
+def test_series_in_one_folder_are_distinguished_and_label_files_pair_with_folders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "i").mkdir()

@@ -130,7 +130,7 @@ def test_every_error_brings_the_data_that_its_sentences_need(source: Path) -> No
 
 # --- parts of sentences
 
-# Names, of attributes and files for example, are nobody's language; so is what has no space.
+# Names, of attributes and files for example, are not translated; nor is a text without a space.
 PHRASE_IN = {"detail", "what", "expected", "how", "done", "lost", "off", "count", "allowed", "missing", "kind"}
 
 
@@ -163,7 +163,7 @@ def phrases_of(source: Path) -> Iterator[tuple[int, str]]:
         for keyword in call.keywords:
             if keyword.arg in needed:
                 for text in texts_of(keyword.value, scope, module):
-                    if " " in text.strip() and not text.endswith(": 7"):  # what the system says follows the colon
+                    if " " in text.strip() and not text.endswith(": 7"):  # followed by that of the operating system
                         yield call.lineno, text
 
 
@@ -197,22 +197,22 @@ def test_every_phrase_of_the_panel_is_one_of_the_library() -> None:
     assert [part for part in sorted(parts) if part not in together and not assumed.match(part)] == []
 
 
-# --- what a sentence looks like
+# --- form of sentences
 
 
 def test_every_sentence_ends_and_stays_on_one_line() -> None:
     for table, code in ALL:
         values: dict[str, Any] = dict.fromkeys(placeholders(TABLES[table][code]), 1)
-        said = TABLES[table][code].format(**values)
-        assert said.endswith((".", ": 1")) or said[0].islower() or code in AROUND, said
-        assert "\n" not in said
-        assert "  " not in said
+        message = TABLES[table][code].format(**values)
+        assert message.endswith((".", ": 1")) or message[0].islower() or code in AROUND, message
+        assert "\n" not in message
+        assert "  " not in message
 
 
 def test_a_name_with_a_line_break_stays_on_one_line() -> None:
     error = InputError("file_missing", path="two\nlines.nrrd\x1b[2J")
-    for said in (str(error), command_line.error_text(error), panel.error_text(error)):
-        assert said == r"two lines.nrrd\x1b[2J: no such file or folder; check the name."
+    for message in (str(error), command_line.error_text(error), panel.error_text(error)):
+        assert message == r"two lines.nrrd\x1b[2J: no such file or folder; check the name."
 
 
 OPTION = re.compile(r"(?<![\w-])--([a-z]|$)|fewshot-annotate [a-z]")
@@ -251,7 +251,7 @@ def test_the_forms_of_the_panel_name_no_option() -> None:
 # --- from a code to a sentence
 
 
-def test_the_cause_of_an_error_is_said_in_the_words_of_whoever_tells_it() -> None:
+def test_the_cause_of_an_error_is_in_the_words_of_its_front_end() -> None:
     error = InputError("engine_unavailable", engine="sam", detail=InputError("weights_missing", name="sam-vit-b"))
     assert "models download sam-vit-b" in command_line.error_text(error)
     assert "press Fill to download" in panel.error_text(error)
@@ -287,7 +287,7 @@ def test_missing_packages_are_installed_by_one_command_with_the_pinned_builds(
     assert install_command(requirements) == f"{sys.executable} -m " + command.format(root=ROOT)
 
 
-def test_everybody_is_told_the_same_command_but_for_the_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everyone_gets_the_same_command_except_the_panel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/opt/my tools/bin/python3")
     needed = Message("needs_package", package="torch", install="torch")
     error = InputError("engine_unavailable", engine="adapt", detail=needed)
@@ -326,10 +326,10 @@ def test_extras_in_messages_hold_the_packages_that_they_are_to_install() -> None
 
 
 @pytest.mark.parametrize("error", [InputError("of_another_version", path="a"), InputError("file_missing")])
-def test_an_error_that_nobody_knows_is_named_in_a_sentence(error: InputError) -> None:
-    for said in (str(error), command_line.error_text(error), panel.error_text(error)):
-        assert error.code in said
-        assert said.endswith(".")
+def test_an_unknown_error_is_named_in_a_sentence(error: InputError) -> None:
+    for message in (str(error), command_line.error_text(error), panel.error_text(error)):
+        assert error.code in message
+        assert message.endswith(".")
 
 
 def test_errors_cross_the_border_of_a_process() -> None:

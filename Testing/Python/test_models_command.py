@@ -1,4 +1,4 @@
-"""`models`: downloads from a real server that misbehaves, import, verify, remove; what is told."""
+"""`models`: downloads from a real server with faults, import, verify, remove, and their messages."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Toy = Callable[..., Checkpoint]
 
 @pytest.fixture
 def toy(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    """Makes a checkpoint that the server has, as its publisher tells of it."""
+    """Makes a checkpoint of the server, with the size and checksum that its publisher states."""
 
     def make(published: bool = True, **row: Any) -> Checkpoint:
         if published:
@@ -103,7 +103,7 @@ def test_an_engine_stands_for_the_weights_it_needs(toy: Toy, capfd: pytest.Captu
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.STALL])
-def test_a_broken_transfer_goes_on_where_it_broke_off(toy: Toy, server: Server, fault: Fault) -> None:
+def test_a_broken_transfer_continues_where_it_broke_off(toy: Toy, server: Server, fault: Fault) -> None:
     one = toy()
     server.faults = [fault]
     assert download() == 0
@@ -131,7 +131,7 @@ def shown_state(one: Checkpoint, capfd: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def test_a_killed_download_goes_on_where_it_was_killed(toy: Toy, server: Server, spawned: Spawned) -> None:
+def test_a_killed_download_continues_where_it_was_killed(toy: Toy, server: Server, spawned: Spawned) -> None:
     server.content, server.good_bytes = bytes(26 << 20), 25 << 20
     server.faults = [Fault.STALL]
     one = toy()
@@ -152,7 +152,7 @@ def test_a_killed_download_goes_on_where_it_was_killed(toy: Toy, server: Server,
     assert store.path_of(one).stat().st_size == len(server.content)
 
 
-def test_wrong_bytes_are_deleted_and_told(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+def test_wrong_bytes_are_deleted_and_reported(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
     one = toy()
     server.faults = [Fault.WRONG]
     assert download() == 2
@@ -185,7 +185,7 @@ def test_the_server_does_not_choose_the_name(toy: Toy, server: Server) -> None:
     assert files(one) == ["toy.pt"]
 
 
-def test_a_missing_file_is_told_and_what_is_there_stays(
+def test_a_missing_file_is_reported_and_what_is_there_stays(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = toy()
@@ -208,7 +208,7 @@ def test_a_part_that_the_server_cannot_continue_is_downloaded_anew(toy: Toy, ser
     assert store.path_of(one).read_bytes() == server.content
 
 
-def test_a_refused_range_is_told_when_nothing_is_there(
+def test_a_refused_range_is_reported_when_nothing_is_there(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     toy()
@@ -226,7 +226,9 @@ def test_a_server_that_cannot_continue_gives_the_whole_file(toy: Toy, server: Se
     assert store.path_of(one).read_bytes() == server.content
 
 
-def test_nobody_there_is_told(toy: Toy, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_reported(
+    toy: Toy, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import file_download
 
     monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)
@@ -374,7 +376,7 @@ def test_unknown_names_are_refused(toy: Toy, capfd: pytest.CaptureFixture[str], 
     assert advice in error_line(capfd)
 
 
-def test_list_says_which_weights_are_here(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_which_weights_are_present(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
     toy()
     assert download() == main(["models", "list"]) == 0
     lines = [line for line in capfd.readouterr().out.splitlines() if "│" in line]
@@ -425,7 +427,7 @@ if sys.platform == "linux":
         assert process.returncode == -signal.SIGSYS  # of the download
 
 
-def test_a_folder_that_cannot_be_written_is_told(
+def test_a_folder_that_cannot_be_written_is_reported(
     toy: Toy, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toy()
@@ -459,9 +461,9 @@ def test_something_else_under_a_name_of_ours_is_not_written_through(
     signal.alarm(20)
     code = main(["models", action, "toy", *([str(source)] if action == "import" else [])])
     signal.alarm(0)
-    said = capfd.readouterr().err
+    stderr = capfd.readouterr().err
     assert code in (0, 2)
-    assert "unexpected" not in said
+    assert "unexpected" not in stderr
     assert victim.read_bytes() == b"precious"
     if action == "import" and kind != "folder":
         assert code == 0

@@ -1,4 +1,4 @@
-"""What networks that look at a filled stack from the sides do for it: a real volume with errors made on purpose."""
+"""Refinement by networks on the orthogonal views: a real volume with simulated errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def part_of_a_case() -> tuple[np.ndarray, np.ndarray, int]:
     return (image - image.min()) / np.ptp(image), np.searchsorted(values, labels), len(values) - 1
 
 
-def shaken(rows: np.ndarray, labels: int, most: int) -> np.ndarray:
+def shifted(rows: np.ndarray, labels: int, most: int) -> np.ndarray:
     """Logits of a slice that is moved by up to `most` pixels each way, each time by others."""
     logits = np.zeros((labels + 1, *rows.shape), dtype=np.float32)
     moved = np.roll(rows, RNG.integers(-most, most + 1, 2), axis=(0, 1))
@@ -43,13 +43,13 @@ def shaken(rows: np.ndarray, labels: int, most: int) -> np.ndarray:
 
 
 def slab_of(most: int) -> tuple[Slab, np.ndarray, list[int]]:
-    """A block whose slices between the labelled ones are shaken, its truth, and those slices."""
+    """A slab whose query slices are shifted at random, its truth, and those slices."""
     image, truth, labels = part_of_a_case()
     labelled = range(0, len(truth), SPACING)
     slab = Slab.of(range(len(truth)), labels, image[:, None].__getitem__, truth.__getitem__, labelled, ORTHOGONAL)
     between = [index for index in range(len(truth)) if index not in labelled]
     for index in between:
-        slab.put(index, shaken(truth[index], labels, most))
+        slab.put(index, shifted(truth[index], labels, most))
     return slab, truth, between
 
 
@@ -57,8 +57,8 @@ def seen(slab: Slab, steps: int = 75, seed: int = 0, start: FittedNetwork | None
     return predict_orthogonal(slab, 1.0, CPU, steps, None, seed, lambda part: None, NETWORK, start)
 
 
-def mean_dice(truth: np.ndarray, told: np.ndarray) -> float:
-    return float(np.mean([dice(truth, told, row) for row in range(1, truth.max() + 1)]))
+def mean_dice(truth: np.ndarray, predicted: np.ndarray) -> float:
+    return float(np.mean([dice(truth, predicted, row) for row in range(1, truth.max() + 1)]))
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ def test_errors_that_differ_from_slice_to_slice_are_evened_out() -> None:
     assert mean_dice(truth[between], evened) > shaken_dice + 0.02
 
 
-def test_a_label_counts_the_less_the_worse_it_is_told_on_labelled_slices() -> None:
+def test_a_label_has_less_weight_the_worse_it_is_predicted_on_labelled_slices() -> None:
     slab, _, _ = slab_of(most=0)
     right = slab.logits[:, 1:]
     wrong = right.copy()
@@ -81,13 +81,13 @@ def test_a_label_counts_the_less_the_worse_it_is_told_on_labelled_slices() -> No
     assert (weights(slab, wrong, [0.2] * labels)[1:] > 0).all()
 
 
-def test_nothing_changes_where_there_was_no_look() -> None:
+def test_nothing_changes_outside_the_refined_slab() -> None:
     slab, _, between = slab_of(most=1)
     for index, logits in refine(slab, None, [0.1] * (slab.logits.shape[1] - 1), between):
         np.testing.assert_array_equal(logits, slab.logits[index])
 
 
-def test_pixels_that_nobody_looks_at_hold_no_label() -> None:
+def test_pixels_outside_the_refined_slab_hold_no_label() -> None:
     slab, _, _ = slab_of(most=0)
     sides = seen(slab, steps=1)
     assert sides is not None
@@ -115,12 +115,12 @@ def test_the_same_seed_sees_the_same_and_another_something_else() -> None:
     assert not np.array_equal(first, other)
 
 
-def test_all_of_the_work_is_told_and_fits_have_their_share() -> None:
+def test_all_of_the_work_is_reported_and_fits_have_their_share() -> None:
     slab, _, _ = slab_of(most=1)
-    told: list[float] = []
-    predict_orthogonal(slab, 1.0, CPU, 5, None, 0, told.append, NETWORK, share_of_fits=0.75)
-    assert sum(told) == pytest.approx(1)
-    assert sum(told[: 2 * 5]) == pytest.approx(0.75)
+    reported: list[float] = []
+    predict_orthogonal(slab, 1.0, CPU, 5, None, 0, reported.append, NETWORK, share_of_fits=0.75)
+    assert sum(reported) == pytest.approx(1)
+    assert sum(reported[: 2 * 5]) == pytest.approx(0.75)
 
 
 def test_planes_of_few_slices_are_less_work_than_the_slices() -> None:
@@ -135,7 +135,7 @@ def test_planes_of_few_slices_are_less_work_than_the_slices() -> None:
     assert narrow.orthogonal_predictions(64, spacing) < square, "only planes that show a label are predicted"
 
 
-def front_of(slab: Slab) -> FittedNetwork:
+def network_of(slab: Slab) -> FittedNetwork:
     """A network fitted on the slices of a block."""
     count, _, *shape = slab.images.shape
     stack = Stack(lambda index: slab.images[index].astype(np.float32), count, shape, CPU, NETWORK)
@@ -147,36 +147,36 @@ def front_of(slab: Slab) -> FittedNetwork:
 
 
 @pytest.mark.slow
-def test_a_look_goes_on_from_what_the_network_that_filled_has_learned_and_leaves_that_as_it_is() -> None:
+def test_orthogonal_views_begin_with_a_copy_of_the_filling_networks_weights() -> None:
     slab, truth, between = slab_of(most=3)
-    network = front_of(slab_of(most=0)[0])
+    network = network_of(slab_of(most=0)[0])
     before = [weight.clone() for weight in network.module.parameters()]
     new, further = seen(slab, steps=3), seen(slab, steps=3, start=network)
     assert new is not None
     assert further is not None
-    told = [np.where(odds.max(axis=1) > 0, odds.argmax(axis=1) + 1, 0)[between] for odds in (new, further)]
-    assert mean_dice(truth[between], told[1]) > mean_dice(truth[between], told[0]) + 0.02
+    predicted = [np.where(odds.max(axis=1) > 0, odds.argmax(axis=1) + 1, 0)[between] for odds in (new, further)]
+    assert mean_dice(truth[between], predicted[1]) > mean_dice(truth[between], predicted[0]) + 0.02
     for weight, old in zip(network.module.parameters(), before, strict=True):
         torch.testing.assert_close(weight, old, rtol=0, atol=0)
 
 
-def test_places_are_told_alike_from_each_side() -> None:
+def test_positions_are_encoded_alike_in_both_views() -> None:
     image, _, _ = part_of_a_case()
     front = Stack(image[:, None].__getitem__, len(image), image.shape[1:], CPU, NETWORK)
     place = (7, 20, 11)
-    expected = told_of(front, place[0], place[1:])
+    expected = positions_of(front, place[0], place[1:])
     for axis, order in enumerate(ORDER):
         planes = np.moveaxis(image, axis + 1, 0)
         side = Stack(planes[:, None].__getitem__, len(planes), planes.shape[1:], CPU, NETWORK, order=order)
-        torch.testing.assert_close(told_of(side, place[axis + 1], (place[0], place[2 - axis])), expected)
+        torch.testing.assert_close(positions_of(side, place[axis + 1], (place[0], place[2 - axis])), expected)
 
 
-def told_of(stack: Stack, index: int, pixel: Sequence[int]) -> torch.Tensor:
-    """Where a network is told that a pixel lies."""
+def positions_of(stack: Stack, index: int, pixel: Sequence[int]) -> torch.Tensor:
+    """Position of each pixel, as input of a network."""
     return stack.inputs(index, slice(None), slice(None))[(slice(len(NETWORK.context), None), *pixel)]
 
 
-def test_what_is_thought_so_far_is_blurred_along_the_stack_and_not_across_it() -> None:
+def test_the_prior_is_blurred_along_the_stack_and_not_across_it() -> None:
     image, _, _ = part_of_a_case()
     planes = np.moveaxis(image, 1, 0)
     side = Stack(

@@ -1,4 +1,4 @@
-"""MultiverSeg: the same answers as its definition and official code, and a fill from the command line."""
+"""MultiverSeg: the same results as its definition and official code, and a fill from the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fewshot_annotate.engines.in_context.multiverseg_network import TARGET_CHANN
 from fewshot_annotate.engines.registry import engine_class, runnable_engine
 from fewshot_annotate.weights import catalog
 from support.plain_networks import plain_multiverseg
-from support.tiny_weights import Shelf, random_tensors
+from support.tiny_weights import WeightsFolder, random_tensors
 
 CPU = torch.device("cpu")
 REFERENCE = os.environ.get("FEWSHOT_MULTIVERSEG_REFERENCE")
@@ -42,7 +42,7 @@ def test_the_state_is_that_of_the_official_file() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_it_computes_what_the_definition_says(count: int) -> None:
+def test_it_computes_the_published_definition(count: int) -> None:
     state = random_tensors(state_shapes(FEW))
     target, images, labels = shown(count)
     net = MultiverSegNet(state, CPU)
@@ -88,10 +88,10 @@ def test_it_shows_slices_as_universeg_does() -> None:
     assert engine.uses_library
 
 
-def test_the_card_says_that_no_licence_is_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_card_shows_that_no_licence_is_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = catalog.checkpoint("multiverseg-v1")
     assert (card.permissive, card.sha256, card.md5) == (False, None, None)
     assert "no licence" in card.restrictions
-    Shelf(tmp_path, monkeypatch)
+    WeightsFolder(tmp_path, monkeypatch)
     with pytest.raises(InputError, match="licence not stated"):
         runnable_engine("multiverseg")

@@ -24,7 +24,7 @@ from fewshot_annotate.engines.pretrained.base import checkpoint_summary
 from fewshot_annotate.engines.registry import engine_class, runnable_engine
 from fewshot_annotate.weights import catalog, loading, store
 from support.labels import every, small_case
-from support.tiny_weights import Shelf, nninteractive_plans, random_nninteractive
+from support.tiny_weights import WeightsFolder, nninteractive_plans, random_nninteractive
 
 AXIS = SliceAxis(0)
 
@@ -66,7 +66,7 @@ def test_a_line_through_the_background_surrounds_the_label_and_touches_nothing_p
     assert not line[mask > 0].any()
 
 
-def test_where_a_label_has_ended_a_line_runs_through_its_place() -> None:
+def test_where_a_label_has_ended_a_line_runs_through_its_position() -> None:
     mask = square(slice(10, 20), slice(10, 20))
     prompts = label_prompts(support_of({3: mask, 7: np.zeros_like(mask)}), 0)
     assert prompts is not None
@@ -74,7 +74,7 @@ def test_where_a_label_has_ended_a_line_runs_through_its_place() -> None:
     assert prompts.background[4, 10:20, 10:20].sum() == 10 * 10 - 6 * 6
 
 
-def test_a_slice_on_which_nobody_painted_the_label_says_nothing_about_it() -> None:
+def test_a_slice_unannotated_for_the_label_gives_no_prompt() -> None:
     one, other = square(slice(10, 20), slice(10, 20)), square(slice(10, 20), slice(22, 30), 2)
     prompts = label_prompts(support_of({3: one, 7: other}, complete=False), 0)
     assert prompts is not None
@@ -118,7 +118,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.M
 def test_its_licence_is_shown_and_must_be_agreed_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    Shelf(tmp_path, monkeypatch)
+    WeightsFolder(tmp_path, monkeypatch)
     for checkpoint in engine_class("nninteractive").missing_checkpoints():
         assert not checkpoint.permissive
         assert "CC-BY-NC-SA-4.0" in checkpoint_summary(checkpoint)
@@ -142,7 +142,7 @@ def test_plans_are_taken_only_as_a_json_object(tmp_path: Path) -> None:
         assert refused.value.code == "weights_damaged"
 
 
-def test_tensors_with_several_names_and_numbers_of_numpy_beside_them_are_loaded(tmp_path: Path) -> None:
+def test_tensors_with_several_names_and_numbers_of_numpy_with_them_are_loaded(tmp_path: Path) -> None:
     weight, path = torch.rand(64, 64), tmp_path / "checkpoint.pth"
     notes = {"losses": [np.float64(0.5), np.float32(0.25)], "epoch": np.int64(7), "device": torch.device("cpu")}
     named = {name: weight.detach() for name in ("a", "b", "c")}
@@ -156,11 +156,11 @@ def test_tensors_with_several_names_and_numbers_of_numpy_beside_them_are_loaded(
 if find_spec("nnInteractive"):
 
     @pytest.fixture
-    def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-        shelf = Shelf(tmp_path, monkeypatch)
-        shelf.put_checkpoint("nninteractive-v1", random_nninteractive())
-        shelf.put_file("nninteractive-v1-plans", json.dumps(nninteractive_plans()).encode())
-        return shelf
+    def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsFolder:
+        weights_folder = WeightsFolder(tmp_path, monkeypatch)
+        weights_folder.put_checkpoint("nninteractive-v1", random_nninteractive())
+        weights_folder.put_file("nninteractive-v1-plans", json.dumps(nninteractive_plans()).encode())
+        return weights_folder
 
     def predict(
         indices: list[int], axis: int = 0, pulse: Callable[[float], object] | None = None, **options: Any
@@ -174,7 +174,7 @@ if find_spec("nnInteractive"):
 
     @pytest.mark.parametrize("axis", [0, 2])
     def test_the_packages_own_session_fills_just_the_slices_asked_for(
-        axis: int, shelf: Shelf, capfd: pytest.CaptureFixture[str]
+        axis: int, weights_folder: WeightsFolder, capfd: pytest.CaptureFixture[str]
     ) -> None:
         fractions: list[float] = []
         support, results = predict([15, 16], axis, lambda fraction: (print("seen"), fractions.append(fraction)))
@@ -188,7 +188,7 @@ if find_spec("nnInteractive"):
         # Progress may be printed, what the package prints is not.
         assert set(capfd.readouterr().out.split()) == {"seen"}
 
-    def test_each_kind_of_prompt_reaches_the_network(shelf: Shelf) -> None:
+    def test_each_kind_of_prompt_reaches_the_network(weights_folder: WeightsFolder) -> None:
         from fewshot_annotate.engines.nninteractive.network import PromptableModel, PromptedSession
 
         state = loading.load_state(catalog.checkpoint("nninteractive-v1"))
@@ -205,7 +205,7 @@ if find_spec("nnInteractive"):
         assert [bool(channel.any()) for channel in seen[0]] == [True, False, True, True, False, False, False, True]
         assert [float(channel.sum()) for channel in seen[0][2:4]] == [25, 15]
 
-    def test_a_run_can_be_stopped_within_a_label(shelf: Shelf) -> None:
+    def test_a_run_can_be_stopped_within_a_label(weights_folder: WeightsFolder) -> None:
         def stop(fraction: float) -> None:
             if fraction > 0:
                 raise Stopped
@@ -213,7 +213,7 @@ if find_spec("nnInteractive"):
         with pytest.raises(Stopped):
             predict([15], pulse=stop)
 
-    def test_a_volume_of_zeros_has_no_labels(shelf: Shelf) -> None:
+    def test_a_volume_of_zeros_has_no_labels(weights_folder: WeightsFolder) -> None:
         volume = Volume(np.zeros((12, 40, 40), dtype=np.int16), Geometry((12, 40, 40)))
         engine = runnable_engine("nninteractive")()
         engine.prepare(volume, support_of({3: square(slice(10, 20), slice(10, 20))}))
@@ -221,17 +221,19 @@ if find_spec("nnInteractive"):
         assert probabilities[0].min() == 1
 
     @pytest.mark.parametrize("change", [{"network_class_name": "os.system"}, {"_kw_requires_import": ["n_stages"]}])
-    def test_plans_that_name_other_functions_are_refused(change: dict[str, object], shelf: Shelf) -> None:
+    def test_plans_that_name_other_functions_are_refused(
+        change: dict[str, object], weights_folder: WeightsFolder
+    ) -> None:
         plans = nninteractive_plans()
         plans["configurations"]["3d_fullres_ps192_bs24"]["architecture"].update(change)
-        shelf.put_file("nninteractive-v1-plans", json.dumps(plans).encode())
+        weights_folder.put_file("nninteractive-v1-plans", json.dumps(plans).encode())
         with pytest.raises(InputError) as refused:
             predict([15])
         assert refused.value.code == "weights_architecture"
 
-    def test_weights_of_another_model_are_refused(shelf: Shelf) -> None:
+    def test_weights_of_another_model_are_refused(weights_folder: WeightsFolder) -> None:
         content = random_nninteractive()
         content["network_weights"]["unheard.of"] = torch.zeros(1)
-        shelf.put_checkpoint("nninteractive-v1", content)
+        weights_folder.put_checkpoint("nninteractive-v1", content)
         with pytest.raises(InputError, match=r"another model .*unheard"):
             predict([15])

@@ -14,7 +14,7 @@ from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices
 from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.labels import every, small_case
-from support.tiny_weights import Shelf, random_seggpt
+from support.tiny_weights import WeightsFolder, random_seggpt
 
 # isort: split
 from fewshot_annotate.engines.in_context import seggpt_network as seggpt_model
@@ -36,7 +36,7 @@ def test_a_file_without_tokens_of_types_is_a_model_where_they_are_0() -> None:
 
 
 def test_it_takes_the_nearest_slice_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Shelf(tmp_path, monkeypatch).put("painter-vit-large", random_seggpt(types=False))
+    WeightsFolder(tmp_path, monkeypatch).put("painter-vit-large", random_seggpt(types=False))
     seen: list[int] = []
     paint = InContextModel.paint
 

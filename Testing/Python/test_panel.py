@@ -1,4 +1,4 @@
-"""Filling in the panel: what is painted, ticked or locked, how a run ends, and what is said of it.
+"""Filling in the panel: what is painted, ticked or locked, how a run ends, and its status.
 
 On the stand-in for PythonQt: real MRML, the real worker, real cases. No proof about PythonQt itself.
 """
@@ -171,7 +171,7 @@ def test_a_dead_worker_offers_to_resume_keep_or_cancel(gate: Gate, running: Pane
     assert running.ui.resumeButton.isHidden()
 
 
-def test_the_panel_tells_drafts_from_refined_slices_and_the_expected_dice(
+def test_the_panel_shows_drafts_refined_slices_and_the_expected_dice(
     python_with_stepwise: str, gate: Gate, open_panel: Callable[..., Panel]
 ) -> None:
     panel = open_panel(scene_of(case("ct_vertebrae")))

@@ -1,4 +1,4 @@
-"""The panel for everybody: help at each step, an order of tabs that follows the eye, names, and contrast."""
+"""Accessibility of the panel: help at each step, tab order, names, and contrast."""
 
 from __future__ import annotations
 

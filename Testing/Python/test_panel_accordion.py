@@ -1,4 +1,4 @@
-"""The panel's bar and its steps: one is open at a time, follows the work, and tells its state when closed."""
+"""The panel's bar and its steps: one is open at a time, follows the work, and shows its state when closed."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_tools_stay_open_wherever_the_work_goes(panel: Panel) -> None:
     assert open_sections(panel) == ["tools"]
 
 
-def test_each_closed_step_tells_its_state(panel: Panel) -> None:
+def test_each_closed_step_shows_its_state(panel: Panel) -> None:
     panel.widget.parent.resize(600, 900)
     panel.widget.parent.show()
     panel.widget.accordion.open("export")
@@ -131,7 +131,7 @@ def test_a_fill_is_undone_from_the_bar_until_something_is_painted(panel: Panel) 
 
 
 def position(panel: Panel, index: int) -> str:
-    """Where an axial slice lies, as the slice views of Slicer say it."""
+    """Position of an axial slice, worded as in Slicer's slice views."""
     geometry = panel.scene.case.volume.geometry
     offset = geometry.origin[2] + index * geometry.spacing[2] * geometry.direction[8]
     return f"{'S' if offset >= 0 else 'I'}: {offset:.1f}"
@@ -147,12 +147,12 @@ def test_labelled_and_suggested_slices_have_their_offset_beside_the_number(panel
     assert [row[:2] for row in panel.rows("slicesTable")] == [(str(i), position(panel, i)) for i in labelled]
     panel.click("suggestButton")
     panel.until(lambda: panel.widget.logic.suggestion.result is not None)
-    result, said = panel.widget.logic.suggestion.result, panel.ui.suggestionLabel.text
-    assert said.startswith(f"Slice {result.index} ({position(panel, result.index)}): ")
+    result, message = panel.widget.logic.suggestion.result, panel.ui.suggestionLabel.text
+    assert message.startswith(f"Slice {result.index} ({position(panel, result.index)}): ")
     numbers = [value for value in result.reason.data.values() if isinstance(value, int)]
     assert numbers
     for number in numbers:
-        assert f"{number} ({position(panel, number)})" in said
+        assert f"{number} ({position(panel, number)})" in message
 
 
 def test_what_a_run_was_unsure_of_is_shown_until_it_is_accepted(panel: Panel) -> None:
@@ -181,7 +181,7 @@ def shown(review: object) -> list[np.ndarray]:
     ]
 
 
-def test_one_click_fills_only_one_segment_and_its_volume_is_told_before_and_after(panel: Panel) -> None:
+def test_one_click_fills_only_one_segment_and_its_volume_is_shown_before_and_after(panel: Panel) -> None:
     assert tool_tip(panel.ui.onlyThisButton) == "Click a segment in the table first."
     panel.ui.segmentsTable.selectRow(0)
     panel.click("onlyThisButton")

@@ -48,7 +48,7 @@ def container(title: str) -> Any:
 
 
 def picture(window: Any, name: str) -> None:
-    """Picture of a section in a narrow panel, kept to be looked at."""
+    """Picture of a section in a narrow panel, kept for inspection."""
     ARTIFACTS.mkdir(exist_ok=True)
     window.show()
     for height in (100, window.layout().sizeHint().height()):
@@ -102,7 +102,7 @@ def state_of(name: str, readiness: Readiness, reason: Message | None = None) -> 
     )
 
 
-class Desk:
+class ComparisonPanel:
     """The section with a controller on a scene."""
 
     def __init__(self) -> None:
@@ -140,9 +140,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComparisonPanel]:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
-    opened = Desk()
+    opened = ComparisonPanel()
     yield opened
     opened.controller.close()
     opened.window.hide()
@@ -154,21 +154,21 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 
 
 def test_an_engine_is_compared_plotted_reported_and_taken(
-    desk: Desk, theme: str, monkeypatch: pytest.MonkeyPatch
+    comparison: ComparisonPanel, theme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    section = desk.section
-    picture(desk.window, f"compare_before_{theme}")
-    desk.press("compare")
+    section = comparison.section
+    picture(comparison.window, f"compare_before_{theme}")
+    comparison.press("compare")
     assert section.busy
-    until(lambda: desk.controller.progress.total > 0, lambda: tick(section))
+    until(lambda: comparison.controller.progress.total > 0, lambda: tick(section))
     assert section.status_label.text.startswith("Trial 1 of ")
-    assert desk.why_not("compare") == "Wait for the comparison to end, or cancel it."
-    picture(desk.window, f"compare_running_{theme}")
-    desk.to_end()
-    assert desk.controller.state is CompareState.DONE
+    assert comparison.why_not("compare") == "Wait for the comparison to end, or cancel it."
+    picture(comparison.window, f"compare_running_{theme}")
+    comparison.to_end()
+    assert comparison.controller.state is CompareState.DONE
     assert section.status_label.text.startswith("With 2 painted slices propagate reached a mean Dice of ")
-    assert desk.controller.summary is not None
-    assert all(isinstance(reason, Message) for reason in desk.controller.summary.reasons)
+    assert comparison.controller.summary is not None
+    assert all(isinstance(reason, Message) for reason in comparison.controller.summary.reasons)
     with monkeypatch.context() as patch:
         patch.setattr(compare_section, "error_text", lambda message: f"«{message.code}»")
         section.show()
@@ -176,25 +176,25 @@ def test_an_engine_is_compared_plotted_reported_and_taken(
     section.show()
     assert section.result_table.item(0, 0).text() == "propagate"
     assert float(section.result_table.item(0, 1).text()) > 0.3
-    picture(desk.window, f"compare_done_{theme}")
-    desk.press("use")
-    assert desk.taken == ["propagate"]
-    desk.press("plot")
+    picture(comparison.window, f"compare_done_{theme}")
+    comparison.press("use")
+    assert comparison.taken == ["propagate"]
+    comparison.press("plot")
     selection = slicer.app.applicationLogic().GetSelectionNode()
-    assert selection.GetActivePlotChartID() == desk.controller.chart_node.GetID()
-    desk.press("report")
+    assert selection.GetActivePlotChartID() == comparison.controller.chart_node.GetID()
+    comparison.press("report")
     (url,) = slicer_standin.dialogs().opened_urls
     assert Path(url.removeprefix("file://")).is_file()
 
 
 @pytest.mark.slow
 def test_a_report_whose_packages_are_missing_is_offered_written_and_opened(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    comparison: ComparisonPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.press("compare")
-    desk.to_end()
-    assert desk.controller.report_path is not None
-    desk.controller.report_path.unlink()  # as a worker without the packages leaves it
+    comparison.press("compare")
+    comparison.to_end()
+    assert comparison.controller.report_path is not None
+    comparison.controller.report_path.unlink()  # as a worker without the packages leaves it
     asked: list[Any] = []
 
     def install(packages: list[str]) -> bool:
@@ -203,10 +203,10 @@ def test_a_report_whose_packages_are_missing_is_offered_written_and_opened(
 
     monkeypatch.setattr(compare_section, "missing_packages", lambda: ["jinja2"])
     monkeypatch.setattr(compare_section, "install_packages", install)
-    desk.press("report")
+    comparison.press("report")
     assert not section_opened()
-    desk.press("report")
-    desk.to_end()
+    comparison.press("report")
+    comparison.to_end()
     assert section_opened()
     assert asked == [["jinja2"], ["jinja2"]]
     assert find_spec("jinja2") is not None
@@ -217,17 +217,17 @@ def section_opened() -> list[str]:
     return slicer_standin.dialogs().opened_urls
 
 
-def test_engines_that_cannot_run_say_why_and_are_ticked_once_they_can(desk: Desk) -> None:
-    desk.states += [
+def test_engines_that_cannot_run_say_why_and_are_ticked_once_they_can(comparison: ComparisonPanel) -> None:
+    comparison.states += [
         state_of("sam", Readiness.NEEDS_DOWNLOAD),
         state_of("painter", Readiness.CANNOT_RUN, Message("needs_package", package="luck")),
         state_of("adapt", Readiness.NEEDS_INSTALL),
     ]
-    section = desk.section
+    section = comparison.section
     tick(section)
     table = section.engines_table
-    told = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount)}
-    assert told == {
+    listed = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount)}
+    assert listed == {
         "propagate": "ready",
         "sam": "needs a download",
         "painter": "it needs the Python package luck; choose it and press Fill to install that",
@@ -236,60 +236,60 @@ def test_engines_that_cannot_run_say_why_and_are_ticked_once_they_can(desk: Desk
     assert table.item(1, 1).toolTip().startswith("Choose it in step 3")
     assert section.checklist.checked == ("propagate",)
     table.item(0, 0).setCheckState(qt.Qt.Unchecked)
-    assert desk.why_not("compare") == "Tick an engine first."
-    desk.states[-1] = state_of("adapt", Readiness.READY)
+    assert comparison.why_not("compare") == "Tick an engine first."
+    comparison.states[-1] = state_of("adapt", Readiness.READY)
     tick(section)
     assert section.checklist.checked == ("adapt",)
 
 
-def test_every_disabled_control_says_why(desk: Desk) -> None:
-    section = desk.section
-    assert desk.why_not("cancel") == "No comparison is under way."
+def test_every_disabled_control_says_why(comparison: ComparisonPanel) -> None:
+    section = comparison.section
+    assert comparison.why_not("cancel") == "No comparison is under way."
     for name in ("use", "plot", "report"):
-        assert desk.why_not(name) == "Compare first."
-    desk.busy_elsewhere = InputError("run_under_way")
-    assert desk.why_not("compare") == "Wait for the run to end, or cancel it."
-    desk.states = []
-    assert desk.why_not("compare") == "Looking which engines can run here ..."
-    desk.segmentation = None
-    assert desk.why_not("compare") == "Choose or create a segmentation first."
-    desk.volume = None
-    assert desk.why_not("compare") == "Choose a volume first."
+        assert comparison.why_not(name) == "Compare first."
+    comparison.busy_elsewhere = InputError("run_under_way")
+    assert comparison.why_not("compare") == "Wait for the run to end, or cancel it."
+    comparison.states = []
+    assert comparison.why_not("compare") == "Looking which engines can run here ..."
+    comparison.segmentation = None
+    assert comparison.why_not("compare") == "Choose or create a segmentation first."
+    comparison.volume = None
+    assert comparison.why_not("compare") == "Choose a volume first."
     assert not section.busy
 
 
-def test_bad_sizes_and_unpainted_segmentations_are_said(desk: Desk) -> None:
-    section = desk.section
+def test_bad_sizes_and_unpainted_segmentations_are_refused(comparison: ComparisonPanel) -> None:
+    section = comparison.section
     section.sizes_edit.text = "two"
-    desk.press("compare")
+    comparison.press("compare")
     (text,) = slicer_standin.dialogs().texts
     assert text == "'two' is not a list of slice numbers, which count from 0; write for example 3,10,20."
     assert not section.busy
     section.sizes_edit.text = ""
-    desk.segmentation = mrml.add_segmentation(desk.volume, {})
-    desk.press("compare")
-    desk.to_end()
+    comparison.segmentation = mrml.add_segmentation(comparison.volume, {})
+    comparison.press("compare")
+    comparison.to_end()
     assert "no slice is labelled" in section.status_label.text
-    assert desk.section.compare_button.enabled
+    assert comparison.section.compare_button.enabled
 
 
-def test_cancel_and_closing_the_scene_end_a_comparison(desk: Desk) -> None:
-    section = desk.section
-    desk.press("compare")
-    until(lambda: desk.controller.state is CompareState.RUNNING, lambda: tick(section))
-    desk.press("cancel")
+def test_cancel_and_closing_the_scene_end_a_comparison(comparison: ComparisonPanel) -> None:
+    section = comparison.section
+    comparison.press("compare")
+    until(lambda: comparison.controller.state is CompareState.RUNNING, lambda: tick(section))
+    comparison.press("cancel")
     assert section.status_label.text == "Cancelled."
-    desk.press("compare")
+    comparison.press("compare")
     section.reset()
     assert not section.busy
-    assert desk.controller.summary is None
+    assert comparison.controller.summary is None
     mrml.clear_scene()
 
 
 # --- settings
 
 
-class Office:
+class SettingsPanel:
     """The section with settings in the application's store."""
 
     def __init__(self) -> None:
@@ -308,11 +308,11 @@ class Office:
 
 
 @pytest.fixture
-def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+def settings_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SettingsPanel]:
     monkeypatch.setattr(settings_module, "ORIGINAL_ENVIRONMENT", {})
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "usual"))
     monkeypatch.delenv(THREADS_VARIABLE, raising=False)
-    opened = Office()
+    opened = SettingsPanel()
     yield opened
     opened.log.close()
     opened.shut()
@@ -329,10 +329,10 @@ def two_weights() -> list[catalog.Checkpoint]:
     return chosen
 
 
-def test_what_is_chosen_is_kept_applied_and_shown_again(office: Office, tmp_path: Path) -> None:
+def test_what_is_chosen_is_kept_applied_and_shown_again(settings_panel: SettingsPanel, tmp_path: Path) -> None:
     import os
 
-    section = office.section
+    section = settings_panel.section
     section.device_box.setCurrentIndex(2)
     section.threads_box.value = 1
     section.level_box.setCurrentIndex(2)
@@ -345,9 +345,9 @@ def test_what_is_chosen_is_kept_applied_and_shown_again(office: Office, tmp_path
     assert section.log_edit.text == str(chosen / "logs" / "few-shot-annotate.log")
     again = Settings(qt.QSettings())
     assert (again.device, again.threads, again.log_level) == (Device.CUDA, 1, LogLevel.DETAILS)
-    office.shut()
-    office.open()
-    section = office.section
+    settings_panel.shut()
+    settings_panel.open()
+    section = settings_panel.section
     assert section.device_box.currentText == "NVIDIA GPU (cuda)"
     assert section.threads_box.value == 1
     assert section.folder_edit.text == str(chosen)
@@ -357,8 +357,8 @@ def test_what_is_chosen_is_kept_applied_and_shown_again(office: Office, tmp_path
     assert tool_tip(section.usual_button) == "This is the usual folder."
 
 
-def test_weights_are_deleted_after_a_question_that_says_how_large_they_are(office: Office) -> None:
-    section = office.section
+def test_weights_are_deleted_after_a_question_with_their_size(settings_panel: SettingsPanel) -> None:
+    section = settings_panel.section
     assert not section.delete_button.enabled
     assert tool_tip(section.delete_button) == "No weights were downloaded."
     first, second = two_weights()
@@ -377,17 +377,17 @@ def test_weights_are_deleted_after_a_question_that_says_how_large_they_are(offic
     assert section.status_label.text == "Deleted 8 MB."
 
 
-def test_what_is_downloaded_meanwhile_is_shown(office: Office) -> None:
-    office.window.show()
-    tick(office.section)
+def test_what_is_downloaded_meanwhile_is_shown(settings_panel: SettingsPanel) -> None:
+    settings_panel.window.show()
+    tick(settings_panel.section)
     _, given = two_weights()
-    office.settings.add_consent(given)
-    until(lambda: office.section.delete_button.enabled, lambda: tick(office.section))
-    assert office.section.consents_table.item(0, 0).text() == given.name
+    settings_panel.settings.add_consent(given)
+    until(lambda: settings_panel.section.delete_button.enabled, lambda: tick(settings_panel.section))
+    assert settings_panel.section.consents_table.item(0, 0).text() == given.name
 
 
-def test_left_runs_are_counted_and_deleted_after_a_question_but_none_at_work(office: Office) -> None:
-    section, store = office.section, RunStore()
+def test_left_runs_are_counted_and_deleted_after_a_question_but_none_at_work(settings_panel: SettingsPanel) -> None:
+    section, store = settings_panel.section, RunStore()
     assert section.delete_runs_button.text == "Delete left runs (0 MB)"
     assert tool_tip(section.delete_runs_button) == "No run was interrupted."
     at_work, *left = [store.create() for _ in range(3)]
@@ -395,7 +395,7 @@ def test_left_runs_are_counted_and_deleted_after_a_question_but_none_at_work(off
         (run.path / "image.npy").write_bytes(bytes(4_000_000))
     for run in left:
         run.release()
-    office.window.show()
+    settings_panel.window.show()
     until(lambda: section.delete_runs_button.enabled, lambda: tick(section))
     assert section.delete_runs_button.text == "Delete left runs (8 MB)"
     slicer_standin.dialogs().answer_next("Cancel")
@@ -410,23 +410,23 @@ def test_left_runs_are_counted_and_deleted_after_a_question_but_none_at_work(off
     at_work.delete()
 
 
-def test_an_agreement_is_taken_back_with_its_weights(office: Office) -> None:
+def test_an_agreement_is_revoked_with_its_weights(settings_panel: SettingsPanel) -> None:
     kept, given = two_weights()
-    office.settings.add_consent(given)
-    section = office.section
+    settings_panel.settings.add_consent(given)
+    section = settings_panel.section
     section.show()
     assert tool_tip(section.revoke_button) == "Click a licence first."
     section.consents_table.selectRow(0)
     section.revoke_button.click()
-    assert office.settings.consents == {}
+    assert settings_panel.settings.consents == {}
     assert not store.path_of(given).exists()
     assert store.path_of(kept).is_file()
     assert not section.consents_table.visible
 
 
-def test_details_are_gathered_in_the_background_and_copied(office: Office) -> None:
-    section = office.section
-    office.log.error("volume_nan")
+def test_details_are_gathered_in_the_background_and_copied(settings_panel: SettingsPanel) -> None:
+    section = settings_panel.section
+    settings_panel.log.error("volume_nan")
     section.copy_button.click()
     assert section.busy
     assert tool_tip(section.copy_button) == "The details are being gathered."
@@ -440,8 +440,8 @@ def test_details_are_gathered_in_the_background_and_copied(office: Office) -> No
     assert section.copy_button.enabled
 
 
-def test_settings_in_a_narrow_panel(office: Office, theme: str) -> None:
+def test_settings_in_a_narrow_panel(settings_panel: SettingsPanel, theme: str) -> None:
     _, given = two_weights()
-    office.settings.add_consent(given)
-    office.section.show()
-    picture(office.window, f"settings_{theme}")
+    settings_panel.settings.add_consent(given)
+    settings_panel.section.show()
+    picture(settings_panel.window, f"settings_{theme}")

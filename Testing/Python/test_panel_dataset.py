@@ -166,7 +166,9 @@ def test_an_edited_case_is_left_only_if_the_user_agrees(panel: DatasetPanel) -> 
     assert panel.review.current == "b"
 
 
-def test_a_case_without_a_result_and_a_folder_without_a_batch_are_told(panel: DatasetPanel, tmp_path: Path) -> None:
+def test_a_case_without_a_result_and_a_folder_without_a_batch_are_refused(
+    panel: DatasetPanel, tmp_path: Path
+) -> None:
     panel.click_case(1)
     panel.open(tmp_path)
     first, second = slicer_standin.dialogs().texts
@@ -196,7 +198,7 @@ def test_every_disabled_control_says_why_and_a_closed_scene_closes_the_folder(pa
     assert tool_tip(controls.open_button) == "Choose a folder first."
 
 
-def test_an_unexpected_error_while_a_case_is_shown_is_told_once_and_the_next_one_can_be_shown(
+def test_an_unexpected_error_while_a_case_is_shown_is_reported_once_and_the_next_one_can_be_shown(
     panel: DatasetPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
@@ -215,7 +217,7 @@ def test_an_unexpected_error_while_a_case_is_shown_is_told_once_and_the_next_one
     assert panel.review.current == "a"
 
 
-def test_a_part_of_the_panel_that_fails_keeps_no_other_from_its_turn_and_is_told_once(
+def test_a_part_of_the_panel_that_fails_does_not_stop_the_others_and_is_reported_once(
     panel: DatasetPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
@@ -276,7 +278,7 @@ def test_a_new_data_set_is_made_labelled_and_added_to_its_task(
     assert read_task(task_folder("balls")).examples == ()
 
 
-def test_a_case_that_somebody_else_reviews_is_said_in_one_line(panel: DatasetPanel, dataset: Dataset) -> None:
+def test_a_case_that_somebody_else_reviews_is_refused_in_one_line(panel: DatasetPanel, dataset: Dataset) -> None:
     lock = ReviewLock(dataset.case("a"))
     panel.click_case(0)
     assert slicer_standin.dialogs().texts == [f"Case 'a' is being reviewed by {reviewer_name()}; take another one."]

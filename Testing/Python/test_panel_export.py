@@ -51,8 +51,8 @@ class ExportPanel(Panel):
         return [button.text for button in self.export.problems.buttons]
 
     @property
-    def said(self) -> str:
-        """What the section says."""
+    def status(self) -> str:
+        """Status of the section."""
         return self.export.status_label.text
 
     def into_file(self, name: str) -> Path:
@@ -95,7 +95,7 @@ def without_code(panel: ExportPanel, name: str) -> None:
     panel.parameters.segmentation.GetSegmentation().GetSegment(name).RemoveTag("TerminologyEntry")
 
 
-def test_an_emptied_path_is_noticed_although_its_edit_tells_nobody(panel: ExportPanel, tmp_path: Path) -> None:
+def test_an_emptied_path_is_noticed_although_its_edit_emits_no_signal(panel: ExportPanel, tmp_path: Path) -> None:
     section = panel.export
     section.target_box.setCurrentIndex(1)
     section.path_edit.setCurrentPath(str(tmp_path / "a.nii.gz"))
@@ -118,13 +118,13 @@ def test_what_is_missing_is_listed_resolved_by_a_click_and_the_file_verified(pan
     assert tool_tip(panel.export.export_button) == "Check first."
     panel.press("Check")
     assert panel.remedies[:2] == ["Use suggested codes", "Code as plain tissue"]
-    assert tool_tip(panel.export.export_button) == panel.said == "Resolve the listed problems first."
+    assert tool_tip(panel.export.export_button) == panel.status == "Resolve the listed problems first."
     panel.widget.accordion.open("export")
     panel.picture("export_remedies")
     panel.press("Use suggested codes")
-    assert panel.said == "Ready to export."
+    assert panel.status == "Ready to export."
     panel.press("Export")
-    assert panel.said.splitlines()[0] == f"Verified: {path.name}"
+    assert panel.status.splitlines()[0] == f"Verified: {path.name}"
     panel.picture("export_verified")
     items = {item.SegmentLabel: item for item in dcmread(path).SegmentSequence}
     assert sorted(items) == sorted(names_of(cut_labels().segments))
@@ -139,7 +139,7 @@ def test_the_dicom_database_is_where_it_goes_unless_a_file_is_chosen(
     assert tool_tip(panel.export.path_edit) == "The segmentation goes into the DICOM database."
     panel.press("Check")
     panel.press("Export")
-    assert panel.said.splitlines()[0] == "Verified: the DICOM database"
+    assert panel.status.splitlines()[0] == "Verified: the DICOM database"
     assert database.count == before + 1
     assert [dcmread(path).Modality for path in (tmp_path / "database").iterdir()].count("SEG") == 1
 
@@ -203,14 +203,14 @@ def test_a_volume_without_dicom_takes_a_derived_series_or_the_folder_of_its_own(
     assert panel.remedies[:2] == ["Choose DICOM folder...", "Derive a series from the volume"]
     slicer_standin.dialogs().answer_next(str(tmp_path / "series"))
     panel.press("Choose DICOM folder...")
-    assert panel.said == "Ready to export."
+    assert panel.status == "Ready to export."
     panel.press("Export")
     assert path.is_file()
     panel.into_file("derived.dcm")
     panel.press("Check")
     panel.press("Derive a series from the volume")
     panel.press("Export")
-    assert panel.said.startswith("Verified: ")
+    assert panel.status.startswith("Verified: ")
     assert len(list((panel.folder / "images").iterdir())) == len(cut_labels().array)
 
 
@@ -228,7 +228,7 @@ def test_every_disabled_control_says_why(panel: ExportPanel) -> None:
     assert panel.remedies == []
 
 
-def test_what_cannot_be_read_is_told_in_a_dialog(panel: ExportPanel, database: DicomDatabaseStandIn) -> None:
+def test_what_cannot_be_read_is_reported_in_a_dialog(panel: ExportPanel, database: DicomDatabaseStandIn) -> None:
     database.forget(panel.parameters.volume.GetAttribute(INSTANCES_ATTRIBUTE).split()[0])
     panel.export.check_button.click()
     (text,) = slicer_standin.dialogs().texts

@@ -22,7 +22,7 @@ import qt  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 
-IDLE_MILLISECONDS = 700  # several ticks of the panel, and more than one look for an interrupted run
+IDLE_MILLISECONDS = 700  # several ticks of the panel, and more than one check for an unfinished run
 
 
 class Reads:

@@ -1,4 +1,4 @@
-"""What Slicer's own application does to a panel: scenes opened and merged, its keys, start-up, unloading.
+"""The panel within Slicer's application: scenes opened and merged, shortcuts, start-up, unloading.
 
 The stand-in behaves here as the genuine application was seen to behave.
 """
@@ -38,7 +38,7 @@ def panel(open_panel: Callable[..., Panel]) -> Panel:
 
 
 def require_shown(panel: Panel) -> None:
-    """Selectors and editor show what the parameter node says."""
+    """Selectors and editor show the nodes of the parameter node."""
     ui, parameters = panel.ui, panel.parameters
     assert parameters.volume is not None
     assert ui.volumeSelector.currentNode() is parameters.volume

@@ -1,4 +1,4 @@
-"""What the panel says goes through `tr()`: in a language that marks each text, nothing is shown without the mark."""
+"""Texts of the panel go through `tr()`: in a language that marks each text, every text shown has the mark."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QAbstractSpinBox)
 
 @pytest.fixture
 def marked() -> Iterator[None]:
-    """A language in which every text is in marks; sentences of another language are forgotten before and after."""
+    """A language in which every text is in marks; caches of sentences are cleared before and after."""
 
     def forget() -> None:
         sentences.cache_clear()
@@ -68,7 +68,7 @@ def _shown(widget: Any) -> Iterator[str]:
 
 
 def untranslated(panel: Panel) -> set[str]:
-    """Texts with a word outside the marks; names of nodes, segments, engines and paths are nobody's language."""
+    """Texts with a word outside the marks; names of nodes, segments, engines and paths are not translated."""
     names = {"Volume", "Segmentation", "Propagate", *panel.scene.ids} if panel.scene is not None else set()
     found = set()
     for widget in panel.widget.uiWidget.findChildren(qt.QWidget):

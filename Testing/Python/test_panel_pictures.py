@@ -43,7 +43,7 @@ def test_every_step_is_whole_in_a_narrow_panel_and_fits_into_its_height(
     panel = open_panel(scene_of(case("ct_liver", 1), step=5))
     accordion = panel.widget.accordion
 
-    def look(name: str, *steps: str) -> None:
+    def take_picture(name: str, *steps: str) -> None:
         for step in steps:
             accordion.open(step)
             panel.picture(f"{name}_{step}_{theme}", NARROW, 700)
@@ -56,23 +56,23 @@ def test_every_step_is_whole_in_a_narrow_panel_and_fits_into_its_height(
     panel.until(lambda: panel.ui.engineList.count > 1)
     panel.click("suggestButton")
     panel.until(lambda: panel.widget.logic.suggestion.result is not None)
-    look("2_labelled", "volume", "label", "fill")
+    take_picture("2_labelled", "volume", "label", "fill")
     gate.allow(4)
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done == 4)
-    look("3_running", "label", "fill")
+    take_picture("3_running", "label", "fill")
     panel.controller.run.process.kill()
     panel.until(lambda: panel.state == "STOPPED")
-    look("3_stopped", "fill")
+    take_picture("3_stopped", "fill")
     gate.open()
     panel.click("resumeButton")
     panel.until(lambda: panel.state == "IDLE" and not panel.widget.reviewSection.busy)
     slicer_standin.process_events(700)
-    look("4_filled", "label", "review", "export")
+    take_picture("4_filled", "label", "review", "export")
     accordion.open("tools")
     for name in ("dataset", "compare", "settings"):
         getattr(panel.ui, f"{name}Section").collapsed = False
-        look(f"5_{name}", "tools")
+        take_picture(f"5_{name}", "tools")
 
 
 def test_what_is_uncertain_poor_or_left_out_is_whole_in_a_narrow_panel(
@@ -81,7 +81,7 @@ def test_what_is_uncertain_poor_or_left_out_is_whole_in_a_narrow_panel(
     panel = open_panel(scene_of(case("ct_vertebrae")))
     panel.ready()
 
-    def look(name: str, step: str) -> None:
+    def take_picture(name: str, step: str) -> None:
         panel.widget.accordion.open(step)
         panel.picture(f"{name}_{theme}", NARROW, 700)
         assert cut_texts(panel.widget.parent, NARROW) == []
@@ -89,7 +89,7 @@ def test_what_is_uncertain_poor_or_left_out_is_whole_in_a_narrow_panel(
     panel.check("segmentsTable", 0, FILL, False)
     panel.scene.node.GetSegmentation().AddEmptySegment("bare", "bare")
     panel.until(lambda: "(not ticked), bare (nothing painted)" in panel.status)
-    look("6_not_filled", "fill")
+    take_picture("6_not_filled", "fill")
     panel.check("segmentsTable", 0, FILL, True)
     panel.fill()
     review = panel.widget.reviewSection
@@ -102,7 +102,7 @@ def test_what_is_uncertain_poor_or_left_out_is_whole_in_a_narrow_panel(
         panel.scene.node, lambda one: one.with_along(0, replace(one.present, expected=poor))
     )
     panel.until(lambda: "expected Dice only 0.55" in review.expected_label.text)
-    look("7_poor_and_uncertain", "review")
+    take_picture("7_poor_and_uncertain", "review")
 
 
 def test_an_empty_scene_shows_where_to_begin(theme: str, open_panel: Callable[..., Panel]) -> None:

@@ -1,4 +1,4 @@
-"""What the panel refuses: each control that is disabled says why, and what cannot be used is said in a sentence."""
+"""Refusals of the panel: each disabled control has its reason, and unusable input is refused in a sentence."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_controls_disabled_by_a_run_say_so(running: Panel) -> None:
     assert running.ui.fillButton.enabled
 
 
-def test_a_volume_chosen_after_the_segmentation_starts_the_look_at_it(open_panel: Callable[..., Panel]) -> None:
+def test_a_volume_chosen_after_the_segmentation_starts_the_survey(open_panel: Callable[..., Panel]) -> None:
     panel = open_panel()
     panel.ui.segmentationSelector.addNode()
     slicer_standin.process_events(250)
@@ -71,7 +71,7 @@ def test_a_volume_chosen_after_the_segmentation_starts_the_look_at_it(open_panel
     panel.until(lambda: panel.status == "Paint at least two slices first.")
 
 
-def test_what_cannot_be_surveyed_is_said_in_one_sentence(panel: Panel) -> None:
+def test_what_cannot_be_surveyed_is_refused_in_one_sentence(panel: Panel) -> None:
     panel.ready()
     assert panel.scene.node.CreateClosedSurfaceRepresentation()
     panel.scene.node.GetSegmentation().SetSourceRepresentationName("Closed surface")
@@ -108,7 +108,7 @@ def _set_engine(panel: Panel) -> None:
         ),
     ],
 )
-def test_input_that_is_refused_is_told_in_a_dialog_and_changes_nothing(
+def test_refused_input_is_reported_in_a_dialog_and_changes_nothing(
     panel: Panel, spoil: Callable[[Panel], None], sentence: str
 ) -> None:
     before = panel.scene.arrays()
@@ -122,7 +122,7 @@ def test_input_that_is_refused_is_told_in_a_dialog_and_changes_nothing(
     assert all_equal(panel.scene.arrays(), before)
 
 
-def test_an_unusable_volume_is_told_in_the_panel(panel: Panel) -> None:
+def test_an_unusable_volume_is_reported_in_the_panel(panel: Panel) -> None:
     slicer.util.updateVolumeFromArray(
         panel.scene.volume_node, np.full(panel.scene.case.volume.array.shape, np.nan, np.float32)
     )

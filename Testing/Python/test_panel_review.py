@@ -15,7 +15,7 @@ import vtk
 from support import scene_cases, slicer_standin
 from support.panel import ARTIFACTS, tool_tip
 from support.panel_themes import used_theme
-from support.review_desk import Desk
+from support.review_scene import ReviewScene
 from support.scene_cases import Runs, case, scene_of
 
 import ctk  # isort: skip
@@ -31,10 +31,10 @@ ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, Slic
 
 
 class Section:
-    """The section in a bare container, on a desk."""
+    """The section in a bare container, on a review_scene."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, review_scene: ReviewScene) -> None:
+        self.review_scene = review_scene
         self.window = qt.QWidget()
         qt.QVBoxLayout(self.window)
         button = ctk.ctkCollapsibleButton()
@@ -42,11 +42,11 @@ class Section:
         qt.QVBoxLayout(button)
         self.window.layout().addWidget(button)
         self.asked: list[RefillRequest] = []
-        self.section = ReviewSection(button, desk.controller, self.asked.append)
+        self.section = ReviewSection(button, review_scene.controller, self.asked.append)
         self.settle()
 
     def settle(self) -> None:
-        self.desk.settle()
+        self.review_scene.settle()
         self.section.poll()
 
     def press(self, name: str) -> None:
@@ -57,7 +57,7 @@ class Section:
 
     def select(self, *indices: int) -> None:
         """Select slices in the table, as with Ctrl pressed."""
-        first = self.desk.controller.view.rows[0].index
+        first = self.review_scene.controller.view.rows[0].index
         self.section.table.clearSelection()
         model = self.section.table.model()
         flags = qt.QItemSelectionModel.Select | qt.QItemSelectionModel.Rows
@@ -66,7 +66,7 @@ class Section:
 
     @property
     def statuses(self) -> dict[int, str]:
-        """What the table says of each slice."""
+        """Status of each slice in the table."""
         table = self.section.table
         return {int(table.item(row, 0).text().split()[0]): table.item(row, 1).text() for row in range(table.rowCount)}
 
@@ -87,11 +87,13 @@ class Section:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Desk]:
+def review_scene(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[ReviewScene]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     slicer_standin.slot_errors.clear()
     runs = Runs(tmp_path)
-    made = Desk(scene_of(case("ct_vertebrae"), step=8), runs)
+    made = ReviewScene(scene_of(case("ct_vertebrae"), step=8), runs)
     yield made
     made.close()
     runs.finish()
@@ -100,9 +102,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
 
 
 @pytest.fixture
-def section(desk: Desk) -> Iterator[Section]:
-    desk.fill()
-    opened = Section(desk)
+def section(review_scene: ReviewScene) -> Iterator[Section]:
+    review_scene.fill()
+    opened = Section(review_scene)
     yield opened
     opened.window.hide()
     opened.window.deleteLater()
@@ -117,12 +119,12 @@ def dark() -> Iterator[None]:
 
 def reviewed(section: Section) -> None:
     """Some slices accepted, some flagged, one corrected."""
-    first, second, third, *_ = section.desk.scene.between
+    first, second, third, *_ = section.review_scene.scene.between
     section.select(first, second, third)
     section.press("accept")
-    section.select(section.desk.scene.between[6])
+    section.select(section.review_scene.scene.between[6])
     section.press("flag")
-    section.desk.paint(section.desk.scene.between[9])
+    section.review_scene.paint(section.review_scene.scene.between[9])
     section.settle()
 
 
@@ -139,8 +141,8 @@ def test_pictures_of_a_review_under_way_in_the_dark_theme(dark: None, section: S
     section.picture("dark")
 
 
-def test_before_the_first_fill_nothing_can_be_pressed_and_the_tool_tips_say_why(desk: Desk) -> None:
-    section = Section(desk)
+def test_before_the_first_fill_nothing_can_be_pressed_and_the_tool_tips_say_why(review_scene: ReviewScene) -> None:
+    section = Section(review_scene)
     buttons = [name for name in vars(section.section) if name.endswith(("_button", "_box"))]
     assert len(buttons) == 10
     for name in buttons:
@@ -149,7 +151,7 @@ def test_before_the_first_fill_nothing_can_be_pressed_and_the_tool_tips_say_why(
 
 
 def test_selected_slices_are_accepted_flagged_and_reset(section: Section) -> None:
-    first, second, *_ = section.desk.scene.between
+    first, second, *_ = section.review_scene.scene.between
     assert section.reason("accept_button") == "Select slices in the table first."
     section.select(first, second)
     section.press("accept")
@@ -164,8 +166,8 @@ def test_selected_slices_are_accepted_flagged_and_reset(section: Section) -> Non
     assert section.reason("reset_button") == "None of the selected slices was accepted or flagged."
 
 
-def test_painted_slices_are_told_apart_and_need_no_word(section: Section) -> None:
-    painted = section.desk.scene.labelled[1]
+def test_painted_slices_are_distinguished_and_need_no_acceptance(section: Section) -> None:
+    painted = section.review_scene.scene.labelled[1]
     assert section.statuses[painted] == "Painted"
     section.select(painted)
     assert not section.section.accept_button.enabled
@@ -175,82 +177,82 @@ def test_painted_slices_are_told_apart_and_need_no_word(section: Section) -> Non
 
 def test_the_worst_slice_is_selected_alone_and_shown_while_ctrl_is_held_too(section: Section) -> None:
     QTest.keyClick(section.section.table, qt.Qt.Key_PageDown, qt.Qt.ControlModifier)  # the modifier stays for Qt
-    desk = section.desk
+    review_scene = section.review_scene
     view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
     view.SetOrientationToAxial()
-    order = worst_first(desk.controller.view.rows)
+    order = worst_first(review_scene.controller.view.rows)
     for index in order[:2]:
         section.press("worst")
         assert section.section.slices.selected == [index]
-        assert desk.controller.current == index
+        assert review_scene.controller.current == index
     section.press("better")
-    assert desk.controller.current == order[0]
+    assert review_scene.controller.current == order[0]
 
 
 def test_the_table_follows_the_slice_views_unless_several_slices_are_selected(section: Section) -> None:
-    desk = section.desk
+    review_scene = section.review_scene
     view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
     view.SetOrientationToAxial()
-    first, second, third, fourth, *_ = desk.scene.between
-    desk.controller.jump(third)
+    first, second, third, fourth, *_ = review_scene.scene.between
+    review_scene.controller.jump(third)
     section.settle()
     assert section.section.slices.selected == [third]
     section.select(first, second)
-    desk.controller.jump(fourth)
+    review_scene.controller.jump(fourth)
     section.settle()
     assert section.section.slices.selected == [first, second]
 
 
 def test_a_click_on_the_strip_goes_to_the_slice(section: Section) -> None:
-    rows = section.desk.controller.view.rows
+    rows = section.review_scene.controller.view.rows
     strip = section.section.strip.widget
     assert strip.columnCount == len(rows)
     strip.cellClicked.emit(0, 5)
     assert section.section.slices.selected == [rows[5].index]
 
 
-def test_tool_tips_of_the_strip_say_the_position_that_the_slice_views_show(section: Section) -> None:
-    desk = section.desk
+def test_tool_tips_of_the_strip_have_the_position_of_the_slice_views(section: Section) -> None:
+    review_scene = section.review_scene
     strip = section.section.strip.widget
     view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
     view.SetOrientationToAxial()
     for column in (0, 5):
         strip.cellClicked.emit(0, column)
         offset = view.GetSliceOffset()
-        text = f"Slice {desk.controller.view.rows[column].index} ({'SI'[offset < 0]}: {abs(offset):.1f}):"
+        text = f"Slice {review_scene.controller.view.rows[column].index} ({'SI'[offset < 0]}: {abs(offset):.1f}):"
         assert strip.item(0, column).toolTip().startswith(text)
 
 
 def test_the_worst_slice_is_shown_with_the_middle_of_what_is_uncertain_in_all_views(section: Section) -> None:
-    desk, views = section.desk, []
+    review_scene, views = section.review_scene, []
     for orientation in ("Axial", "Sagittal", "Coronal"):
         views.append(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode"))
         views[-1].SetOrientation(orientation)
-    contested = desk.controller.overlays.contested
+    contested = review_scene.controller.overlays.contested
     assert contested is not None
     ijk_to_ras = vtk.vtkMatrix4x4()
-    desk.scene.volume_node.GetIJKToRASMatrix(ijk_to_ras)
-    index = next(index for index in worst_first(desk.controller.view.rows) if index in contested.middles)
-    while desk.controller.current != index:
+    review_scene.scene.volume_node.GetIJKToRASMatrix(ijk_to_ras)
+    index = next(index for index in worst_first(review_scene.controller.view.rows) if index in contested.middles)
+    while review_scene.controller.current != index:
         section.press("worst")
     row_and_column = list(contested.middles[index])
-    row_and_column.insert(desk.scene.axis.index, index)
+    row_and_column.insert(review_scene.scene.axis.index, index)
     expected = ijk_to_ras.MultiplyPoint((*row_and_column[::-1], 1.0))[:3]
-    shape = slicer.util.arrayFromVolume(desk.scene.volume_node).shape
+    shape = slicer.util.arrayFromVolume(review_scene.scene.volume_node).shape
     assert any(abs(at - (size - 1) / 2) > 1 for at, size in zip(row_and_column, shape, strict=True))
     for view in views:
         plane = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
         assert abs(plane[:3, 2] @ (np.array(expected) - plane[:3, 3])) < 1e-3, view.GetOrientation()
 
 
-def test_colours_of_the_strip_tell_status_and_confidence(section: Section) -> None:
+def test_colours_of_the_strip_show_status_and_confidence(section: Section) -> None:
     reviewed(section)
     strip = section.section.strip.widget
     colours = {
         row.index: strip.item(0, column).background().color().name()
-        for column, row in enumerate(section.desk.controller.view.rows)
+        for column, row in enumerate(section.review_scene.controller.view.rows)
     }
-    rows = section.desk.rows
+    rows = section.review_scene.rows
     by_kind = {
         kind: {colours[row.index] for row in rows.values() if (row.status, row.manual) == kind}
         for kind in {(row.status, row.manual) for row in rows.values()}
@@ -281,7 +283,7 @@ def test_many_slices_share_the_cells_and_the_worst_of_them_is_shown(section: Sec
 
 
 def test_refill_asks_for_what_is_not_accepted_unless_something_stands_against_it(section: Section) -> None:
-    first, second, *_ = section.desk.scene.between
+    first, second, *_ = section.review_scene.scene.between
     section.select(first, second)
     section.press("accept")
     section.press("refill")
@@ -300,32 +302,36 @@ def test_what_the_last_fill_changed_is_shown_by_a_tick_box(section: Section) -> 
     box.click()
     section.settle()
     assert box.checked
-    assert section.desk.controller.overlays.differences_shown
+    assert section.review_scene.controller.overlays.differences_shown
     box.click()
     section.settle()
     assert not box.checked
-    assert not section.desk.controller.overlays.differences_shown
+    assert not section.review_scene.controller.overlays.differences_shown
     section.section.reset()
     section.settle()
     assert section.reason("differences_box") == "What the last fill changed is known only until the scene is closed."
 
 
-def test_expected_dice_is_above_all(desk: Desk) -> None:
-    expected = {desk.scene.ids[0]: ExpectedDice(1, 0.8, 0.7, 0.9)}
-    desk.fill()
-    desk.annotations.change(desk.node, lambda one: one.with_along(0, replace(one.present, expected=expected)))
-    section = Section(desk)
-    assert section.section.expected_label.text == f"{desk.scene.ids[0]}: expected Dice 0.80 (0.70 to 0.90)"
+def test_expected_dice_is_above_all(review_scene: ReviewScene) -> None:
+    expected = {review_scene.scene.ids[0]: ExpectedDice(1, 0.8, 0.7, 0.9)}
+    review_scene.fill()
+    review_scene.annotations.change(
+        review_scene.node, lambda one: one.with_along(0, replace(one.present, expected=expected))
+    )
+    section = Section(review_scene)
+    assert section.section.expected_label.text == f"{review_scene.scene.ids[0]}: expected Dice 0.80 (0.70 to 0.90)"
 
 
-def test_a_poor_expected_dice_is_announced(desk: Desk) -> None:
-    expected = {desk.scene.ids[0]: ExpectedDice(1, 0.6, 0.4, 0.8)}
-    desk.fill()
-    desk.annotations.change(desk.node, lambda one: one.with_along(0, replace(one.present, expected=expected)))
-    section = Section(desk)
+def test_a_poor_expected_dice_is_announced(review_scene: ReviewScene) -> None:
+    expected = {review_scene.scene.ids[0]: ExpectedDice(1, 0.6, 0.4, 0.8)}
+    review_scene.fill()
+    review_scene.annotations.change(
+        review_scene.node, lambda one: one.with_along(0, replace(one.present, expected=expected))
+    )
+    section = Section(review_scene)
     text = section.section.expected_label.text
     assert "expected Dice only 0.60 (0.40 to 0.80)" in text
     assert "Suggest next slice" in text
-    index = worst_first(desk.controller.view.rows)[0]
-    assert text.endswith(f"The least certain slice is {index} ({desk.controller.positions()[index]}).")
+    index = worst_first(review_scene.controller.view.rows)[0]
+    assert text.endswith(f"The least certain slice is {index} ({review_scene.controller.positions()[index]}).")
     assert re.search(r"\([SI]: -?\d+\.\d\)\.$", text)

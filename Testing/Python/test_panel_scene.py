@@ -1,4 +1,4 @@
-"""The panel, its parameter node and the scene: they follow each other, and survive what happens to either."""
+"""The panel, its parameter node and the scene follow each other."""
 
 from __future__ import annotations
 

@@ -79,11 +79,11 @@ def test_a_frame_of_a_sequence_is_refused_and_a_sequence_of_one_is_not(panel: Pa
     assert panel.ui.fillButton.enabled
     frames.SetDataNodeAtValue(volume_node, "1")
     panel.parameters.parameterNode.Modified()
-    said = (
+    message = (
         "Volume 'Volume' is one of 2 frames of a sequence, and labels belong to one frame; clone the volume (Data "
         "module) and choose the copy."
     )
-    assert tool_tip(panel.ui.fillButton) == panel.ui.inputsLabel.text == panel.status == said
+    assert tool_tip(panel.ui.fillButton) == panel.ui.inputsLabel.text == panel.status == message
 
 
 # --- step 2
@@ -136,7 +136,7 @@ def test_the_suggested_slice_is_gone_to_and_explained(panel: Panel) -> None:
     assert panel.ui.suggestionLabel.text.startswith(f"Slice {finder.result.index} (")
 
 
-def test_a_look_for_a_slice_is_given_up_when_another_segmentation_is_chosen(panel: Panel) -> None:
+def test_a_suggestion_is_cancelled_when_another_segmentation_is_chosen(panel: Panel) -> None:
     other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Other")
     panel.click("suggestButton")
     panel.parameters.segmentation = other
@@ -158,7 +158,7 @@ def test_each_segmentation_has_its_own_slices(panel: Panel) -> None:
 # --- step 3
 
 
-def test_cards_say_what_an_engine_needs_and_how_long_it_takes(panel: Panel) -> None:
+def test_cards_show_what_an_engine_needs_and_how_long_it_takes(panel: Panel) -> None:
     panel.until(lambda: len(cards(panel)) > 2)
     found = cards(panel)
     assert next(iter(found)) == "auto"
@@ -215,7 +215,7 @@ def test_an_interrupted_run_is_discarded_in_the_panel(gate: Gate, panel: Panel) 
     assert scene_cases.all_equal(panel.scene.arrays(), before)
 
 
-def test_a_run_that_was_given_up_says_why_beside_that_it_can_be_resumed(gate: Gate, panel: Panel) -> None:
+def test_an_aborted_run_has_its_reason_and_can_be_resumed(gate: Gate, panel: Panel) -> None:
     gate.allow(2)
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done == 2)

@@ -1,4 +1,4 @@
-"""PerSAM and PerSAM-F: the same masks as the official scripts, and an answer where those stop with an error."""
+"""PerSAM and PerSAM-F: the same masks as the official scripts, and a result where those stop with an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.data import load_case
 from support.labels import every, small_case
-from support.tiny_weights import Seeded, Shelf, random_sam, randomise
+from support.tiny_weights import Seeded, WeightsFolder, random_sam, randomise
 
 # isort: split
 from fewshot_annotate.engines.sam import persam_network as persam_model
@@ -31,11 +31,11 @@ ENGINES = ("persam", "persam-f")
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsFolder:
     monkeypatch.setattr(persam_model, "STEPS", 20)
-    shelf = Shelf(tmp_path, monkeypatch)
-    shelf.put("sam-vit-b", random_sam().state_dict())
-    return shelf
+    weights_folder = WeightsFolder(tmp_path, monkeypatch)
+    weights_folder.put("sam-vit-b", random_sam().state_dict())
+    return weights_folder
 
 
 @pytest.fixture(scope="module")
@@ -164,11 +164,11 @@ def test_the_fitted_mixture_sums_to_1_and_gives_the_labelled_mask_back_better(mo
     rgb, mask = slice_and_mask()
     picture = model.embed(rgb)
     target = persam_model.target_features(model, picture, mask, blend_maximum=True)
-    told: list[float] = []
-    weights = persam_model.fit_mask_weights(model, picture, target, mask, told.append)
+    reported: list[float] = []
+    weights = persam_model.fit_mask_weights(model, picture, target, mask, reported.append)
     assert weights.sum() == pytest.approx(1, abs=1e-6)
-    assert told == sorted(told)
-    assert told[-1] == 1
+    assert reported == sorted(reported)
+    assert reported[-1] == 1
     cosine = persam_model.similarity(model, picture, target)
     points = np.array([persam_model.most_similar_pixel(cosine, None)], dtype=np.float64)
     low, _ = model.decode(picture, points, np.array([True]), multimask=True)
@@ -182,7 +182,9 @@ def test_the_fitted_mixture_sums_to_1_and_gives_the_labelled_mask_back_better(mo
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_labels_are_found_where_the_slices_around_show_them_and_nowhere_else(name: str, shelf: Shelf) -> None:
+def test_labels_are_found_where_the_slices_around_show_them_and_nowhere_else(
+    name: str, weights_folder: WeightsFolder
+) -> None:
     volume, label_map = small_case()
     array = label_map.array.copy()
     array[array == 2] *= 0
@@ -200,14 +202,14 @@ def test_labels_are_found_where_the_slices_around_show_them_and_nowhere_else(nam
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_one_labelled_slice_is_enough(name: str, shelf: Shelf) -> None:
+def test_one_labelled_slice_is_enough(name: str, weights_folder: WeightsFolder) -> None:
     volume, label_map = small_case()
     support = Support.from_label_map(label_map, AXIS, [16])
     results = predict(name, volume, support, [14, 18])
     assert all(probabilities[1:].max() > 0 for probabilities in results.values())
 
 
-def test_persam_takes_the_nearest_slice_and_persam_f_the_one_that_shows_most(shelf: Shelf) -> None:
+def test_persam_takes_the_nearest_slice_and_persam_f_the_one_that_shows_most(weights_folder: WeightsFolder) -> None:
     volume, label_map = small_case()
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
     for name, rows in (("persam", {0, 1}), ("persam-f", None)):

@@ -1,4 +1,4 @@
-"""Labels with a low expected Dice, and what is said of them: of each by itself, and of all of a case in one line."""
+"""Labels with a low expected Dice, and their warnings: one for each label, and one line for a case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every pretrained engine: a worker without requests fills; bad weights and no memory are told."""
+"""Every pretrained engine: fills in a worker without network access; bad weights and lack of memory are reported."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from fewshot_annotate.jobs import layers as layers_module
 from fewshot_annotate.jobs.process import run_in_worker
 from fewshot_annotate.weights import catalog, store
 from safetensors.torch import save_file
-from support.full_shelf import full_shelf
+from support.all_weights import all_weights
 from support.hostile_weights import Opens, replaced
 from support.labels import every, keep_slices, small_case
-from support.tiny_weights import Shelf, python_with_shelf
+from support.tiny_weights import WeightsFolder, python_with_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 AXIS = SliceAxis(0)
@@ -49,9 +49,9 @@ LOADED = [
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WeightsFolder]:
     with pytest.MonkeyPatch.context() as patch:
-        yield full_shelf(tmp_path_factory.mktemp("shelf"), patch)
+        yield all_weights(tmp_path_factory.mktemp("weights"), patch)
 
 
 @pytest.fixture(autouse=True)
@@ -73,9 +73,15 @@ def test_all_of_them_are_here() -> None:
     "name", [pytest.param(name, marks=[] if name in ("universeg", "sam") else [pytest.mark.slow]) for name in KINDS]
 )
 def test_fill_runs_it_in_a_worker_and_painted_slices_stay_as_they_are(
-    name: str, shelf: Shelf, awkward_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    name: str,
+    weights_folder: WeightsFolder,
+    awkward_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(layers_module, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
+    monkeypatch.setattr(
+        layers_module, "run_in_worker", partial(run_in_worker, python=python_with_weights(weights_folder.home))
+    )
     volume, label_map = small_case()
     indices = every(label_map, AXIS, 6)
     painted = keep_slices(label_map, AXIS, indices)
@@ -87,20 +93,20 @@ def test_fill_runs_it_in_a_worker_and_painted_slices_stay_as_they_are(
         if option in KINDS[name].options:
             asked += ["--option", f"{option}={value}"]
     code = main(["fill", str(image), str(support), "-o", str(out), *asked])
-    said, warned = capfd.readouterr()
+    message, warned = capfd.readouterr()
     assert code == 0, warned
     (filled,) = read_label_maps(out, volume.geometry)
     np.testing.assert_array_equal(filled.array[indices], painted.array[indices])
-    assert f"engine {name}" in said
+    assert f"engine {name}" in message
     assert torch.cuda.is_available() or "computes on the processor: " in warned
 
 
 if sys.platform == "linux":
 
-    def test_a_worker_that_makes_a_request_would_not_live(shelf: Shelf, tmp_path: Path) -> None:
+    def test_a_worker_that_makes_a_request_would_not_live(weights_folder: WeightsFolder, tmp_path: Path) -> None:
         script = tmp_path / "asks.py"
         script.write_text("import socket\nsocket.socket().connect_ex(('127.0.0.1', 9))\n", encoding="utf-8")
-        ended = subprocess.run([python_with_shelf(shelf.home), str(script)], check=False, timeout=120)
+        ended = subprocess.run([python_with_weights(weights_folder.home), str(script)], check=False, timeout=120)
         assert ended.returncode == -signal.SIGSYS
 
 
@@ -142,18 +148,18 @@ def web_page(path: Path, _: Path) -> None:
 @pytest.mark.parametrize("harm", [with_code, cut_off, bomb, expanded, escaping, another_model, web_page])
 @pytest.mark.parametrize(("name", "checkpoint"), LOADED)
 def test_weights_that_are_something_else_are_refused_in_one_line(
-    name: str, checkpoint: str, harm: Callable[[Path, Path], None], shelf: Shelf, tmp_path: Path
+    name: str, checkpoint: str, harm: Callable[[Path, Path], None], weights_folder: WeightsFolder, tmp_path: Path
 ) -> None:
     """Also where their checksum matches: whoever changed the file may have changed the table."""
     path = store.path_of(catalog.checkpoint(checkpoint))
     good, mark = path.read_bytes(), tmp_path / "mark"
     try:
         harm(path, mark)
-        shelf.put_file(checkpoint, path.read_bytes())
+        weights_folder.put_file(checkpoint, path.read_bytes())
         with pytest.raises(InputError) as refused:
             list(prepared(name).predict([15]))
     finally:
-        shelf.put_file(checkpoint, good)
+        weights_folder.put_file(checkpoint, good)
     assert refused.value.code.startswith("weights_")
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -162,7 +168,9 @@ def test_weights_that_are_something_else_are_refused_in_one_line(
 
 
 @pytest.mark.parametrize(("name", "checkpoint"), LOADED)
-def test_weights_that_differ_from_their_checksum_are_not_even_read(name: str, checkpoint: str, shelf: Shelf) -> None:
+def test_weights_that_differ_from_their_checksum_are_not_even_read(
+    name: str, checkpoint: str, weights_folder: WeightsFolder
+) -> None:
     path = store.path_of(catalog.checkpoint(checkpoint))
     good = path.read_bytes()
     try:
@@ -187,7 +195,7 @@ class NoMemory(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_where_memory_runs_out_it_says_what_to_do(name: str, shelf: Shelf) -> None:
+def test_where_memory_runs_out_it_says_what_to_do(name: str, weights_folder: WeightsFolder) -> None:
     engine = prepared(name)
     with NoMemory(), pytest.raises(InputError) as refused:
         list(engine.predict([15]))

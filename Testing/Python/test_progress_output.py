@@ -8,9 +8,9 @@ import time
 from dataclasses import replace
 
 import pytest
-from fewshot_annotate.cli import sign_of_life as signs
+from fewshot_annotate.cli import activity_indicator as indicator_module
+from fewshot_annotate.cli.activity_indicator import activity_indicator, command_begins, starting
 from fewshot_annotate.cli.progress import RUN, Display, open_display
-from fewshot_annotate.cli.sign_of_life import command_begins, sign_of_life, starting
 from fewshot_annotate.core.events import Progress, Started, Warned
 
 COUNTING = Display[int](
@@ -52,7 +52,7 @@ def test_a_log_gets_a_line_for_each_stage_and_tenth(capsys: pytest.CaptureFixtur
 def test_a_log_gets_no_line_of_quick_work_whose_result_is_all_that_is_asked_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signs, "DELAY_SECONDS", 0.2)
+    monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 0.2)
     with open_display("bar", replace(COUNTING, silent_if_quick=True)) as show:
         show(1)
         assert capsys.readouterr().err == ""
@@ -61,13 +61,11 @@ def test_a_log_gets_no_line_of_quick_work_whose_result_is_all_that_is_asked_for(
     assert "Counting 20 %" in capsys.readouterr().err
 
 
-def test_what_takes_long_gives_a_sign_of_life(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(signs, "DELAY_SECONDS", 0.3)
-    with sign_of_life("bar", "Reading"):
+def test_what_takes_long_shows_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 0.3)
+    with activity_indicator("bar", "Reading"):
         time.sleep(0.6)
-    with sign_of_life("bar", "Planning"):
+    with activity_indicator("bar", "Planning"):
         pass
     assert capsys.readouterr() == ("", "Reading ...\n")
 
@@ -76,7 +74,7 @@ def test_what_takes_long_gives_a_sign_of_life(
 def test_loading_the_program_shows_on_a_terminal_if_it_takes_long(
     terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signs, "DELAY_SECONDS", 0.3)
+    monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 0.3)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     command_begins()
     with starting():
@@ -93,10 +91,10 @@ def test_loading_the_program_shows_on_a_terminal_if_it_takes_long(
 def test_the_first_sign_of_a_command_counts_from_its_start(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signs, "DELAY_SECONDS", 10.0)
+    monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 10.0)
     command_begins(time.monotonic() - 20)
     for what in ("Reading", "Planning"):
-        with sign_of_life("bar", what):
+        with activity_indicator("bar", what):
             time.sleep(0.6)
     assert capsys.readouterr().err == "Reading ...\n"
 

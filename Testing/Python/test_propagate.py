@@ -1,4 +1,4 @@
-"""What `propagate` promises, on real volumes with every n-th slice labelled."""
+"""Engine `propagate` on real volumes with every n-th slice labelled."""
 
 from __future__ import annotations
 

@@ -48,9 +48,9 @@ def test_thin_walls_in_speckle_are_as_good_as_the_nearest_copy() -> None:
     nearest = np.abs(np.array(support.indices)[:, None] - np.array(between)).argmin(axis=0)
     copied = mean_dice(truth, support.masks[nearest])
     flow = dict(FlowPropagation(volume, support).predict(between))
-    carried = mean_dice(truth, np.stack([label_slice(flow[index], support.labels)[0] for index in between]))
+    propagated = mean_dice(truth, np.stack([label_slice(flow[index], support.labels)[0] for index in between]))
     result, _ = filled(volume, support)
-    assert copied > carried + 0.1  # so flow is the wrong tool here
+    assert copied > propagated + 0.1  # so flow is the wrong tool here
     assert mean_dice(truth, result) > copied - 0.01
 
 
@@ -122,7 +122,7 @@ def test_flow_counts_most_without_held_out_slices() -> None:
     assert MixtureChoice.on([], AREAS).weights(np.array([2]), beyond=False)[0].argmax() == FLOW
 
 
-def test_a_copy_replaces_flow_where_held_out_slices_speak_for_it() -> None:
+def test_a_copy_replaces_flow_where_it_is_better_on_held_out_slices() -> None:
     better, worse = (MixtureChoice.on([counts(errors_with(COPIED, error))] * 3, AREAS) for error in (0.05, 0.3))
     assert better.weights(np.array([2]), beyond=False)[0, COPY] == 1
     assert worse.weights(np.array([2]), beyond=False)[0, COPY] == 0

@@ -1,4 +1,4 @@
-"""Which case to review next: the order, its reasons in words, and what a batch and a task tell."""
+"""Which case to review next: the order, its reasons, and the messages of `batch` and `task`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_case_that_is_worst_and_most_different_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("different", "said"),
+    ("different", "message"),
     [
         ({"error": 0.4}, "its expected Dice is lower than that of most others (0.60)"),
         (
@@ -38,11 +38,11 @@ def test_the_case_that_is_worst_and_most_different_comes_first() -> None:
         ({"ml": 1500.0}, "it differs more than most others from the labelled cases"),
     ],
 )
-def test_the_reason_is_what_sets_the_case_apart(different: dict[str, float], said: str) -> None:
+def test_the_reason_is_what_sets_the_case_apart(different: dict[str, float], message: str) -> None:
     waiting = [case("a"), case("b", **different), case("c")]
     first = rank_cases(waiting, [case("known")])[0]
     assert first.case.name == "b"
-    assert said in str(first.reason)
+    assert message in str(first.reason)
 
 
 def test_nothing_sets_cases_apart_that_are_alike() -> None:
@@ -61,7 +61,7 @@ def test_nothing_waits_where_all_is_accepted() -> None:
     assert rank_cases([], [case("known")]) == []
 
 
-def test_the_next_case_of_a_batch_is_told_with_the_reason(
+def test_the_next_case_of_a_batch_is_named_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))

@@ -1,4 +1,4 @@
-"""Labels that belong to an image but are stored otherwise: they come onto its voxels, and nothing is misplaced."""
+"""Labels on another grid than their image: they are regridded without displacement."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_labels_with_axes_in_any_order_and_direction_come_onto_the_image(
     shape=st.tuples(*[st.integers(1, 20)] * 3),
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
 )
-def test_any_box_of_the_image_s_voxels_comes_onto_it_or_says_how_many_labels_lie_outside(
+def test_any_box_of_the_image_s_voxels_comes_onto_it_or_is_refused_with_the_number_of_labels_outside(
     order: tuple[int, ...],
     signs: tuple[int, ...],
     first: tuple[int, int, int],
@@ -195,7 +195,7 @@ def test_an_origin_off_by_rounding_is_taken_for_the_same_voxels(by: tuple[float,
     order=st.sampled_from(ORDERS),
     signs=st.sampled_from(SIGNS),
 )
-def test_what_is_taken_for_the_same_voxels_is_nowhere_half_a_voxel_off(
+def test_what_is_taken_for_the_same_voxels_is_off_by_less_than_half_a_voxel(
     turn: tuple[float, ...],
     stretch: tuple[float, ...],
     shift: tuple[float, float, float],
@@ -271,7 +271,7 @@ def test_another_spacing_or_direction_is_refused_by_its_name(change: dict[str, t
 @pytest.mark.parametrize(
     "spacing", [(0.35, 0.4, 2.5), (1.4, 1.6, 2.5), (0.5, 0.9, 2.5)], ids=["finer", "coarser", "other"]
 )
-def test_resampled_labels_lie_where_they_lay(spacing: tuple[float, float, float]) -> None:
+def test_resampled_labels_keep_their_position(spacing: tuple[float, float, float]) -> None:
     label_map = painted()
     size = np.ceil(np.multiply(GRID.shape[::-1], GRID.spacing) / spacing).astype(int)
     own = Geometry(tuple(size[::-1].tolist()), spacing, GRID.origin, GRID.direction)  # type: ignore[arg-type]
@@ -310,7 +310,7 @@ def test_resampling_a_small_shift_keeps_a_block_on_its_nearest_voxels(shift: tup
     assert (back.array[array == 0] == 0).all()
 
 
-def test_resampling_says_what_vanished_and_counts_what_lies_outside() -> None:
+def test_resampling_reports_what_vanished_and_counts_what_lies_outside() -> None:
     array = np.zeros((12, 12, 12), np.uint8)
     array[1, 1, 1] = 1
     array[4:9, 4:9, 4:9] = 2
@@ -363,7 +363,7 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fill_takes_them_says_so_and_writes_on_the_image_s_grid(
+def test_fill_takes_them_with_a_note_and_writes_on_the_image_s_grid(
     kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image, support, output = image_file(tmp_path), stored_as(kind, tmp_path), tmp_path / "out.nii.gz"

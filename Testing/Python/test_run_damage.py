@@ -1,4 +1,4 @@
-"""Run folders that two programs want, or that were damaged: the first run stays whole, painted slices stay so."""
+"""Run folders that two programs open, or that were damaged: the first run and painted slices are unchanged."""
 
 from __future__ import annotations
 
@@ -83,15 +83,21 @@ def half_done(template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def desk(half_done: Path) -> Path:
+def case_folder(half_done: Path) -> Path:
     """As the template, without a job."""
     shutil.rmtree(half_done / "job")
     return half_done
 
 
-def fill(desk: Path, *more: str) -> int:
-    words = ["fill", str(desk / "image.nii.gz"), str(desk / "support.nii.gz"), "-o", str(desk / "out.nii.gz")]
-    return main([*words, "--job-dir", str(desk / "job"), "--progress", "none", *more])
+def fill(case_folder: Path, *more: str) -> int:
+    words = [
+        "fill",
+        str(case_folder / "image.nii.gz"),
+        str(case_folder / "support.nii.gz"),
+        "-o",
+        str(case_folder / "out.nii.gz"),
+    ]
+    return main([*words, "--job-dir", str(case_folder / "job"), "--progress", "none", *more])
 
 
 def slices_of(path: Path) -> np.ndarray:
@@ -99,10 +105,10 @@ def slices_of(path: Path) -> np.ndarray:
     return AXIS.slices(read.array)
 
 
-def race(desk: Path, support: str, suffix: str) -> list[tuple[Path, Path]]:
-    """Two programs begin at once in one new folder, a few times; the output of the one that may, and the other's."""
+def race(case_folder: Path, support: str, suffix: str) -> list[tuple[Path, Path]]:
+    """Two programs begin at once in one new folder, a few times; the output of both."""
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
-    command = [sys.executable, "-c", RACER, str(desk), str(ROUNDS)]
+    command = [sys.executable, "-c", RACER, str(case_folder), str(ROUNDS)]
     racers = [
         subprocess.Popen(
             [*command, name, support, suffix],
@@ -115,10 +121,10 @@ def race(desk: Path, support: str, suffix: str) -> list[tuple[Path, Path]]:
     ]
     try:
         for number in range(ROUNDS):
-            while len(list(desk.glob(f"ready {number} *"))) < len(racers):
+            while len(list(case_folder.glob(f"ready {number} *"))) < len(racers):
                 assert all(racer.poll() is None for racer in racers)
                 time.sleep(0.001)
-            (desk / f"go {number}").touch()
+            (case_folder / f"go {number}").touch()
         printed = [racer.communicate(timeout=120) for racer in racers]
     finally:
         for racer in racers:
@@ -128,7 +134,7 @@ def race(desk: Path, support: str, suffix: str) -> list[tuple[Path, Path]]:
         codes = [int(re.findall(r"^code (\d+)$", out, re.MULTILINE)[number]) for out, _ in printed]
         assert sorted(codes) == [0, 2], printed
         winner, loser = "ab"[codes.index(0)], "ab"[codes.index(2)]
-        ends.append((desk / f"{number} {winner}{suffix}", desk / f"{number} {loser}{suffix}"))
+        ends.append((case_folder / f"{number} {winner}{suffix}", case_folder / f"{number} {loser}{suffix}"))
     lines = [line for _, err in printed for line in err.splitlines()]
     assert len(lines) == ROUNDS
     expected = ("another worker is still running", "is not an empty folder")
@@ -137,27 +143,33 @@ def race(desk: Path, support: str, suffix: str) -> list[tuple[Path, Path]]:
 
 
 @pytest.mark.slow
-def test_of_two_starts_in_one_new_folder_one_wins_and_its_result_is_right(desk: Path) -> None:
-    expected = slices_of(desk / "undisturbed.nii.gz")
-    for number, (winner, loser) in enumerate(race(desk, "support.nii.gz", ".nii.gz")):
+def test_of_two_starts_in_one_new_folder_one_wins_and_its_result_is_right(case_folder: Path) -> None:
+    expected = slices_of(case_folder / "undisturbed.nii.gz")
+    for number, (winner, loser) in enumerate(race(case_folder, "support.nii.gz", ".nii.gz")):
         assert np.array_equal(slices_of(winner), expected)
         assert not loser.exists()
-        assert JobFolder.reopen(desk / f"job {number}").pending() == []
+        assert JobFolder.reopen(case_folder / f"job {number}").pending() == []
 
 
 @pytest.mark.slow
-def test_of_two_starts_with_overlapping_segments_one_wins_and_its_result_is_right(desk: Path) -> None:
+def test_of_two_starts_with_overlapping_segments_one_wins_and_its_result_is_right(case_folder: Path) -> None:
     _, labels = small_case()
     painted = [keep_slices(layer, AXIS, every(labels, AXIS, 8)) for layer in overlapping_layers(labels, 2)]
-    write_label_maps(desk / "layers.seg.nrrd", painted)
-    words = ["fill", desk / "image.nii.gz", desk / "layers.seg.nrrd", "-o", desk / "alone.seg.nrrd"]
+    write_label_maps(case_folder / "layers.seg.nrrd", painted)
+    words = [
+        "fill",
+        case_folder / "image.nii.gz",
+        case_folder / "layers.seg.nrrd",
+        "-o",
+        case_folder / "alone.seg.nrrd",
+    ]
     assert main([*map(str, words), "--engine", "propagate", "--progress", "none"]) == 0
-    expected = [layer.array for layer in read_label_maps(desk / "alone.seg.nrrd")]
+    expected = [layer.array for layer in read_label_maps(case_folder / "alone.seg.nrrd")]
     assert len(expected) == 2
-    for number, (winner, loser) in enumerate(race(desk, "layers.seg.nrrd", ".seg.nrrd")):
+    for number, (winner, loser) in enumerate(race(case_folder, "layers.seg.nrrd", ".seg.nrrd")):
         assert all(map(np.array_equal, (layer.array for layer in read_label_maps(winner)), expected))
         assert not loser.exists()
-        assert [layer.pending() for layer in JobFolder.reopen_layers(desk / f"job {number}")] == [[], []]
+        assert [layer.pending() for layer in JobFolder.reopen_layers(case_folder / f"job {number}")] == [[], []]
 
 
 def test_a_refused_start_leaves_the_folder_as_it_is(tmp_path: Path) -> None:
@@ -236,9 +248,9 @@ def test_after_a_flipped_bit_painted_slices_are_those_of_the_support_or_the_job_
         assert not (half_done / "out.nii.gz").exists()
 
 
-def test_labelled_slices_of_the_output_come_from_the_support_itself(desk: Path, painted: LabelMap) -> None:
-    assert fill(desk) == 0
-    folder = JobFolder.open(desk / "job")
+def test_labelled_slices_of_the_output_come_from_the_support_itself(case_folder: Path, painted: LabelMap) -> None:
+    assert fill(case_folder) == 0
+    folder = JobFolder.open(case_folder / "job")
     support = folder.read_support()
     np.save(folder.array_path("support"), np.zeros_like(support.masks))
     labels, _ = folder.assemble(support)
@@ -269,7 +281,7 @@ def test_something_else_in_place_of_a_file_is_refused_or_harmless(
 @pytest.mark.parametrize(
     "name", ["job.json.partial", "events.jsonl", *(f"{name}.npy" for name in ARRAYS), *ARRAY_FILES]
 )
-def test_links_in_a_folder_that_looks_torn_are_not_followed(tmp_path: Path, name: str) -> None:
+def test_links_in_a_folder_that_seems_damaged_are_not_followed(tmp_path: Path, name: str) -> None:
     victim, place = tmp_path / "victim", tmp_path / "job"
     victim.write_bytes(b"precious")
     place.mkdir()
@@ -343,36 +355,42 @@ def as_made_by_version_0_1(folder: Path) -> None:
     file.write_text(json.dumps(description), encoding="ascii")
 
 
-def fill_overlapping(desk: Path, output: str, *more: str) -> int:
-    words = ["fill", str(desk / "image.nii.gz"), str(desk / "layers.seg.nrrd"), "-o", str(desk / output)]
+def fill_overlapping(case_folder: Path, output: str, *more: str) -> int:
+    words = [
+        "fill",
+        str(case_folder / "image.nii.gz"),
+        str(case_folder / "layers.seg.nrrd"),
+        "-o",
+        str(case_folder / output),
+    ]
     return main([*words, "--engine", "propagate", "--slices", "all", "--progress", "none", *more])
 
 
 @pytest.fixture
-def overlapping(desk: Path) -> Path:
-    """As `desk`, with two segments that overlap, and the job of both of which the last slices are not done."""
+def overlapping(case_folder: Path) -> Path:
+    """As `case_folder`, with two segments that overlap, and the job of both of which the last slices are not done."""
     _, labels = small_case()
     painted = [keep_slices(layer, AXIS, every(labels, AXIS, 8)) for layer in overlapping_layers(labels, 2)]
-    write_label_maps(desk / "layers.seg.nrrd", painted)
-    assert fill_overlapping(desk, "undisturbed.seg.nrrd", "--job-dir", str(desk / "job")) == 0
+    write_label_maps(case_folder / "layers.seg.nrrd", painted)
+    assert fill_overlapping(case_folder, "undisturbed.seg.nrrd", "--job-dir", str(case_folder / "job")) == 0
     for number in range(2):
-        file = desk / "job" / "layers" / str(number) / "finished.npy"
+        file = case_folder / "job" / "layers" / str(number) / "finished.npy"
         flags = np.load(file)
         flags[len(flags) // 2 :] = 0
         np.save(file, flags)
-    return desk
+    return case_folder
 
 
-def require_continued(desk: Path) -> None:
+def require_continued(case_folder: Path) -> None:
     """Require that the job of both segments goes on to the result of an undisturbed one."""
-    before = [layer.pending() for layer in JobFolder.open_layers(desk / "job")]
+    before = [layer.pending() for layer in JobFolder.open_layers(case_folder / "job")]
     assert all(before)
-    assert fill_overlapping(desk, "out.seg.nrrd", "--job-dir", str(desk / "job"), "--resume") == 0
-    found, expected = (read_label_maps(desk / f"{name}.seg.nrrd") for name in ("out", "undisturbed"))
+    assert fill_overlapping(case_folder, "out.seg.nrrd", "--job-dir", str(case_folder / "job"), "--resume") == 0
+    found, expected = (read_label_maps(case_folder / f"{name}.seg.nrrd") for name in ("out", "undisturbed"))
     assert len(found) == len(expected) == 2
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one.array, other.array)
-    assert [layer.pending() for layer in JobFolder.open_layers(desk / "job")] == [[], []]
+    assert [layer.pending() for layer in JobFolder.open_layers(case_folder / "job")] == [[], []]
 
 
 def test_layers_share_one_image(overlapping: Path) -> None:
@@ -404,7 +422,7 @@ def test_a_flat_folder_of_one_layer_is_continued(half_done: Path) -> None:
     assert np.array_equal(slices_of(half_done / "out.nii.gz"), slices_of(half_done / "undisturbed.nii.gz"))
 
 
-def test_a_folder_without_checksums_is_gone_on_with(half_done: Path) -> None:
+def test_a_folder_without_checksums_is_continued(half_done: Path) -> None:
     as_made_by_version_0_1(half_done / "job")
     assert fill(half_done, "--resume") == 0
     assert np.array_equal(slices_of(half_done / "out.nii.gz"), slices_of(half_done / "undisturbed.nii.gz"))

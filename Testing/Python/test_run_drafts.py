@@ -1,4 +1,4 @@
-"""Runs of an engine that drafts first: real workers, caught while they draft, fit and refine."""
+"""Runs of an engine that drafts first: real workers, observed while they draft, fit and refine."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def start(spawned: Spawned, python_with_stepwise: str) -> Callable[[JobFolder], 
 
 @pytest.fixture(scope="module")
 def final_slices(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
-    """What the run gives if nothing happens to it: the slices of propagate."""
+    """Result of an undisturbed run: the slices of propagate."""
     folder = make_folder(tmp_path_factory.mktemp("whole") / "job", *small_case(), AXIS, 8)
     with Spawned() as spawned:
         assert isinstance(poll_to_end(spawned.worker(folder))[-1], Finished)
@@ -114,7 +114,7 @@ def require_drafts(folder: JobFolder, indices: list[int]) -> None:
         assert folder.drafts()[index]
 
 
-# --- a run that ends well
+# --- a run without errors
 
 
 def test_every_slice_is_drafted_then_replaced_by_its_final_one(
@@ -139,9 +139,7 @@ def test_every_slice_is_drafted_then_replaced_by_its_final_one(
     assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices)
 
 
-def test_progress_tells_of_drafts_of_the_fit_and_of_final_slices(
-    make_job: MakeJob, start: Callable[..., Any]
-) -> None:
+def test_progress_counts_drafts_the_fit_and_final_slices(make_job: MakeJob, start: Callable[..., Any]) -> None:
     folder = make_job(fit=1.5)
     total = len(folder.pending())
     progress = [event for event in poll_to_end(start(folder)) if isinstance(event, Progress)]
@@ -162,7 +160,7 @@ def test_progress_tells_of_drafts_of_the_fit_and_of_final_slices(
     assert progress[-1].eta == 0
 
 
-def test_the_expected_dice_is_told_for_the_drafts_and_again_at_the_end(
+def test_the_expected_dice_is_reported_for_the_drafts_and_again_at_the_end(
     make_job: MakeJob, start: Callable[..., Any]
 ) -> None:
     folder = make_job(fit=1.0)
@@ -171,16 +169,16 @@ def test_the_expected_dice_is_told_for_the_drafts_and_again_at_the_end(
     wait_for(lambda: bool(folder.expected()))
     assert {(one.dice, one.low, one.high) for one in folder.expected()} == {DRAFT_DICE}
     events += poll_to_end(process)
-    told = [event for event in events if isinstance(event, Expected)]
-    assert told == [Expected(label, *figures) for figures in (DRAFT_DICE, FINAL_DICE) for label in folder.labels]
+    reported = [event for event in events if isinstance(event, Expected)]
+    assert reported == [Expected(label, *figures) for figures in (DRAFT_DICE, FINAL_DICE) for label in folder.labels]
     assert refined(events)
-    assert events.index(told[0]) < events.index(SliceDone(refined(events)[0])) < events.index(told[-1])
+    assert events.index(reported[0]) < events.index(SliceDone(refined(events)[0])) < events.index(reported[-1])
     assert [(one.label, one.dice, one.low, one.high) for one in folder.expected()] == [
         (label, *FINAL_DICE) for label in folder.labels
     ]
 
 
-def test_an_engine_that_says_nothing_of_dice_leaves_none(make_job: MakeJob, start: Callable[..., Any]) -> None:
+def test_an_engine_without_expected_dice_reports_none(make_job: MakeJob, start: Callable[..., Any]) -> None:
     folder = make_job(fit=0.0, talks=False)
     events = poll_to_end(start(folder))
     assert isinstance(events[-1], Finished)
@@ -253,7 +251,7 @@ def test_cancel_while_it_refines_keeps_the_best_of_each_slice(
 def test_cancel_after_better_slices_were_offered_keeps_those_instead_of_the_first_drafts(
     make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
 ) -> None:
-    folder = make_job(fit=0.0, look=FOREVER)
+    folder = make_job(fit=0.0, preview=FOREVER)
     pending = folder.pending()
     process = start(folder)
     events = poll_until(process, lambda events: len(drafted(events)) == 2 * len(pending))
@@ -281,7 +279,7 @@ def test_a_cancelled_fit_goes_on_without_drafting_again(
     assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices)
 
 
-# --- death and failure
+# --- killed and failing processes
 
 
 @pytest.mark.slow
@@ -345,15 +343,15 @@ def test_a_fit_whose_host_is_killed_ends_by_itself_with_its_drafts(
     pending = folder.pending()
     host = spawned.python("-c", dedent(HOST), str(folder.path), python_with_stepwise)
 
-    def told() -> list[Event]:
+    def written_events() -> list[Event]:
         lines = folder.events_path.read_text().splitlines()
         return [event for event in map(event_from_line, lines) if event]
 
-    wait_for(lambda: fitting(told()))
+    wait_for(lambda: fitting(written_events()))
     host.kill()
     host.wait()
-    wait_for(lambda: not alive(worker_pid(told())), 8)
-    assert told()[-1] == Cancelled(), "sooner than a worker that does not react is ended"
+    wait_for(lambda: not alive(worker_pid(written_events())), 8)
+    assert written_events()[-1] == Cancelled(), "sooner than a worker that does not react is ended"
     require_drafts(folder, pending)
 
 
@@ -373,7 +371,7 @@ def test_a_run_with_a_time_limit_ends_by_then(make_job: MakeJob, start: Callable
 
 
 @pytest.mark.slow
-def test_an_engine_that_overruns_the_time_limit_is_told_of_once_and_still_gives_every_slice(
+def test_an_engine_that_overruns_the_time_limit_is_reported_once_and_still_fills_every_slice(
     make_job: MakeJob, start: Callable[..., Any]
 ) -> None:
     folder = make_job(budget=0.5, fit=0.5 + OVERRUN_SECONDS + 0.7, heeds=False)
@@ -418,8 +416,8 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
 @given(taken=st.lists(steps, max_size=30))
 def test_progress_makes_sense_whatever_the_engine_does(untouched: JobFolder, taken: list[tuple[str, Any]]) -> None:
     folder, pending = untouched, untouched.pending()
-    told: list[Event] = []
-    pace = RunProgress(folder, told.append)
+    reported: list[Event] = []
+    pace = RunProgress(folder, reported.append)
     pace.report_progress()
     final: set[int] = set()
     for what, value in taken:
@@ -431,8 +429,8 @@ def test_progress_makes_sense_whatever_the_engine_does(untouched: JobFolder, tak
         if index not in final:
             pace.slice_written(index, draft=what == "draft")
             final |= {index} if what == "final" else set()
-    progress = [event for event in told if isinstance(event, Progress)]
-    assert all(event_from_line(event.to_line()) == event for event in told)
+    progress = [event for event in reported if isinstance(event, Progress)]
+    assert all(event_from_line(event.to_line()) == event for event in reported)
     assert [event.fraction for event in progress] == sorted(event.fraction for event in progress)
     assert all(0 <= event.drafts <= event.done <= event.total for event in progress)
     assert progress[-1].done - progress[-1].drafts == len(final)
@@ -477,13 +475,15 @@ def test_layers_that_are_drafted_then_refined_make_one_progress_that_never_falls
         Progress(done=4, total=4, eta=0.0, fraction=1.0, drafts=0, stage=Stage.REFINING),
     ]
     overall = OverallProgress(2)
-    told = [overall.updated(LayerRun(layer, drafts_only=True), one) for layer in range(2) for one in drafted]
-    told += [overall.updated(LayerRun(layer), one) for layer in range(2) for one in refined]
-    assert [one.stage for one in told] == [Stage.DRAFTING] + [Stage.REFINING] * 7
-    assert [one.done for one in told] == [4] + [8] * 7
-    assert [one.done_in_stage for one in told] == [4, 0, 0, 2, 4, 4, 6, 8]
-    assert [one.fraction for one in told] == [0.05, 0.1, 0.1, 0.3, 0.55, 0.55, 0.75, 1.0]
-    assert [one.eta is None for one in told] == [True, True, True, False, False, True, False, False]
+    overall_progress = [
+        overall.updated(LayerRun(layer, drafts_only=True), one) for layer in range(2) for one in drafted
+    ]
+    overall_progress += [overall.updated(LayerRun(layer), one) for layer in range(2) for one in refined]
+    assert [one.stage for one in overall_progress] == [Stage.DRAFTING] + [Stage.REFINING] * 7
+    assert [one.done for one in overall_progress] == [4] + [8] * 7
+    assert [one.done_in_stage for one in overall_progress] == [4, 0, 0, 2, 4, 4, 6, 8]
+    assert [one.fraction for one in overall_progress] == [0.05, 0.1, 0.1, 0.3, 0.55, 0.55, 0.75, 1.0]
+    assert [one.eta is None for one in overall_progress] == [True, True, True, False, False, True, False, False]
 
 
 def test_a_run_that_goes_on_counts_from_where_it_was(make_job: MakeJob) -> None:
@@ -493,10 +493,10 @@ def test_a_run_that_goes_on_counts_from_where_it_was(make_job: MakeJob) -> None:
     with SliceWriter(folder) as writer:
         writer.write(one, np.ones(shape), np.ones(shape))
         writer.write(two, np.ones(shape), np.ones(shape), draft=True)
-    told: list[Event] = []
-    pace = RunProgress(folder, told.append)
+    reported: list[Event] = []
+    pace = RunProgress(folder, reported.append)
     pace.report_progress()
-    assert told == [
+    assert reported == [
         Progress(
             done=2, total=len(pending), eta=None, fraction=round(1 / len(pending), 4), drafts=1, stage=Stage.DRAFTING
         )

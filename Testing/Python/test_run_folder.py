@@ -187,7 +187,7 @@ def test_a_used_folder_is_not_used_again(folder: JobFolder, tmp_path: Path) -> N
     assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 
 
-def test_a_folder_whose_making_was_interrupted_is_made_anew(folder: JobFolder) -> None:
+def test_a_folder_whose_making_was_interrupted_is_made_again(folder: JobFolder) -> None:
     (folder.path / "job.json").rename(folder.path / "job.json.partial")
     folder.array_path("finished").unlink()
     again = make_folder(folder.path, *small_case(), AXIS, 8)

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches process
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndarray]:
-    """What the long job gives if nothing happens to it."""
+    """Result of the long job without interruption."""
     folder = make_folder(tmp_path_factory.mktemp("undisturbed") / "job", *long_case(), SliceAxis(0), 50)
     with Spawned() as spawned:
         assert isinstance(poll_to_end(spawned.worker(folder))[-1], Finished)
@@ -68,7 +68,7 @@ def test_a_cancelled_run_continues_and_is_not_cancelled_again(
         assert np.array_equal(result, expected)
 
 
-# --- death of the worker
+# --- a killed worker
 
 
 def test_a_killed_worker_is_reported_and_what_it_finished_is_kept(
@@ -258,7 +258,7 @@ def test_a_worker_whose_host_is_killed_ends_by_itself_and_the_job_can_be_resumed
     started = process_module.event_from_line(host.stdout.readline())
     assert isinstance(started, Started)
     assert isinstance(process_module.event_from_line(host.stdout.readline()), SliceDone)
-    with paused(started.pid):  # however quick the engine is, the worker looks for its host before it is through
+    with paused(started.pid):  # the worker checks for its host before the end, however quick the engine is
         host.kill()
         host.wait()
         assert alive(started.pid)

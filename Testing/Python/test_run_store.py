@@ -45,7 +45,7 @@ def test_a_run_at_work_is_live_and_cannot_be_taken(store: RunStore) -> None:
     folder.delete()
 
 
-def test_a_left_run_is_listed_with_its_size_and_can_be_taken_once(store: RunStore) -> None:
+def test_an_unfinished_run_is_listed_with_its_size_and_can_be_taken_once(store: RunStore) -> None:
     folder = _run(store, 100.0, size=1234)
     folder.release()
     (left,) = store.interrupted()
@@ -58,7 +58,7 @@ def test_a_left_run_is_listed_with_its_size_and_can_be_taken_once(store: RunStor
     assert list(store.folder.iterdir()) == []
 
 
-def test_a_left_run_that_somebody_looks_at_is_deleted_all_the_same(store: RunStore) -> None:
+def test_an_unfinished_run_that_is_being_read_is_deleted_all_the_same(store: RunStore) -> None:
     folder = store.create()
     folder.release()
     looked_at = store.acquire(folder.path.name)

@@ -36,10 +36,10 @@ from support.processes import (
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
 
 
-# --- a run that ends well
+# --- a run without errors
 
 
-def test_a_run_tells_its_start_every_slice_and_its_end(short_job: JobFolder, spawned: Spawned) -> None:
+def test_a_run_reports_its_start_every_slice_and_its_end(short_job: JobFolder, spawned: Spawned) -> None:
     pending = short_job.pending()
     events = poll_to_end(spawned.worker(short_job))
     assert isinstance(events[0], Started)
@@ -78,7 +78,7 @@ def test_slices_arrive_one_by_one_and_can_be_read_at_once(long_job: JobFolder, s
         assert np.array_equal(long_job.result_slice(index), labels)
 
 
-def test_polling_after_the_end_says_nothing_more(short_job: JobFolder, spawned: Spawned) -> None:
+def test_polling_after_the_end_gives_no_events(short_job: JobFolder, spawned: Spawned) -> None:
     process = spawned.worker(short_job)
     events = poll_to_end(process)
     assert process.ending is events[-1]
@@ -197,7 +197,7 @@ def test_a_worker_of_another_version_is_refused(
     assert __version__ in ending.reason
 
 
-def test_a_worker_from_another_place_is_refused(long_job: JobFolder, spawned: Spawned, tmp_path: Path) -> None:
+def test_a_worker_of_another_installation_is_refused(long_job: JobFolder, spawned: Spawned, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(PACKAGE_PARENT / "fewshot_annotate", other / "fewshot_annotate")
     script = other / "fewshot_annotate" / "jobs" / "worker.py"
@@ -271,9 +271,9 @@ def test_a_worker_that_is_stuck_when_its_host_goes_away_does_not_stay(spawned: S
     assert stuck.wait(5) == 130
 
 
-def test_a_torn_event_does_not_spoil_those_of_the_next_worker(short_job: JobFolder, spawned: Spawned) -> None:
+def test_an_incomplete_event_does_not_spoil_those_of_the_next_worker(short_job: JobFolder, spawned: Spawned) -> None:
     short_job.events_path.write_text('{"event": "slice", "ind')
-    told = poll_to_end(spawned.worker(short_job))
+    reported = poll_to_end(spawned.worker(short_job))
     torn, *lines = short_job.events_path.read_text().splitlines()
     assert torn == '{"event": "slice", "ind'
-    assert [process_module.event_from_line(line) for line in lines] == told
+    assert [process_module.event_from_line(line) for line in lines] == reported

@@ -1,4 +1,4 @@
-"""SAM and MedSAM: the same answers as their official code, prompts from carried labels, embeddings kept on disk."""
+"""SAM and MedSAM: the same results as their official code, prompts from propagated labels, cached embeddings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fewshot_annotate.engines.registry import runnable_engine
 from fewshot_annotate.engines.sam.embeddings import EmbeddingCache
 from support.data import load_case
 from support.labels import every, small_case
-from support.tiny_weights import Shelf, random_sam
+from support.tiny_weights import WeightsFolder, random_sam
 
 # isort: split
 from fewshot_annotate.engines.sam import network as sam_model
@@ -30,11 +30,11 @@ ENGINES = {"sam": "sam-vit-b", "medsam": "medsam-vit-b"}
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    shelf = Shelf(tmp_path, monkeypatch)
+def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsFolder:
+    weights_folder = WeightsFolder(tmp_path, monkeypatch)
     for name in ENGINES.values():
-        shelf.put(name, random_sam().state_dict())
-    return shelf
+        weights_folder.put(name, random_sam().state_dict())
+    return weights_folder
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_sam_answers_as_the_predictor_of_its_package(several: bool) -> None:
 
 
 @pytest.mark.parametrize("size", ["vit_b", "vit_l", "vit_h"])
-def test_the_released_sizes_are_told_by_their_keys_and_shapes(size: str) -> None:
+def test_the_released_size_is_recognised_by_keys_and_shapes(size: str) -> None:
     from segment_anything import sam_model_registry
 
     with torch.device("meta"):
@@ -138,7 +138,7 @@ def test_medsam_answers_as_its_inference_script() -> None:
 
 if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
 
-    def test_medsam_prepares_and_answers_as_the_official_repository(shelf: Shelf) -> None:
+    def test_medsam_prepares_and_answers_as_the_official_repository(weights_folder: WeightsFolder) -> None:
         import ast
 
         from skimage import transform
@@ -181,14 +181,14 @@ if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
 
 
 def test_without_weights_it_says_what_to_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Shelf(tmp_path, monkeypatch)
+    WeightsFolder(tmp_path, monkeypatch)
     with pytest.raises(InputError) as refused:
         runnable_engine("sam")
     assert "models download sam-vit-b" in error_text(refused.value)
 
 
-def test_the_size_is_an_option(shelf: Shelf, vertebrae: tuple[Volume, Support]) -> None:
-    shelf.put("sam-vit-h", random_sam(seed=1).state_dict())
+def test_the_size_is_an_option(weights_folder: WeightsFolder, vertebrae: tuple[Volume, Support]) -> None:
+    weights_folder.put("sam-vit-h", random_sam(seed=1).state_dict())
     volume, support = vertebrae
     (index,) = wanted(support, 1)
     ((_, small),) = prepared("sam", volume, support).predict([index])
@@ -198,10 +198,12 @@ def test_the_size_is_an_option(shelf: Shelf, vertebrae: tuple[Volume, Support]) 
         runnable_engine("sam")(options={"model": "sam-vit-l"})
 
 
-def test_weights_of_another_model_are_refused_in_one_line(shelf: Shelf, vertebrae: tuple[Volume, Support]) -> None:
+def test_weights_of_another_model_are_refused_in_one_line(
+    weights_folder: WeightsFolder, vertebrae: tuple[Volume, Support]
+) -> None:
     state = random_sam().state_dict()
     del state["mask_decoder.iou_token.weight"]
-    shelf.put("sam-vit-b", state)
+    weights_folder.put("sam-vit-b", state)
     volume, support = vertebrae
     with pytest.raises(InputError) as refused:
         list(prepared("sam", volume, support).predict(wanted(support, 1)))
@@ -211,7 +213,7 @@ def test_weights_of_another_model_are_refused_in_one_line(shelf: Shelf, vertebra
 # --- prompts decide where labels can be
 
 
-def test_labels_stay_within_reach_of_the_labelled_slices(shelf: Shelf) -> None:
+def test_labels_stay_within_reach_of_the_labelled_slices(weights_folder: WeightsFolder) -> None:
     volume, label_map = load_case("ct_liver")
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
     engine = prepared("sam", volume, support)
@@ -227,7 +229,7 @@ def test_labels_stay_within_reach_of_the_labelled_slices(shelf: Shelf) -> None:
     assert (found.max(axis=0) <= (rows.max() + slack, columns.max() + slack)).all()
 
 
-def test_a_label_absent_on_both_sides_is_absent_between(shelf: Shelf, encoded: list[int]) -> None:
+def test_a_label_absent_on_both_sides_is_absent_between(weights_folder: WeightsFolder, encoded: list[int]) -> None:
     volume, label_map = small_case()
     masks = label_map.array.copy()
     masks[:] = 0
@@ -241,7 +243,7 @@ def test_a_label_absent_on_both_sides_is_absent_between(shelf: Shelf, encoded: l
 # --- embeddings
 
 
-def test_a_second_run_with_other_labels_skips_the_encoder(shelf: Shelf, encoded: list[int]) -> None:
+def test_a_second_run_with_other_labels_skips_the_encoder(weights_folder: WeightsFolder, encoded: list[int]) -> None:
     volume, label_map = small_case()
     sparse = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 8))
     dense = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 4))
@@ -258,24 +260,26 @@ def test_a_second_run_with_other_labels_skips_the_encoder(shelf: Shelf, encoded:
 
 
 def test_embeddings_are_of_one_model_and_one_way_to_prepare(
-    shelf: Shelf, encoded: list[int], vertebrae: tuple[Volume, Support]
+    weights_folder: WeightsFolder, encoded: list[int], vertebrae: tuple[Volume, Support]
 ) -> None:
     volume, support = vertebrae
     indices = wanted(support, 1)
     list(prepared("sam", volume, support).predict(indices))
     list(prepared("medsam", volume, support).predict(indices))
     assert len(encoded) == 2
-    shelf.put("sam-vit-b", random_sam(seed=5).state_dict())
+    weights_folder.put("sam-vit-b", random_sam(seed=5).state_dict())
     list(prepared("sam", volume, support).predict(indices))
     assert len(encoded) == 3
 
 
-def test_embeddings_can_be_switched_off(shelf: Shelf, encoded: list[int], vertebrae: tuple[Volume, Support]) -> None:
+def test_embeddings_can_be_switched_off(
+    weights_folder: WeightsFolder, encoded: list[int], vertebrae: tuple[Volume, Support]
+) -> None:
     volume, support = vertebrae
     for _ in range(2):
         list(prepared("sam", volume, support, cache=0).predict(wanted(support, 1)))
     assert len(encoded) == 2
-    assert not list(shelf.home.rglob("*.embedding.npy"))
+    assert not list(weights_folder.home.rglob("*.embedding.npy"))
 
 
 def test_the_cache_keeps_what_was_used_last_within_its_limit(tmp_path: Path) -> None:
@@ -294,11 +298,11 @@ def test_the_cache_keeps_what_was_used_last_within_its_limit(tmp_path: Path) -> 
 
 
 def test_a_damaged_embedding_is_made_again(
-    shelf: Shelf, encoded: list[int], vertebrae: tuple[Volume, Support]
+    weights_folder: WeightsFolder, encoded: list[int], vertebrae: tuple[Volume, Support]
 ) -> None:
     volume, support = vertebrae
     ((_, first),) = prepared("sam", volume, support).predict(wanted(support, 1))
-    (path,) = shelf.home.rglob("*.embedding.npy")
+    (path,) = weights_folder.home.rglob("*.embedding.npy")
     path.write_bytes(path.read_bytes()[:100])
     ((_, again),) = prepared("sam", volume, support).predict(wanted(support, 1))
     assert len(encoded) == 2

@@ -1,4 +1,4 @@
-"""SAM 2 video: two layouts of keys give one model, and labels are tracked from both sides and no further."""
+"""SAM 2 video: two layouts of keys give one model, and labels are tracked from both sides of a gap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.data import load_case
 from support.labels import small_case
-from support.tiny_weights import Shelf, random_sam2
+from support.tiny_weights import WeightsFolder, random_sam2
 
 # isort: split
 from fewshot_annotate.engines.sam2 import network as sam2_model
@@ -37,10 +37,10 @@ SIDE = 64
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    shelf = Shelf(tmp_path, monkeypatch)
-    shelf.put("sam2.1-hiera-tiny", renamed(random_sam2()))
-    return shelf
+def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsFolder:
+    weights_folder = WeightsFolder(tmp_path, monkeypatch)
+    weights_folder.put("sam2.1-hiera-tiny", renamed(random_sam2()))
+    return weights_folder
 
 
 def predict(volume: Volume, support: Support, indices: list[int], **options: Any) -> dict[int, np.ndarray]:
@@ -70,8 +70,8 @@ def test_the_released_model_has_exactly_these_keys() -> None:
 
 
 @pytest.mark.slow
-def test_the_authors_file_and_that_of_transformers_give_the_same(shelf: Shelf) -> None:
-    shelf.put("medsam2-latest", random_sam2())
+def test_the_authors_file_and_that_of_transformers_give_the_same(weights_folder: WeightsFolder) -> None:
+    weights_folder.put("medsam2-latest", random_sam2())
     volume, support = supported([8, 14])
     one = predict(volume, support, [10], model="sam2.1-hiera-tiny")
     other = predict(volume, support, [10], model="medsam2-latest")
@@ -80,7 +80,7 @@ def test_the_authors_file_and_that_of_transformers_give_the_same(shelf: Shelf) -
     assert one[10][1:].max() > 0.1
 
 
-def test_beyond_the_labelled_slices_nothing_is_filled(shelf: Shelf) -> None:
+def test_beyond_the_labelled_slices_nothing_is_filled(weights_folder: WeightsFolder) -> None:
     volume, support = supported([8, 14])
     results = predict(volume, support, [3, 7, 9, 15, 30])
     assert sorted(results) == [3, 7, 9, 15, 30]
@@ -89,7 +89,7 @@ def test_beyond_the_labelled_slices_nothing_is_filled(shelf: Shelf) -> None:
     assert results[9][0].min() < 1
 
 
-def test_a_label_is_not_followed_beyond_the_slices_that_speak_about_it(shelf: Shelf) -> None:
+def test_a_label_is_not_tracked_beyond_the_slices_annotated_for_it(weights_folder: WeightsFolder) -> None:
     volume, label_map = small_case()
     array = label_map.array.copy()
     array[8][array[8] == 2] = 0
@@ -103,7 +103,7 @@ def test_a_label_is_not_followed_beyond_the_slices_that_speak_about_it(shelf: Sh
     assert results[11][1].max() > 0
 
 
-def test_a_label_that_both_sides_lack_is_absent(shelf: Shelf) -> None:
+def test_a_label_that_both_sides_lack_is_absent(weights_folder: WeightsFolder) -> None:
     volume, label_map = small_case()
     array = label_map.array.copy()
     for index in (8, 14):
@@ -117,7 +117,7 @@ def test_a_label_that_both_sides_lack_is_absent(shelf: Shelf) -> None:
 
 
 @pytest.mark.slow
-def test_each_gap_is_filled_the_same_whichever_others_are_asked_for(shelf: Shelf) -> None:
+def test_each_gap_is_filled_the_same_whichever_others_are_asked_for(weights_folder: WeightsFolder) -> None:
     volume, support = supported([8, 14, 20])
     everything = predict(volume, support, [9, 10, 11, 12, 13, 15, 16, 17, 18, 19])
     alone = predict(volume, support, [18])
@@ -125,7 +125,7 @@ def test_each_gap_is_filled_the_same_whichever_others_are_asked_for(shelf: Shelf
 
 
 @pytest.mark.slow
-def test_both_labelled_slices_count_by_distance(shelf: Shelf) -> None:
+def test_both_labelled_slices_count_by_distance(weights_folder: WeightsFolder) -> None:
     volume, support = supported([8, 20])
     model = VideoModel(renamed(random_sam2()), SIDE)
     greys = GreyscaleSlices(volume.array)
@@ -162,10 +162,10 @@ def test_frames_are_made_when_they_are_looked_at() -> None:
     assert made == [7]
 
 
-def test_weights_of_another_model_are_refused_in_one_line(shelf: Shelf) -> None:
+def test_weights_of_another_model_are_refused_in_one_line(weights_folder: WeightsFolder) -> None:
     state = renamed(random_sam2())
     state["unheard.of"] = torch.zeros(1)
-    shelf.put("sam2.1-hiera-tiny", state)
+    weights_folder.put("sam2.1-hiera-tiny", state)
     volume, support = supported([8, 14])
     with pytest.raises(InputError, match=r"another model .*unheard"):
         predict(volume, support, [10])

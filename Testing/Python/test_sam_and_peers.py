@@ -1,4 +1,4 @@
-"""What engines on published weights keep, whatever the weights: shapes, sums, absent labels, repeats, stopping."""
+"""Properties of pretrained engines for any weights: shapes, sums, absent labels, repeats, stopping."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fewshot_annotate.engines.base import Engine, RunContext, Stopped
 from fewshot_annotate.engines.registry import engine_class, runnable_engine
 from support.labels import small_case
 from support.tiny_weights import (
-    Shelf,
+    WeightsFolder,
     random_grounding_dino,
     random_sam,
     random_sam2,
@@ -44,19 +44,19 @@ LABELLED = [8, 14, 20]
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("shelf")
+def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(persam_model, "STEPS", 10)
-        shelf = Shelf(folder, patch)
+        weights_folder = WeightsFolder(folder, patch)
         for name in ("sam-vit-b", "medsam-vit-b"):
-            shelf.put(name, random_sam().state_dict())
-        shelf.put("seggpt-vit-large-original", random_seggpt())
-        shelf.put("painter-vit-large", random_seggpt(types=False))
-        shelf.put("grounding-dino-tiny", random_grounding_dino(folder / "detector"))
-        shelf.put_file("grounding-dino-vocabulary", "\n".join(vocabulary()).encode())
-        shelf.put("medsam2-latest", random_sam2())
-        yield shelf
+            weights_folder.put(name, random_sam().state_dict())
+        weights_folder.put("seggpt-vit-large-original", random_seggpt())
+        weights_folder.put("painter-vit-large", random_seggpt(types=False))
+        weights_folder.put("grounding-dino-tiny", random_grounding_dino(folder / "detector"))
+        weights_folder.put_file("grounding-dino-vocabulary", "\n".join(vocabulary()).encode())
+        weights_folder.put("medsam2-latest", random_sam2())
+        yield weights_folder
 
 
 def prepared(name: str, volume: Volume, support: Support, pulse: Callable[[float], None] | None = None) -> Engine:
@@ -78,7 +78,7 @@ def supported(change: Callable[[np.ndarray], None] | None = None, axis: int = 0)
 
 
 @pytest.mark.parametrize("name", SOME_SLOW)
-def test_probabilities_have_the_slices_shape_and_sum_to_1(name: str, shelf: Shelf) -> None:
+def test_probabilities_have_the_slices_shape_and_sum_to_1(name: str, weights_folder: WeightsFolder) -> None:
     volume, support = supported()
     results = dict(prepared(name, volume, support).predict([11, 17]))
     assert sorted(results) == [11, 17]
@@ -92,14 +92,14 @@ def test_probabilities_have_the_slices_shape_and_sum_to_1(name: str, shelf: Shel
 
 
 @pytest.mark.parametrize("name", SOME_SLOW)
-def test_the_same_input_gives_the_same_result(name: str, shelf: Shelf) -> None:
+def test_the_same_input_gives_the_same_result(name: str, weights_folder: WeightsFolder) -> None:
     volume, support = supported()
     first, again = (dict(prepared(name, volume, support).predict([17]))[17] for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 
 @pytest.mark.parametrize("name", SOME_SLOW)
-def test_any_axis_will_do(name: str, shelf: Shelf) -> None:
+def test_any_axis_will_do(name: str, weights_folder: WeightsFolder) -> None:
     volume, support = supported(axis=2)
     ((index, probabilities),) = prepared(name, volume, support).predict([21])
     assert index == 21
@@ -107,7 +107,7 @@ def test_any_axis_will_do(name: str, shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("name", SOME_SLOW)
-def test_labels_of_a_single_pixel_and_empty_slices_are_no_trouble(name: str, shelf: Shelf) -> None:
+def test_labels_of_a_single_pixel_and_empty_slices_are_no_trouble(name: str, weights_folder: WeightsFolder) -> None:
     def sparse(array: np.ndarray) -> None:
         for index in LABELLED:
             array[index] = 0
@@ -117,19 +117,19 @@ def test_labels_of_a_single_pixel_and_empty_slices_are_no_trouble(name: str, she
     volume, support = supported(sparse)
     assert support.labels == (1, 2)
     results = dict(prepared(name, volume, support).predict([11, 17]))
-    assert results[11][2].max() == 0  # both neighbours say that it is not there
+    assert results[11][2].max() == 0  # both neighbouring labelled slices lack it
     for probabilities in results.values():
         np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SOME_SLOW)
-def test_a_run_can_be_stopped_within_the_first_slice(name: str, shelf: Shelf) -> None:
+def test_a_run_can_be_stopped_within_the_first_slice(name: str, weights_folder: WeightsFolder) -> None:
     """And its progress never goes back."""
     volume, support = supported()
-    told: list[float] = []
+    reported: list[float] = []
 
     def pulse(fraction: float) -> None:
-        told.append(fraction)
+        reported.append(fraction)
         if fraction > 0:
             raise Stopped
 
@@ -137,15 +137,15 @@ def test_a_run_can_be_stopped_within_the_first_slice(name: str, shelf: Shelf) ->
     index = 9 + ENGINES.index(name) % 5
     with pytest.raises(Stopped):
         list(prepared(name, volume, support, pulse).predict([index, 16]))
-    assert told[-1] <= 0.5
-    told.clear()
-    list(prepared(name, volume, support, told.append).predict([index, 16]))
-    assert told == sorted(told)
-    assert told[-1] == pytest.approx(1)
+    assert reported[-1] <= 0.5
+    reported.clear()
+    list(prepared(name, volume, support, reported.append).predict([index, 16]))
+    assert reported == sorted(reported)
+    assert reported[-1] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_menus_can_say_what_it_needs_before_anything_is_loaded(name: str, shelf: Shelf) -> None:
+def test_menus_can_show_what_it_needs_before_anything_is_loaded(name: str, weights_folder: WeightsFolder) -> None:
     engine = engine_class(name)
     assert engine.unavailable_reason() is None
     assert engine.needs_weights
@@ -157,7 +157,7 @@ def test_menus_can_say_what_it_needs_before_anything_is_loaded(name: str, shelf:
 def test_without_weights_each_says_in_one_line_what_to_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Shelf(tmp_path, monkeypatch)
+    WeightsFolder(tmp_path, monkeypatch)
     for name in ENGINES:
         reason = engine_class(name).unavailable_reason()
         assert reason is not None

@@ -1,4 +1,4 @@
-"""Packages that are there but do not load, and weights of another model: one clear line each."""
+"""Packages that are installed but do not load, and weights of another model: one line each."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def test_a_package_that_is_not_there_is_left_to_the_check_for_missing_ones() -> 
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (KeyError("neck.weight"), "no neck.weight"),
         (RuntimeError("Error(s) in loading state_dict for Sam:\n\tsize mismatch for x"), "size mismatch for x"),
         (ZeroDivisionError("division by zero"), "division by zero"),
     ],
 )
-def test_what_a_model_says_of_strange_weights_becomes_one_line(error: Exception, said: str) -> None:
-    with pytest.raises(InputError, match=said) as refused, architecture_errors(Path("weights.pth")):
+def test_errors_of_a_model_about_other_weights_become_one_line(error: Exception, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused, architecture_errors(Path("weights.pth")):
         raise error
     assert refused.value.code == "weights_architecture"
     assert "\n" not in str(refused.value)

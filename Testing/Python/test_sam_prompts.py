@@ -1,4 +1,4 @@
-"""What promptable models are given: grey values as they were trained with, boxes and points from carried labels."""
+"""Inputs of promptable models: grey values as in their training, boxes and points from propagated labels."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_user_has_the_last_word_on_the_kind_of_image() -> None:
 
 
 @pytest.mark.parametrize("values", [[5, 5, 5, 5], [0, 0, 0, 0], [0, 0, 0, 7], [-3, -2, -1, 0]])
-def test_flat_and_odd_images_make_no_trouble(values: list[int]) -> None:
+def test_constant_and_unusual_images_are_scaled_without_error(values: list[int]) -> None:
     grey = GreyscaleSlices(np.array(values, dtype=np.float32).reshape(1, 2, 2)).grey(0)
     assert grey.dtype == np.uint8
 
@@ -97,7 +97,7 @@ def test_a_single_pixel_gets_a_prompt() -> None:
     assert prompt.points[0].tolist() == [63, 0]
 
 
-def test_a_label_that_is_nowhere_first_is_taken_from_where_it_is_likeliest() -> None:
+def test_a_label_that_is_most_probable_nowhere_is_taken_from_its_most_probable_pixels() -> None:
     probability = np.zeros((8, 8), dtype=np.float32)
     probability[3, 3:5] = 0.4
     none = np.zeros((8, 8), dtype=bool)
@@ -116,7 +116,7 @@ def test_no_prompt_leaves_its_limit(row: int, column: int, radius: int, left: in
         assert (prompt.points <= (40, 45)).all()
 
 
-def test_carried_boxes_fit_the_true_outline() -> None:
+def test_propagated_boxes_fit_the_true_outline() -> None:
     volume, label_map = small_case()
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
     propagate = FlowPropagation(volume, support)

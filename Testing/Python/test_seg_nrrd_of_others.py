@@ -1,4 +1,4 @@
-"""Segmentations in NRRD as programs other than ours leave them, written here by pynrrd."""
+"""Segmentations in NRRD as other programs write them, made here with pynrrd."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_segments_are_found_whatever_the_file_is_called(name: str, layers: int, 
 
 @pytest.mark.parametrize("kind", ["list", "vector", "2-vector", "4-vector", "???"])
 @pytest.mark.parametrize("first", [True, False])
-def test_layers_are_found_whatever_kind_their_axis_is_said_to_be(kind: str, first: bool, tmp_path: Path) -> None:
+def test_layers_are_found_whatever_the_kind_of_their_axis(kind: str, first: bool, tmp_path: Path) -> None:
     array = np.stack([FIRST, SECOND], axis=0 if first else -1)
     directions = ["(0.7,0,0)", "(0,0.8,0)", "(0,0,2.5)"]
     axes = [("none", kind), *((text, "domain") for text in directions)]

@@ -16,7 +16,7 @@ from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices
 from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.labels import every, small_case
-from support.tiny_weights import Shelf, random_seggpt
+from support.tiny_weights import WeightsFolder, random_seggpt
 
 # isort: split
 from fewshot_annotate.engines.in_context import seggpt_network as seggpt_model
@@ -44,7 +44,7 @@ def model() -> InContextModel:
 
 
 def test_both_files_give_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = Shelf(tmp_path, monkeypatch)
+    weights_folder = WeightsFolder(tmp_path, monkeypatch)
     volume, label_map = small_case()
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 12))
     results = []
@@ -52,7 +52,7 @@ def test_both_files_give_the_same_model(tmp_path: Path, monkeypatch: pytest.Monk
         ("seggpt-vit-large-original", random_seggpt()),
         ("seggpt-vit-large", renamed(random_seggpt())),
     ):
-        shelf.put(name, state)
+        weights_folder.put(name, state)
         engine = runnable_engine("seggpt")(options={"model": name})
         engine.prepare(volume, support)
         results.append(dict(engine.predict([15]))[15])
@@ -75,7 +75,7 @@ def test_the_released_size_has_exactly_these_keys() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_the_same_prompt_several_times_says_no_more_than_once(model: InContextModel, count: int) -> None:
+def test_the_same_prompt_several_times_gives_the_result_of_one(model: InContextModel, count: int) -> None:
     image, (prompt,) = examples(1)
     once, often = model.paint(image, [prompt]), model.paint(image, [prompt] * count)
     assert (once - often).abs().max() < 1e-3
@@ -108,8 +108,8 @@ def test_a_mask_is_painted_white_on_black() -> None:
 def test_labels_are_asked_for_by_the_nearest_slices_that_show_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = Shelf(tmp_path, monkeypatch)
-    shelf.put("seggpt-vit-large", renamed(random_seggpt()))
+    weights_folder = WeightsFolder(tmp_path, monkeypatch)
+    weights_folder.put("seggpt-vit-large", renamed(random_seggpt()))
     volume, label_map = small_case()
     array = label_map.array.copy()
     array[10][array[10] == 2] = 0
@@ -121,8 +121,8 @@ def test_labels_are_asked_for_by_the_nearest_slices_that_show_them(
 
 
 def test_memory_that_is_short_costs_prompts_and_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = Shelf(tmp_path, monkeypatch)
-    shelf.put("seggpt-vit-large", renamed(random_seggpt()))
+    weights_folder = WeightsFolder(tmp_path, monkeypatch)
+    weights_folder.put("seggpt-vit-large", renamed(random_seggpt()))
     volume, label_map = small_case()
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 3))
     paint = InContextModel.paint
@@ -143,10 +143,10 @@ def test_memory_that_is_short_costs_prompts_and_not_the_run(tmp_path: Path, monk
 
 
 def test_weights_of_another_model_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = Shelf(tmp_path, monkeypatch)
+    weights_folder = WeightsFolder(tmp_path, monkeypatch)
     state = renamed(random_seggpt())
     del state["decoder.decoder_pred.head.bias"]
-    shelf.put("seggpt-vit-large", state)
+    weights_folder.put("seggpt-vit-large", state)
     volume, label_map = small_case()
     engine = runnable_engine("seggpt")()
     engine.prepare(volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6)))

@@ -132,12 +132,12 @@ def test_the_example_is_walked_through_by_sentences_in_the_bar(
     assert slicer_standin.dialogs().texts == []
 
 
-def test_an_example_that_cannot_be_had_is_told_in_one_sentence(
+def test_an_example_that_cannot_be_downloaded_is_reported_in_one_sentence(
     open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "SampleData", None)
     panel = open_panel()
     panel.click("exampleButton")
-    (told,) = slicer_standin.dialogs().texts
-    assert told.startswith("The example cannot be downloaded")
+    (text,) = slicer_standin.dialogs().texts
+    assert text.startswith("The example cannot be downloaded")
     assert panel.parameters.segmentation is None

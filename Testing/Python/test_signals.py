@@ -1,4 +1,4 @@
-"""A program that is asked to end tidies up, whoever asks; what a killed one leaves goes at the next start."""
+"""A program that gets a signal removes its temporary files; those of a killed one are removed at the next start."""
 
 from __future__ import annotations
 

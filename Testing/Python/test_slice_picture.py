@@ -1,4 +1,4 @@
-"""Pictures of slices: where the patient's left is, the scale, and the colours of areas and outlines."""
+"""Pictures of slices: orientation, scale, and colours of areas and outlines."""
 
 from __future__ import annotations
 

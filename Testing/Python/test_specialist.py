@@ -88,7 +88,7 @@ def summary_of(shape: tuple[int, int, int], spacing: tuple[float, float, float],
     )
 
 
-# --- what a task teaches
+# --- examples of a task
 
 
 def test_a_patient_that_was_never_seen_is_filled_without_a_painted_slice(model: Path) -> None:

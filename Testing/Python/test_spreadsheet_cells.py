@@ -1,4 +1,4 @@
-"""Cells of tables: no spreadsheet program takes a part of one for a formula, whatever it splits lines at."""
+"""Cells of tables: no spreadsheet program evaluates any part of one as a formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, whatever the disk, other users or a sudden death do meanwhile."""
+"""Atomic writes: files appear complete or not at all, also with a full disk, other users or a killed process."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def _write_npy(path: Path) -> None:
 
 @pytest.mark.parametrize("missing", [1, 4, 8, 9, 20, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("name", WRITERS)
-def test_on_a_full_disk_the_old_file_stays_and_the_failure_is_told(name: str, missing: float, tmp_path: Path) -> None:
+def test_on_a_full_disk_the_old_file_stays_and_the_failure_is_reported(
+    name: str, missing: float, tmp_path: Path
+) -> None:
     whole = tmp_path / name
     WRITERS[name](whole)
     size = whole.stat().st_size
@@ -199,7 +201,7 @@ def test_a_folder_is_removed_with_one_open_file_at_a_time(tmp_path: Path) -> Non
     assert names_in(tmp_path) == ["open"]
 
 
-def test_a_file_that_does_not_fit_into_a_temporary_folder_is_told_by_the_folder_above(
+def test_a_file_that_does_not_fit_into_a_temporary_folder_is_reported_with_the_folder_above(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -209,7 +211,7 @@ def test_a_file_that_does_not_fit_into_a_temporary_folder_is_told_by_the_folder_
     assert refused.value.data["path"] == str(tmp_path)
 
 
-# --- sudden death
+# --- killed processes
 
 DYING = """
 import os, signal, sys
@@ -422,7 +424,7 @@ def test_a_batch_that_is_refused_late_leaves_its_folder_as_it_was(there: str, tm
     assert files_below(tmp_path) == before
 
 
-def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_anew(
+def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []

@@ -1,4 +1,4 @@
-"""Colours of labels with a name: those of Slicer for known structures, and no two alike."""
+"""Colours of labels with a name: those of Slicer for known structures, and all different."""
 
 from __future__ import annotations
 

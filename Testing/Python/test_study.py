@@ -1,4 +1,4 @@
-"""What a study promises: the same trials on many volumes, figures by group, and nothing lost when it is killed."""
+"""A study: the same trials on many volumes, scores by group, and nothing lost when it is killed."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_both_built_in_engines_are_studied_by_group(manifest: Path, capfd: pytes
     assert main(command(manifest, *QUICK, *more)) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    said = json.loads(out.splitlines()[-1])["findings"]
+    message = json.loads(out.splitlines()[-1])["findings"]
     folder = manifest.parent / "study"
     volumes = rows_of(folder / "volumes.csv")
     assert {(row["volume"], row["group"]) for row in volumes} == {
@@ -115,7 +115,7 @@ def test_both_built_in_engines_are_studied_by_group(manifest: Path, capfd: pytes
     assert float(one[0]["dice_mean"]) == pytest.approx(np.mean(own), abs=1e-3)
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert "With 3 volumes that is no finding yet" in html
-    assert any("One-shot (one painted slice)" in sentence for sentence in said)
+    assert any("One-shot (one painted slice)" in sentence for sentence in message)
     assert html.index("What was found") < html.index("One-shot: one painted") < html.index("Few-shot: as many")
     assert not re.search(r'(?:src|href)="(?!data:image/png;base64,)|https?://|<script|<link', html)
     for path in folder.rglob("*"):
@@ -124,7 +124,7 @@ def test_both_built_in_engines_are_studied_by_group(manifest: Path, capfd: pytes
 
 @pytest.mark.slow
 @needs_proc
-def test_a_killed_study_goes_on_where_it_was(manifest: Path, spawned: Spawned) -> None:
+def test_a_killed_study_continues_where_it_was(manifest: Path, spawned: Spawned) -> None:
     options = (*QUICK, "--draws", "2", "--engines", "propagate", "--progress", "none")
     folder = manifest.parent / "study"
     program = spawned.cli(*command(manifest, *options))
@@ -181,7 +181,7 @@ def test_volumes_may_be_added_later(manifest: Path, monkeypatch: pytest.MonkeyPa
 # --- the manifest
 
 
-def test_volumes_are_labelled_across_their_thickest_spacing_unless_told(manifest: Path) -> None:
+def test_volumes_are_labelled_across_their_thickest_spacing_by_default(manifest: Path) -> None:
     first, *_ = read_manifest(manifest)
     assert first.read().axis == SliceAxis(0)
     assert replace(first, axis=SliceAxis(2)).read().axis == SliceAxis(2)
@@ -193,7 +193,7 @@ def test_volumes_are_labelled_across_their_thickest_spacing_unless_told(manifest
 
 
 @pytest.mark.parametrize(
-    ("rows", "header", "said"),
+    ("rows", "header", "message"),
     [
         (["a.nii.gz,MR"], "image,group", "no column label"),
         ([], "image,label,group", "lists no case"),
@@ -209,17 +209,17 @@ def test_volumes_are_labelled_across_their_thickest_spacing_unless_told(manifest
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_one_clear_line(
-    rows: list[str], header: str, said: str, manifest: Path, capfd: pytest.CaptureFixture[str]
+    rows: list[str], header: str, message: str, manifest: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     put(manifest.parent, rows, header)
     assert main(command(manifest, "--engines", "propagate")) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
+    assert message in err
 
 
 @pytest.mark.parametrize("more", [["image.nii.gz"], ["--axis", "0"], ["--labelled-slices", "1,2"]])
-def test_what_is_said_of_one_volume_is_refused_for_a_study(
+def test_options_of_one_volume_are_refused_for_a_study(
     more: list[str], manifest: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(manifest, *more)) == 2

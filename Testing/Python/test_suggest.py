@@ -1,4 +1,4 @@
-"""What `suggest` promises: extents first, then where most is uncertain, and never the same place twice."""
+"""`suggest`: extents first, then where most is uncertain, and no slice twice."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def propagated(support: Support, slices: range | None = None, mixed: bool = Fals
     return dict(engine.predict(support.unlabelled(slices or range(LAST + 1))))
 
 
-def doubt_of(labelled: Sequence[int], slices: range | None = None) -> Uncertainty:
-    """Doubt about the small case when some slices are labelled."""
+def uncertainty_of(labelled: Sequence[int], slices: range | None = None) -> Uncertainty:
+    """Uncertainty of the small case when some slices are labelled."""
     support = support_of(labelled)
     return Uncertainty.from_probabilities(support, names_of(support), propagated(support, slices).items())
 
 
 def suggested(labelled: Sequence[int], slices: range | None = None, count: int = 1) -> list[Suggestion]:
-    return suggest(doubt_of(labelled, slices), count)
+    return suggest(uncertainty_of(labelled, slices), count)
 
 
 def table(
     labelled: Sequence[int], shown: Sequence[Sequence[int]], wrong: dict[int, Sequence[float]], size: float = 100.0
 ) -> Uncertainty:
-    """Doubt written down by hand: for each unlabelled slice the wrong voxels of each label, of `size`."""
+    """Uncertainty made by hand: for each unlabelled slice the wrong voxels of each label, of `size`."""
     errors = np.array(list(wrong.values()), dtype=float)
     names = tuple(f"organ {number}" for number in range(errors.shape[1]))
     return Uncertainty(
@@ -97,13 +97,13 @@ def test_ends_settled_by_empty_slices_are_not_asked_for_again() -> None:
     assert all(labelled[0] < one.index < labelled[-1] for one in suggest(uncertainty, 4))
 
 
-def test_the_gap_with_most_doubt_comes_first() -> None:
+def test_the_most_uncertain_gap_comes_first() -> None:
     labelled = [HELD[0], HELD[0] + 2, HELD[0] + 4, HELD[-1]]
     (first,) = suggested(labelled, range(HELD[0], HELD[-1] + 1))
     assert labelled[2] + 2 < first.index < labelled[3] - 2
 
 
-def test_a_doubtful_gap_goes_before_a_wider_one_without_doubt() -> None:
+def test_an_uncertain_gap_comes_before_a_wider_certain_one() -> None:
     wrong = {index: [0.0] for index in range(1, 20)} | {index: [30.0] for index in range(21, 27)}
     (first,) = suggest(table([0, 20, 27], [[1]] * 3, wrong), 1)
     assert 20 < first.index < 27
@@ -118,7 +118,7 @@ def test_a_small_label_counts_as_much_as_a_large_one() -> None:
     assert first.labels == (1,)
 
 
-def test_within_a_gap_even_doubt_asks_for_the_middle_and_uneven_doubt_for_where_it_is() -> None:
+def test_within_a_gap_even_uncertainty_suggests_the_middle_and_uneven_uncertainty_its_maximum() -> None:
     (even,) = suggest(even_doubt([0, 20], range(1, 20)), 1)
     assert even.index == 10
     peak = {index: [40.0 if index in (15, 16) else 1.0] for index in range(1, 20)}
@@ -132,7 +132,7 @@ def test_several_suggestions_are_spread() -> None:
     assert sorted(one.index for one in suggest(smooth, 3)) == [10, 20, 30]
 
 
-def test_labels_seen_on_one_slice_only_tell_of_others_not_seen_yet() -> None:
+def test_labels_seen_on_one_slice_only_hint_at_labels_not_seen_yet() -> None:
     shown = [[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [0] * 6]
     wrong = {index: [20.0 if index < 6 else 0.0] * 6 for index in range(1, 37) if index not in (6,)}
     (seen,) = suggest(table([0, 6, 37], [[1] * 6] * 3, wrong), 1)
@@ -191,12 +191,12 @@ def test_the_reason_names_the_segments_and_the_labelled_slices_around() -> None:
     gap = [MIDDLE - 2, MIDDLE + 2]
     (first,) = suggested(gap, range(gap[0], gap[1] + 1))
     assert first.labels
-    assert all(doubt_of(gap).names[place] in str(first.reason) for place in first.labels)
+    assert all(uncertainty_of(gap).names[place] in str(first.reason) for place in first.labels)
     assert str(first.reason).startswith(f"Between slices {gap[0]} and {gap[1]} ")
 
 
 @pytest.mark.parametrize(
-    ("shown", "wrong", "said"),
+    ("shown", "wrong", "message"),
     [
         ([[1, 0], [1, 0]], (9, 0), "Between slices 0 and 9 organ 0 is least certain."),
         ([[1, 1], [1, 1]], (9, 8), "Between slices 0 and 9 organ 0 and organ 1 are least certain."),
@@ -205,9 +205,9 @@ def test_the_reason_names_the_segments_and_the_labelled_slices_around() -> None:
         ([[1, 0], [0, 1]], (9, 8), "Between slices 0 and 9 organ 0 and organ 1 begin or end."),
     ],
 )
-def test_reasons_between_labelled_slices(shown: list[list[int]], wrong: tuple[float, float], said: str) -> None:
+def test_reasons_between_labelled_slices(shown: list[list[int]], wrong: tuple[float, float], message: str) -> None:
     (first,) = suggest(table([0, 9, 10], [*shown, [1, 1]], dict.fromkeys(range(1, 9), wrong)), 1)
-    assert str(first.reason) == said
+    assert str(first.reason) == message
 
 
 def test_reasons_beyond_the_labelled_slices() -> None:
@@ -222,10 +222,10 @@ def test_reasons_beyond_the_labelled_slices() -> None:
     )
 
 
-# --- the doubt
+# --- uncertainty
 
 
-def test_sure_predictions_leave_no_doubt() -> None:
+def test_certain_predictions_have_no_uncertainty() -> None:
     support = support_of(ENDS)
     sure = (AXIS.slices(small_case()[1].array)[MIDDLE] == np.array([0, *support.labels])[:, None, None]).astype(float)
     uncertainty = Uncertainty.from_probabilities(support, names_of(support), [(MIDDLE, sure)])
@@ -233,9 +233,9 @@ def test_sure_predictions_leave_no_doubt() -> None:
     assert uncertainty.expected_sizes[0].tolist() == (2 * sure[1:].sum(axis=(1, 2))).tolist()
 
 
-def test_the_doubt_tells_about_how_right_the_result_is() -> None:
+def test_uncertainty_predicts_the_accuracy_of_the_result() -> None:
     labelled = list(range(HELD[0], HELD[-1] + 1, 4))
-    support, uncertainty = support_of(labelled), doubt_of(labelled, range(HELD[0], labelled[-1]))
+    support, uncertainty = support_of(labelled), uncertainty_of(labelled, range(HELD[0], labelled[-1]))
     truth = AXIS.slices(small_case()[1].array)
     results = propagated(support, range(HELD[0], labelled[-1]))
     ours = np.stack([label_slice(one, support.labels)[0] for one in results.values()])
@@ -247,7 +247,7 @@ def test_the_doubt_tells_about_how_right_the_result_is() -> None:
         assert abs(dice - expected) < 0.15
 
 
-def test_labels_and_confidence_of_a_finished_job_tell_about_the_same(tmp_path: Path) -> None:
+def test_labels_and_confidence_of_a_finished_job_give_about_the_same(tmp_path: Path) -> None:
     support = support_of([HELD[0], MIDDLE, HELD[-1]])
     folder = JobFolder.create(
         tmp_path / "job",
@@ -262,7 +262,7 @@ def test_labels_and_confidence_of_a_finished_job_tell_about_the_same(tmp_path: P
     predictions = propagated(support, mixed=True).items()  # as the job is filled
     computed = Uncertainty.from_probabilities(support, names_of(support), predictions)
     assert read.unlabelled == computed.unlabelled
-    # Doubt between two labels is told only of the one that won, so sums over labels are compared.
+    # Uncertainty between two labels is counted for the predicted one, so sums over labels are compared.
     assert np.corrcoef(read.expected_errors.sum(axis=1), computed.expected_errors.sum(axis=1))[0, 1] > 0.9
     assert read.expected_sizes.sum() == pytest.approx(computed.expected_sizes.sum(), rel=0.1)
     assert abs(suggest(read, 1)[0].index - suggest(computed, 1)[0].index) <= 3
@@ -321,7 +321,9 @@ def uncertainties(draw: st.DrawFn) -> Uncertainty:
 
 
 @given(uncertainties(), st.integers(1, 30))
-def test_whatever_the_doubt_suggestions_are_new_slices_with_sound_gains(uncertainty: Uncertainty, count: int) -> None:
+def test_whatever_the_uncertainty_suggestions_are_new_slices_with_valid_gains(
+    uncertainty: Uncertainty, count: int
+) -> None:
     found = suggest(uncertainty, count)
     indices = [one.index for one in found]
     assert len(found) == len(set(indices)) == min(count, len(uncertainty.unlabelled))
@@ -350,7 +352,7 @@ def test_a_mirrored_volume_gains_as_much(uncertainty: Uncertainty) -> None:
 
 
 @pytest.fixture
-def desk(awkward_path: Path) -> Path:
+def case_folder(awkward_path: Path) -> Path:
     """A folder with an image and a support that has three labelled slices."""
     put(awkward_path, small_case()[0], keep_slices(small_case()[1], AXIS, [HELD[0], MIDDLE, HELD[-1]]))
     return awkward_path
@@ -361,63 +363,63 @@ def put(folder: Path, volume: Volume, *layers: LabelMap) -> None:
     write_label_maps(folder / "support.seg.nrrd", layers)
 
 
-def command(desk: Path, *more: object) -> list[str]:
-    return ["suggest", *map(str, (desk / "image.nii.gz", desk / "support.seg.nrrd", *more))]
+def command(case_folder: Path, *more: object) -> list[str]:
+    return ["suggest", *map(str, (case_folder / "image.nii.gz", case_folder / "support.seg.nrrd", *more))]
 
 
-def printed(capfd: pytest.CaptureFixture[str], desk: Path, *more: object) -> list[dict]:
+def printed(capfd: pytest.CaptureFixture[str], case_folder: Path, *more: object) -> list[dict]:
     capfd.readouterr()
-    assert main(command(desk, *more)) == 0
+    assert main(command(case_folder, *more)) == 0
     out, err = capfd.readouterr()
     assert err == ""
     found: list[dict] = json.loads(out)
     return found
 
 
-def test_the_command_prints_json_best_first(desk: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    before = {path.name: path.read_bytes() for path in desk.iterdir()}
-    found = printed(capfd, desk)
+def test_the_command_prints_json_best_first(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = {path.name: path.read_bytes() for path in case_folder.iterdir()}
+    found = printed(capfd, case_folder)
     assert len(found) == 3
     assert all(list(one) == ["slice", "axis", "plane", "gain", "reason", "labels"] for one in found)
     assert [one["slice"] for one in found] == [one.index for one in suggested([HELD[0], MIDDLE, HELD[-1]], count=3)]
     names = {segment.name for segment in small_case()[1].segments}
     assert all(set(one["labels"]) <= names for one in found)
-    assert {path.name: path.read_bytes() for path in desk.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in case_folder.iterdir()} == before
 
 
-def test_range_count_and_empty_slices_are_heeded(desk: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    between = printed(capfd, desk, "--slices", "between", "--count", "99")
+def test_range_count_and_empty_slices_are_heeded(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    between = printed(capfd, case_folder, "--slices", "between", "--count", "99")
     inner = set(range(HELD[0], HELD[-1])) - {HELD[0], MIDDLE}
     assert {one["slice"] for one in between} == inner
-    part = printed(capfd, desk, "--slices", f"{HELD[0] + 1}:{HELD[0] + 4}", "--count", "99")
+    part = printed(capfd, case_folder, "--slices", f"{HELD[0] + 1}:{HELD[0] + 4}", "--count", "99")
     assert {one["slice"] for one in part} == set(range(HELD[0] + 1, HELD[0] + 4))
     named = ",".join(map(str, [HELD[0], HELD[0] + 2, MIDDLE, HELD[-1]]))
-    with_empty = printed(capfd, desk, "--axis", 0, "--labelled-slices", named, "--count", "99")
+    with_empty = printed(capfd, case_folder, "--axis", 0, "--labelled-slices", named, "--count", "99")
     assert HELD[0] + 2 not in {one["slice"] for one in with_empty}
 
 
 def test_where_every_slice_is_labelled_there_is_nothing_to_suggest(
-    desk: Path, capfd: pytest.CaptureFixture[str]
+    case_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     every = ",".join(map(str, range(LAST + 1)))
-    assert printed(capfd, desk, "--axis", 0, "--labelled-slices", every) == []
-    put(desk, small_case()[0], keep_slices(small_case()[1], AXIS, [MIDDLE]))
-    assert printed(capfd, desk, "--axis", 0, "--slices", "between") == []
-    assert len(printed(capfd, desk, "--axis", 0)) == 3
+    assert printed(capfd, case_folder, "--axis", 0, "--labelled-slices", every) == []
+    put(case_folder, small_case()[0], keep_slices(small_case()[1], AXIS, [MIDDLE]))
+    assert printed(capfd, case_folder, "--axis", 0, "--slices", "between") == []
+    assert len(printed(capfd, case_folder, "--axis", 0)) == 3
 
 
-def test_overlapping_segments_are_weighed_together(desk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_overlapping_segments_are_weighed_together(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     labelled = [HELD[0], HELD[-1]]
     layers = [keep_slices(layer, AXIS, labelled) for layer in overlapping_layers(small_case()[1], 2)]
-    put(desk, small_case()[0], *layers)
+    put(case_folder, small_case()[0], *layers)
     names = {segment.name for layer in layers for segment in layer.segments}
-    found = printed(capfd, desk, "--axis", 0, "--slices", "between")
+    found = printed(capfd, case_folder, "--axis", 0, "--slices", "between")
     assert len(found) == 3
     assert {name for one in found for name in one["labels"]} <= names
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--count", "0"], "'0' is no number of slices"),
         (["--count", "-2"], "'-2' is no number of slices"),
@@ -430,25 +432,25 @@ def test_overlapping_segments_are_weighed_together(desk: Path, capfd: pytest.Cap
     ],
 )
 def test_bad_input_is_one_clear_line(
-    more: list[str], said: str, desk: Path, capfd: pytest.CaptureFixture[str]
+    more: list[str], message: str, case_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if more[0] == "--count":
         more = ["--count=" + more[1]]
-    assert main(command(desk, *more)) == 2
+    assert main(command(case_folder, *more)) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith("fewshot-annotate: ")
-    assert said in err
+    assert message in err
 
 
-def test_without_a_label_there_is_nothing_to_go_by(desk: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    put(desk, small_case()[0], small_case()[1].with_array(np.zeros_like(small_case()[1].array)))
-    assert main(command(desk)) == 2
+def test_without_a_label_there_is_nothing_to_go_by(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    put(case_folder, small_case()[0], small_case()[1].with_array(np.zeros_like(small_case()[1].array)))
+    assert main(command(case_folder)) == 2
     assert "no slice is labelled" in capfd.readouterr().err
 
 
-def test_the_real_program_prints_nothing_but_json(desk: Path, spawned: Spawned) -> None:
-    program = spawned.cli(*command(desk, "--count", 1, "--progress", "none"))
+def test_the_real_program_prints_nothing_but_json(case_folder: Path, spawned: Spawned) -> None:
+    program = spawned.cli(*command(case_folder, "--count", 1, "--progress", "none"))
     out, err = program.communicate(timeout=60)
     assert (program.returncode, err) == (0, "")
     assert len(json.loads(out)) == 1

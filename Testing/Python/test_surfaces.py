@@ -1,4 +1,4 @@
-"""Closed surfaces made beside the application: the same as Slicer's own, and put in by the commit."""
+"""Closed surfaces made in a process of their own: the same as Slicer's, and set by the commit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def quiet(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def node() -> Any:
-    """Three segments on an oblique grid: two share a layer and touch the border, a speck lies in one of its own."""
+    """Three segments on an oblique grid: two share a layer and touch the border, one voxel lies in one of its own."""
     mrml.new_scene()
     volume = mrml.add_volume(np.zeros((12, 14, 16), np.int16), (0.7, 0.8, 1.5), (3.0, -4.0, 5.0), DIRECTION, "v")
     k, j, i = np.indices((12, 14, 16))
@@ -218,7 +218,7 @@ def test_paint_while_the_surfaces_are_made_is_in_the_surfaces(runs: Runs) -> Non
         require_equal(after[name], expected)
 
 
-def test_without_the_process_slicer_makes_the_surfaces_and_a_warning_says_so(
+def test_without_the_process_slicer_makes_the_surfaces_with_a_warning(
     runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     scene = shown_scene()

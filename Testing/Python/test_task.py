@@ -1,4 +1,4 @@
-"""Tasks: labelled examples of a labelling job, kept with nothing that tells whose they are."""
+"""Tasks: labelled examples of a labelling job, kept without patient data."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def organs(*seeds: int) -> Task:
     return task
 
 
-def test_a_case_is_kept_at_its_own_resolution_and_says_nothing_of_its_patient(tmp_path: Path, home: Path) -> None:
+def test_a_case_is_kept_at_its_own_resolution_without_patient_data(tmp_path: Path, home: Path) -> None:
     assert main(["task", "create", "organs"]) == 0
     assert main(["task", "add", "organs", *files(tmp_path)]) == 0
     task = read_task(home / "library" / "organs")
@@ -240,9 +240,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("words", "said"), REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_cannot_be_is_refused_in_one_line(
-    words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = create_task("organs")
     add_example(task.folder, *case(0), axis=SliceAxis(0), labelled_slices=[1, 4])
@@ -264,7 +264,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     before = (task.folder / "task.json").read_bytes()
     assert main(["task", *given]) == 2
     err = capsys.readouterr().err
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
     assert (task.folder / "task.json").read_bytes() == before
 
@@ -280,7 +280,7 @@ def test_a_full_disk_leaves_the_task_as_it_was(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("harm", ["cut", "missing", "exchanged"])
-def test_a_damaged_example_is_told_and_not_trained_on(harm: str) -> None:
+def test_a_damaged_example_is_reported_and_not_trained_on(harm: str) -> None:
     task = organs(0, 1)
     first, second = (one.folder(task.folder) for one in task.examples)
     if harm == "missing":
@@ -297,7 +297,7 @@ def test_a_damaged_example_is_told_and_not_trained_on(harm: str) -> None:
     assert not list((task.folder / "models").glob("0*"))
 
 
-def test_a_task_file_of_another_version_or_damaged_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_task_file_of_another_version_or_damaged_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     task = organs(0)
     file = task.folder / "task.json"
     content = json.loads(file.read_text())
@@ -320,7 +320,7 @@ def test_a_process_that_died_while_it_added_leaves_nothing_that_counts(monkeypat
     assert len(add_example(task.folder, *case(2)).task.examples) == 2
 
 
-def test_painted_slices_are_told_from_whole_structures() -> None:
+def test_painted_slices_are_distinguished_from_complete_structures() -> None:
     _, label_map = case()
     assert looks_painted(label_map) is None
     array = np.zeros(SHAPE, np.uint8)

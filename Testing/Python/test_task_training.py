@@ -54,9 +54,7 @@ def balls(home: Path) -> Task:
     return read_task(home / "library" / "balls")
 
 
-def test_a_trained_task_tells_how_well_it_does_on_unseen_patients(
-    trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_trained_task_has_its_dice_on_unseen_patients(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["task", "show", "balls"]) == 0
     out = capsys.readouterr().out
     model = newest_model(balls(trained))
@@ -91,9 +89,9 @@ def test_a_volume_without_painted_slices_is_filled(
     assert [(one.value, one.name, one.colour) for one in filled.segments] == [
         (one.value, one.name, one.colour) for one in SEGMENTS
     ]
-    said = capsys.readouterr().out
-    assert "10 slices filled, 0 were labelled" in said
-    assert "Expected Dice Core" in said
+    stdout = capsys.readouterr().out
+    assert "10 slices filled, 0 were labelled" in stdout
+    assert "Expected Dice Core" in stdout
 
 
 def test_the_python_api_fills_by_a_task(trained: Path) -> None:
@@ -188,9 +186,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("words", "said"), REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_cannot_be_is_refused_in_one_line(
-    words: str, said: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: str, message: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     create_task("empty")
     lacking = task_of_balls("lacking", 0)
@@ -210,20 +208,22 @@ def test_what_cannot_be_is_refused_in_one_line(
     }
     assert main([word.format(**places) for word in words.split()]) == 2
     err = capsys.readouterr().err
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
     assert not places["out"].exists()
 
 
-def test_a_model_of_other_segments_is_told(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_of_other_segments_is_reported(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = balls(home)
     content = json.loads((task.folder / "task.json").read_text())
     content["labels"][0]["name"] = "Kernel"
     (task.folder / "task.json").write_text(json.dumps(content))
     image, _ = write_ball(tmp_path, 9)
     assert main(["fill", str(image), "--task", "balls", "-o", str(tmp_path / "out.nii.gz")]) == 2
-    said = capsys.readouterr().err
-    assert "Model 0001 of task 'balls' was trained on other segments (Core, Rim) than the task has now" in said
+    stderr = capsys.readouterr().err
+    assert "Model 0001 of task 'balls' was trained on other segments (Core, Rim) than the task has now" in stderr
 
 
 def test_one_process_trains_a_task_at_a_time(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is printed does no harm and stops no work, whatever names hold and wherever the streams go."""
+"""Output on terminals and streams: control characters in names are escaped, and closed streams stop no work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small structures without contrast: what the labelled slices show is kept where images say nothing."""
+"""Small structures without contrast: those on the labelled slices are kept where the images do not show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hearing the slices next to it does for a slice: a real volume with errors made on purpose."""
+"""Correction of a slice by the slices next to it: a real volume with simulated errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def certain(truth: np.ndarray, labels: int) -> dict[int, np.ndarray]:
     return {index: labelled_logits(rows, labels + 1, CERTAIN_PROBABILITY) for index, rows in enumerate(truth)}
 
 
-def test_a_slice_in_doubt_follows_the_slices_next_to_it() -> None:
+def test_an_uncertain_slice_follows_the_slices_next_to_it() -> None:
     image, truth, labels = part_of_a_case()
     logits = certain(truth, labels)
     logits[5] = np.where(np.roll(truth[5], 3, axis=0) == np.arange(labels + 1)[:, None, None], 0.4, -0.4)
@@ -48,7 +48,7 @@ def test_a_slice_in_doubt_follows_the_slices_next_to_it() -> None:
     assert mean_dice(truth[5], evened(image, truth, logits)[5]) > before + 0.05
 
 
-def test_a_labelled_slice_next_to_it_speaks_too() -> None:
+def test_a_labelled_slice_next_to_it_counts_too() -> None:
     image, truth, labels = part_of_a_case()
     alone = {5: labelled_logits(np.zeros_like(truth[5]), labels + 1, 0.01)}
     alone[5][1:] = -0.01
@@ -57,7 +57,7 @@ def test_a_labelled_slice_next_to_it_speaks_too() -> None:
     assert mean_dice(truth[5], alone[5]) == 0
 
 
-def test_slices_that_are_neither_labelled_nor_filled_have_no_say() -> None:
+def test_slices_that_are_neither_labelled_nor_filled_do_not_count() -> None:
     image, truth, labels = part_of_a_case()
     every_other = {index: one for index, one in certain(truth, labels).items() if index % 2}
     for index, logits in evened(image, truth, every_other).items():

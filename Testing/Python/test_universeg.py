@@ -1,4 +1,4 @@
-"""UniverSeg: the same answers as its definition and official code, and refusals of its options and weights."""
+"""UniverSeg: the same results as its definition and official code, and refusals of its options and weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fewshot_annotate.jobs.process import run_in_worker
 from support.in_context import filled, small_support
 from support.labels import every, keep_slices, small_case
 from support.plain_networks import plain_universeg
-from support.tiny_weights import Shelf, python_with_shelf, random_tensors
+from support.tiny_weights import WeightsFolder, python_with_weights, random_tensors
 
 AXIS = SliceAxis(0)
 CPU = torch.device("cpu")
@@ -62,7 +62,7 @@ def test_the_state_is_that_of_the_official_file() -> None:
 
 @pytest.mark.parametrize("size", [(16, 16), (24, 40), (8, 8)])
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_it_computes_what_the_definition_says(count: int, size: tuple[int, int]) -> None:
+def test_it_computes_the_published_definition(count: int, size: tuple[int, int]) -> None:
     state = random_state()
     image, images, labels = shown(count, size)
     net = UniverSegNet(state, CPU)
@@ -121,7 +121,7 @@ if REFERENCE:  # a checkout of JJGO/UniverSeg, and its packages einops and pydan
     def test_the_official_implementation_gives_the_same_slices(
         official: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        Shelf(tmp_path, monkeypatch).put("universeg-v1", random_state())
+        WeightsFolder(tmp_path, monkeypatch).put("universeg-v1", random_state())
         volume, support = small_support(step=9)
         results = [
             filled(UniverSeg(options={"implementation": name}), volume, support, support.unlabelled(range(15, 18)))
@@ -135,10 +135,10 @@ if REFERENCE:  # a checkout of JJGO/UniverSeg, and its packages einops and pydan
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    shelf = Shelf(tmp_path, monkeypatch)
-    shelf.put("universeg-v1", random_state())
-    return shelf
+def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsFolder:
+    weights_folder = WeightsFolder(tmp_path, monkeypatch)
+    weights_folder.put("universeg-v1", random_state())
+    return weights_folder
 
 
 def fill_command(folder: Path) -> list[str]:
@@ -161,15 +161,17 @@ def fill_command(folder: Path) -> list[str]:
     ],
 )
 def test_weights_of_another_network_are_refused_in_one_line(
-    shelf: Shelf,
+    weights_folder: WeightsFolder,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     state: dict[str, torch.Tensor],
     words: str,
 ) -> None:
-    shelf.put("universeg-v1", {**random_state(), **state})
-    monkeypatch.setattr(layers_module, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
+    weights_folder.put("universeg-v1", {**random_state(), **state})
+    monkeypatch.setattr(
+        layers_module, "run_in_worker", partial(run_in_worker, python=python_with_weights(weights_folder.home))
+    )
     assert main(fill_command(tmp_path)) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if "computes on" not in line]
     assert len(lines) == 1
@@ -178,7 +180,7 @@ def test_weights_of_another_network_are_refused_in_one_line(
 
 
 def test_without_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Shelf(tmp_path, monkeypatch)
+    WeightsFolder(tmp_path, monkeypatch)
     with pytest.raises(InputError) as refused:
         runnable_engine("universeg")
     line = error_text(refused.value)
@@ -194,7 +196,7 @@ def test_without_packages_it_names_them_all(monkeypatch: pytest.MonkeyPatch) -> 
     assert reason.endswith('[adapt]"')
 
 
-def test_the_official_implementation_is_refused_where_it_is_not_installed(shelf: Shelf) -> None:
+def test_the_official_implementation_is_refused_where_it_is_not_installed(weights_folder: WeightsFolder) -> None:
     if "universeg" in sys.modules:
         return
     with pytest.raises(InputError) as refused:
@@ -217,6 +219,8 @@ def test_options_that_make_no_sense_are_refused(option: str, value: object, word
         UniverSeg(options={option: value})
 
 
-def test_the_command_line_has_a_word_for_the_implementation(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_has_a_word_for_the_implementation(
+    weights_folder: WeightsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fill", "i.nrrd", "s.nrrd", "-o", "o.nrrd", "--engine", "universeg", "--implementation", "x"]) == 2
     assert "Option implementation of engine universeg cannot be 'x'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What is asked of a file of weights before it is loaded; the table of checkpoints."""
+"""Checks of a file of weights before it is loaded; the table of checkpoints."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_engines_name_checkpoints_that_exist_and_each_is_used() -> None:
     assert named <= {one.name for one in catalog.checkpoints()}
 
 
-def test_a_checkpoint_without_a_published_checksum_says_so_and_one_with_a_checksum_says_whose() -> None:
+def test_a_checkpoint_has_the_source_of_its_checksum_or_none() -> None:
     for one in catalog.checkpoints():
         nobody = "recorded when it first arrives" in one.checksum_source
         assert nobody == (one.sha256 is None and one.md5 is None), one.name
@@ -81,7 +81,7 @@ def test_a_file_name_that_leaves_the_folder_is_refused(name: str) -> None:
         Checkpoint.from_json(toy_row(file=name))
 
 
-def test_files_lie_in_the_users_data_folder_or_where_the_variable_says(
+def test_files_lie_in_the_users_data_folder_or_that_of_the_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
@@ -201,7 +201,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float) 
     refusal(path, "weights_damaged")
 
 
-def test_another_architecture_is_told_in_one_line_without_loading(tmp_path: Path) -> None:
+def test_another_architecture_is_refused_in_one_line_without_loading(tmp_path: Path) -> None:
     for path in (tmp_path / "toy.pt", tmp_path / "toy.safetensors"):
         state = {"a.weight": torch.zeros(2, 4), "b.weight": torch.zeros(1), "a.scale": torch.zeros(())}
         save_file(state, path) if path.suffix == ".safetensors" else saved(path, state)

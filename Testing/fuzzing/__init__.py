@@ -1,1 +1,1 @@
-"""The parts of `Testing/fuzz.py`: damaged and odd inputs for every command, and a judge of what became of them."""
+"""The parts of `Testing/fuzz.py`: damaged inputs for every command, and the verdict on each outcome."""

@@ -1,4 +1,4 @@
-"""Damage to the content of sound files: of any bytes, and of what each format says where it matters."""
+"""Damage to the content of valid files: of any bytes, and of the fields of each format."""
 
 from __future__ import annotations
 

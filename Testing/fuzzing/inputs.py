@@ -1,4 +1,4 @@
-"""Inputs of every command: a sound call, and one or two things about it that are odd or damaged."""
+"""Inputs of every command: a valid call with one or two changes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Input:
     number : int
     arguments : list of str
     steps : list of str
-        What is odd about it.
+        What was changed about it.
     files, outputs : dict of str to str
         By their names in the recipe; paths as in `arguments`.
     surroundings : Surroundings

@@ -1,4 +1,4 @@
-"""What may lie where a sound file is expected."""
+"""Unexpected kinds of files in the place of a valid one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HUGE_BYTES = 1 << 38
 
 
 def make_odd(random: Random, path: Path, others: list[Path]) -> str:
-    """Put something odd in the place of a file or folder; returns what."""
+    """Put an unexpected kind of file in the place of a file or folder; returns its description."""
     kind = random.choice(KINDS)
     aside = path.with_name(f"aside-{path.name}"[:200])
     if kind == "unreadable":

@@ -1,4 +1,4 @@
-"""Odd values for arguments, and odd names for files."""
+"""Unexpected values for arguments, and unusual names for files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sound files with odd voxels, sizes, types or packing, in the place of an image or a label map."""
+"""Valid files with unusual voxels, sizes, types or packing, in the place of an image or a label map."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fits(path: Path) -> bool:
 
 
 def make_odd_voxels(random: Random, path: Path) -> str:
-    """Rewrite a file with something odd about its voxels or how they are stored; returns what."""
+    """Rewrite a file with unusual voxels or storage; returns a description."""
     from nibabel.loadsave import load
 
     if path.name.endswith((".nii", ".nii.gz")):

@@ -1,4 +1,4 @@
-"""Sound inputs for every command: small cuts of the carried volumes, and what the product itself makes of them."""
+"""Valid inputs for every command: small crops of the test volumes, and results computed from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sound call of every command, and what may be odd about it."""
+"""A valid call of every command, and which of its inputs may be changed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .originals import TASK, TRAINED, UNPUBLISHED
 
 @dataclass
 class Recipe:
-    """A sound call of a command.
+    """A valid call of a command.
 
     Attributes
     ----------
     arguments : str
         With the names of files in braces.
     files : sequence of mappings
-        Sound choices of these files, one of which is taken.
+        Valid choices of these files, one of which is taken.
     outputs : mapping
         The files or folders that it writes, by their name in braces.
     options : mapping of str to str

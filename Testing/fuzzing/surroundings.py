@@ -1,4 +1,4 @@
-"""Odd environments of a command: streams that cannot be written, odd folders and variables, small limits."""
+"""Unusual environments of a command: streams that cannot be written, folders, variables and small limits."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Surroundings:
     folder: str | None = None
 
     def open_streams(self, stdout: int, stderr: int) -> None:
-        """Give this process its standard streams: these descriptors, if nothing else is said."""
+        """Give this process its standard streams, by default these descriptors."""
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, given, end in ((0, nothing, None), (1, stdout, self.stdout), (2, stderr, self.stderr)):
             os.dup2({FULL: _full, NO_READER: _without_reader}[end]() if end in (FULL, NO_READER) else given, number)
@@ -135,7 +135,7 @@ def _without_reader() -> int:
 
 
 def odd_surroundings(random: Random, folder: Path) -> tuple[str, Surroundings]:
-    """An environment that is odd in one way, and a description of it."""
+    """An environment that is unusual in one way, and a description of it."""
     kinds: tuple[Callable[[Random, Path], tuple[str, Surroundings]], ...] = (
         *(_stdout, _stdout, _stderr, _encoding, _largest_file, _largest_file, _largest_file),
         *(

@@ -1,4 +1,4 @@
-"""Outcome of an input: accepted rightly, refused clearly, or one of the ways in which neither is true."""
+"""Outcome of an input: correctly accepted, clearly refused, or an error of some kind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BAD = (
 _DONE, _FAILED, _BAD_INPUT, _CANCELLED = 0, 1, 2, 130
 _OURS = ("fewshot-annotate: ", "Note: ")
 # Printed by what takes longer than a moment, as on a busy machine.
-_SIGN_OF_LIFE = re.compile(r"[A-Z][\w -]* \.\.\.|Searching( \d+ %)? \(.*\)")
+_ACTIVITY = re.compile(r"[A-Z][\w -]* \.\.\.|Searching( \d+ %)? \(.*\)")
 _LONGEST_LINE = 1000
 _TRACEBACK = re.compile(r"Traceback \(most|unexpected error|^\s+File \".*\", line \d+", re.MULTILINE)
 # Words of libraries and names of temporary files, which mean nothing to users.
@@ -61,7 +61,7 @@ def judge(
     before: Mapping[str, tuple[object, ...]],
     after: Mapping[str, tuple[object, ...]],
 ) -> Verdict:
-    """The first thing that is wrong with the outcome of a call, or that nothing is."""
+    """Verdict on the outcome of a call, by the first of its errors."""
     both = f"{ended.stdout}\n{ended.stderr}"
     changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     if ended.code is None:
@@ -149,7 +149,7 @@ def _may_stay(given: Input, folder: Path, name: str) -> bool:
 
 def _unclear(given: Input, folder: Path, ended: Ended) -> str:
     """Why the messages are not clear; empty if they are."""
-    lines = [line for line in ended.stderr.split("\n") if line.strip() and not _SIGN_OF_LIFE.fullmatch(line)]
+    lines = [line for line in ended.stderr.split("\n") if line.strip() and not _ACTIVITY.fullmatch(line)]
     if control := _CONTROL.search(ended.stderr if "--progress=bar" not in given.arguments else "") or _CONTROL.search(
         ended.stdout
     ):

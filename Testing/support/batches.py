@@ -96,7 +96,7 @@ def make_dataset(folder: Path, names: Sequence[str] = (), step: int = 8) -> Data
 
 
 def finish_but_one(dataset: Dataset) -> None:
-    """Run a batch whose second row names an image that is none."""
+    """Run a batch whose second row names a file that is no image."""
     from fewshot_annotate.cli import main  # not for all the processes that import this file
 
     dataset.rows.insert(1, {"image": dataset.manifest.name, "support": dataset.support.name, "name": "failed"})

@@ -56,7 +56,7 @@ def shared_case(name: str) -> Path:
 
 
 def every_case() -> list[Any]:
-    """Parameters of a test: the paths of the carried cases, and those of further cases, marked `shared_data`."""
+    """Parameters of a test: paths of the cases in the repository and of further ones, marked `shared_data`."""
     folder = shared_data_folder()
     further = [
         pytest.param(folder / name, marks=pytest.mark.shared_data, id=f"shared-{name}")

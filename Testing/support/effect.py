@@ -43,7 +43,7 @@ class EffectEditor:
 
     @property
     def status(self) -> str:
-        """What the effect says."""
+        """Status of the effect."""
         return self.effect.statusLabel.text
 
     def until(self, reached: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -69,7 +69,7 @@ class EffectEditor:
         self.until(lambda: self.effect.session().idle and self.effect.progressBar.isHidden())
 
     def picture(self, name: str, width: int = 400) -> None:
-        """Picture of the editor, kept to be looked at."""
+        """Picture of the editor, kept for inspection."""
         ARTIFACTS.mkdir(exist_ok=True)
         self.editor.show()
         self.editor.resize(width, self.editor.sizeHint.height())

@@ -68,7 +68,7 @@ def set_pixels(dataset: Dataset, pixels: np.ndarray, bits_stored: int | None = N
 
 
 def patch(folder: Path, old: bytes, new: bytes) -> Path:
-    """Replace bytes of the same number in all files, whatever pydicom would say of them."""
+    """Replace bytes by as many others in all files, without checks by pydicom."""
     assert len(old) == len(new)
     for path in folder.iterdir():
         content = path.read_bytes()

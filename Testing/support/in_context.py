@@ -1,4 +1,4 @@
-"""Engines that learn in context on stand-ins for their networks."""
+"""In-context engines with stand-ins for their networks."""
 
 from __future__ import annotations
 

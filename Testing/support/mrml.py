@@ -109,7 +109,7 @@ def new_scene() -> Any:
 
 
 def _close_for_good() -> None:
-    """Empty the scene while Python is whole: its destructor would call observers that are half gone."""
+    """Empty the scene before the interpreter shuts down: its destructor would call deleted observers."""
     scene = getattr(slicer, "mrmlScene", None)
     if scene is not None:
         scene.Clear(True)

@@ -25,7 +25,7 @@ class _Program(ctypes.Structure):
 def forbid_requests() -> None:
     """From now on, for this process and those it starts, without patching Python. Call it before threads start.
 
-    A request that somebody would catch and forget is seen all the same: its process dies by the signal SIGSYS.
+    A request whose error is caught is seen all the same: its process dies by the signal SIGSYS.
     """
     if sys.platform != "linux":
         return

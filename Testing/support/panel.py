@@ -49,7 +49,7 @@ class Panel:
 
     @property
     def status(self) -> str:
-        """What the panel says."""
+        """Status of the panel."""
         return self.ui.statusLabel.text
 
     def until(self, reached: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -91,7 +91,7 @@ class Panel:
         item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
 
     def picture(self, name: str, width: int = 460, height: int = 0) -> Any:
-        """Picture of the panel, as high as it likes to be unless a height is given, kept to be looked at."""
+        """Picture of the panel, as high as it likes to be unless a height is given, kept for inspection."""
         ARTIFACTS.mkdir(exist_ok=True)
         parent = self.widget.parent
         parent.show()

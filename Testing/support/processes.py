@@ -75,7 +75,7 @@ def poll_to_the_middle(process: WorkerProcess) -> tuple[list[Event], int]:
 
 
 def worker_pid(events: list[Event]) -> int:
-    """Process id that the worker told."""
+    """Process id that the worker reported."""
     (pid,) = [event.pid for event in events if isinstance(event, Started)]
     return pid
 
@@ -123,7 +123,7 @@ def state(pid: int) -> str:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs, or stands still, but is not dead."""
+    """Whether a process runs or is stopped, and is no zombie."""
     return state(pid) not in "XZ"
 
 

@@ -50,7 +50,7 @@ if gate:
 
 
 class Gate:
-    """Lets a worker write so many slices and no more, so that a test can look at the middle of a run."""
+    """Lets a worker write so many slices and no more, so that a test can inspect a run in progress."""
 
     def __init__(self, folder: Path, monkeypatch: Any) -> None:
         (folder / "sitecustomize.py").write_text(_GATE, encoding="utf-8")

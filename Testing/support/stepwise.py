@@ -29,14 +29,14 @@ DRAFT_DICE, FINAL_DICE = (0.5, 0.25, 0.75), (0.8, 0.6, 0.9)  # expected, lowest,
 class Stepwise(Propagate):
     """Drafts copy the nearest labelled slice, the fit only waits, and the final slices are those of propagate.
 
-    With `look` it offers the final slices before, and waits again.
+    With `preview` it yields the final slices once before, and waits again.
     """
 
     name = NAME
     title = "Stepwise"
     options = {  # noqa: RUF012
         "fit": Option(0.5, "Seconds of the fit.", 0.0),
-        "look": Option(0.0, "Seconds between what it offers and what it gives.", 0.0),
+        "preview": Option(0.0, "Seconds between the first and the last result of each slice.", 0.0),
         "heeds": Option(True, "Whether the fit is over at the deadline."),
         "trouble": Option("", "What happens at the end of the fit: nothing, 'bug' or 'input'."),
         "pause": Option(0.0, "Seconds before each slice.", 0.0),
@@ -59,13 +59,13 @@ class Stepwise(Propagate):
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         self._fit()
-        if self.settings["look"]:
+        if self.settings["preview"]:
             self.context.report_draft(
                 self._given.indices[0], np.zeros((len(self._given.labels) + 1, *self._given.masks.shape[1:]))
             )
             for index, probabilities in super().predict(slice_indices):
                 self.context.report_draft(index, probabilities)
-            self._wait(self.settings["look"], lambda part: FIT_FRACTION + (1 - FIT_FRACTION) * part)
+            self._wait(self.settings["preview"], lambda part: FIT_FRACTION + (1 - FIT_FRACTION) * part)
         for index, probabilities in super().predict(slice_indices):
             time.sleep(self.settings["pause"])
             yield index, probabilities

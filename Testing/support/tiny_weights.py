@@ -90,7 +90,7 @@ def randomise(model: torch.nn.Module, spread: float = 0.1) -> None:
                 parameter += 1
 
 
-class Shelf:
+class WeightsFolder:
     """A folder of weights with its own table; `weights` knows no other while it is in use.
 
     Parameters
@@ -109,7 +109,7 @@ class Shelf:
         patch.setenv(TABLE_VARIABLE, str(self._table))
 
     def put(self, name: str, state: Mapping[str, torch.Tensor]) -> Path:
-        """Lay a checkpoint of the table down, with these tensors in it."""
+        """Write a checkpoint of the table with these tensors."""
         (row,) = [row for row in self._rows["checkpoints"] if row["name"] == name]
         path = self.home / "weights" / row["file"]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,13 +123,13 @@ class Shelf:
         return path
 
     def put_checkpoint(self, name: str, content: object) -> Path:
-        """Lay a checkpoint of the table down that has more in it than a state dict."""
+        """Write a checkpoint of the table that holds more than a state dict."""
         file = io.BytesIO()
         torch.save(content, file)
         return self.put_file(name, file.getvalue())
 
     def put_file(self, name: str, content: bytes) -> Path:
-        """Lay a file of the table down that is no state dict."""
+        """Write a file of the table that is no state dict."""
         (row,) = [row for row in self._rows["checkpoints"] if row["name"] == name]
         path = self.home / "weights" / row["file"]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,19 +146,19 @@ class Shelf:
 
 
 def use_table_of_environment() -> None:
-    """In a process of its own: know the table that a `Shelf` made."""
+    """In a process of its own: know the table that a `WeightsFolder` made."""
     catalog.TABLE = Path(os.environ[TABLE_VARIABLE])
 
 
-def python_with_shelf(folder: Path) -> str:
-    """A program that runs a Python script as Python does, with the table of the shelf in use and without requests."""
+def python_with_weights(folder: Path) -> str:
+    """A program that runs a Python script as Python does, with the weights in use and without requests."""
     prelude = (
         "from support.offline import forbid_requests",
         "forbid_requests()",
         "from support.tiny_weights import use_table_of_environment",
         "use_table_of_environment()",
     )
-    return python_program(folder / "python-with-shelf", *prelude)
+    return python_program(folder / "python-with-weights", *prelude)
 
 
 def random_seggpt(types: bool = True, side: int = 64, seed: int = 0) -> dict[str, torch.Tensor]:

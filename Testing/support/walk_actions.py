@@ -1,4 +1,4 @@
-"""Actions of a random walk in the panel: those of a user, and failures from outside."""
+"""Actions of a random walk in the panel: those of a user, and simulated failures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ENGINES = ("auto", "propagate")
 class WalkActions:
     """All actions, each a method `_do_<name>`; it gives the names of segmentations that it edits, if there are any.
 
-    What it is made of is told at `Walk`.
+    See `Walk` for its parameters.
     """
 
     def __init__(self, panel: Panel, case: Case, folder: Path, promises: Promises) -> None:
@@ -298,7 +298,7 @@ class WalkActions:
         )
 
     def _turn_until(self, reached: Callable[[], bool]) -> None:
-        """Let the event loop turn; one commit at a time is looked at."""
+        """Run the event loop, at most until the next commit."""
         end = time.monotonic() + WAIT_SECONDS
         undo_states = self._ui.segmentEditor.undo_states_saved
         while not reached() and self._ui.segmentEditor.undo_states_saved == undo_states:

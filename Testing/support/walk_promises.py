@@ -222,7 +222,7 @@ def same(one: Arrays, other: Arrays) -> bool:
 
 
 def _children() -> list[str]:
-    """Children of this process, dead ones among them that nobody asked after."""
+    """Children of this process, zombies among them."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

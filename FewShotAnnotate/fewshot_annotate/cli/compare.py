@@ -28,6 +28,7 @@ from ..evaluation.study_manifest import read_manifest
 from ..evaluation.study_scores import GroupPoint, findings, group_points
 from ..io.files import read_channels, read_volume
 from ..jobs.planning import EngineSettings
+from .activity_indicator import activity_indicator
 from .arguments import AXIS_HELP, add_also, add_partial, add_progress, add_series, parse_labelled_slices
 from .comparing import (
     COMPARISON,
@@ -39,7 +40,6 @@ from .comparing import (
 from .labels import add_regrid_options, consents, print_note, read_labels
 from .messages import error_text
 from .progress import open_display
-from .sign_of_life import sign_of_life
 from .terminal import table_console
 
 
@@ -108,7 +108,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _case(options: argparse.Namespace, design: TrialDesign, engine_settings: Sequence[EngineSettings]) -> int:
     """Compare engines on the labelled slices of one volume."""
     axis, labelled = parse_axis(options.axis), parse_labelled_slices(options.labelled_slices)
-    with sign_of_life(options.progress, "Reading"):
+    with activity_indicator(options.progress, "Reading"):
         volume = read_channels(read_volume(options.image, options.series), options.also)
         layers = read_labels(options.support, volume, options)
     layers = merge_disjoint(layers).layers
@@ -120,7 +120,7 @@ def _case(options: argparse.Namespace, design: TrialDesign, engine_settings: Seq
         comparison = compare(case, engine_settings, design, folder, report, options.resume)
     if code:
         return code[0]
-    with sign_of_life(options.progress, "Writing the report"):
+    with activity_indicator(options.progress, "Writing the report"):
         plot = comparison_png(comparison)
         write_bytes(folder / "dice.png", plot)
         write_json(folder / "result.json", comparison.to_json())
@@ -143,7 +143,7 @@ def _study(options: argparse.Namespace, design: TrialDesign, engine_settings: Se
         study = run_study(listed, engine_settings, design, folder, report, options.resume, print_note)
     if code:
         return code[0]
-    with sign_of_life(options.progress, "Writing the report"):
+    with activity_indicator(options.progress, "Writing the report"):
         plot = study_png(study)
         write_bytes(folder / "dice.png", plot)
         write_tables(folder, study)

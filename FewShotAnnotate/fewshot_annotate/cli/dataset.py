@@ -20,11 +20,11 @@ from ..datasets.export.source import dataset_source
 from ..datasets.found_volumes import find_volumes
 from ..datasets.listed_cases import add_volumes, cases_path, create_dataset, set_dataset_task
 from ..datasets.task.library import task_folder
+from .activity_indicator import activity_indicator
 from .arguments import add_progress
 from .labels import print_note
 from .messages import error_text
 from .progress import Bar, Column, Display, open_display
-from .sign_of_life import sign_of_life
 from .terminal import table_console
 
 _MAX_NUMBER = 999
@@ -74,10 +74,10 @@ def add_arguments(dataset: argparse.ArgumentParser) -> None:
 def _add(options: argparse.Namespace) -> int:
     if options.task is not None:
         task_folder(options.task)
-    with sign_of_life("bar", "Searching"):
+    with activity_indicator("bar", "Searching"):
         volumes = find_volumes(options.images)
     folder = create_dataset(options.batch)
-    with sign_of_life("bar", "Adding"):
+    with activity_indicator("bar", "Adding"):
         names = add_volumes(folder, volumes)
     if options.task is not None:
         set_dataset_task(folder, options.task)
@@ -90,7 +90,7 @@ def _add(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     from rich.table import Table
 
-    with sign_of_life("bar", "Reading"):
+    with activity_indicator("bar", "Reading"):
         rows = CaseTable(BatchFolder(options.batch)).rows()
     table = Table("case", "state", "expected Dice", "reviewed by")
     for row in rows:

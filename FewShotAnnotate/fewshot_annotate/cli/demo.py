@@ -16,10 +16,10 @@ from ..core.text import printable
 from ..io.files import require_writable, write_label_maps
 from ..jobs.planning import EngineSettings, FillRequest, plan
 from . import demo_case as demo
+from .activity_indicator import activity_indicator
 from .arguments import add_engine, add_progress
 from .consent import add_overwrite, require_free
 from .running import run_all
-from .sign_of_life import sign_of_life
 
 # Time to assemble and to write the label map and the picture, relative to that of reading the three images.
 WRITING_PER_READING = 5.0
@@ -42,7 +42,7 @@ def _demo(options: argparse.Namespace) -> int:
     paths.require_nameable(options.output)
     require_free(options, label_path, picture_path)
     began_reading = time.monotonic()
-    with sign_of_life(options.progress, "Reading"):
+    with activity_indicator(options.progress, "Reading"):
         volume, truth = demo.read_mni152()
         indices = demo.labelled_slices(truth)
         painted = demo.keep_slices(truth, indices)

@@ -16,10 +16,10 @@ from ..core.text import printable
 from ..io.dicom.segmentation import label_note
 from ..io.files import read_layers, read_volume
 from ..io.shear_note import shear_note
+from .activity_indicator import activity_indicator
 from .arguments import add_series
 from .labels import print_note
 from .messages import error_text
-from .sign_of_life import sign_of_life
 
 if TYPE_CHECKING:
     from ..core.structures import Structures
@@ -87,7 +87,7 @@ def _export(options: argparse.Namespace) -> int:
     from ..export.delivery import deliver
     from ..export.preflight import check
 
-    with sign_of_life("bar", "Reading"):
+    with activity_indicator("bar", "Reading"):
         preflight = check(_request(options))
     for problem in preflight.notes:
         print_note(_text_of(problem))
@@ -95,7 +95,7 @@ def _export(options: argparse.Namespace) -> int:
         for problem in preflight.blocking:
             print(f"fewshot-annotate: {_text_of(problem)}", file=sys.stderr)
         return _BAD_INPUT
-    with sign_of_life("bar", "Writing and reading back"):
+    with activity_indicator("bar", "Writing and reading back"):
         report = deliver(preflight)
     for difference in report.differences:
         print(f"fewshot-annotate: what was written differs: {printable(difference)}", file=sys.stderr)

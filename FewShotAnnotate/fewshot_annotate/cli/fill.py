@@ -22,6 +22,7 @@ from ..datasets.task.library import task_folder
 from ..datasets.task.task import Task, read_task
 from ..io.files import image_suffix, merge_layers, read_channels, read_volume, require_writable
 from ..jobs.planning import EngineSettings, FillRequest, PlannedRun, SliceRange, plan
+from .activity_indicator import activity_indicator
 from .arguments import (
     add_clean_up,
     add_engine,
@@ -39,7 +40,6 @@ from .consent import add_overwrite, require_free
 from .fill_results import FilledVolume, warn_of_poor, warn_of_unnamed
 from .labels import add_label_names, add_regrid_options, read_labels
 from .running import run_all
-from .sign_of_life import sign_of_life
 
 
 def add_arguments(fill: argparse.ArgumentParser) -> None:
@@ -79,7 +79,7 @@ def _fill(options: argparse.Namespace) -> int:
     result = run_all(plan.runs, plan.layers, volume, options, seconds_after=reading_seconds)
     filled = FilledVolume.of(plan.runs[0], plan.restore(result.layers), result, arguments.clean_ups)
     results = filled.results(options, volume)
-    with sign_of_life(options.progress, "Writing"), ignore_signals():
+    with activity_indicator(options.progress, "Writing"), ignore_signals():
         write_results(results)
     if options.progress != "json":
         filled.print_summary(options.output, volume.geometry, time.monotonic() - began)
@@ -146,7 +146,7 @@ def _require_outputs(options: argparse.Namespace) -> None:
 def _read(options: argparse.Namespace) -> tuple[Volume, list[LabelMap], float]:
     """Volume, layers of labels on its grid, and the seconds that reading took."""
     began = time.monotonic()
-    with sign_of_life(options.progress, "Reading"):
+    with activity_indicator(options.progress, "Reading"):
         volume = read_channels(read_volume(options.image, options.series), options.also)
         layers = [] if options.support is None else read_labels(options.support, volume, options)
     seconds = time.monotonic() - began
@@ -172,7 +172,7 @@ def _plan(
         complete=not options.partial,
         source=options.support or options.image,
     )
-    with sign_of_life(options.progress, "Planning"):
+    with activity_indicator(options.progress, "Planning"):
         if task is None:
             return _Plan(runs=plan(request), layers=merged.layers, restore=merged.restore)
         by_task = plan_with_task(request, task)

@@ -13,10 +13,10 @@ from ..core.text import printable
 from ..datasets.task.library import remove_task, save_slices, task_folder
 from ..datasets.task.task import SliceOrigin, Task, read_task
 from ..io.files import read_volume
+from .activity_indicator import activity_indicator
 from .arguments import AXIS_HELP, add_partial, add_series, parse_labelled_slices
 from .consent import add_yes, require_yes
 from .labels import add_regrid_options
-from .sign_of_life import sign_of_life
 from .task_actions import add_action, add_export_and_import, print_tasks, read_one_label_map, segment_names
 from .terminal import table_console
 
@@ -78,14 +78,14 @@ def _show(options: argparse.Namespace) -> int:
 def _save(options: argparse.Namespace) -> int:
     axis = parse_axis(options.axis)
     labelled = parse_labelled_slices(options.labelled_slices)
-    with sign_of_life("bar", "Reading"):
+    with activity_indicator("bar", "Reading"):
         volume = read_volume(options.image, options.series)
         label_map = read_one_label_map(options, volume)
     if label_map is None:
         raise InputError("library_overlaps", path=options.labels)
     support = Support.from_label_map(label_map, axis, labelled, complete=not options.partial, path=options.labels)
     origin = SliceOrigin.CORRECTED if options.corrected else SliceOrigin.PAINTED
-    with sign_of_life("bar", "Writing"):
+    with activity_indicator("bar", "Writing"):
         task = save_slices(options.name, volume, label_map, support, add=options.add, origin=origin)
     print(_summary(task))
     return ExitCode.DONE

@@ -14,11 +14,11 @@ from ..core.text import printable
 from ..datasets.case_folders import find_pairs, manifest_bytes
 from ..datasets.case_pairs import FoundFile
 from ..io.label_names import read_list
+from .activity_indicator import activity_indicator
 from .arguments import add_progress
 from .consent import add_overwrite, require_free
 from .labels import add_label_names, print_note
 from .messages import error_text
-from .sign_of_life import sign_of_life
 
 _LISTED = 5
 
@@ -55,7 +55,7 @@ def _manifest(options: argparse.Namespace) -> int:
     require_free(options, options.output)
     if options.label_names:
         read_list(options.label_names)
-    with sign_of_life(options.progress, "Searching"):
+    with activity_indicator(options.progress, "Searching"):
         pairing = find_pairs(
             options.images,
             options.label_maps,

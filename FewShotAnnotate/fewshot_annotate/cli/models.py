@@ -20,11 +20,11 @@ from ..engines.pretrained.engine_weights import engine_using
 from ..engines.registry import engine_class, engine_names
 from ..weights import catalog, download, store
 from ..weights.catalog import Checkpoint
+from .activity_indicator import activity_indicator
 from .arguments import add_progress
 from .consent import add_yes, require_yes
 from .messages import error_text
 from .progress import Column, Display, open_display
-from .sign_of_life import sign_of_life
 from .terminal import table_console
 
 _MEGABYTE = 1e6
@@ -156,7 +156,7 @@ def _download(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> int:
     (checkpoint,) = _named([options.name])
-    with sign_of_life("bar", "Reading"):
+    with activity_indicator("bar", "Reading"):
         path = download.import_file(checkpoint, options.file, engine_using(checkpoint))
     print(f"{checkpoint.name}: {printable(path)}")
     if not checkpoint.permissive:
@@ -173,7 +173,7 @@ def _verify(options: argparse.Namespace) -> int:
     worst = 0
     for checkpoint in chosen:
         try:
-            with sign_of_life("bar", f"Verifying {checkpoint.name}"):
+            with activity_indicator("bar", f"Verifying {checkpoint.name}"):
                 store.verified(checkpoint)
         except InputError as error:
             print(f"fewshot-annotate: {error_text(error)}", file=sys.stderr)

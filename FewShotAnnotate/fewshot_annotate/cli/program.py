@@ -21,7 +21,7 @@ from ..core.signals import ignore_signals
 from ..core.temporary import remove_abandoned_folders
 from ..core.text import printable, shortened
 from . import CANCELLED
-from .sign_of_life import command_begins, starting
+from .activity_indicator import command_begins, starting
 from .terminal import StdoutError, discard_stdout, safe_streams
 from .unexpected_errors import log_and_describe, shows_traceback
 

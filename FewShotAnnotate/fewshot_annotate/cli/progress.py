@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..core.events import Event, Progress, Started, Warned
-from . import sign_of_life
+from . import activity_indicator
 from .messages import error_text
 from .terminal import bar_console
 
@@ -139,7 +139,7 @@ class Display(Generic[Step]):
     quiet : function
         Called with each step if no progress is shown.
     silent_if_quick : bool
-        Whether a log gets no lines of what takes less than the delay of a sign of life.
+        Whether a log gets no lines of what takes less than the delay of the activity indicator.
     """
 
     columns: Sequence[Column | str]
@@ -163,9 +163,9 @@ def open_display(kind: str, display: Display[Step]) -> Iterator[Callable[[Step],
     elif kind == "none":
         yield display.quiet
     else:
-        delay, began = sign_of_life.DELAY_SECONDS if display.silent_if_quick else 0.0, time.monotonic()
+        delay, began = activity_indicator.DELAY_SECONDS if display.silent_if_quick else 0.0, time.monotonic()
         bar: Bar = ProgressBar(*display.columns) if sys.stderr.isatty() else ProgressLines(delay)
-        waiting = sign_of_life.SignOfLife("Starting")
+        waiting = activity_indicator.ActivityIndicator("Starting")
 
         def show(step: Step) -> None:
             if sys.stderr.isatty() or time.monotonic() - began >= delay:

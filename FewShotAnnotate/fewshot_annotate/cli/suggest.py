@@ -12,10 +12,10 @@ from ..core.slice_axis import parse_axis
 from ..io.files import read_channels, read_volume
 from ..jobs.planning import EngineSettings, FillRequest
 from ..jobs.suggestions import suggestions
+from .activity_indicator import activity_indicator
 from .arguments import add_input, parse_count, parse_labelled_slices, parse_slice_range
 from .labels import add_regrid_options, read_labels
 from .progress import Bar, Column, Display, open_display, time_left
-from .sign_of_life import sign_of_life
 
 
 def add_arguments(suggest: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def _suggest(options: argparse.Namespace) -> int:
     labelled = parse_labelled_slices(options.labelled_slices)
     slices = parse_slice_range(options.slices)
     count = parse_count(options.count)
-    with sign_of_life(options.progress, "Reading"):
+    with activity_indicator(options.progress, "Reading"):
         volume = read_channels(read_volume(options.image, options.series), options.also)
         layers = read_labels(options.support, volume, options)
     request = FillRequest(

@@ -25,11 +25,11 @@ from ..datasets.task.segments import task_segments
 from ..datasets.task.task import Task, read_task
 from ..io.files import read_volume
 from ..io.label_names import read_segments
+from .activity_indicator import activity_indicator
 from .arguments import add_series, parse_count, parse_labelled_slices
 from .consent import add_yes, require_yes
 from .labels import add_regrid_options, print_note
 from .messages import error_text
-from .sign_of_life import sign_of_life
 from .task_actions import add_action, add_export_and_import, print_tasks, read_one_label_map, segment_names
 from .terminal import table_console
 from .training import add_train_arguments, print_expected_dice
@@ -179,7 +179,7 @@ def _add(options: argparse.Namespace) -> int:
     if options.labels is None:
         return _add_batch(options, folder)
     labelled = parse_labelled_slices(options.labelled_slices)
-    with sign_of_life("bar", "Reading"):
+    with activity_indicator("bar", "Reading"):
         volume = read_volume(options.image, options.series)
         label_map = read_one_label_map(options, volume)
     if label_map is None:
@@ -190,7 +190,7 @@ def _add(options: argparse.Namespace) -> int:
     elif not options.whole and (painted := looks_painted(label_map)):
         raise InputError("task_looks_painted", path=options.labels, slices=",".join(map(str, painted)))
     slices = volume.geometry.shape[0] if labelled is None else len(labelled)
-    with sign_of_life("bar", "Adding"):
+    with activity_indicator("bar", "Adding"):
         added = add_example(
             folder,
             volume,
@@ -206,7 +206,7 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _add_batch(options: argparse.Namespace, folder: Path) -> int:
-    with sign_of_life("bar", "Adding"):
+    with activity_indicator("bar", "Adding"):
         result = add_accepted(folder, BatchFolder(options.image))
     for name, added in result.added:
         _note_replaced(added, name)
@@ -237,7 +237,7 @@ def _summary(task: Task) -> str:
 
 def _next(options: argparse.Namespace) -> int:
     count = parse_count(options.count, "cases")
-    with sign_of_life("bar", "Comparing the cases"):
+    with activity_indicator("bar", "Comparing the cases"):
         ranked, unreadable = rank_batch(BatchFolder(options.batch), read_task(task_folder(options.name)))
     _print_refused(unreadable, options)
     for entry in ranked[:count]:

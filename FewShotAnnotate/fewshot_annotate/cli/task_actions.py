@@ -15,10 +15,10 @@ from ..datasets.task.library import library_folder, task_folder, task_names
 from ..datasets.task.library_file import export_task, import_task
 from ..datasets.task.task import Task, read_task
 from ..io.files import merge_layers
+from .activity_indicator import activity_indicator
 from .consent import add_overwrite
 from .labels import read_labels
 from .messages import error_text
-from .sign_of_life import sign_of_life
 from .terminal import table_console
 
 Command = Callable[[argparse.Namespace], int]
@@ -41,7 +41,7 @@ def add_export_and_import(actions: Any, summary: Callable[[Task], str]) -> None:
     """Add the actions that write a task to a file and read it again; the summary of the new task is printed."""
 
     def import_file(options: argparse.Namespace) -> int:
-        with sign_of_life("bar", "Reading"):
+        with activity_indicator("bar", "Reading"):
             task = import_task(options.file, options.name)
         print(summary(task))
         return ExitCode.DONE
@@ -56,7 +56,7 @@ def add_export_and_import(actions: Any, summary: Callable[[Task], str]) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    with sign_of_life("bar", "Writing"):
+    with activity_indicator("bar", "Writing"):
         export_task(read_task(task_folder(options.name)), options.output, overwrite=options.overwrite)
     print(printable(options.output))
     return ExitCode.DONE

@@ -111,12 +111,12 @@ class Signal(Generic[P]):
                 slot(*arguments, **keywords)
 
     def disconnect_all(self) -> None:
-        """Call nobody any more."""
+        """Disconnect all functions."""
         self._slots.clear()
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
-        """Call nobody within the block."""
+        """Call no connected function within the block."""
         self._blocked = True
         try:
             yield

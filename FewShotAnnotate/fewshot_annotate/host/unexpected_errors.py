@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw, in Slicer: each is logged once and becomes one sentence for the user."""
+"""Unexpected errors in Slicer: each is logged once and becomes one sentence for the user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..core.unexpected_errors import LOG_NAME, append_to_log, fingerprint, is_ou
 
 
 def as_input_error(error: Exception) -> InputError:
-    """An error of any kind as one that can be shown; one that nobody foresaw is written to the log."""
+    """An error of any kind as one that can be shown; an unexpected one is written to the log."""
     if isinstance(error, InputError):
         return error
     if is_out_of_memory(error):
@@ -43,7 +43,7 @@ class StepRunner:
     def run(self, step: Callable[[], object]) -> InputError | None:
         """Call a function; if it raises, show the error and return it.
 
-        An error that nobody foresaw is shown the first time only: the timer comes back ten times a second.
+        An unexpected error is shown the first time only: the timer comes back ten times a second.
         """
         try:
             step()

@@ -83,7 +83,7 @@ RUNS = {
     "NVIDIA GPU",
     "gpu_not_found": "torch finds no NVIDIA GPU it can use; check the driver with nvidia-smi if there is one",
     "fewer_examples": "Engine {engine} now shows {count} labelled slices at a time, for want of memory.",
-    "segments_nameless": "{count} of {total} segments have no name in words; their boxes are carried from the "
+    "segments_nameless": "{count} of {total} segments have no name in words; their boxes are propagated from the "
     "labelled slices alone.",
     "engine_left": "Engine {engine} gave no result for {count} slices; choose another engine.",
     "memory_short": "There is not enough memory on device {device} for engine {engine}; close other programs, "

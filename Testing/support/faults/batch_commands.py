@@ -1,4 +1,4 @@
-"""`batch`, and *Accept* in its review, as commands that are disturbed."""
+"""`batch`, and *Accept* in its review, as commands for fault injection."""
 
 from __future__ import annotations
 

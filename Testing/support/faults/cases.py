@@ -1,4 +1,4 @@
-"""Small volumes with labels, and older results: the input of the disturbed commands."""
+"""Small volumes with labels, and older results: the input of the commands for fault injection."""
 
 from __future__ import annotations
 

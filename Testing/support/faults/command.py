@@ -1,4 +1,4 @@
-"""Command: one command that is disturbed, and what its files must be afterwards."""
+"""Command: one command for fault injection, and what its files must be afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that are disturbed: input, expected output, and how each is resumed."""
+"""The commands for fault injection: input, expected output, and how each is resumed."""
 
 from __future__ import annotations
 

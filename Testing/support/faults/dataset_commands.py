@@ -1,4 +1,4 @@
-"""`task`, `dataset` and `manifest` as commands that are disturbed."""
+"""`task`, `dataset` and `manifest` as commands for fault injection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults inside a process: what Python tells its audit hooks is counted, and at one event a fault happens.
+"""Faults inside a process: events of Python's audit hooks are counted, and a fault is injected at one of them.
 
 Only the standard library is used: every Python process that a command starts takes this file in, too, by a
 `sitecustomize` on PYTHONPATH, with the plan in an environment variable.

@@ -13,7 +13,7 @@ T = TypeVar("T")
 _MOST = 50
 
 
-def at_every_rename(begin: Callable[[], object], act: Callable[[], object], look: Callable[[], T]) -> list[T]:
+def at_every_rename(begin: Callable[[], object], act: Callable[[], object], observe: Callable[[], T]) -> list[T]:
     """State of the files after `act` was killed before its first rename, its second, ..., and without a kill.
 
     It runs in forked processes, so it is for programs without threads.
@@ -31,7 +31,7 @@ def at_every_rename(begin: Callable[[], object], act: Callable[[], object], look
             _act(act, step)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         assert status in (0, -signal.SIGKILL)
-        found.append(look())
+        found.append(observe())
         if status == 0:
             break
     return found

@@ -1,4 +1,4 @@
-"""`library` as commands that are disturbed."""
+"""`library` as commands for fault injection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rounds: a command is disturbed, its files are checked, it is resumed, and the result must be the same."""
+"""Rounds: a fault is injected, the files are checked, the command is resumed, and the result must be the same."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.faults.running import Disturbance, Ended, Workspace, in_child, run
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGKILL")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-# A message, or a sign of life of what takes longer than a moment.
+# A message, or the progress of a command that takes long.
 _CLEAR = re.compile(r"^(fewshot-annotate|Note): \S.{5,}|^[A-Z][\w -]* \.\.\.$|^Searching( \d+ %)? \(.*\)$")
 _CANCELLED = 130
 _LARGE_DISK = 1 << 28
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass
 class Round:
-    """One disturbance of one command, and its findings."""
+    """One fault injected into one command, and its findings."""
 
     fault: str
     command: str
@@ -63,8 +63,8 @@ class Reference:
     largest: int
 
 
-class Bench:
-    """Disturbs commands in one workspace.
+class FaultRunner:
+    """Runs commands with injected faults in one workspace.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Bench:
         self._templates = folder / "templates"
         self._references: dict[str, Reference] = {}
 
-    # --- undisturbed
+    # --- without faults
 
     def reference(self, command: Command) -> Reference:
         """Result of the command without a fault; it is run for that the first time."""
@@ -117,7 +117,7 @@ class Bench:
     def _facts(self, command: Command) -> Facts:
         return in_child(lambda: dict(command.facts(self.workspace)), self.workspace)
 
-    # --- disturbed
+    # --- with faults
 
     def signal(self, command: Command, name: str, stage: str, chance: random.Random) -> Round:
         """A signal at an event of a stage, or at any time."""
@@ -140,7 +140,7 @@ class Bench:
         result = Round(f"{name} {stage}", command.name, how)
         ended = self._disturbed(command, disturbance)
         killed = name == "SIGKILL"
-        after = self._look(command, reference, ended, result)
+        after = self._observe(command, reference, ended, result)
         if stage != "any time" and not killed:
             result.reached = ended.signalled
         complete = after == reference.after
@@ -165,7 +165,7 @@ class Bench:
         how = f"at rename {at} of {reference.tree['rename']}, {'all processes' if all_die else 'one process'}"
         result = Round("SIGKILL at a rename", command.name, how)
         ended = self._disturbed(command, Disturbance(tree=self._plan("rename", at, True, all_die)))
-        self._look(command, reference, ended, result)
+        self._observe(command, reference, ended, result)
         if ended.code not in (-signal.SIGKILL, 0, 1):
             result.findings.append(Finding("wrong exit code", f"{ended.code}: {ended.err[:300]}"))
         self._require_same_in_the_end(command, reference, result, True)
@@ -192,7 +192,7 @@ class Bench:
         self, command: Command, reference: Reference, disturbance: Disturbance, result: Round, everything: bool
     ) -> None:
         ended = self._disturbed(command, disturbance)
-        after = self._look(command, reference, ended, result)
+        after = self._observe(command, reference, ended, result)
         complete = after == reference.after
         if (ended.code == 0 and not complete) or ended.code < 0:
             result.findings.append(Finding("wrong exit code", f"{ended.code} {after}: {ended.err[:300]}"))
@@ -207,7 +207,7 @@ class Bench:
         ended = run(command.start(self.workspace), self.workspace, disturbance)
         return ended
 
-    def _look(self, command: Command, reference: Reference, ended: Ended, result: Round) -> Facts:
+    def _observe(self, command: Command, reference: Reference, ended: Ended, result: Round) -> Facts:
         """Content of the files now; each must be as before or as expected."""
         if _contents(self.workspace.inputs) != self._given:
             result.findings.append(Finding("lost", "the person's files are not as they were"))

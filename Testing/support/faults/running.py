@@ -1,4 +1,4 @@
-"""Commands in forked processes, which start quickly: disturbed, and followed until their last process has ended."""
+"""Commands in forked processes, which start quickly: interrupted, and followed until their last process has ended."""
 
 from __future__ import annotations
 

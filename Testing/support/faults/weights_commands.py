@@ -1,4 +1,4 @@
-"""`models import` as a command that is disturbed: the file must be complete with its record, or not exist."""
+"""`models import` as a command for fault injection: the file must be complete with its record, or not exist."""
 
 from __future__ import annotations
 

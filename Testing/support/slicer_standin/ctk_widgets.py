@@ -196,7 +196,7 @@ class ctkPathLineEdit(_PathWidget):
         self._edit.textChanged.connect(self._on_text)
 
     def _on_text(self, text: str) -> None:
-        """As CTK's, it tells nobody when it is emptied."""
+        """As CTK's, it emits no signal when it is emptied."""
         if text:
             self.currentPathChanged.emit(text)
 
@@ -228,7 +228,7 @@ class ctkDirectoryButton(_PathWidget):
 
 @custom_widget
 class ctkMessageBox(qt.QMessageBox):
-    """A message box that may have been told not to show again."""
+    """A message box with an option not to show it again."""
 
     dontShowAgainSettingsKey = Property(
         str, lambda self: self.property("_key") or "", lambda self, key: self.setProperty("_key", key)

@@ -43,7 +43,7 @@ class Observations:
 
 @custom_widget
 class qMRMLWidget(qt.QWidget):
-    """A widget that knows a scene and tells who is connected to it."""
+    """A widget with a scene, and a signal for its changes."""
 
     mrmlSceneChanged = Signal(object)
     SIGNALS: ClassVar[dict[str, str]] = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}

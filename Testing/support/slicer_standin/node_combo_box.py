@@ -131,11 +131,11 @@ class qMRMLNodeComboBox(qt.QWidget):
         return self._box.count - int(self._noneEnabled)
 
     def nodeFromIndex(self, index: int) -> Any:
-        """Return the node at a place in the list, None not counted."""
+        """Return the node at an index in the list, None not counted."""
         return self._node_at(index + int(self._noneEnabled))
 
     def setCurrentNodeIndex(self, index: int) -> None:
-        """Choose by place in the list."""
+        """Choose by index in the list."""
         self._box.setCurrentIndex(index + int(self._noneEnabled))
 
     def addAttribute(self, node_type: str, name: str, value: Any = None) -> None:
@@ -201,7 +201,7 @@ class qMRMLNodeComboBox(qt.QWidget):
             self._refresh()
 
     def _refresh(self) -> None:
-        """List anew; keep the choice if it is still there, else choose the neighbour that takes its place."""
+        """List again; keep the choice if it is still there, else choose the neighbour that takes its place."""
         old_index, nodes = self._box.currentIndex, self._listed_nodes()
         was_blocked = self._box.blockSignals(True)
         self._box.clear()

@@ -1,4 +1,4 @@
-"""Stand-in for PythonQt's manner of speaking, on top of PySide6.
+"""Stand-in for PythonQt's conventions, on top of PySide6.
 
 Slicer's `qt` module is made by PythonQt, where a Qt property is an attribute without parentheses, a signal is
 connected by its C++ signature, `name` is another word for `objectName`, and a C++ object takes no new

@@ -62,7 +62,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
             self.self().exit()
 
     def reload(self) -> None:
-        """Make the Python widget anew from the current source; as in Slicer, without entering it."""
+        """Make the Python widget again from the current source; as in Slicer, without entering it."""
         make_widget(sys.modules[self._module_name], self)
 
 
@@ -124,7 +124,7 @@ class ScriptedLoadableModuleWidget:
         """Called before the module is unloaded."""
 
     def onReload(self) -> None:
-        """Reload the source and make the panel anew."""
+        """Reload the source and make the panel again."""
         slicer.util.reloadScriptedModule(self.moduleName)
 
     def _onModuleAboutToBeUnloaded(self, name: str) -> None:
@@ -134,7 +134,7 @@ class ScriptedLoadableModuleWidget:
 
 
 class ScriptedLoadableModuleLogic:
-    """Base class of the logic: owns the parameter node, a singleton unless told otherwise."""
+    """Base class of the logic: owns the parameter node, by default a singleton."""
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__()
@@ -224,7 +224,7 @@ def load_module(path: str | Path, enter: bool = True) -> tuple[Any, Any]:
 def close_module(widget: Any) -> None:
     """Leave and unload a module: `exit`, `cleanup` through the module manager, panel deleted.
 
-    A widget made anew by a reload stands for the one it replaced; a closed one is left alone.
+    A widget made by a reload stands for the one it replaced; a closed one is left alone.
     """
     panel, name = widget.parent, widget.moduleName
     if not shiboken6.isValid(panel):

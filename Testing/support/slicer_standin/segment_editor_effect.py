@@ -95,14 +95,14 @@ class qSlicerSegmentEditorScriptedEffect:
         return self._self.clone()
 
     def activate(self) -> None:
-        """Show the options, then let Python know."""
+        """Show the options, then call the Python effect."""
         self._frame.visible = True
         self._active = True
         self.updateGUIFromMRML()
         self._call("activate")
 
     def deactivate(self) -> None:
-        """Hide the options, then let Python know."""
+        """Hide the options, then call the Python effect."""
         self._frame.visible = False
         self._active = False
         self._call("deactivate")
@@ -112,7 +112,7 @@ class qSlicerSegmentEditorScriptedEffect:
         return self._active
 
     def updateGUIFromMRML(self) -> None:
-        """Let Python show what the parameter node says; only while active."""
+        """Call the Python effect to show the parameter node; only while active."""
         if self._active:
             self._call("updateGUIFromMRML")
 

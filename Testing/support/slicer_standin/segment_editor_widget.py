@@ -1,4 +1,4 @@
-"""Stand-ins for qMRMLSegmentEditorWidget and qMRMLSegmentsTableView: real editor logic, placeholder looks."""
+"""Stand-ins for qMRMLSegmentEditorWidget and qMRMLSegmentsTableView: real editor logic, placeholder widgets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.slicer_standin.qt_module import custom_widget, qt
 from support.slicer_standin.segment_editor_effect import EditorEffects
 
 _EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices", "Threshold")
-# More of Slicer's own that count for the looks alone.
+# More of Slicer's own effects, for the layout only.
 _OTHER_EFFECTS = ("Margin", "Hollow", "Smoothing", "Scissors", "Islands", "Logical operators", "Mask volume")
 _ORDER = ("Threshold", *_EFFECTS[:-1])
 
@@ -192,7 +192,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         return (*_EFFECTS, *self._scripted.names())
 
     def updateEffectList(self) -> None:
-        """Take in the effects that were registered since; nobody else does, once the widget is made."""
+        """Add the effects that were registered since the widget was made."""
         self._scripted.update()
         self._arrange()
 
@@ -252,7 +252,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._calls.append("removeViewObservations")
 
     def updateWidgetFromMRML(self) -> None:
-        """Draw what the parameter set node says."""
+        """Show the parameter set node."""
         self._update()
 
     def rotateSliceViewsToSegmentation(self) -> None:
@@ -291,7 +291,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         if self.segmentationNode() is not None:
             self._list.addItems(_segment_names(self.segmentationNode()))
 
-    # --- looks: as large as Slicer's, of which the parts are placeholders
+    # --- layout: placeholders as large as Slicer's widgets
 
     def _build(self) -> None:
         rows, buttons, columns = qt.QVBoxLayout(self), qt.QHBoxLayout(), qt.QHBoxLayout()
@@ -319,7 +319,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             columns.addLayout(column)
 
     def _arrange(self) -> None:
-        """Place the buttons of the effects anew."""
+        """Arrange the buttons of the effects again."""
         grid = self._effects.layout()
         while (item := grid.takeAt(0)) is not None:
             item.widget().deleteLater()

@@ -1,1 +1,1 @@
-"""Engine `propagate`: labels carried from slice to slice by optical flow and shape interpolation. No download."""
+"""Engine `propagate`: labels propagated from slice to slice by optical flow and shape interpolation. No download."""

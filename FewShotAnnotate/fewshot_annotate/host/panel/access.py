@@ -1,4 +1,4 @@
-"""What the whole panel needs for keyboards and weak eyes: the order of tabs, and texts that can be read."""
+"""Accessibility of the whole panel: tab order, and readable colours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECTIONS = (
     "compareSection",
     "settingsSection",
 )
-# Of 255: paler than what is typed, with a contrast above 4.5 in both palettes.
+# Of 255: paler than typed text, with a contrast above 4.5 in both palettes.
 _HINT_ALPHA = 170
 _TABBED = (qt.Qt.TabFocus, qt.Qt.StrongFocus, qt.Qt.WheelFocus)
 

@@ -39,7 +39,7 @@ class Accordion:
         self._reached = ""
         self._arranging = False
         for name, section in self._sections.items():
-            section.setMinimumWidth(1)  # else the text of a header would keep the panel from being made narrower
+            section.setMinimumWidth(1)  # otherwise the text of a header would limit how narrow the panel can be
             self._connect(name, section)
         self._arrange()
 
@@ -57,9 +57,9 @@ class Accordion:
         self._on_collapsed(name, False)
 
     def follow(self, name: str) -> None:
-        """The work is at a section, which is opened if it was at another one before.
+        """Open the section where the work is, if it was at another one before.
 
-        A section that is open and that work never reaches stays open: what is done there changes other steps, too.
+        An open section that is no step of the work stays open: what is done there changes the steps, too.
         """
         if name != self._reached:
             self._reached = name

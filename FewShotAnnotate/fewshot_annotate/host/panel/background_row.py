@@ -60,7 +60,7 @@ class BackgroundRow:
             return
         self._shown = shown
         self.button.text = self._titles[busy]
-        self.bar.setMaximum(0 if fraction is None else _SCALE)  # 0: it moves until there is a number to show
+        self.bar.setMaximum(0 if fraction is None else _SCALE)  # 0: Qt shows an indeterminate bar
         self.bar.setValue(round(_SCALE * (fraction or 0)))
         self.bar.setFormat(counts or "%p %")
         self.bar.visible = busy

@@ -86,11 +86,11 @@ class CompareSection:
 
     @property
     def busy(self) -> bool:
-        """Whether a comparison is under way whose end `poll` has to notice."""
+        """Whether a comparison is under way, whose end `poll` reports."""
         return self._controller.busy
 
     def poll(self) -> None:
-        """Bring what is shown up to date; the panel's timer calls it."""
+        """Update what is shown; called by the panel's timer."""
         self._controller.poll()
 
     def show_controls(self) -> None:

@@ -15,7 +15,7 @@ _TEXT_SHARE = 0.45  # contrast of 3 to 1 or more in both of Slicer's palettes, w
 
 
 def faint_colour(palette: Any) -> Any:
-    """Colour of frames and bars that stand back, between those of text and background.
+    """Colour of unobtrusive frames and bars, between those of text and background.
 
     `QPalette.Mid`, meant for that, is nearly the background's in Slicer's dark palette.
     """

@@ -28,7 +28,7 @@ class EditorEffects:
         self._update()
 
     def close(self) -> None:
-        """Follow the effects no longer: the panel is about to be deleted."""
+        """Stop following the effects, before the panel is deleted."""
         self._factory.disconnect("effectRegistered(QString)", self._update)
 
     def _update(self, name: str = "") -> None:
@@ -37,4 +37,4 @@ class EditorEffects:
         others = [name for name in editor.availableEffectNames() if name not in self._order and name != EFFECT_NAME]
         editor.setEffectNameOrder((*self._order, *others))
         editor.unorderedEffectsVisible = False
-        editor.updateEffectList()  # arranges the buttons anew
+        editor.updateEffectList()  # arranges the buttons again

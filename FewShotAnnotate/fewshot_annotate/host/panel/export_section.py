@@ -67,11 +67,11 @@ class ExportSection:
 
     @property
     def busy(self) -> bool:
-        """Whether something is under way whose end `poll` has to notice."""
+        """Whether a check or an export is under way, whose end `poll` reports."""
         return self._controller.state in _BUSY
 
     def poll(self) -> None:
-        """Bring what is shown up to date; the panel's timer calls it."""
+        """Update what is shown; called by the panel's timer."""
         self._controller.poll()
         if self.path_edit.currentPath != self._path:  # it emits no signal when it is emptied
             self._on_settings()
@@ -80,7 +80,7 @@ class ExportSection:
         self._show_buttons()
 
     def reset(self) -> None:
-        """What was checked counts no more: other nodes, other settings, or no scene."""
+        """Discard the result of the check, after a change of nodes or settings, or without a scene."""
         if self._checked is not None:
             self._checked = None
             self.show()
@@ -288,7 +288,7 @@ class ExportSection:
         self._check(self._settings())
 
     def _on_export(self, checked: bool = False) -> None:
-        """Check anew before the export: painting may have gone on since."""
+        """Check again before the export: the user may have painted since."""
         assert self._controller.settings is not None
         self._export_wanted = True
         self._export_wanted = self._check(self._controller.settings)

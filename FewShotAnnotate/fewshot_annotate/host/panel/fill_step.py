@@ -56,14 +56,14 @@ class FillStep(Step):
         self.show_run()
 
     def poll(self) -> None:
-        """Take what was found about the engines, and look now and then whether a run was left."""
+        """Update the state of the engines, and check at intervals for an unfinished run."""
         if self.logic.engines.poll():
             self.show_engines()
         if self._unfinished.poll():
             self.show_run()
 
     def show_engines(self) -> None:
-        """Show the engines, and about how long the slices at hand take with each."""
+        """Show the engines, with the estimated time of each for the query slices."""
         parameters, selection, grid = self.parameters(), self.selection, self.logic.annotations.survey.grid
         slices, pixels = 0, 0
         if parameters is not None and grid is not None and selection.labelled:

@@ -1,4 +1,4 @@
-"""FillUndo: takes back the last fill, as long as nothing was painted since."""
+"""FillUndo: undoes the last fill, as long as nothing was painted since."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class FillUndo:
 
     @property
     def available(self) -> bool:
-        """Whether an undo would take back the fill and nothing else."""
+        """Whether an undo would remove the fill alone."""
         node = self._editor.segmentationNode()
         return node is not None and self._filled is not None and self._filled == (node.GetID(), labels_version(node))
 
     def undo(self) -> None:
-        """Take back the fill."""
+        """Undo the fill."""
         if self.available:
             self._filled = None
             self._editor.undo()

@@ -48,7 +48,7 @@ class LabelStep(Step):
         ui.slicesTable.setIconSize(qt.QSize(BAR_WIDTH, BAR_HEIGHT))
         select_rows(ui.slicesTable, qt.QAbstractItemView.SingleSelection)
         ui.coverageLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
-        ui.coverageLabel.setScaledContents(True)  # until it is drawn anew after the panel was resized
+        ui.coverageLabel.setScaledContents(True)  # until it is redrawn after the panel was resized
         ui.axisComboBox.connect("currentIndexChanged(int)", self._on_axis)
         ui.slicesTable.connect("itemChanged(QTableWidgetItem*)", self._on_slice_checked)
         ui.slicesTable.connect("cellClicked(int,int)", self._on_slice_clicked)
@@ -75,7 +75,7 @@ class LabelStep(Step):
         self.show_controls()
 
     def poll(self) -> None:
-        """Follow the slice views; take what was suggested."""
+        """Follow the slice views, and show a new suggestion."""
         node, grid = self.segmentation, self.logic.annotations.survey.grid
         index = current_slice(node, grid, self._axis) if node is not None and grid is not None else None
         if index is not None and index != self._view_slice:

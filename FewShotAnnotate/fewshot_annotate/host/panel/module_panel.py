@@ -35,7 +35,7 @@ from .widgets import attempt, show_error
 from .work_display import WorkDisplay
 
 TIMER_MILLISECONDS = 100
-# While the background thread works: it may need its turns, see host/tasks.py.
+# While the background thread works, which may run only during ticks, see host/tasks.py.
 BUSY_TIMER_MILLISECONDS = 20
 UNDO_STATES = 10
 EFFECT_COLUMNS = 4
@@ -79,7 +79,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.surveyed.connect(self._show)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self._onSceneStartImport)
-        # After the selectors of nodes, which until then undo what is chosen in them.
+        # After the node selectors, which until they have handled the event would undo a choice.
         self.addObserver(
             slicer.mrmlScene, slicer.mrmlScene.EndBatchProcessEvent, self._onSceneEndBatch, priority=-1.0
         )
@@ -97,7 +97,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         editor.sourceVolumeNodeSelectorVisible = False
         editor.maximumNumberOfUndoStates = UNDO_STATES
         self._editorEffects = EditorEffects(editor)
-        editor.effectColumnCount = EFFECT_COLUMNS  # of two, the editor is so high that nothing else fits below it
+        editor.effectColumnCount = EFFECT_COLUMNS  # with two, the editor is too high
         self._fillUndo = FillUndo(editor)
 
     def _setUpSteps(self) -> None:

@@ -1,4 +1,4 @@
-"""NextButton: of all buttons of the panel the one that it makes sense to press next is emphasised."""
+"""NextButton: emphasises the button of the panel to press next."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NextButton:
             self._shown = chosen
 
     def _chosen(self) -> Any:
-        """The button for the first thing that is left to do, None where that is no button's."""
+        """Button of the next action; None if that is no press of a button."""
         fill, ui = self._fill, self._fill.ui
         if fill.volume is None:
             return None

@@ -131,7 +131,7 @@ class ReviewSection:
         self._show_buttons()
 
     def _expected_text(self, view: ReviewView) -> str:
-        """A line for each segment, and where to begin to look if one of them is expected to be poor."""
+        """A line for each segment, and the slice to review first if the expected Dice of one is poor."""
         text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
         poor_text = _(
             "{name}: expected Dice only {dice:.2f} ({low:.2f} to {high:.2f}). Check every slice; "

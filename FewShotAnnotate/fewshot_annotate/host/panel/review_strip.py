@@ -25,7 +25,7 @@ _COLOURS = {
     SliceStatus.FLAGGED: "#d6336c",
     SliceStatus.NOT_STARTED: "#6b6b6b",
 }
-# Confidence is seldom below one half; there the colours begin, and go over the middle one to full confidence.
+# Colours run from a confidence of one half, below which there are few slices, over the middle one to 1.
 _UNSURE, _MIDDLE, _SURE = (232, 89, 12), (245, 228, 208), (58, 124, 200)
 
 
@@ -107,13 +107,13 @@ def _cells(rows: Sequence[ReviewRow]) -> list[list[ReviewRow]]:
 
 
 def _worst(cell: Sequence[ReviewRow]) -> ReviewRow:
-    """The slice that asks most for a look."""
+    """The slice with the highest priority for review."""
     order = (SliceStatus.FLAGGED, SliceStatus.IN_PROGRESS, SliceStatus.NOT_STARTED, SliceStatus.ACCEPTED)
 
-    def asks(row: ReviewRow) -> tuple[int, float]:
+    def priority(row: ReviewRow) -> tuple[int, float]:
         return order.index(row.status), 1.0 if row.confidence is None else row.confidence
 
-    return min(cell, key=asks)
+    return min(cell, key=priority)
 
 
 def _colour(row: ReviewRow) -> str:

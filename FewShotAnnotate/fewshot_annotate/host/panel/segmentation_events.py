@@ -1,4 +1,4 @@
-"""SegmentationEvents: tells when the segmentation at hand is edited, and when segments of it are hidden or shown."""
+"""SegmentationEvents: reports when the chosen segmentation is edited, and when segments of it are hidden or shown."""
 
 from __future__ import annotations
 

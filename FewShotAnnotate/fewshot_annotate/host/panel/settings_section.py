@@ -100,7 +100,7 @@ class SettingsSection:
             self._copy(error)
 
     def show_controls(self) -> None:
-        """List downloads again now and then; called by the panel's timer while the section is open."""
+        """List downloads again at intervals; called by the panel's timer while the section is open."""
         if self._body.visible and time.monotonic() >= self._refresh_at:
             self._refresh_at = time.monotonic() + _REFRESH_SECONDS
             here = list_downloaded_weights(), RunStore().interrupted(), self._settings.consents
@@ -283,7 +283,7 @@ class SettingsSection:
         self._show_status(_("Gathering details ..."))
 
     def _copy(self, worker: WorkerDescription | InputError) -> None:
-        """Put the details on the clipboard, or why there are none of the worker."""
+        """Copy the details to the clipboard, or the reason why those of the worker are missing."""
         if self._tasks is not None:
             self._tasks.close()
             self._tasks = None

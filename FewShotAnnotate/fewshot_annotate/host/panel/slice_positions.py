@@ -14,7 +14,7 @@ _SLICE_NUMBERS = ("first", "last", "labelled", "index")
 
 
 class SlicePositions:
-    """Positions of the slices of a segmentation, computed anew when its grid, its transform or the axis changes."""
+    """Positions of the slices of a segmentation, computed again when its grid, its transform or the axis changes."""
 
     def __init__(self) -> None:
         self._source: tuple[object, ...] | None = None

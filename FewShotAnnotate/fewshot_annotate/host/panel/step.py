@@ -24,7 +24,7 @@ class Step:
     parameters : function
         Returns the wrapped parameter node, None while there is no scene.
     repaint : function
-        Shows all steps anew, after something was changed that others show too.
+        Shows all steps again, after a change that other steps show too.
     """
 
     def __init__(self, ui: Any, logic: Any, parameters: Callable[[], Any], repaint: Callable[[], None]) -> None:

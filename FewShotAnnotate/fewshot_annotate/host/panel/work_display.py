@@ -1,4 +1,4 @@
-"""WorkDisplay: where the work is: what comes next, the step for it, and the states of the other steps."""
+"""WorkDisplay: shows the next action, opens the step for it, and shows the states of the other steps."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class WorkDisplay:
         self.tools.close()
 
     def _reached(self) -> str:
-        """The step at which the work is; that of the fill needs no opening, as its button is in the bar."""
+        """Name of the step to open; never that of the fill, whose button is in the bar."""
         if not self._fill.nodes.complete:
             return "volume"
         if not self._review.has_rows:

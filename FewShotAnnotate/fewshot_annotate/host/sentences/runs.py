@@ -73,7 +73,7 @@ def runs_sentences() -> Mapping[str, str]:
         "gpu_not_found": _("torch finds no NVIDIA GPU it can use; check the driver with nvidia-smi if there is one"),
         "fewer_examples": _("Engine {engine} now shows {count} labelled slices at a time, for want of memory."),
         "segments_nameless": _(
-            "{count} of {total} segments have no name in words; their boxes are carried from the labelled slices "
+            "{count} of {total} segments have no name in words; their boxes are propagated from the labelled slices "
             "alone."
         ),
         "engine_left": _("Engine {engine} gave no result for {count} slices; choose another engine."),

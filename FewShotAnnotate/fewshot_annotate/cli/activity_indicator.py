@@ -1,4 +1,4 @@
-"""A sign of life while nothing else is shown: a spinner on a terminal, one line elsewhere."""
+"""Activity indicator while nothing else is shown: a spinner on a terminal, one line elsewhere."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 # Nothing is shown of what is done sooner, so that a refusal stays a single line.
 DELAY_SECONDS = 0.8
-# The same for the first sign of a command, whose delay counts from the command's start, if imports took long.
+# The same for the first output of a command, whose delay counts from the command's start, if imports took long.
 _MIN_DELAY_SECONDS = 0.3
-_began: list[float] = []  # of a command that has shown no sign yet
+_began: list[float] = []  # of a command that has shown nothing yet
 
 
 def command_begins(seconds: float | None = None) -> None:
-    """Count the delay of the next sign from a time of `time.monotonic()`, now by default."""
+    """Count the delay of the next indicator from a time of `time.monotonic()`, now by default."""
     _began[:] = [time.monotonic() if seconds is None else seconds]
 
 
@@ -56,11 +56,11 @@ def starting() -> Iterator[None]:
 
 
 def _passed() -> float:
-    """Seconds since the command began; 0 once it has shown a sign."""
+    """Seconds since the command began; 0 once it has shown something."""
     return time.monotonic() - _began[0] if _began else 0.0
 
 
-class SignOfLife:
+class ActivityIndicator:
     """Shows that work is under way, once it takes longer than a moment.
 
     Parameters
@@ -101,13 +101,13 @@ class SignOfLife:
 
 
 @contextmanager
-def sign_of_life(kind: str, what: str) -> Iterator[None]:
+def activity_indicator(kind: str, what: str) -> Iterator[None]:
     """Context manager: show that work goes on, unless `kind` (as of `open_display`) is 'json' or 'none'."""
     if kind != "bar":
         yield
         return
-    sign = SignOfLife(what)
+    indicator = ActivityIndicator(what)
     try:
         yield
     finally:
-        sign.stop()
+        indicator.stop()

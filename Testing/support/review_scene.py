@@ -46,7 +46,7 @@ class Review:
         return ChosenNodes(self.volume_node, self.node)
 
     def settle(self) -> None:
-        """Look at the segmentation anew and tick until nothing is under way."""
+        """Survey the segmentation again and tick until nothing is under way."""
         self.annotations.survey.request(0.0)
         end = time.monotonic() + WAIT_SECONDS
         while self.annotations.survey.busy or self.controller.busy:
@@ -75,7 +75,7 @@ class Review:
         self.annotations.close()
 
 
-class Desk(Review):
+class ReviewScene(Review):
     """A review where fills can be run, too."""
 
     def __init__(self, scene: Scene, runs: Runs) -> None:

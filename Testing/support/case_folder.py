@@ -1,4 +1,4 @@
-"""A folder with an image and its support, as a user has it, and the commands about them."""
+"""A folder with an image and its labelled slices, and the command lines for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AXIS = SliceAxis(0)
 
 
 @dataclass
-class Desk:
+class CaseFolder:
     """A folder with an image and its support, as a user has it."""
 
     folder: Path
@@ -57,11 +57,11 @@ class Desk:
         write_label_maps(self.labels, [label_map])
 
 
-def make_desk(folder: Path) -> Desk:
+def make_case_folder(folder: Path) -> CaseFolder:
     volume, label_map = small_case()
     label_map = LabelMap(label_map.array, label_map.geometry, label_map.segments)
     indices = every(label_map, AXIS, 8)
-    desk = Desk(folder, volume, keep_slices(label_map, AXIS, indices), indices)
-    write_array(desk.image, volume.array, volume.geometry)
-    desk.put_support(desk.support)
-    return desk
+    case_folder = CaseFolder(folder, volume, keep_slices(label_map, AXIS, indices), indices)
+    write_array(case_folder.image, volume.array, volume.geometry)
+    case_folder.put_support(case_folder.support)
+    return case_folder

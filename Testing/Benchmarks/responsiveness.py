@@ -1,6 +1,6 @@
-"""When each command first shows a sign of life, its longest pause, and how it ends on Ctrl+C, as a table.
+"""Seconds until the first output of each command, its longest pause, and how it ends on Ctrl+C, as a table.
 
-    python Testing/Benchmarks/signs_of_life.py [--size 160] [--slices 100] [--commands fill suggest ...]
+    python Testing/Benchmarks/responsiveness.py [--size 160] [--slices 100] [--commands fill suggest ...]
 
 Every command runs three times on a made volume: to its end in a pseudo-terminal, until Ctrl+C at a third of that
 time, and to its end with stdout and stderr in a pipe, as in a log; what ends within a second runs once. A pause is
@@ -37,7 +37,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 from support.weights_server import NAME, serving, toy_row
 
 FIRST_SECONDS, PAUSE_SECONDS, CANCEL_SECONDS = 1.0, 2.0, 5.0
-# What ends sooner needs no sign of life.
+# What ends sooner needs no output while it runs.
 QUICK_SECONDS = 1.0
 CANCELLED = 130
 EVERY = 10
@@ -213,7 +213,7 @@ def main() -> int:
         signal.SIGINT, signal.default_int_handler
     )  # the shell of a background job ignores it, for all of it
     table = Table(
-        *("command", "seconds", "first sign s", "longest pause s", "Ctrl+C: ends after s", "exit code"),
+        *("command", "seconds", "first output s", "longest pause s", "Ctrl+C: ends after s", "exit code"),
         *("log: first line s", "longest pause s"),
     )
     missed = []

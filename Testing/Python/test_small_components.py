@@ -1,4 +1,4 @@
-"""What is a speck and what is not."""
+"""Very small components: which are reassigned, and which are kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def spotted() -> tuple[np.ndarray, np.ndarray]:
     return probabilities, truth
 
 
-def test_a_speck_goes_and_all_else_stays() -> None:
+def test_a_very_small_component_is_reassigned_and_all_else_stays() -> None:
     probabilities, truth = spotted()
     cleaned = remove_small_labels(probabilities, np.full(len(probabilities) - 1, MIN_PIXELS), MIN_PIXELS)
     np.testing.assert_array_equal(cleaned.argmax(axis=0), truth)
@@ -43,11 +43,11 @@ def test_a_label_that_is_as_small_where_it_was_painted_stays() -> None:
 
 
 @given(arrays(np.int8, (4, 3, 5), elements=st.integers(0, 100)))
-def test_no_speck_is_left_and_no_other_label_loses_a_pixel(hundredths: np.ndarray) -> None:
+def test_no_very_small_component_is_left_and_no_other_label_loses_a_pixel(hundredths: np.ndarray) -> None:
     probabilities = hundredths / np.float32(100) + np.float32(1e-3) * np.arange(4, dtype=np.float32)[:, None, None]
     cleaned = remove_small_labels(probabilities, np.full(3, MIN_PIXELS), MIN_PIXELS)
     np.testing.assert_array_equal(np.sort(cleaned, axis=0), np.sort(probabilities, axis=0))
     before, after = (np.bincount(array.argmax(axis=0).reshape(-1), minlength=4) for array in (probabilities, cleaned))
-    specks = (before > 0) & (before < MIN_PIXELS) & (np.arange(4) > 0)
-    assert not after[specks].any()
-    assert (after >= before)[~specks].all()
+    small = (before > 0) & (before < MIN_PIXELS) & (np.arange(4) > 0)
+    assert not after[small].any()
+    assert (after >= before)[~small].all()
