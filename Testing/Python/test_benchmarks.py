@@ -20,6 +20,7 @@ from curve import LEVELS, Case, Suggested, dice_by_count, evenly, first_reaching
 from methods import NEAREST_COPY, Listener, Task, fill, limited, run_in_process
 from peers import GROW_FROM_SEEDS
 from report import markdown_table, summary
+from responsiveness import COMMANDS
 from results import LabelRow, Point, Row, Setting, calibration, compare, write_csv
 from scores import (
     Range,
@@ -33,7 +34,6 @@ from scores import (
     scored_labels,
     surface,
 )
-from signs_of_life import COMMANDS
 from startup import import_seconds
 
 AXIS = SliceAxis(0)
@@ -391,10 +391,10 @@ def test_a_markdown_table_has_a_head():
     assert markdown_table([["a", "b"], ["1", "2"]]) == ["| a | b |", "|---|---|", "| 1 | 2 |"]
 
 
-# signs of life
+# First output
 
 
-def test_signs_of_life_are_measured_of_every_command():
+def test_first_output_is_measured_of_every_command():
     reference = Path(__file__).parents[2] / "Resources" / "Documentation" / "command_line.md"
     lines = re.findall(
         r"^    fewshot-annotate ([a-z]+)(?: ([a-z]+)(?= |$))?", reference.read_text(encoding="utf-8"), re.M

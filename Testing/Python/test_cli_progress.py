@@ -208,9 +208,9 @@ def test_the_time_left_counts_what_follows_the_slices() -> None:
 def test_suggest_announces_the_time_left(
     case_folder: CaseFolder, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sign_of_life, "DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(activity_indicator, "DELAY_SECONDS", 0.0)
     monkeypatch.setattr(RemainingTime, "seconds", lambda self: 7.0 if self.fraction >= 0.5 else None)
-    assert main(["suggest", str(desk.image), str(desk.labels), "--progress", "bar"]) == 0
+    assert main(["suggest", str(case_folder.image), str(case_folder.labels), "--progress", "bar"]) == 0
     lines = re.findall(r"^Searching (\d+) % \(\d+ s(, 7 s left)?\)$", capfd.readouterr().err, re.MULTILINE)
     assert {bool(left) for _, left in lines} == {False, True}
     assert all(bool(left) == (int(share) >= 50) for share, left in lines)

@@ -379,7 +379,7 @@ def test_ctrl_c_that_comes_too_late_for_a_worker_stops_the_comparison(tmp_path: 
 def test_an_engine_that_cannot_run_here_is_listed_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reason = Message("needs_package", package="torch")
+    reason = Message("needs_package", package="torch", install="pip install torch")
     monkeypatch.setattr(Adapt, "unavailable_reason", classmethod(lambda cls: reason))
     found = compared(tmp_path / "report", EngineSettings("adapt"), PROPAGATE)
     (absent,) = found.unscored

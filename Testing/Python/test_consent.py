@@ -39,7 +39,7 @@ REMOVING = {
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def case_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an image and labels, a task, and one of the library."""
     folder = tmp_path_factory.mktemp("consent")
     image = np.random.default_rng(0).normal(100, 9, (9, 12, 12)).astype(np.int16)
@@ -58,9 +58,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def in_folder(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(desk)
-    monkeypatch.setenv(HOME_VARIABLE, str(desk / "home"))
+def in_folder(case_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(case_folder)
+    monkeypatch.setenv(HOME_VARIABLE, str(case_folder / "home"))
 
 
 @pytest.mark.parametrize("name", WRITING)
@@ -84,10 +84,10 @@ def test_a_file_that_is_there_is_replaced_only_if_the_user_says_so(
 
 @pytest.mark.parametrize("name", REMOVING)
 def test_nothing_is_removed_unless_the_user_says_so(
-    name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, desk: Path
+    name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, case_folder: Path
 ) -> None:
     command, what = REMOVING[name]
-    before = sorted(desk.rglob("*"))
+    before = sorted(case_folder.rglob("*"))
     assert main(command) == 2, "nobody can be asked"
     refusal = f"fewshot-annotate: {what[0].upper()}{what[1:]} was not removed; confirm with --yes.\n"
     assert capfd.readouterr().err == refusal
@@ -96,4 +96,4 @@ def test_nothing_is_removed_unless_the_user_says_so(
     monkeypatch.setattr("sys.stdin.readline", lambda: "n\n")
     assert main(command) == 2
     assert f"Remove {what}? [y/N] " in capfd.readouterr().err
-    assert sorted(desk.rglob("*")) == before
+    assert sorted(case_folder.rglob("*")) == before

@@ -76,11 +76,11 @@ def test_torch_is_installed_for_the_demo_only_with_the_users_word(
 ) -> None:
     words = ["demo", "--engine", "adapt"]
     assert program.main(words) == 2
-    said = capfd.readouterr()
+    printed = capfd.readouterr()
     download, disk = program.SIZES["demo,adapt"]
-    assert f"needs torch: about {download} MB to download, {disk} MB on the disk." in said.out
-    assert installed(said.out) == []
-    assert "Not installed" in said.err
+    assert f"needs torch: about {download} MB to download, {disk} MB on the disk." in printed.out
+    assert installed(printed.out) == []
+    assert "Not installed" in printed.err
     monkeypatch.setattr("builtins.input", lambda question: "y")
     assert program.main(words) == 0
     assert installed(capfd.readouterr().out)[0].endswith("[demo,adapt]")
@@ -105,6 +105,6 @@ def test_a_python_that_is_too_old_is_named(
 ) -> None:
     monkeypatch.setattr(program, "LEAST", (*sys.version_info[:1], sys.version_info[1] + 1))
     assert program.main(["demo"]) == 2
-    said = capfd.readouterr()
-    assert "or newer is needed" in said.err
-    assert said.out == ""
+    printed = capfd.readouterr()
+    assert "or newer is needed" in printed.err
+    assert printed.out == ""
