@@ -22,7 +22,7 @@ from .core.expected_dice import ExpectedDice as ExpectedDice
 from .core.job import Device
 from .core.layers import merge_disjoint
 from .core.regrid import Consent
-from .core.slice_axis import AxisChoice, parse_axis
+from .core.slice_axis import AxisChoice, SliceAxis, parse_axis
 from .core.storage import temporary_folder
 from .core.volume import Geometry as Geometry
 from .core.volume import LabelMap as LabelMap
@@ -61,12 +61,22 @@ class Filled:
         By name of the segment, over the slices that were filled; empty if the engine does not estimate it.
     engine : str
         Name of the engine that filled the slices; the engine that 'auto' chose.
+    axis : SliceAxis
+        Axis of the labelled slices.
+    plane : str
+        The axis in anatomical words, such as 'coronal', or 'oblique coronal' where the volume is tilted.
+    labelled_slices, filled_slices : tuple of int
+        Array indices along the axis, from 0.
     """
 
     layers: tuple[LabelMap, ...]
     confidence: np.ndarray
     expected_dice: dict[str, ExpectedDice]
     engine: str
+    axis: SliceAxis
+    plane: str
+    labelled_slices: tuple[int, ...]
+    filled_slices: tuple[int, ...]
 
     @property
     def labels(self) -> np.ndarray:
@@ -136,7 +146,8 @@ def fill(
     axis : 0, 1, 2, 'axial', 'coronal' or 'sagittal', optional
         Axis of the labelled slices, by array index or plane. Found from the labels by default.
     labelled_slices : sequence of int, optional
-        Slices that were labelled completely, those without any label too. By default all that hold one.
+        Slices that were labelled completely, those without any label too. Labels on others do not count and are
+        replaced. By default all that hold one.
     slices : 'between', 'all' or (start, stop), optional
         Slices to fill: between the outermost labelled slices (default), all (default with a task), or a half-open
         range.
@@ -185,6 +196,10 @@ def fill(
         confidence=result.confidence,
         expected_dice=dict(result.expected_dice),
         engine=job.engine,
+        axis=runs[0].support.axis,
+        plane=runs[0].support.axis.patient_plane(input_volume.geometry),
+        labelled_slices=tuple(sorted({index for run in runs for index in run.support.indices})),
+        filled_slices=tuple(sorted({index for run in runs for index in run.job.slices})),
     )
 
 

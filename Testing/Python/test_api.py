@@ -46,6 +46,8 @@ def test_a_box_is_filled_from_arrays(box: tuple[np.ndarray, np.ndarray]) -> None
     assert (filled.labels[::4] == painted[::4]).all()
     assert (filled.confidence[::4] == 1).all()
     assert filled.engine == "propagate"
+    assert (filled.axis.index, filled.plane, filled.labelled_slices) == (0, "axial", (0, 4, 8))
+    assert filled.filled_slices == (1, 2, 3, 5, 6, 7)
 
 
 def test_the_same_comes_out_whatever_the_input_is(box: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:

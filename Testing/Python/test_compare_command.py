@@ -98,6 +98,9 @@ def test_both_built_in_engines_are_compared_in_a_report_that_needs_nothing_else(
         ("adapt", "3"),
     ]
     slices = rows_of(case_folder.report / "slices.csv")
+    result = json.loads((case_folder.report / "result.json").read_text())
+    assert {(row["axis"], row["plane"]) for row in slices} == {(str(result["axis"]), result["plane"])}
+    assert {int(row["slice"]) for row in slices} == set(result["held_out"])
     for row in summary:  # the mean over labels of what the rows of the slices add up to
         own = [one for one in slices if (one["engine"], one["support_size"]) == (row["engine"], row["support_size"])]
         voxels = [
@@ -131,6 +134,7 @@ def test_the_terminal_shows_table_and_advice(case_folder: CaseFolder, capfd: pyt
     out, err = capfd.readouterr()
     assert err == ""
     assert "Mean Dice on hidden slices" in out
+    assert re.search(r"Slices of axis \d \([a-z ]+\)", out)
     assert "nothing to compare" in out
     assert out.rstrip().endswith("report.html")
 

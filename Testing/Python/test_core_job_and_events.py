@@ -139,6 +139,12 @@ def test_a_line_that_could_mislead_the_host_is_no_event(line: str) -> None:
     assert event_from_line(line) is None
 
 
+def test_a_message_shows_its_sentence_where_objects_are_listed() -> None:
+    assert repr([Message("file_missing", path="a.nrrd")]) == (
+        "[Message('file_missing': 'a.nrrd: no such file or folder; check the name.')]"
+    )
+
+
 def test_lines_of_before_there_were_drafts_are_events() -> None:
     assert event_from_line('{"event": "slice", "index": 1}') == SliceDone(1, draft=False)
     line = '{"event": "progress", "done": 1, "total": 2, "eta": 1.5}'

@@ -343,6 +343,8 @@ def comparison_of(counts: dict[tuple[str, int], np.ndarray], name: str, point: E
         labels=(name,),
         not_scored=(),
         sizes=(1,),
+        axis=0,
+        plane="axial",
         held_out=(0,),
         folds=1,
         points=(point,),

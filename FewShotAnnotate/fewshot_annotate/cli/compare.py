@@ -167,6 +167,7 @@ def _show(case: ComparisonCase, comparison: Comparison) -> None:
     sizes = [format_slices(size) for size in comparison.sizes]
     time = [f"time for {case.to_fill} slices"] if case.to_fill else []
     table = Table("engine", *sizes, *time, title="Mean Dice on hidden slices, by painted slices")
+    table.caption = f"Slices of {case.axis.describe(case.volume.geometry)}"
     for engine in comparison.engines:
         points = [comparison.at(engine, size) for size in comparison.sizes]
         cells = [

@@ -55,6 +55,9 @@ class Message:
     def __str__(self) -> str:
         return type(self).to_sentence(self)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.code!r}: {str(self)!r})"
+
     def with_data(self, **data: Any) -> Self:
         """The same message with other values for some placeholders."""
         return type(self)(self.code, **self.data | data)

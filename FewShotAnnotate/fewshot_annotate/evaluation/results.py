@@ -88,8 +88,12 @@ class Comparison:
     not_scored : tuple of str
         Names of all other labels.
     sizes : tuple of int, ascending
+    axis : int
+        Array axis of the labelled slices.
+    plane : str
+        The same in anatomical words.
     held_out : tuple of int
-        Slice indices of the held-out slices.
+        Slice indices of the held-out slices, from 0.
     folds : int
         Number of folds of held-out slices.
     points : tuple of EngineScore
@@ -107,6 +111,8 @@ class Comparison:
     labels: tuple[str, ...]
     not_scored: tuple[str, ...]
     sizes: tuple[int, ...]
+    axis: int
+    plane: str
     held_out: tuple[int, ...]
     folds: int
     points: tuple[EngineScore, ...]
@@ -130,6 +136,8 @@ class Comparison:
         return {
             "labels": list(self.labels),
             "not_scored": list(self.not_scored),
+            "axis": self.axis,
+            "plane": self.plane,
             "held_out": list(self.held_out),
             "points": [asdict(point) for point in self.points],
             "absent": [asdict(engine) for engine in self.unscored],
@@ -177,6 +185,8 @@ def summarize(
         labels=labels,
         not_scored=tuple(name for position, name in enumerate(names) if position not in scored),
         sizes=tuple(sizes),
+        axis=case.axis.index,
+        plane=case.axis.patient_plane(case.volume.geometry),
         held_out=tuple(case.indices[support_index] for support_index in support_indices),
         folds=len({trial.fold for trial in trials}),
         points=tuple(points),
