@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -42,6 +43,42 @@ def test_extension_describes_itself_with_literal_addresses():
     for name in ("CONTRIBUTORS", "DESCRIPTION", "DEPENDS"):
         assert re.search(rf'set\(EXTENSION_{name} "[^"$]+"\)', text), name
     assert not re.search(r"project\(Slicer", text)
+
+
+def test_extension_is_found_by_the_words_that_people_search():
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    (description,) = re.findall(r'set\(EXTENSION_DESCRIPTION "([^"]+)"\)', text)
+    for words in ("segmentation", "annotation", "few-shot", "interpolate between slices", "label"):
+        assert words in description.lower(), words
+
+
+def test_contributors_are_given_as_slicer_asks_and_alike_everywhere():
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    (contributors,) = re.findall(r'set\(EXTENSION_CONTRIBUTORS "([^"]+)"\)', text)
+    assert re.fullmatch(r"[\w .-]+ \([^()]+\)(, [\w .-]+ \([^()]+\))*", contributors), "Name (Organisation), ..."
+    module = (MODULE / "FewShotAnnotate.py").read_text(encoding="utf-8")
+    assert f'self.parent.contributors = ["{contributors}"]' in module
+
+
+def test_the_extra_of_all_holds_what_any_command_uses():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+
+    def packages(extra: str) -> set[str]:
+        found = set()
+        for requirement in extras[extra]:
+            own = re.match(r"fewshot-annotate\[(.+)\]", requirement)
+            inner = [packages(name) for name in own[1].split(",")] if own else [{re.split(r"[=<>]", requirement)[0]}]
+            found.update(*inner)
+        return found
+
+    for extra in extras.keys() - {"all", "test", "benchmark"}:
+        assert packages(extra) <= packages("all"), extra
+
+
+def test_readme_says_at_its_top_what_is_untested_and_what_slicer_needs():
+    top = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    assert "**Untested** in a released Slicer package" in top
+    assert "`adapt` needs the extension *PyTorch*" in " ".join(top.split())
 
 
 def test_extension_icon_and_screenshot_are_in_the_tree():
