@@ -8,11 +8,8 @@ under their own name are offered too; `fewshot_annotate.__all__` lists everythin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from . import __version__
 from .core.errors import InputError as InputError
@@ -22,7 +19,7 @@ from .core.expected_dice import ExpectedDice as ExpectedDice
 from .core.job import Device
 from .core.layers import merge_disjoint
 from .core.regrid import Consent
-from .core.slice_axis import AxisChoice, SliceAxis, parse_axis
+from .core.slice_axis import AxisChoice, parse_axis
 from .core.storage import temporary_folder
 from .core.volume import Geometry as Geometry
 from .core.volume import LabelMap as LabelMap
@@ -38,6 +35,7 @@ from .export.algorithm import PRODUCT, Algorithm, tagged
 from .io.files import merge_layers, read_label_maps
 from .io.files import read_volume as read_volume
 from .io.inputs import as_channels, as_inputs, as_label_maps, as_volume
+from .jobs.filled import Filled as Filled
 from .jobs.layers import fill_layers
 from .jobs.planning import EngineSettings, FillRequest, plan
 from .jobs.suggestions import SuggestedSlice as SuggestedSlice
@@ -45,51 +43,6 @@ from .jobs.suggestions import suggestions
 
 if TYPE_CHECKING:
     from .io.inputs import LabelsLike, VolumeLike
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filled:
-    """A filled segmentation.
-
-    Attributes
-    ----------
-    layers : tuple of LabelMap
-        On the volume's grid; one, or several where segments overlap. Labelled slices are as they were given.
-    confidence : float32 ndarray [k, j, i]
-        0..1; 1 on labelled slices.
-    expected_dice : dict of str to ExpectedDice
-        By name of the segment, over the slices that were filled; empty if the engine does not estimate it.
-    engine : str
-        Name of the engine that filled the slices; the engine that 'auto' chose.
-    axis : SliceAxis
-        Axis of the labelled slices.
-    plane : str
-        The axis in anatomical words, such as 'coronal', or 'oblique coronal' where the volume is tilted.
-    labelled_slices, filled_slices : tuple of int
-        Array indices along the axis, from 0.
-    """
-
-    layers: tuple[LabelMap, ...]
-    confidence: np.ndarray
-    expected_dice: dict[str, ExpectedDice]
-    engine: str
-    axis: SliceAxis
-    plane: str
-    labelled_slices: tuple[int, ...]
-    filled_slices: tuple[int, ...]
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Label values [k, j, i].
-
-        Raises
-        ------
-        InputError
-            Segments overlap; use `layers`.
-        """
-        if len(self.layers) > 1:
-            raise InputError("labels_several")
-        return self.layers[0].array
 
 
 def read_labels(
