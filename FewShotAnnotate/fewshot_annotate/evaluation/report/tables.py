@@ -62,7 +62,7 @@ def write_slices(path: Path, comparison: Comparison) -> None:
                 for index, slice_counts in zip(comparison.held_out, draw_counts, strict=True):
                     for label, voxels in zip(comparison.labels, slice_counts, strict=True):
                         score = f"{dice(voxels):.4f}" if voxels[:2].any() else ""
-                        place = (comparison.axis, comparison.plane, index)
-                        yield engine, size, draw, *place, label, *map(int, voxels), score
+                        position = (comparison.axis, comparison.plane, index)
+                        yield engine, size, draw, *position, label, *map(int, voxels), score
 
     write_csv(path, SLICES_HEAD, rows())
