@@ -228,3 +228,13 @@ class PlotView(qt.QWidget):
 
     dataSelected = Signal(object, object)  # noqa: N815 (as in Slicer)
     SIGNALS: ClassVar[dict[str, str]] = {"dataSelected(vtkStringArray*,vtkCollection*)": "dataSelected"}
+
+
+def test_height_that_no_slice_needs_lies_below_the_list_of_slices(panel: Panel) -> None:
+    parent, ui = panel.widget.parent, panel.ui
+    panel.widget.accordion.open("label")
+    parent.resize(400, 900)
+    parent.show()
+    slicer_standin.process_events(200)
+    top, bottom = (widget.mapTo(parent, qt.QPoint(0, 0)).y() for widget in (ui.sliceSpinBox, ui.slicesTable))
+    assert 0 <= top - (bottom + ui.slicesTable.height) < 20

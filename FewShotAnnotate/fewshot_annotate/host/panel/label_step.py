@@ -28,6 +28,8 @@ from .widgets import (
 )
 
 MIN_ROWS = 2
+# Of the height that is left, the table takes as much as its rows need.
+_TABLE_STRETCH = 20
 _POSITION, _SEGMENTS = 1, 2  # columns of the table of slices
 AXES = (-1, 0, 1, 2)  # -1: found from what is painted
 
@@ -38,6 +40,9 @@ class LabelStep(Step):
     def set_up(self) -> None:
         """Fill and connect the widgets, once."""
         ui = self.ui
+        layout = ui.paintSection.layout()
+        layout.setStretchFactor(ui.slicesTable, _TABLE_STRETCH)
+        layout.addStretch(1)  # what the rows of the table leave
         self._view_slice: int | None = None
         self._drawn: tuple[object, ...] = ()
         self._positions = SlicePositions()
