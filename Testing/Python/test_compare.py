@@ -460,6 +460,20 @@ def test_a_trial_that_takes_longer_than_those_before_is_not_reported_as_done() -
     assert steps[-1].eta == 11
 
 
+def test_a_trial_that_has_hardly_begun_is_not_said_to_be_done_because_it_is_slow() -> None:
+    now = [0.0]
+    steps: list[ComparisonProgress] = []
+    estimator = TimeEstimator([("adapt", 8)] * 4, 0, steps.append, lambda: now[0])
+    for seconds in (10.0, 20.0, 30.0):
+        estimator.start_trial("adapt", 8)
+        now[0] = seconds
+        estimator.finish_trial()
+    estimator.start_trial("adapt", 8)
+    now[0] = 41.0
+    estimator.update(0.2)
+    assert steps[-1].eta == 8
+
+
 def test_a_comparison_announces_no_time_before_each_engine_has_ended_a_trial() -> None:
     now = [0.0]
     steps: list[ComparisonProgress] = []

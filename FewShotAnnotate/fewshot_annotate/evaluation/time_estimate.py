@@ -113,7 +113,7 @@ class TimeEstimator:
             current = elapsed * (1 - fraction) / fraction
             rates.setdefault(self._engine, elapsed / fraction / work)
         elif self._engine in rates:
-            current = max(rates[self._engine] * work - elapsed, 0.0)
+            current = rates[self._engine] * work * (1 - fraction)
         else:
             return None
         following = [(engine, size, count) for (engine, size), count in self._left.items() if count]

@@ -67,7 +67,7 @@ class AdaptTime:
     @property
     def finishing(self) -> float:
         """Last processing of a query slice, and its writing."""
-        return 4e-3 + 0.06e-6 * self._values
+        return 4e-3 + 0.15e-6 * self._pixels + 0.06e-6 * self._values
 
     @property
     def step(self) -> float:
