@@ -260,7 +260,7 @@ def test_steps_of_a_timer_are_run_one_by_one_and_an_error_is_shown_once(log: Pat
     (error,) = shown
     assert "UnexpectedError" in error_text(error)
     assert PATIENT not in error_text(error) + log.read_text()
-    assert log.read_text().count("\nOddError\n") == 1
+    assert log.read_text().count("\nUnexpectedError\n") == 1
 
 
 @pytest.mark.parametrize("kind", [UnexpectedError, MemoryError])
