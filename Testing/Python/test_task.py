@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import stat
 import threading
@@ -339,4 +340,7 @@ def test_a_task_is_shown_with_its_segments_and_examples(
     assert "10x8x6" in out
     assert "painted 100%" in out
     assert main(["task", "remove", "--yes", "organs", "--example", "0001"]) == 0
-    assert "organs: 1 examples, Liver, Spleen" in capsys.readouterr().out
+    assert "organs: 1 example, Liver, Spleen" in capsys.readouterr().out
+    assert main(["task", "add", "organs", *files(tmp_path), "--labelled-slices", "1,4", "--axis", "0"]) == 0
+    assert main(["task", "show", "organs"]) == 0
+    assert re.search(r"2 slices of axis \d \([a-z ]+\)", capsys.readouterr().out)

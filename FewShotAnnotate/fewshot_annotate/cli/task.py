@@ -11,14 +11,14 @@ from typing import Any
 
 from ..core.errors import InputError
 from ..core.exit_codes import ExitCode
-from ..core.slice_axis import parse_axis, resolve_axis
+from ..core.slice_axis import SliceAxis, parse_axis, resolve_axis
 from ..core.support import Support
 from ..core.text import printable
 from ..datasets.batch_folder import BatchFolder
 from ..datasets.ranking import rank_batch
 from ..datasets.task.accepted import add_accepted
 from ..datasets.task.adding import Added, Provenance, add_example, looks_painted, remove_example
-from ..datasets.task.example import LabelOrigin
+from ..datasets.task.example import LabelOrigin, TaskExample
 from ..datasets.task.library import create_task, remove_task, task_folder
 from ..datasets.task.models import TaskModel, newest_model, task_models
 from ..datasets.task.segments import task_segments
@@ -143,7 +143,7 @@ def _tables(task: Task) -> Iterator[Any]:
                 example.number,
                 "x".join(map(str, example.geometry.shape[::-1])),
                 "x".join(f"{size:.3g}" for size in example.geometry.spacing),
-                "whole" if example.whole else f"{example.slice_count} slices of axis {example.axis}",
+                _labelled(example),
                 _shares(example.origins),
                 example.engine,
                 example.added,
@@ -232,7 +232,15 @@ def _print_refused(cases: Sequence[tuple[str, InputError]], options: argparse.Na
 
 
 def _summary(task: Task) -> str:
-    return f"{printable(task.name)}: {len(task.examples)} examples, {segment_names(task)}"
+    count = len(task.examples)
+    return f"{printable(task.name)}: {count} {'example' if count == 1 else 'examples'}, {segment_names(task)}"
+
+
+def _labelled(example: TaskExample) -> str:
+    """What of an example is labelled."""
+    if example.axis is None:
+        return "whole"
+    return f"{example.slice_count} slices of {SliceAxis(example.axis).describe(example.geometry)}"
 
 
 def _next(options: argparse.Namespace) -> int:
