@@ -66,10 +66,11 @@ _TRIED: dict[str, tuple[Any, ...]] = {
     "propagate.structure_keeping.SMALL_DEPTH": (0.5, 2.0),
 }
 # Constants that this does not measure: limits of memory and of rounding errors, what counts only outside the labelled
-# range or with several channels (`channels.py` measures that), and what `AdaptConfig` names itself.
+# range, for the progress or with several channels (`channels.py` measures that), and what `AdaptConfig` names itself.
 NOT_COMPARED = (
     "propagate.candidates.EQUALISED_SHARE",
     "propagate.candidates.MAX_GROWING_SIDE",
+    "propagate.expected_time.MAX_GROWING_PIXELS",
     "propagate.fusion.MIN_OPEN_ENDED_PROBABILITY",
     "propagate.image_choice.MIN_CHANNEL_GAIN",
     "propagate.outline_smoothing.MIN_SIGMA_PIXELS",

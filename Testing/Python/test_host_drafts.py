@@ -132,7 +132,8 @@ def test_stop_during_refining_keeps_the_best_of_each_slice(
     expected = drafts_of(scene)
     runner = start(scene, fit=0.0)
     gate.allow(count + 3)
-    runner.until(progress_is(runner, Stage.REFINING, 3))
+    refined = progress_is(runner, Stage.REFINING, 3)
+    runner.until(lambda: refined() and gate.holds_after(count + 3))
     runner.controller.cancel(keep=True)
     gate.allow(count + 4)  # the worker stops after the slice it is at
     runner.to_end()
