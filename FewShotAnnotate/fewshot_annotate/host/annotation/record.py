@@ -41,7 +41,7 @@ class Fill:
     checksum : int
         Of the segments' voxels on the slice after the run, see `painted_slices.masks_digest`.
     confidence : float
-        Expected Dice of the slice, 0..1, see `guidance.confidence`.
+        Confidence of the slice, 0..1, see `guidance.confidence`.
     disagreement : float or None
         1 - Dice between the slice and the shape interpolated from the labelled slices of the run, 0..1; None until
         it is measured.

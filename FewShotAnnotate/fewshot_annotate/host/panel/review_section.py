@@ -81,7 +81,7 @@ class ReviewSection:
         self.slices = SliceTable()
         self.table = self.slices.widget
         self.columns_label = text_label(
-            _("Conf.: expected Dice. Differs: 1 - Dice to plain interpolation. Changed: voxels, by the last fill.")
+            _("Conf.: correct share to expect. Differs: 1 - Dice to interpolation. Changed: voxels by the last fill.")
         )
         self.accept_button = qt.QPushButton(_("Accept"))
         self.accept_all_button = qt.QPushButton(_("Accept all"))

@@ -11,7 +11,15 @@ from ...core.errors import InputError
 from ..fill.segment_rows import SegmentRow
 from ..i18n import tr as _
 from ..messages import Refusal
-from .widgets import fit_height, select_rows, set_check_item, set_header, set_text_item
+from .widgets import (
+    fit_columns,
+    fit_height,
+    fixed_columns,
+    select_rows,
+    set_check_item,
+    set_header,
+    set_text_item,
+)
 
 FILL, PAINTED, DICE, VOLUME, LOCKED = range(5)
 MIN_ROWS = 3
@@ -37,8 +45,8 @@ class SegmentsTable:
             VOLUME: _("Volume in millilitres, before the last fill and now."),
             LOCKED: _("A locked segment is never changed by a fill."),
         }
+        fit_columns(table, tuple(explained))
         for column, text in explained.items():
-            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
             table.horizontalHeaderItem(column).setToolTip(text)
 
     @property
@@ -56,12 +64,13 @@ class SegmentsTable:
         table = self._table
         table.blockSignals(True)
         table.setRowCount(len(rows))
-        for number, row in enumerate(rows):
-            set_check_item(table, number, FILL, row.name, row.filled, row.id, why_left_out(row))
-            set_text_item(table, number, PAINTED, str(row.painted))
-            set_text_item(table, number, DICE, "" if row.dice is None else f"{row.dice:.2f}")
-            set_text_item(table, number, VOLUME, _volumes(row, volumes_before.get(row.id)))
-            set_check_item(table, number, LOCKED, "", row.locked, row.id)
+        with fixed_columns(table, (PAINTED, DICE, VOLUME, LOCKED)):
+            for number, row in enumerate(rows):
+                set_check_item(table, number, FILL, row.name, row.filled, row.id, why_left_out(row))
+                set_text_item(table, number, PAINTED, str(row.painted))
+                set_text_item(table, number, DICE, "" if row.dice is None else f"{row.dice:.2f}")
+                set_text_item(table, number, VOLUME, _volumes(row, volumes_before.get(row.id)))
+                set_check_item(table, number, LOCKED, "", row.locked, row.id)
         table.blockSignals(False)
         fit_height(table, max(1, min(MIN_ROWS, len(rows))))
 

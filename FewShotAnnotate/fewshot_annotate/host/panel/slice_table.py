@@ -9,9 +9,10 @@ import qt
 from ..annotation.record import SliceStatus
 from ..annotation.review_rows import Origin, ReviewRow
 from ..i18n import tr as _
-from .widgets import select_row, select_rows, set_header, set_text_item
+from .widgets import fit_columns, fixed_columns, select_row, select_rows, set_header, set_text_item
 
 _STATUS, _CONFIDENCE, _DISAGREEMENT, _CHANGED = 1, 2, 3, 4
+_NARROW = (0, _CONFIDENCE, _DISAGREEMENT, _CHANGED)
 
 
 class SliceTable:
@@ -28,11 +29,9 @@ class SliceTable:
         select_rows(self.widget, qt.QAbstractItemView.ExtendedSelection)
         titles = (_("Slice"), _("Status"), _("Conf."), _("Differs"), _("Changed"))
         set_header(self.widget, titles, wide=_STATUS)
-        header = self.widget.horizontalHeader()
-        for column in (0, _CONFIDENCE, _DISAGREEMENT, _CHANGED):
-            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        fit_columns(self.widget, _NARROW)
         explained = {
-            _CONFIDENCE: _("Expected Dice of the slice, from the engine's own probabilities."),
+            _CONFIDENCE: _("Share of correct pixels to expect, mean over the segments on the slice."),
             _DISAGREEMENT: _("1 - Dice between the slice and a plain interpolation of the slices learnt from."),
             _CHANGED: _("Voxels that the last fill of the slice added or removed."),
         }
@@ -66,13 +65,18 @@ class SliceTable:
         if len(texts) != len(self._texts):
             self.widget.setRowCount(len(texts))
             self._texts = self._texts[: len(texts)] + [()] * (len(texts) - len(self._texts))
-        for number, cells in enumerate(texts):
-            if cells != self._texts[number]:
-                for column, text in enumerate(cells):
-                    set_text_item(self.widget, number, column, text)
-                    if column != _STATUS:
-                        self.widget.item(number, column).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+        changed = [number for number, cells in enumerate(texts) if cells != self._texts[number]]
+        if changed:
+            with fixed_columns(self.widget, _NARROW):
+                for number in changed:
+                    self._show_row(number, texts[number])
         self._rows, self._texts = rows, texts
+
+    def _show_row(self, number: int, cells: Sequence[str]) -> None:
+        for column, text in enumerate(cells):
+            set_text_item(self.widget, number, column, text)
+            if column != _STATUS:
+                self.widget.item(number, column).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
 
 
 def _status_text(row: ReviewRow) -> str:

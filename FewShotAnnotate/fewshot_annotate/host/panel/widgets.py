@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import qt
@@ -46,6 +47,23 @@ def set_header(table: Any, titles: Sequence[str], wide: int) -> None:
     table.verticalHeader().hide()
     set_row_height(table)
     table.horizontalHeader().setSectionResizeMode(wide, qt.QHeaderView.Stretch)
+
+
+def fit_columns(table: Any, columns: Sequence[int]) -> None:
+    """Let columns be as wide as their contents."""
+    for column in columns:
+        table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+
+
+@contextmanager
+def fixed_columns(table: Any, columns: Sequence[int]) -> Iterator[None]:
+    """Fit the width of columns once at the end: Qt measures all cells whenever one of them changes."""
+    for column in columns:
+        table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.Fixed)
+    try:
+        yield
+    finally:
+        fit_columns(table, columns)
 
 
 def select_rows(table: Any, mode: Any) -> None:
