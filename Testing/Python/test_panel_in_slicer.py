@@ -6,7 +6,6 @@ The stand-in behaves here as the genuine application was seen to behave.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import slicer
 from support import slicer_standin
 from support.panel import Panel
 from support.saved_scenes import open_scene, save_scene
-from support.scene_cases import case, scene_of
 from support.slicer_standin.application import RESERVED_KEYS
 
 slicer_standin.install()
@@ -27,11 +25,10 @@ pytest_plugins = ("support.panel_fixtures",)
 
 
 @pytest.fixture
-def panel(open_panel: Callable[..., Panel]) -> Panel:
+def panel(panel: Panel) -> Panel:
     """The panel on the vertebrae, ready to fill."""
-    opened = open_panel(scene_of(case("ct_vertebrae")))
-    opened.ready()
-    return opened
+    panel.ready()
+    return panel
 
 
 # --- scenes

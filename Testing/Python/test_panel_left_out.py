@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from fewshot_annotate.host.annotation.annotations import SliceAnnotations
 from support import slicer_standin
 from support.effect import EffectEditor
 from support.panel import Panel, tool_tip
-from support.scene_cases import Gate, case, scene_of
+from support.scene_cases import Gate
 
 slicer_standin.install()
 
@@ -22,11 +22,10 @@ pytest_plugins = ("support.panel_fixtures",)
 
 
 @pytest.fixture
-def panel(open_panel: Callable[..., Panel]) -> Panel:
+def panel(panel: Panel) -> Panel:
     """The panel on the vertebrae, ready to fill."""
-    opened = open_panel(scene_of(case("ct_vertebrae")))
-    opened.ready()
-    return opened
+    panel.ready()
+    return panel
 
 
 def hide(panel: Panel, name: str, hidden: bool = True) -> None:

@@ -15,7 +15,7 @@ import slicer
 from ..engines.registry import engine_class
 from ..weights import catalog
 from .fill.engine_setup import REQUESTER, REQUIREMENTS
-from .self_refusals import recorded_errors
+from .self_refusals import recorded_errors, replaced
 
 if TYPE_CHECKING:
     from .self_test import SelfTest
@@ -70,26 +70,12 @@ class SelfOffers:
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Another attribute for a while; one that was not there is removed again."""
-    before = vars(owner).get(name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if before is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)
-
-
-@contextmanager
 def _lacking(packages: Sequence[str], checkpoints: Sequence[Any]) -> Iterator[None]:
     """As if the engine lacked packages and weights."""
     engine = engine_class(_ENGINE)
     with ExitStack() as stack:
-        stack.enter_context(_replaced(engine, "missing_packages", staticmethod(lambda: tuple(packages))))
-        stack.enter_context(_replaced(engine, "missing_checkpoints", staticmethod(lambda: tuple(checkpoints))))
+        stack.enter_context(replaced(engine, "missing_packages", staticmethod(lambda: tuple(packages))))
+        stack.enter_context(replaced(engine, "missing_checkpoints", staticmethod(lambda: tuple(checkpoints))))
         yield
 
 
@@ -122,7 +108,7 @@ def _answered(asked: list[str], answer: bool) -> Iterator[None]:
         asked.append(text)
         return answer
 
-    with _replaced(slicer.util, "confirmOkCancelDisplay", ask):
+    with replaced(slicer.util, "confirmOkCancelDisplay", ask):
         yield
 
 
@@ -143,5 +129,5 @@ def _installation(asked: list[str], error: Exception) -> Iterator[None]:
         asked.append(str(requirements))
         raise error
 
-    with _replaced(owner, name, install):
+    with replaced(owner, name, install):
         yield

@@ -110,31 +110,36 @@ class SelfRefusals:
 
 
 @contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Another attribute for a while; one that was not there is removed again."""
+    before = vars(owner).get(name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+
+
+@contextmanager
 def recorded_errors() -> Iterator[list[str]]:
     """Errors that dialogs would report, which are not shown."""
     reported: list[str] = []
-    shown = slicer.util.errorDisplay
-    slicer.util.errorDisplay = lambda text, *_arguments, **_keywords: reported.append(text)
-    try:
+    with replaced(slicer.util, "errorDisplay", lambda text, *_arguments, **_keywords: reported.append(text)):
         yield reported
-    finally:
-        slicer.util.errorDisplay = shown
 
 
 @contextmanager
 def _without_torch() -> Iterator[None]:
     """As if neither torch nor the extension that installs it were there."""
-    engine, modules = engine_class(_ENGINE_OF_PYTORCH), {"PyTorchUtils": sys.modules.get("PyTorchUtils")}
-    found = engine.__dict__.get("missing_packages")
+    modules = {"PyTorchUtils": sys.modules.get("PyTorchUtils")}
     sys.modules["PyTorchUtils"] = None  # type: ignore[assignment]
-    setattr(engine, "missing_packages", staticmethod(lambda: ["torch"]))  # noqa: B010 (mypy: in place of another)
     try:
-        yield
+        with replaced(engine_class(_ENGINE_OF_PYTORCH), "missing_packages", staticmethod(lambda: ("torch",))):
+            yield
     finally:
-        if found is None:
-            delattr(engine, "missing_packages")
-        else:
-            setattr(engine, "missing_packages", found)  # noqa: B010
         del sys.modules["PyTorchUtils"]
         sys.modules.update({name: module for name, module in modules.items() if module is not None})
 
