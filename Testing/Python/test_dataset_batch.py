@@ -20,6 +20,7 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.exit_codes import ExitCode
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry
+from fewshot_annotate.datasets import batch_state
 from fewshot_annotate.datasets.batch_folder import BatchFolder
 from fewshot_annotate.datasets.status import COLUMNS, DETAILS, CaseStatus, Status, StatusFile
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_array, write_label_maps
@@ -371,6 +372,16 @@ def test_progress_for_machines_is_one_line_of_json_a_change(
         ("b", "done"),
     ]
     assert events[-1]["counts"] == {"done": 2, "failed": 0, "running": 0, "total": 2}
+
+
+def test_a_long_case_reports_while_it_runs(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.add("a")
+    monkeypatch.setattr(batch_state, "REPORT_SECONDS", 0.0)
+    assert main([*dataset.command(), "--progress", "json"]) == 0
+    counts = [event["counts"] for event in map(json.loads, capsys.readouterr().out.splitlines())]
+    assert sum(count["running"] == 1 for count in counts) > 1
 
 
 def test_the_page_lists_every_case_and_takes_no_name_for_markup(dataset: Dataset) -> None:

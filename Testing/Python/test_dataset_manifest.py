@@ -239,6 +239,7 @@ def test_the_other_rows_run_if_asked_and_the_bad_ones_are_in_the_table_and_on_th
     output, errors = capsys.readouterr()
     assert "1 done, 2 failed" in output
     assert errors.count("row 2: Axis 7 does not exist") == 1
+    assert errors.count("row 4") == 1, "a row without a name of its own is named once"
     rows = StatusFile(dataset.output / "status.csv").read()
     assert {name: str(row.status) for name, row in rows.items()} == {
         "bad": "failed",

@@ -122,6 +122,14 @@ def test_the_decathlons_list_of_cases_pairs_images_and_labels(tmp_path: Path) ->
     assert rows_of(tmp_path, ".") == [("b", "imagesTr/b.nii.gz", "labelsTr/other.nii.gz")]
 
 
+def test_images_that_the_decathlons_list_does_not_name_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decathlon(tmp_path, [{"image": "./imagesTr/b.nii.gz", "label": "./labelsTr/other.nii.gz"}])
+    rows_of(tmp_path, ".")
+    assert "images that dataset.json does not list are left out: a." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("training", "expected"),
     [

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from fewshot_annotate.cli import activity_indicator as indicator_module
+from fewshot_annotate.cli import progress as progress_module
 from fewshot_annotate.cli.activity_indicator import activity_indicator, command_begins, starting
 from fewshot_annotate.cli.progress import RUN, Display, open_display
 from fewshot_annotate.core.events import Progress, Started, Warned
@@ -47,6 +48,17 @@ def test_a_log_gets_a_line_for_each_stage_and_tenth(capsys: pytest.CaptureFixtur
         "Counting 10 %",
         "Counting 20 %",
     ]
+
+
+def test_a_log_gets_a_line_a_minute_where_the_work_is_slow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_module, "LINE_SECONDS", 0.2)
+    with open_display("bar", COUNTING) as show:
+        for pause in (0.0, 0.0, 0.3, 0.0):
+            time.sleep(pause)
+            show(1)
+    assert capsys.readouterr().err.count("Counting 10 %") == 2
 
 
 def test_a_log_gets_no_line_of_quick_work_whose_result_is_all_that_is_asked_for(

@@ -172,11 +172,14 @@ def _display(options: argparse.Namespace) -> Display[BatchProgress]:
     def lines(progress: BatchProgress) -> Iterator[str]:
         case = progress.case
         if case is not None and case.message and case.status in _MESSAGE_PREFIX:
-            yield printable(f"{_MESSAGE_PREFIX[case.status]}: {case.name}: {_message(case, options)}")
+            names_row = case.error is not None and case.error.code == "manifest_row"
+            name = "" if names_row else f"{case.name}: "
+            yield printable(f"{_MESSAGE_PREFIX[case.status]}: {name}{_message(case, options)}")
 
     def show(bar: Bar, progress: BatchProgress) -> None:
         filling = f"Filling, {progress.failed} failed" if progress.failed else "Filling"
-        doing = "Starting" if progress.case is None else filling
+        has_begun = progress.case is not None or progress.running
+        doing = filling if has_begun else "Starting"
         bar.update(doing, progress.done + progress.failed, progress.total, left=time_left(progress.eta))
         for line in lines(progress):
             bar.print(line)

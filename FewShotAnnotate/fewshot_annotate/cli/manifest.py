@@ -75,6 +75,8 @@ def _manifest(options: argparse.Namespace) -> int:
     write_bytes(options.output, content)
     if pairing.unlabelled and not options.unlabelled:
         print_note(f"images without labels are left out: {_listed(pairing.unlabelled)}.")
+    if pairing.unlisted:
+        print_note(f"images that dataset.json does not list are left out: {_listed(pairing.unlisted)}.")
     if pairing.unused:
         print_note(f"label maps without an image are left out: {_listed(pairing.unused)}.")
     print(f"{printable(options.output)}: {count} {'case' if count == 1 else 'cases'}")

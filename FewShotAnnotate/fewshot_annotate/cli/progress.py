@@ -46,8 +46,12 @@ class Bar(Protocol):
         """End."""
 
 
+# A log gets a line at least this often, as long as the work goes on.
+LINE_SECONDS = 60.0
+
+
 class ProgressLines:
-    """Progress as plain lines on stderr, for logs: one for each stage and each tenth of the work.
+    """Progress as plain lines on stderr, for logs: one for each stage, each tenth of the work and each minute.
 
     Parameters
     ----------
@@ -60,14 +64,16 @@ class ProgressLines:
         self._delay = delay
         self._stage = ""
         self._tenths = -1
+        self._printed_seconds = 0.0
 
     def update(self, description: str, completed: float, total: float | None, **fields: Any) -> None:
-        """Print a line at a new stage or tenth; without a total at a new stage only."""
+        """Print a line at a new stage or tenth, or if the last one was printed a minute ago."""
         tenths = int(10 * completed / total) if total else 0
         seconds = time.monotonic() - self._start_time
-        if seconds < self._delay or (description == self._stage and tenths <= self._tenths):
+        is_due = seconds - self._printed_seconds >= LINE_SECONDS
+        if seconds < self._delay or (description == self._stage and tenths <= self._tenths and not is_due):
             return
-        self._stage, self._tenths = description, tenths
+        self._stage, self._tenths, self._printed_seconds = description, tenths, seconds
         share = f" {100 * completed / total:.0f} %" if total else ""
         details = [text for text in map(str, fields.values()) if text]
         self.print(f"{description}{share} ({', '.join([f'{seconds:.0f} s', *details])})")

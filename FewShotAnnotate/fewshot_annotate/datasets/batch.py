@@ -102,7 +102,7 @@ def run_batch(
     skip_bad_rows : bool
         Whether to run the others if some rows cannot be run; these are listed as failed.
     report : function
-        Called with the progress at every change.
+        Called with the progress at every change and every few seconds.
 
     Returns
     -------
@@ -214,6 +214,7 @@ def _run(state: BatchState, pool: WorkerPool) -> None:
             for status in pool.poll(_WAIT_SECONDS):
                 state.end(status)
             state.write_page_if_due()
+            state.report_if_due()
             if state.folder.cancel_requested():
                 break
     except KeyboardInterrupt:

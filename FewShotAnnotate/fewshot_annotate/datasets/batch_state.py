@@ -19,6 +19,8 @@ from .review_lock import reviewer_of
 from .status import NOT_BEGUN, CaseStatus, RowUpdate, Status, keep_accepted
 
 _PAGE_SECONDS = 10.0
+# The progress is reported at least this often while cases run.
+REPORT_SECONDS = 5.0
 CANCELLED = "cancelled"
 IN_REVIEW = "in review"
 
@@ -30,7 +32,7 @@ class BatchProgress:
     Attributes
     ----------
     case : CaseStatus or None
-        The case that changed; None at the start.
+        The case that changed; None at the start, and where only time has passed.
     done, failed, running, total : int
     eta : float or None
         Estimated remaining time in seconds, None if unknown.
@@ -56,7 +58,7 @@ class BatchState:
     bad_rows : sequence of BadRow
         Cases that cannot be run.
     report : function
-        Called with the progress at every change.
+        Called with the progress at every change, and by `report_if_due`.
     """
 
     def __init__(
@@ -178,6 +180,11 @@ class BatchState:
             with contextlib.suppress(InputError):
                 self.write_page()
 
+    def report_if_due(self) -> None:
+        """Report the progress if nothing was reported for a while."""
+        if time.monotonic() - self._reported > REPORT_SECONDS:
+            self._report_progress(None)
+
     def write_page(self) -> None:
         """Write index.html."""
         began = time.monotonic()
@@ -204,7 +211,7 @@ class BatchState:
         self.statuses[status.name] = status
 
     def _report_progress(self, changed: CaseStatus | None) -> None:
-        count = self._counts
+        count, self._reported = self._counts, time.monotonic()
         self._report(
             BatchProgress(
                 case=changed,

@@ -176,8 +176,10 @@ def _listed_pairs(folder: Path) -> Pairing | None:
         raise InputError("dataset_list", path=path, detail=detail) from None
     pairs: list[Pair] = []
     problems: list[Message] = []
+    listed_files: set[Path] = set()
     for name, images, labels in entries:
         files = [folder / listed for listed in (*images, labels)]
+        listed_files.update(map(paths.resolve, files))
         missing = [file for file in files if not paths.is_file(file)]
         problems += [Message("file_missing", path=file) for file in missing]
         if len(images) != 1:
@@ -187,7 +189,9 @@ def _listed_pairs(folder: Path) -> Pairing | None:
                 FoundFile(path=file, relative_path=PurePosixPath(without_suffix(file.name))) for file in files
             )
             pairs.append(replace(unlabelled_pair(image), name=name or unlabelled_pair(image).name, labels=label))
-    return Pairing(tuple(pairs), tuple(problems), (), ()) if entries else None
+    found = _sources(folder / _TRAINING_IMAGES, "*", list_series)
+    unlisted = [source for source in found if paths.resolve(source.path) not in listed_files]
+    return Pairing(tuple(pairs), tuple(problems), (), (), tuple(unlisted)) if entries else None
 
 
 def _entries(content: Mapping[str, Any]) -> list[tuple[str, list[str], str]]:

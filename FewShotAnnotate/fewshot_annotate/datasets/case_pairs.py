@@ -63,12 +63,15 @@ class Pairing:
         Label maps that fit several images, and images that several label maps fit.
     unlabelled, unused : tuple of FoundFile
         Images without labels, and label maps without an image.
+    unlisted : tuple of FoundFile
+        Images beside those that the list of a data set names.
     """
 
     pairs: tuple[Pair, ...]
     problems: tuple[Message, ...]
     unlabelled: tuple[FoundFile, ...]
     unused: tuple[FoundFile, ...]
+    unlisted: tuple[FoundFile, ...] = ()
 
 
 def is_named_as_labels(source: FoundFile) -> bool:
