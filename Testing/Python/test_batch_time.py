@@ -47,12 +47,12 @@ def test_a_running_case_counts_with_what_is_left_of_it() -> None:
 
 
 def test_a_long_case_is_expected_to_last_as_the_long_ones_before_it() -> None:
-    estimate, clock, _ = filled(10, 10, 10, 10, 10, 14, cases=7)
+    estimate, clock, _ = filled(30, 30, 30, 30, 30, 42, cases=7)
     estimate.begin("next")
+    clock.seconds += 36
+    assert estimate.seconds_left(waiting=0) == 6
     clock.seconds += 12
-    assert estimate.seconds_left(waiting=0) == 2
-    clock.seconds += 4
-    assert estimate.seconds_left(waiting=0) == 4, "it takes longer than all others, and is not done yet"
+    assert estimate.seconds_left(waiting=0) == 12, "it takes longer than all others, and is not done yet"
 
 
 def test_cases_that_run_at_the_same_time_share_the_work() -> None:

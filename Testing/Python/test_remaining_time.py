@@ -26,10 +26,15 @@ def announced(totals: list[float]) -> list[float | None]:
     return found
 
 
-def test_a_constant_estimate_is_announced_after_a_tenth_of_the_time() -> None:
+def test_a_constant_estimate_is_announced_after_15_percent_of_the_time() -> None:
     found = announced([40.0] * 10)
-    assert found[:3] == [None] * 3
-    assert found[3:] == [36, 35, 34, 33, 32, 31, 30]
+    assert found[:5] == [None] * 5
+    assert found[5:] == [34, 33, 32, 31, 30]
+
+
+def test_the_last_seconds_are_not_announced() -> None:
+    found = announced([20.0] * 20)
+    assert found[13:] == [6, 5, None, None, None, None, None]
 
 
 def test_an_estimate_that_changes_is_not_announced_until_it_was_nearly_constant_for_a_third_of_the_time() -> None:
@@ -40,7 +45,7 @@ def test_an_estimate_that_changes_is_not_announced_until_it_was_nearly_constant_
 
 
 def test_small_changes_do_not_matter() -> None:
-    assert None not in announced([20.0, 22, 24, 22, 20, 22])[2:]
+    assert None not in announced([20.0, 22, 24, 22, 20, 22])[3:]
 
 
 def test_nothing_is_announced_where_nothing_is_known() -> None:
@@ -62,23 +67,23 @@ def remaining(steps: list[tuple[float, float]]) -> list[float | None]:
 
 
 def test_the_time_left_follows_from_the_rate_of_the_work() -> None:
-    found = remaining([(float(second), second / 10) for second in range(1, 11)])
+    found = remaining([(10.0 * step, step / 10) for step in range(1, 11)])
     assert found[0] is None
-    assert found[2:] == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert found[2:9] == [70, 60, 50, 40, 30, 20, 10]
 
 
 def test_set_up_before_the_work_begins_is_not_extrapolated() -> None:
-    found = remaining([(1.0, 0.0), (3.0, 0.0), *((3.0 + second, second / 10) for second in range(1, 9))])
-    assert found[-3:] == [4, 3, 2]
+    found = remaining([(1.0, 0.0), (3.0, 0.0), *((3.0 + 10 * step, step / 10) for step in range(1, 9))])
+    assert found[-3:] == [40, 30, 20]
 
 
-def test_the_rate_is_that_of_the_last_half_of_the_work() -> None:
-    slow = [(2.0 * step, step / 40) for step in range(1, 11)]
-    quick = [(20.0 + step, 0.25 + step / 40) for step in range(1, 31)]
+def test_the_rate_is_that_of_the_last_60_percent_of_the_work() -> None:
+    slow = [(4.0 * step, step / 40) for step in range(1, 11)]
+    quick = [(40.0 + 2 * step, 0.25 + step / 40) for step in range(1, 31)]
     found = remaining([*slow, *quick])
-    assert found[9] == 60, "30 more steps of 2 s"
+    assert found[9] == 120, "30 more steps of 4 s"
     assert found[14] is None, "the rate has just changed"
-    assert found[-4] == 3
+    assert found[-4] == 6
 
 
 def test_the_fraction_never_falls() -> None:

@@ -15,15 +15,20 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 # Nothing is shown of what is done sooner, so that a refusal stays a single line.
-DELAY_SECONDS = 0.8
+DELAY_SECONDS = 0.6
 # The same for the first output of a command, whose delay counts from the command's start, if imports took long.
-_MIN_DELAY_SECONDS = 0.3
+_MIN_DELAY_SECONDS = 0.1
 _began: list[float] = []  # of a command that has shown nothing yet
 
 
 def command_begins(seconds: float | None = None) -> None:
-    """Count the delay of the next indicator from a time of `time.monotonic()`, now by default."""
+    """Count the delay until the first output from a time of `time.monotonic()`, now by default."""
     _began[:] = [time.monotonic() if seconds is None else seconds]
+
+
+def output_shown() -> None:
+    """The command has shown something: the delay of further indicators counts from their own start."""
+    _began.clear()
 
 
 @contextmanager
@@ -75,7 +80,6 @@ class ActivityIndicator:
         self._stopped = False
         self._spinner: Status | None = None
         delay = max(DELAY_SECONDS - _passed(), _MIN_DELAY_SECONDS)
-        _began.clear()
         self._timer = threading.Timer(delay, self._show)
         self._timer.daemon = True
         self._timer.start()
@@ -93,6 +97,7 @@ class ActivityIndicator:
         with self._lock:
             if self._stopped:
                 return
+            output_shown()
             if sys.stderr.isatty():
                 self._spinner = bar_console().status(f"{self._what} ...")
                 self._spinner.start()

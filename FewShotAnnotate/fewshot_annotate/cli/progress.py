@@ -176,6 +176,7 @@ def open_display(kind: str, display: Display[Step]) -> Iterator[Callable[[Step],
         def show(step: Step) -> None:
             if sys.stderr.isatty() or time.monotonic() - began >= delay:
                 waiting.stop()
+                activity_indicator.output_shown()
             bar.start()  # not before there is something to show, so that a refusal is a single line
             display.show(bar, step)
 

@@ -11,19 +11,21 @@ from collections import deque
 from collections.abc import Callable
 
 # Nothing is announced before this fraction of the expected time is over.
-MIN_FRACTION = 0.1
+MIN_FRACTION = 0.15
+# Less than these seconds are not announced: the end of a process, which is no work, would be a large part of them.
+MIN_SECONDS = 5.0
 # The expected total time may have changed by this factor at most during the last part of the time that is over.
 STABLE_FACTOR = 1.25
 STABLE_PART = 1 / 3
 # The rate is that of the last part of the work that is done.
-RATE_PART = 0.5
+RATE_PART = 0.6
 
 
 class StableEstimate:
     """Withholds the estimates of a remaining time until they are roughly right.
 
-    An estimate is announced once a tenth of the expected total time is over, if that total was nearly constant during
-    the last third of the time.
+    An estimate is announced once 15 % of the expected total time is over, if that total was nearly constant during
+    the last third of the time, and as long as it is 5 s or more.
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ class StableEstimate:
         is_known_long_enough = self._totals[0][0] <= since
         is_stable = max(totals) <= STABLE_FACTOR * min(totals)
         has_begun = elapsed > 0 and elapsed >= MIN_FRACTION * total
-        return left if has_begun and is_known_long_enough and is_stable else None
+        is_long = left >= MIN_SECONDS
+        return left if has_begun and is_known_long_enough and is_stable and is_long else None
 
 
 class RemainingTime:

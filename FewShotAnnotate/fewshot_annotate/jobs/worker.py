@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -217,6 +218,9 @@ def run_program(program: Callable[[list[str]], int]) -> int:
         return ExitCode.BAD_INPUT
     except EventsUnwritableError:
         return ExitCode.CANNOT_WRITE
+    finally:
+        # The process ends with all its memory: to search torch's objects for garbage first takes a second.
+        gc.freeze()
 
 
 def _failure(error: Exception) -> Message:

@@ -57,17 +57,17 @@ class AdaptTime:
     @property
     def evaluation(self) -> float:
         """Prediction of a held-out slice by a network, and its part in the choice of weights and the calibration."""
-        return 20e-3 + 3e-3 * self.labels + 0.5e-6 * self._values
+        return 20e-3 + 3e-3 * self.labels + 0.3e-6 * self._values
 
     @property
     def filling(self) -> float:
         """Candidates and network of a query slice, their fusion and smoothing, without propagation."""
-        return 6e-3 + 0.8e-6 * self._pixels + 0.135e-6 * self._values + 0.065e-6 * self._network_values
+        return 6e-3 + 0.8e-6 * self._pixels + 0.19e-6 * self._values + 0.065e-6 * self._network_values
 
     @property
     def finishing(self) -> float:
         """Last processing of a query slice, and its writing."""
-        return 4e-3 + 0.15e-6 * self._pixels + 0.06e-6 * self._values
+        return 4e-3 + 0.15e-6 * self._pixels + 0.09e-6 * self._values
 
     @property
     def step(self) -> float:
@@ -82,7 +82,7 @@ class AdaptTime:
         """Prediction of all planes of both views."""
         # There is one plane per column in the view that shows rows, and one per row in the view that shows columns.
         return sum(
-            count * (0.6e-6 * (1600 + math.prod(size)) + 0.08e-6 * (self.labels + 1) * slices * side)
+            count * (0.6e-6 * (1600 + math.prod(size)) + 0.1e-6 * (self.labels + 1) * slices * side)
             for count, side, size in zip(
                 reversed(self.extent), self.shape, self._planes(slices, spacing), strict=True
             )
@@ -158,7 +158,7 @@ class AdaptTime:
     def _step(self, size: Sequence[int]) -> float:
         """A step of a network with inputs of a size."""
         pixels = 1600 + math.prod(min(side, self.config.network.crop) for side in size)
-        return pixels * (13e-6 + 0.5e-6 * self.labels)
+        return pixels * (14e-6 + 0.26e-6 * self.labels)
 
     def _preparation(self, slices: int) -> float:
         """Images and targets of the planes of one view."""

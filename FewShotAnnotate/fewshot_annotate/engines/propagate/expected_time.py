@@ -35,22 +35,22 @@ class PropagationTime:
     @property
     def flow(self) -> float:
         """Flow between two adjacent slices."""
-        return 1.5e-3 + 0.3e-6 * self.pixels * (0.7 + 0.3 * self.images)
+        return 3e-3 + 0.6e-6 * self.pixels * (0.7 + 0.3 * self.images)
 
     @property
     def slice(self) -> float:
         """Labels of a slice, once the flow is known."""
-        return 5e-3 + self.pixels * (0.6e-6 + 0.06e-6 * self.labels)
+        return 10e-3 + self.pixels * (1.2e-6 + 0.04e-6 * self.labels)
 
     @property
     def candidates(self) -> float:
         """Other candidates of a slice, their fusion and calibration."""
-        return 7e-3 + self.pixels * (0.7e-6 + 0.05e-6 * self.labels)
+        return 14e-3 + self.pixels * (1.4e-6 + 0.1e-6 * self.labels)
 
     @property
     def evaluation(self) -> float:
         """Evaluation of the candidates on a held-out slice."""
-        return 10e-3 + self.labels * (4e-3 + 0.06e-6 * self.pixels)
+        return 20e-3 + self.labels * (8e-3 + 0.12e-6 * self.pixels)
 
     def growing(self, support: Support, index: int) -> float:
         """Region growing for one slice, which is done in the whole gap between the labelled slices of a support."""
