@@ -123,7 +123,7 @@ def test_drafts_are_what_optical_flow_gives() -> None:
         np.testing.assert_array_equal(drafts[index], probabilities)
 
 
-def test_probabilities_sum_to_one_on_every_slice_asked_for() -> None:
+def test_probabilities_sum_to_one_on_every_requested_slice() -> None:
     run = usual_run()
     assert sorted(run.result) == run.support.unlabelled(run.support.labelled_range())
     for probabilities in run.result.values():
@@ -133,7 +133,7 @@ def test_probabilities_sum_to_one_on_every_slice_asked_for() -> None:
 
 
 @pytest.mark.slow
-def test_the_same_input_and_seed_give_the_same_output_and_another_seed_another() -> None:
+def test_the_output_depends_only_on_input_and_seed() -> None:
     volume, _, support = brain_part()
     second, other = (predicted(prepared(volume, support, steps=5, seed=seed), support) for seed in (0, 1))
     first = short_run()
@@ -141,7 +141,7 @@ def test_the_same_input_and_seed_give_the_same_output_and_another_seed_another()
     assert any(not np.array_equal(first[index], other[index]) for index in first)
 
 
-def test_drafts_made_before_change_nothing() -> None:
+def test_earlier_drafts_do_not_change_the_result() -> None:
     volume, _, support = brain_part()
     after_drafts = prepared(volume, support, steps=5)
     assert list(after_drafts.draft(support.labelled_range()))
@@ -150,7 +150,7 @@ def test_drafts_made_before_change_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_every_slice_is_offered_before_orthogonal_views_make_a_large_organ_better() -> None:
+def test_every_slice_has_a_draft_before_orthogonal_views_improve_a_large_organ() -> None:
     volume, label_map = load_case(LIVER)
     part = slice(18, 35), slice(4, 76), slice(10, 88)
     image, labels = (np.ascontiguousarray(array[part]) for array in (volume.array, label_map.array))
@@ -171,7 +171,7 @@ def test_every_slice_is_offered_before_orthogonal_views_make_a_large_organ_bette
 
 
 @pytest.mark.shared_data
-def test_every_slice_is_offered_before_orthogonal_views_make_it_better() -> None:
+def test_every_slice_has_a_draft_before_orthogonal_views_improve_it() -> None:
     gains = []
     for spacing in (4, 6, 8):
         volume, truth, support = brain_part(spacing=spacing, case=shared_case("mr_hippocampus_003"))
@@ -205,7 +205,7 @@ def test_many_labels_get_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(taken[0]) == 10 < max(taken[1])
 
 
-def test_slices_with_others_missing_between_them_are_filled_without_orthogonal_views() -> None:
+def test_query_slices_that_are_not_contiguous_are_filled_without_orthogonal_views() -> None:
     volume, truth, support = brain_part(spacing=6)
     offered: dict[int, np.ndarray] = {}
     engine = prepared(volume, support, context=RunContext(report_draft=offered.__setitem__))
@@ -217,7 +217,7 @@ def test_slices_with_others_missing_between_them_are_filled_without_orthogonal_v
 
 
 @pytest.mark.slow
-def test_slices_beyond_the_labelled_ones_are_left_out_of_the_orthogonal_views() -> None:
+def test_slices_outside_the_labelled_range_are_left_out_of_orthogonal_views() -> None:
     volume, labels, _ = brain_part()
     support = Support.from_label_map(LabelMap(labels, volume.geometry), SliceAxis(0), range(4, 13, 4))
     offered: dict[int, np.ndarray] = {}
@@ -229,7 +229,7 @@ def test_slices_beyond_the_labelled_ones_are_left_out_of_the_orthogonal_views() 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tip", [2, 3])
-def test_the_tip_of_a_vertebra_that_one_slice_alone_shows_is_grown_where_propagation_loses_it(
+def test_region_growing_keeps_the_tip_of_a_vertebra_labelled_on_a_single_slice(
     tip: int,
 ) -> None:
     volume, label_map = load_case("ct_abdomen_pelvis")
@@ -258,7 +258,7 @@ def test_the_tip_of_a_vertebra_that_one_slice_alone_shows_is_grown_where_propaga
 
 
 @pytest.mark.shared_data
-def test_a_tip_that_one_slice_alone_shows_is_grown_where_propagation_loses_it() -> None:
+def test_region_growing_keeps_a_tip_labelled_on_a_single_slice() -> None:
     volume, label_map = load_case(shared_case("mr_hippocampus_003"))
     support = Support.from_label_map(label_map, SliceAxis(0), (0, 16, 32))
     tip = 1
@@ -273,7 +273,7 @@ def test_a_tip_that_one_slice_alone_shows_is_grown_where_propagation_loses_it() 
     assert grown > 1.1 * propagated
 
 
-def test_labels_that_are_hardly_certain_are_filled_also_where_they_are_not_most_probable() -> None:
+def test_uncertain_labels_are_filled_also_where_they_are_not_the_most_probable() -> None:
     volume, _, support = brain_part(spacing=8)
     filled = []
     for config in (CONFIG, CONFIG.replace("labelling.min_threshold", 0.5)):
@@ -284,7 +284,7 @@ def test_labels_that_are_hardly_certain_are_filled_also_where_they_are_not_most_
     assert generous.sum() > 1.01 * most_probable.sum()
 
 
-def test_expects_a_dice_for_each_label_near_the_true_one() -> None:
+def test_the_expected_dice_of_each_label_is_near_the_true_one() -> None:
     run = usual_run()
     assert run.expected_before == ()
     assert [one.label for one in run.expected] == list(run.support.labels)
@@ -292,7 +292,7 @@ def test_expects_a_dice_for_each_label_near_the_true_one() -> None:
     assert abs(expected - mean_dice(run.truth, run.result, run.support)) < 0.1
 
 
-def test_a_run_that_should_stop_stops_during_the_fit() -> None:
+def test_a_run_can_be_stopped_during_the_fit() -> None:
     volume, _, support = brain_part()
     engine = prepared(volume, support, steps=100_000, context=RunContext(stop=lambda: time.monotonic() > until))
     until = time.monotonic() + 1
@@ -308,7 +308,7 @@ def test_the_fraction_of_work_rises_to_one() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 4.0])
-def test_keeps_to_a_time_limit(seconds: float) -> None:
+def test_the_time_limit_is_kept(seconds: float) -> None:
     volume, _, support = brain_part()
     began = time.monotonic()
     engine = prepared(volume, support, steps=100_000, context=RunContext(deadline=began + seconds))
@@ -318,7 +318,7 @@ def test_keeps_to_a_time_limit(seconds: float) -> None:
 
 
 @pytest.mark.slow
-def test_a_fit_that_a_time_limit_cuts_short_takes_nothing_from_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_cut_short_by_a_time_limit_does_not_worsen_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, truth, support = brain_part()
     parts: list[float] = []
 
@@ -339,14 +339,14 @@ def test_a_fit_that_a_time_limit_cuts_short_takes_nothing_from_the_rest(monkeypa
     assert mean_dice(truth, result, support) == pytest.approx(mean_dice(truth, expected, support), abs=0.003)
 
 
-def test_a_time_limit_that_is_far_off_changes_nothing() -> None:
+def test_a_long_time_limit_does_not_change_the_result() -> None:
     volume, _, support = brain_part()
     limited = prepared(volume, support, steps=5, context=RunContext(deadline=time.monotonic() + 3600))
     for index, probabilities in predicted(limited, support).items():
         np.testing.assert_array_equal(probabilities, short_run()[index])
 
 
-def test_where_time_is_short_drafts_of_another_process_are_reckoned_with() -> None:
+def test_no_network_is_fitted_where_drafts_of_another_process_need_the_time() -> None:
     volume, _, support = brain_part()
     slow = CONFIG.replace("schedule.candidates_per_draft_time", 1e9)
     began = time.monotonic()
@@ -355,7 +355,9 @@ def test_where_time_is_short_drafts_of_another_process_are_reckoned_with() -> No
     assert time.monotonic() - began < 20, "nothing was fitted, for want of time"
 
 
-def test_a_label_on_slices_without_query_slices_beside_them_is_learnt_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_also_train_on_labelled_slices_without_neighbouring_query_slices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     volume, labels, _ = brain_part(slices=21)
     rare = int(labels.max()) + 1
     here = labels[12] > 0
@@ -403,7 +405,7 @@ def test_few_labelled_slices_are_enough(count: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_label_that_is_unannotated_on_a_slice_is_propagated_there() -> None:
+def test_a_label_is_propagated_to_labelled_slices_that_are_not_annotated_for_it() -> None:
     volume, _, support = brain_part()
     known = support.annotated.copy()
     known[2, 0] = False
@@ -428,7 +430,7 @@ def test_many_labels_are_filled() -> None:
     assert mean_dice(labels, result, support) > 0.5
 
 
-def test_without_torch_it_says_what_to_install_and_auto_is_propagate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch_adapt_names_the_package_and_auto_is_propagate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "AUTO_ENGINES", ("adapt", "propagate"))
     assert engine_class("auto") is Adapt
     monkeypatch.setattr(adapt, "find_spec", lambda name: None)
@@ -450,7 +452,7 @@ def test_an_old_torch_is_refused_and_auto_is_propagate(
     assert engine_class("auto") is (Adapt if usable else Propagate)
 
 
-def test_a_torch_without_a_version_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_of_unknown_version_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(name: str) -> str:
         raise PackageNotFoundError(name)
 

@@ -91,7 +91,7 @@ def test_one_setting_is_replaced_and_the_others_stay() -> None:
     assert CONFIG.network.crop == AdaptConfig().network.crop != 48
 
 
-def test_there_is_always_a_candidate() -> None:
+def test_a_config_without_any_candidate_is_refused() -> None:
     with pytest.raises(ValueError, match="switched on"):
         CONFIG.replace("candidates.propagation", False).replace("candidates.region_growing", False).replace(
             "candidates.shape_interpolation", False
@@ -120,7 +120,7 @@ def test_the_engine_uses_the_defaults_without_a_config() -> None:
         "schedule.orthogonal_share",
     ],
 )
-def test_another_value_gives_another_result(name: str) -> None:
+def test_each_setting_changes_the_result(name: str) -> None:
     (value,) = (tried[0] for own, _, _, tried in SETTINGS if own == name)
     usual, changed = filled(), filled(CONFIG.replace(name, value))
     assert any(not np.array_equal(usual[index], changed[index]) for index in usual)
@@ -249,7 +249,7 @@ def test_the_value_of_a_case_is_chosen_on_the_others() -> None:
     assert last[1:] == ["mean", "default in 2 of 3", "0.733", "0.800", "0.500", "+0.233", "60%"]
 
 
-def test_an_error_is_to_be_small() -> None:
+def test_the_value_with_the_smallest_error_of_expected_dice_is_best() -> None:
     (part,) = parts(["calibration.distance_exponent"])
     assert part.measure == "expected_error"
     design = Design(["a", "b"], [8], 5)
@@ -265,7 +265,7 @@ def test_an_error_is_to_be_small() -> None:
     assert first[6].startswith("+")
 
 
-def test_there_is_no_table_while_a_trial_is_missing() -> None:
+def test_no_table_is_printed_while_a_trial_is_missing() -> None:
     (part,) = parts(["network.crop"])
     design = Design(["a", "b"], [8], 5)
     results = results_of(part, design, {"a": [0.8, 0.7, 0.9], "b": [0.8, 0.7, 0.9]})

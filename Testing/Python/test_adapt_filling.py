@@ -29,7 +29,7 @@ def disc_filler() -> tuple[SliceFiller, np.ndarray]:
     return filler, logits
 
 
-def test_a_component_far_smaller_than_the_labelled_structure_goes_to_the_background() -> None:
+def test_a_component_far_smaller_than_the_labelled_structure_becomes_background() -> None:
     filler, logits = disc_filler()
     whole = filler.probabilities(2, logits.copy()).argmax(axis=0)
     assert whole.sum() > 600
@@ -38,7 +38,7 @@ def test_a_component_far_smaller_than_the_labelled_structure_goes_to_the_backgro
     np.testing.assert_array_equal(filler.probabilities(2, speck).argmax(axis=0), whole)
 
 
-def test_a_second_part_of_some_size_stays() -> None:
+def test_a_second_component_of_moderate_size_is_kept() -> None:
     filler, logits = disc_filler()
     part = logits.copy()
     part[1, :8, -8:] = part[1].max()

@@ -72,7 +72,7 @@ def filled_with_floor(flow: np.ndarray, network: np.ndarray, copied: np.ndarray,
 TRUTH, NEAR, FAR = strip(10, 20), strip(10, 21), strip(14, 24)
 
 
-def test_the_fused_result_stays_where_propagation_is_not_clearly_better() -> None:
+def test_the_fused_result_is_kept_where_propagation_is_not_clearly_better() -> None:
     np.testing.assert_array_equal(filled_with_floor(NEAR, TRUTH, FAR, TRUTH), TRUTH)
     np.testing.assert_array_equal(filled_with_floor(TRUTH, TRUTH, FAR, TRUTH), TRUTH)
 

@@ -50,7 +50,9 @@ def test_a_box_is_filled_from_arrays(box: tuple[np.ndarray, np.ndarray]) -> None
     assert filled.filled_slices == (1, 2, 3, 5, 6, 7)
 
 
-def test_the_same_comes_out_whatever_the_input_is(box: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+def test_arrays_files_and_simpleitk_images_give_the_same_result(
+    box: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
     image, painted = box
     volume, labels = itk(image), itk(painted)
     sitk.WriteImage(volume, str(tmp_path / "image.nrrd"))
@@ -77,7 +79,7 @@ def test_labels_on_flipped_voxels_are_put_on_those_of_the_volume(box: tuple[np.n
     assert (fsa.fill(itk(image), flipped, engine="propagate").labels[::4] == painted[::4]).all()
 
 
-def test_the_engine_that_estimates_its_dice_says_so_by_name() -> None:
+def test_expected_dice_is_given_by_segment_name() -> None:
     volume, label_map = load_case("mr_spine_cord_t2")
     array = np.zeros_like(label_map.array)
     array[::10] = label_map.array[::10]
@@ -96,7 +98,7 @@ def test_labels_of_another_shape_are_refused(box: tuple[np.ndarray, np.ndarray])
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".seg.nrrd", ".nii"])
-def test_an_export_is_read_by_another_reader_as_it_was(
+def test_an_exported_file_is_read_unchanged_by_another_reader(
     suffix: str, box: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     image, painted = box

@@ -200,7 +200,7 @@ def test_slicer_finds_exactly_one_module() -> None:
     assert [path.name for path in PACKAGE_PARENT.glob("*.py")] == ["FewShotAnnotate.py"]
 
 
-def test_a_wrong_import_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forbidden_import_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = PACKAGE / "core" / "volume.py"
     lines = (
         "from ..jobs import run_folder",
@@ -258,7 +258,7 @@ def test_tests_use_public_names_only() -> None:
     assert {name: names for name, names in found.items() if names} == {}
 
 
-def test_a_private_name_would_be_found() -> None:
+def test_a_private_name_is_detected() -> None:
     lines = (
         "from package import _hidden",
         "monkeypatch.setattr(module, '_patched', None)",
@@ -301,7 +301,7 @@ def test_the_list_of_models_names_the_device_without_torch(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["fill", "suggest", "compare", "batch", "library", "export", "demo", "models"])
-def test_a_command_line_loads_scipy_rich_and_dicom_only_when_it_computes_shows_or_reads(command: str) -> None:
+def test_a_command_loads_scipy_rich_and_pydicom_only_when_it_needs_them(command: str) -> None:
     loaded = modules_after(f"from fewshot_annotate.cli import main; main([{command!r}, '--help'])")
     assert f"fewshot_annotate.cli.{command}" in loaded
     assert not loaded & {"scipy.ndimage", "scipy.optimize", "rich", "pydicom", "nibabel", "torch"}
@@ -310,7 +310,7 @@ def test_a_command_line_loads_scipy_rich_and_dicom_only_when_it_computes_shows_o
 @pytest.mark.parametrize(
     "module", ["io.files", "engines.propagate.engine", "jobs.filling", "jobs.worker", "guidance.contact_sheet", "cli"]
 )
-def test_importing_brings_neither_torch_nor_slicer_nor_qt(module: str) -> None:
+def test_importing_the_package_loads_neither_torch_nor_slicer_nor_qt(module: str) -> None:
     loaded = {name.split(".")[0] for name in modules_after(f"import fewshot_annotate.{module}")}
     assert "fewshot_annotate" in loaded
     forbidden = {"torch", "slicer", "vtk", "qt", "ctk", "PySide6", "PyQt5", "PyQt6", "nilearn", "PIL"}
@@ -345,12 +345,12 @@ def _classes() -> list[tuple[Path, ast.ClassDef]]:
     return [(source, node) for source, tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
 
 
-def test_no_public_class_name_stands_for_two_things() -> None:
+def test_no_public_class_name_is_used_twice() -> None:
     names = Counter(node.name for _, node in _classes() if not node.name.startswith("_"))
     assert [name for name, count in names.items() if count > 1] == []
 
 
-def test_dataclasses_with_six_or_more_fields_take_them_by_name() -> None:
+def test_dataclasses_with_six_or_more_fields_are_keyword_only() -> None:
     positional = []
     for source, node in _classes():
         decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
@@ -365,7 +365,7 @@ def test_dataclasses_with_six_or_more_fields_take_them_by_name() -> None:
     assert positional == []
 
 
-def test_types_are_checked_strictly_but_where_slicer_has_none() -> None:
+def test_types_are_checked_strictly_except_where_slicer_has_none() -> None:
     settings = tomllib.loads((PACKAGE_PARENT.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
     assert settings["strict"]
     strict = {"strict", "ignore_errors", "warn_return_any", "disallow_subclassing_any", "disallow_untyped_defs"}

@@ -27,26 +27,26 @@ def filled(*durations: float, cases: int) -> tuple[BatchTime, Clock, list[float 
     return estimate, clock, announced
 
 
-def test_nothing_is_announced_before_some_cases_have_ended_and_taken_about_the_same_time() -> None:
+def test_no_time_left_is_announced_before_several_cases_took_about_the_same_time() -> None:
     _, _, announced = filled(10, 10, 10, 10, cases=11)
     assert announced == [None, None, 80, 70]
     _, _, announced = filled(10, 80, 10, 80, 10, 80, cases=11)
     assert announced == [None] * 6, "what is left depends on which of them are left"
 
 
-def test_the_first_case_which_starts_the_worker_is_not_typical() -> None:
+def test_the_first_case_is_not_counted_because_it_starts_the_worker() -> None:
     _, _, announced = filled(13, 10, 10, 10, 10, cases=11)
     assert announced[-1] == 60
 
 
-def test_a_running_case_counts_with_what_is_left_of_it() -> None:
+def test_a_running_case_counts_with_its_remaining_time() -> None:
     estimate, clock, _ = filled(10, 10, 10, cases=5)
     estimate.begin("next")
     clock.seconds += 4
     assert estimate.seconds_left(waiting=1) == 16
 
 
-def test_a_long_case_is_expected_to_last_as_the_long_ones_before_it() -> None:
+def test_a_long_case_is_expected_to_take_as_long_as_earlier_long_ones() -> None:
     estimate, clock, _ = filled(30, 30, 30, 30, 30, 42, cases=7)
     estimate.begin("next")
     clock.seconds += 36

@@ -104,7 +104,7 @@ def test_labels_of_fewer_than_200_voxels_and_the_background_are_not_scored():
     assert scored_labels(truth) == [1]
 
 
-def test_ranges_hold_the_unlabelled_slices_between_and_everywhere():
+def test_ranges_hold_the_unlabelled_slices_between_labelled_ones_and_all_of_them():
     found = ranges(8, (2, 5))
     assert found["between"] == Range(2, 6, (3, 4))
     assert found["all"] == Range(0, 8, (0, 1, 3, 4, 6, 7))
@@ -165,7 +165,7 @@ def test_a_surface_voxel_has_a_face_neighbour_outside():
     assert surface(np.ones((3, 3, 3), dtype=bool)).sum() == 26
 
 
-def test_a_label_on_one_side_only_has_dice_0_and_the_diagonal_of_its_box():
+def test_a_label_in_one_mask_only_has_dice_0_and_the_diagonal_of_its_box_as_hd95():
     truth = np.zeros((10, 20, 20), dtype=np.uint8)
     truth[2:8, 5:15, 5:13] = 1
     (found,) = label_scores(truth, np.zeros_like(truth), ranges(10, (2, 7))["between"], [1], (3.0, 1.0, 0.5)).values()
@@ -194,7 +194,7 @@ def ranked_slices() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, -1.0)])
-def test_confidence_that_falls_with_dice_ranks_the_slices_rightly(sign, expected):
+def test_the_rank_correlation_has_the_sign_of_the_order_of_confidence(sign, expected):
     truth, result = ranked_slices()
     confidence = np.full(truth.shape, 0.5) - sign * np.arange(6)[:, None, None] / 20
     assert rank_correlation(truth, result, confidence, range(6), [1]) == pytest.approx(expected)
@@ -217,14 +217,14 @@ def test_calibrated_confidence_has_no_calibration_error():
     assert calibration_error(truth, truth * 0, confidence, [0]) is None
 
 
-def test_calibration_is_the_mean_distance_and_how_often_truth_lies_in_the_range():
+def test_calibration_is_the_mean_error_and_the_share_of_true_dice_within_the_range():
     rows = [label_row(0.9, 0.8, 0.7, 0.85), label_row(0.6, 0.65, 0.5, 0.7), label_row(0.5, None, None, None)]
     found = calibration(rows, "adapt")
     assert (found.count, found.error, found.inside) == (2, pytest.approx(0.075), 0.5)
     assert calibration(rows, "propagate") is None
 
 
-def test_the_listener_takes_the_first_slice_and_the_last_word_on_each_label():
+def test_the_listener_records_the_first_slice_and_the_last_expected_dice_of_each_label():
     listener = Listener()
     for line in (
         b"not json\n",
@@ -284,7 +284,7 @@ def test_the_summary_names_the_settings_that_are_behind():
 # The curve
 
 
-def test_evenly_spaced_slices_hold_both_ends():
+def test_evenly_spaced_slices_include_both_ends():
     assert evenly(range(10, 31), 3) == [10, 20, 30]
     assert evenly(range(4, 8), 9) == [4, 5, 6, 7]
 
@@ -300,7 +300,7 @@ def test_no_crossing_where_the_level_is_never_reached_or_nothing_is_left_to_fill
     assert first_reaching(lambda count: 1.0, (), 0.9) is None
 
 
-def test_needs_are_the_least_numbers_of_slices_that_reached_each_level():
+def test_the_number_needed_is_the_smallest_that_reached_each_level():
     points = [Point("spleen", "adapt", count, dice) for count, dice in ((3, 0.8), (5, 0.93), (4, 0.91), (8, 0.94))]
     assert [str(need) for need in needs(points)] == ["4", "> 8"]
 
@@ -370,7 +370,7 @@ def test_kept_results_differ_by_image_labels_slices_and_method(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_every_method_hands_back_the_labelled_slices():
+def test_every_method_returns_the_labelled_slices_unchanged():
     one = task()
     labelled = list(one.indices)
     for method in (NEAREST_COPY, "shape interpolation", GROW_FROM_SEEDS, "propagate"):
@@ -380,21 +380,21 @@ def test_every_method_hands_back_the_labelled_slices():
 # Files
 
 
-def test_csv_leaves_cells_empty_where_there_is_nothing(tmp_path):
+def test_missing_values_are_empty_cells_in_csv(tmp_path):
     write_csv(tmp_path / "rows.csv", [row("a", "copy", None)], Row)
     head, line = (text.split(",") for text in (tmp_path / "rows.csv").read_text().splitlines())
     cells = dict(zip(head, line, strict=True))
     assert (cells["case"], cells["dice_between"], cells["seconds"]) == ("a", "", "1")
 
 
-def test_a_markdown_table_has_a_head():
+def test_a_markdown_table_has_a_header_row():
     assert markdown_table([["a", "b"], ["1", "2"]]) == ["| a | b |", "|---|---|", "| 1 | 2 |"]
 
 
 # First output
 
 
-def test_first_output_is_measured_of_every_command():
+def test_the_first_output_of_every_command_is_measured():
     reference = Path(__file__).parents[2] / "Resources" / "Documentation" / "command_line.md"
     lines = re.findall(
         r"^    fewshot-annotate ([a-z]+)(?: ([a-z]+)(?= |$))?", reference.read_text(encoding="utf-8"), re.M

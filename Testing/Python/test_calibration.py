@@ -152,7 +152,7 @@ def test_the_scale_of_logits_does_not_matter() -> None:
     assert np.allclose(Calibration.fit(scaled, CONFIG).probabilities(3 * logits, around), plain, atol=1e-3)
 
 
-def test_the_more_is_wrong_on_hidden_slices_the_softer_probabilities_become() -> None:
+def test_probabilities_are_softer_the_more_is_wrong_on_held_out_slices() -> None:
     one = setting(*SETTINGS[0])
     inverse_temperature = []
     for pixels in (0, 2, 4):
@@ -223,7 +223,7 @@ def test_the_range_holds_the_true_dice() -> None:
     assert np.mean(held) >= 0.8
 
 
-def test_without_hidden_slices_there_is_an_expectation_with_a_wider_range() -> None:
+def test_without_held_out_slices_the_expected_dice_has_a_wider_range() -> None:
     one = setting(*SETTINGS[0])
     blind, seeing = one.expected(Calibration.fit([], CONFIG)), one.expected(Calibration.fit(one.hidden, CONFIG))
     true = one.true_dice(Calibration.fit(one.hidden, CONFIG))
@@ -232,7 +232,7 @@ def test_without_hidden_slices_there_is_an_expectation_with_a_wider_range() -> N
         assert expected.low <= true[label] <= expected.high
 
 
-def test_a_label_that_no_hidden_slice_shows_has_a_wider_range() -> None:
+def test_a_label_on_no_held_out_slice_has_a_wider_range() -> None:
     one = setting(*SETTINGS[0])
     last = len(one.labels)
     absent = [
@@ -246,7 +246,7 @@ def test_a_label_that_no_hidden_slice_shows_has_a_wider_range() -> None:
     assert blind.high - blind.low > seeing.high - seeing.low
 
 
-def test_predictions_that_are_wrong_on_hidden_slices_are_expected_to_be_wrong() -> None:
+def test_predictions_that_are_wrong_on_held_out_slices_have_a_low_expected_dice() -> None:
     one = setting(*SETTINGS[0])
     shifted = [
         HeldOutPrediction(np.roll(hidden.logits, 4, axis=1), hidden.truth, hidden.distances) for hidden in one.hidden
@@ -255,7 +255,7 @@ def test_predictions_that_are_wrong_on_hidden_slices_are_expected_to_be_wrong() 
     assert all(bad[label].dice < good[label].dice for label in good)
 
 
-def test_a_label_that_hidden_slices_disappoint_in_is_expected_to_be_worse_than_others() -> None:
+def test_a_label_that_is_wrong_on_held_out_slices_has_a_lower_expected_dice_than_others() -> None:
     one = next(one for one in itertools.starmap(setting, SETTINGS) if len(one.labels) > 1)
     disappointing = []
     for hidden in one.hidden:
@@ -284,7 +284,7 @@ def test_a_label_of_unknown_extent_has_a_lower_expected_dice() -> None:
     assert all(ended < seen for seen, ended in zip(*dice, strict=True))
 
 
-def test_without_slices_nothing_is_expected_and_labels_that_are_nowhere_are_left_out() -> None:
+def test_there_is_no_expected_dice_without_slices_or_for_absent_labels() -> None:
     expectation = DiceExpectation(Calibration.fit([], CONFIG))
     assert expectation.expected([3, 7]) == ()
     assert DiceExpectation(Calibration(CONFIG, correction=np.zeros(3))).expected([3, 7]) == ()
@@ -404,7 +404,7 @@ def test_confidence_of_a_slice_is_the_same_from_bytes_and_from_probabilities() -
     assert slice_confidence(labels, stored) == pytest.approx(slice_confidence(labels, confidence), abs=0.01)
 
 
-def test_a_slice_that_is_surely_empty_is_confident_and_one_that_may_not_be_is_not() -> None:
+def test_a_certainly_empty_slice_has_a_high_confidence_and_a_possibly_empty_one_a_low_one() -> None:
     nothing = np.zeros((8, 8), dtype=np.uint8)
     assert slice_confidence(nothing, np.full((8, 8), 255, dtype=np.uint8)) == 1
     assert slice_confidence(nothing, np.full((8, 8), 150, dtype=np.uint8)) == 0
@@ -418,7 +418,7 @@ def test_a_small_uncertain_label_counts_as_much_as_a_large_one() -> None:
     assert slice_confidence(labels, sure) - slice_confidence(labels, doubtful) == pytest.approx(0.5 * 0.5 * 9 / 12)
 
 
-def test_a_structure_that_may_have_been_missed_lowers_the_confidence() -> None:
+def test_a_possibly_missed_structure_lowers_the_confidence() -> None:
     labels = np.zeros((32, 32), dtype=np.uint8)
     labels[:16, :16] = 1
     missed = np.ones(labels.shape)

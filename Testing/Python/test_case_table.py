@@ -63,14 +63,14 @@ def test_a_flag_is_not_written_through_a_link(table: CaseTable, tmp_path: Path) 
     assert states(table)["1"] == "flagged"
 
 
-def test_all_who_may_change_a_case_can_take_it(table: CaseTable) -> None:
+def test_the_lock_of_a_case_has_the_permissions_of_its_folder(table: CaseTable) -> None:
     folder = table.folder.case("1").folder
     folder.chmod(0o770)
     with table.review("1"):
         assert stat.S_IMODE((folder / ".review.lock").stat().st_mode) == 0o660
 
 
-def test_a_lock_ends_with_the_program_of_its_reviewer(table: CaseTable) -> None:
+def test_the_lock_of_a_program_that_ended_does_not_count(table: CaseTable) -> None:
     lock = table.folder.case("1").folder / ".review.lock"
     lock.write_text("gone@elsewhere")
     assert states(table)["1"] == "filled"

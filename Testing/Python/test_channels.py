@@ -100,7 +100,7 @@ def test_adapt_finds_a_structure_that_only_a_further_channel_shows() -> None:
 # --- the grid
 
 
-def test_a_channel_on_the_same_grid_is_taken_as_it_is() -> None:
+def test_a_channel_on_the_same_grid_is_not_resampled() -> None:
     first, second, _ = phantom()
     one = on_one_grid(Volume(first, GRID, (Volume(second, GRID),)))
     assert one.further[0].array is second
@@ -132,7 +132,7 @@ def _inside(grid: Geometry, own: Geometry) -> np.ndarray:
     return np.asarray(((index >= 0) & (index <= np.array(own.shape[::-1]) - 1)).all(axis=-1))
 
 
-def test_beyond_a_channel_its_lowest_intensity_stands_in_and_a_note_says_so() -> None:
+def test_voxels_outside_a_channel_get_its_lowest_intensity_and_this_is_reported() -> None:
     grid, own = Geometry((4, 4, 10)), Geometry((4, 4, 5))
     volume = Volume(np.ones(grid.shape), grid, (Volume(np.arange(-7.0, 73).reshape(own.shape), own),))
     found = on_one_grid(volume).further[0].array
@@ -142,7 +142,7 @@ def test_beyond_a_channel_its_lowest_intensity_stands_in_and_a_note_says_so() ->
     assert coverage_notes(volume) == [Message("channel_covers_part", number=2, percent=50)]
 
 
-def test_a_channel_beside_the_volume_is_refused_by_name() -> None:
+def test_a_channel_that_does_not_overlap_the_volume_is_refused_by_name() -> None:
     first, second, _ = phantom()
     far = replace(GRID, origin=(500.0, 0.0, 0.0))
     with pytest.raises(InputError, match="T2: it lies beside the volume"):
@@ -170,7 +170,7 @@ def test_a_run_folder_keeps_each_channel_once_on_its_own_grid(tmp_path: Path) ->
     assert folder.array_path("image-2").name == "image-2.npy"
 
 
-def test_a_channel_that_changed_or_is_gone_is_noticed_when_a_run_is_resumed(tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_a_changed_or_missing_channel(tmp_path: Path) -> None:
     file = job_folder(tmp_path / "job").array_path("image-2")
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -181,7 +181,7 @@ def test_a_channel_that_changed_or_is_gone_is_noticed_when_a_run_is_resumed(tmp_
         JobFolder.open(tmp_path / "job")
 
 
-def test_an_interrupted_creation_of_a_folder_with_channels_is_made_again(tmp_path: Path) -> None:
+def test_a_folder_with_channels_whose_creation_was_interrupted_is_created_again(tmp_path: Path) -> None:
     path = job_folder(tmp_path / "job").path
     (path / "job.json").rename(path / "job.json.partial")
     assert job_folder(path).read_volume().further
@@ -226,7 +226,7 @@ def second_channel(case_folder: CaseFolder) -> Path:
     return path
 
 
-def test_fill_takes_further_volumes_and_says_what_they_do_not_cover(
+def test_fill_takes_further_volumes_and_reports_what_they_do_not_cover(
     case_folder: CaseFolder, channel: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert (
@@ -258,7 +258,7 @@ def test_an_engine_that_works_on_one_volume_is_refused_with_those_that_take_seve
     assert case_folder.files() == before
 
 
-def test_a_further_volume_elsewhere_is_refused_and_nothing_is_written(
+def test_a_further_volume_that_does_not_overlap_is_refused_and_nothing_is_written(
     case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = case_folder.folder / "far.nii.gz"

@@ -54,7 +54,7 @@ def test_a_painted_component_and_what_is_connected_to_it_are_kept() -> None:
     assert np.array_equal(cleaned(given, {1: LARGEST}), given.array)
 
 
-def test_a_hole_is_filled_but_for_other_labels_and_for_holes_that_a_person_left() -> None:
+def test_a_hole_is_filled_except_for_other_labels_and_painted_holes() -> None:
     given = label_map(BODY, ((2, 2, 2), 0), ((2, 3, 3), 2))
     assert np.array_equal(cleaned(given, {1: HOLES}), label_map(BODY, ((2, 3, 3), 2)).array)
     painted = label_map(BODY, ((slice(0, 3), 2, 2), 0))
@@ -86,14 +86,14 @@ def test_slices_that_were_painted_or_not_filled_and_other_labels_never_change(ax
     assert np.array_equal(after == 2, array == 2)
 
 
-def test_a_changed_voxel_has_the_probability_that_the_engine_left_for_other_labels() -> None:
+def test_the_confidence_of_a_changed_voxel_is_the_probability_of_all_other_labels() -> None:
     before, after = label_map(BODY, ((2, 7, 7), 1)), label_map(BODY)
     confidence = confidence_after(np.full(before.array.shape, 0.75, np.float32), before, after)
     assert confidence[2, 7, 7] == 0.25
     assert (np.delete(confidence.ravel(), np.ravel_multi_index((2, 7, 7), confidence.shape)) == 0.75).all()
 
 
-def test_a_rule_for_one_label_counts_more_than_one_for_all() -> None:
+def test_a_rule_for_one_label_overrides_the_rule_for_all() -> None:
     segments = label_map().segments
     rules = [CleanUpRule("spleen", HOLES), CleanUpRule("", LARGEST)]
     assert clean_ups_by_value(rules, segments) == {1: LARGEST, 2: HOLES}
@@ -101,7 +101,7 @@ def test_a_rule_for_one_label_counts_more_than_one_for_all() -> None:
         clean_ups_by_value([CleanUpRule("lung", LARGEST)], segments)
 
 
-def test_overlapping_layers_are_cleaned_each_for_itself() -> None:
+def test_overlapping_layers_are_cleaned_separately() -> None:
     island = label_map(BODY, ((2, 7, 7), 1))
     layers = [LabelMap(island.array, island.geometry, island.segments[:1])] * 2
     layers[1] = LabelMap(island.array, island.geometry, (Segment(value=1, name="lesion"),))
@@ -130,7 +130,7 @@ def fill(case: tuple[str, str], output: Path, *more: str) -> int:
     return main(["fill", *case, "-o", str(output), "--engine", "propagate", "--progress", "none", *more])
 
 
-def test_the_command_cleans_up_and_refuses_what_it_does_not_know_before_it_fills(
+def test_the_command_cleans_up_and_refuses_unknown_clean_ups_before_it_fills(
     case: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out.nii.gz"

@@ -45,7 +45,7 @@ def test_labelled_slices_come_back_exactly_and_those_between_are_filled(case_fol
 
 
 @pytest.mark.parametrize(("axis", "suffix"), [(0, ".seg.nrrd"), (1, ".nrrd"), (1, ".mha"), (2, ".nii")])
-def test_any_axis_and_any_format(axis: int, suffix: str, case_folder: CaseFolder) -> None:
+def test_slices_along_any_axis_are_filled_in_any_format(axis: int, suffix: str, case_folder: CaseFolder) -> None:
     label_map = small_case()[1]
     painted = SliceAxis(axis)
     indices = every(label_map, painted, 8)
@@ -88,7 +88,7 @@ def test_a_slice_labelled_and_empty_stays_empty(case_folder: CaseFolder) -> None
     assert not slices[empty].any()
 
 
-def test_slices_that_are_not_named_do_not_leak_into_the_result(case_folder: CaseFolder) -> None:
+def test_labels_on_unnamed_slices_do_not_influence_the_result(case_folder: CaseFolder) -> None:
     complete = small_case()[1]
     case_folder.put_support(complete)
     named = ",".join(map(str, case_folder.indices))
@@ -112,7 +112,7 @@ def test_the_confidence_is_between_0_and_1_and_1_on_labelled_slices(case_folder:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_overlapping_segments_are_filled_each_on_its_own_with_their_names_and_colours(
+def test_overlapping_segments_are_filled_separately_and_keep_names_and_colours(
     count: int, case_folder: CaseFolder
 ) -> None:
     layers = [keep_slices(layer, AXIS, case_folder.indices) for layer in overlapping_layers(small_case()[1], count)]
@@ -132,7 +132,7 @@ def test_overlapping_segments_are_filled_each_on_its_own_with_their_names_and_co
     assert AXIS.slices(both)[case_folder.indices[0] + 3].any(), "they still overlap between the labelled slices"
 
 
-def test_layers_that_do_not_overlap_fit_into_one_label_map(case_folder: CaseFolder) -> None:
+def test_layers_that_do_not_overlap_are_written_as_one_label_map(case_folder: CaseFolder) -> None:
     layers = [
         LabelMap(
             (case_folder.support.array == value).astype(np.uint8),
@@ -152,7 +152,7 @@ def test_layers_that_do_not_overlap_fit_into_one_label_map(case_folder: CaseFold
     assert np.array_equal(AXIS.slices(filled.array)[case_folder.indices], AXIS.slices(expected)[case_folder.indices])
 
 
-def test_a_layer_without_labels_on_the_named_slices_comes_out_empty(case_folder: CaseFolder) -> None:
+def test_a_layer_without_labels_on_the_named_slices_is_empty_in_the_output(case_folder: CaseFolder) -> None:
     first, *rest = case_folder.indices
     layers = overlapping_layers(small_case()[1], 2)
     layers = [keep_slices(layers[0], AXIS, rest), keep_slices(layers[1], AXIS, [first])]
@@ -166,7 +166,7 @@ def test_a_layer_without_labels_on_the_named_slices_comes_out_empty(case_folder:
     assert not filled[1].array.any()
 
 
-def test_a_dicom_folder_is_an_image(tmp_path: Path) -> None:
+def test_a_dicom_folder_is_read_as_an_image(tmp_path: Path) -> None:
     image = read_volume(CARRIED / "dicom_ct" / "series")
     full = load_case("dicom_ct")[1]
     aorta = LabelMap((full.array == 52).astype(np.uint8), image.geometry)
@@ -208,7 +208,7 @@ def test_models_info_lists_the_options_of_an_engine(
     assert "--option NAME=VALUE" in out
 
 
-def test_a_range_of_an_option_is_said_without_exponents() -> None:
+def test_ranges_of_options_are_printed_without_exponents() -> None:
     assert Option(5, "", minimum=0, maximum=1000000).allowed() == "a whole number from 0 to 1000000"
     assert Option(0.5, "", minimum=0.25, maximum=3).allowed() == "a number from 0.25 to 3"
 
@@ -240,7 +240,7 @@ def test_the_demo_refuses_a_file_as_its_folder(tmp_path: Path, capfd: pytest.Cap
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_the_demo_keeps_its_results_elsewhere_if_they_cannot_be_written(
+def test_the_demo_writes_its_results_elsewhere_if_its_folder_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     output, elsewhere = tmp_path / "demo", tmp_path / "elsewhere"

@@ -138,7 +138,7 @@ def empty_image_folder(case_folder: CaseFolder) -> None:
     case_folder.image.mkdir()
 
 
-def nothing(_desk: CaseFolder) -> None:
+def nothing(_case_folder: CaseFolder) -> None:
     pass
 
 
@@ -218,7 +218,7 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize("name", BAD_INPUT)
-def test_bad_input_is_one_clear_line_and_changes_nothing(
+def test_bad_input_is_reported_in_one_clear_line_and_changes_nothing(
     name: str, case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     prepare, more, message = BAD_INPUT[name]
@@ -258,7 +258,7 @@ def test_overlapping_segments_need_an_output_with_layers(
 
 
 @pytest.mark.parametrize("wrong", [["--device", "abacus"], ["--slices"], ["--no-such-option"], ["second", "third"]])
-def test_wrong_arguments_are_one_clear_line(
+def test_wrong_arguments_are_reported_in_one_clear_line(
     wrong: list[str], case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -278,7 +278,7 @@ def test_labels_on_slices_not_named_are_reported_as_ignored(
     assert ", ".join(map(str, middle)) in err
 
 
-def test_a_file_that_is_there_is_replaced_only_if_asked(
+def test_an_existing_file_is_replaced_only_if_asked(
     case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = [word for word in case_folder.fill("--engine", "propagate") if word != "--overwrite"]
@@ -288,7 +288,7 @@ def test_a_file_that_is_there_is_replaced_only_if_asked(
     assert case_folder.output.read_bytes() == b"corrected by hand"
 
 
-def test_bad_input_is_exit_code_2_of_the_real_program(case_folder: CaseFolder, spawned: Spawned) -> None:
+def test_bad_input_ends_the_program_with_exit_code_2(case_folder: CaseFolder, spawned: Spawned) -> None:
     program = spawned.cli(*case_folder.fill("--axis", "7"))
     out, err = program.communicate(timeout=60)
     assert (program.returncode, out) == (2, "")
@@ -296,7 +296,7 @@ def test_bad_input_is_exit_code_2_of_the_real_program(case_folder: CaseFolder, s
     assert err.count("\n") == 1
 
 
-def test_several_layers_are_not_put_into_a_used_job_folder(
+def test_a_used_job_folder_is_refused_for_several_layers(
     case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     overlapping_segments(case_folder)

@@ -86,7 +86,7 @@ def test_ctrl_c_keeps_the_job_and_it_can_be_resumed(long_case: CaseFolder, spawn
 
 
 @needs_proc
-def test_ctrl_c_is_not_lost_wherever_it_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_stops_the_run_wherever_it_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted at every call on the way, not only while it sleeps."""
     for moment in ("start", "running", "poll"):
         folder = make_folder(tmp_path / moment, *case_of_many_slices(), AXIS, 50)
@@ -159,7 +159,7 @@ def test_a_killed_command_line_ends_its_worker_and_the_job_can_be_resumed(
 
 @pytest.mark.slow
 @needs_proc
-def test_a_worker_killed_under_the_command_line_is_one_plain_line(long_case: CaseFolder, spawned: Spawned) -> None:
+def test_a_killed_worker_is_reported_in_one_plain_line(long_case: CaseFolder, spawned: Spawned) -> None:
     program = spawned.cli(*long_case.fill("--slices", "all", "--job-dir", long_case.job))
     folder, pid = worker_in_the_middle(long_case)
     os.kill(pid, signal.SIGKILL)
@@ -171,7 +171,7 @@ def test_a_worker_killed_under_the_command_line_is_one_plain_line(long_case: Cas
 
 
 @needs_proc
-def test_ctrl_c_without_a_kept_job_leaves_nothing(long_case: CaseFolder, spawned: Spawned, tmp_path: Path) -> None:
+def test_ctrl_c_without_a_job_folder_leaves_nothing(long_case: CaseFolder, spawned: Spawned, tmp_path: Path) -> None:
     before = long_case.files()
     program = spawned.cli(
         *long_case.fill("--slices", "all"), "--progress", "json", environment={"TMPDIR": str(tmp_path)}
@@ -187,7 +187,7 @@ def test_ctrl_c_without_a_kept_job_leaves_nothing(long_case: CaseFolder, spawned
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reader_that_goes_away_gets_no_traceback(long_case: CaseFolder, spawned: Spawned) -> None:
+def test_a_closed_pipe_causes_no_traceback(long_case: CaseFolder, spawned: Spawned) -> None:
     program = spawned.cli(*long_case.fill("--slices", "all"), "--progress", "json")
     assert program.stdout is not None
     program.stdout.readline()

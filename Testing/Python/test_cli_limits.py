@@ -68,7 +68,9 @@ COMPARE = "compare image.nii.gz support.nii.gz -o out --engines propagate"
         "batch cases.csv -o out --threads=N",
     ],
 )
-def test_what_is_no_count_is_refused(words: str, text: str, case_folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_values_that_are_not_counts_are_refused(
+    words: str, text: str, case_folder: Path, capsys: pytest.CaptureFixture
+) -> None:
     refused([word.replace("=N", f"={text}") for word in words.split()], case_folder, capsys)
 
 
@@ -107,7 +109,7 @@ def test_numbers_beyond_their_limits_are_refused(
     refused(words.split(), case_folder, capsys)
 
 
-def test_numbers_are_read_as_people_write_them() -> None:
+def test_only_usual_spellings_of_numbers_are_read() -> None:
     assert [int_or_none(text) for text in ("7", "+7", "-7", " 12 ", "1.0", "1e2", "\u0661", "1" * 19)] == [
         *(7, 7, -7, 12),
         *(None, None, None, None),
@@ -122,7 +124,7 @@ def test_numbers_are_read_as_people_write_them() -> None:
 
 
 @pytest.mark.parametrize("place", ["spacing", "origin", "direction"])
-def test_a_geometry_with_nan_is_the_same_as_none(place: str) -> None:
+def test_a_geometry_with_nan_differs_from_every_geometry(place: str) -> None:
     grid = Geometry((4, 5, 6))
     values = (float("nan"), *getattr(grid, place)[1:])
     odd = Geometry(**{"shape": grid.shape, place: values})
@@ -140,7 +142,7 @@ def test_a_geometry_with_nan_is_the_same_as_none(place: str) -> None:
         {"origin": [float("inf"), 0, 0]},
     ],
 )
-def test_a_geometry_that_no_volume_has_is_not_read(change: dict[str, list[float]]) -> None:
+def test_an_impossible_geometry_is_not_read(change: dict[str, list[float]]) -> None:
     with pytest.raises(ValueError, match=r"must be (positive|finite)"):
         Geometry.from_json(Geometry((4, 5, 6)).to_json() | change)
 
@@ -169,7 +171,7 @@ ROW = "lump,123037004,Anatomical Structure,10200004,Liver"
     ],
     ids=lambda table: table[:30],
 )
-def test_a_table_of_structures_that_is_none_is_refused(
+def test_an_invalid_table_of_structures_is_refused(
     table: str, case_folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (case_folder / "own.csv").write_text(table, encoding="utf-8")
@@ -181,7 +183,7 @@ def test_a_table_of_structures_that_is_none_is_refused(
     assert "table of structures" in line
 
 
-def test_a_table_of_structures_that_is_one_is_taken(case_folder: Path) -> None:
+def test_a_valid_table_of_structures_is_accepted(case_folder: Path) -> None:
     (case_folder / "own.csv").write_text(f"{HEADER}\n{ROW}\n", encoding="utf-8")
     assert main(STRUCTURES.split()) == 0
 
@@ -209,7 +211,7 @@ def unexpected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "home" / "errors.log"
 
 
-def test_an_unexpected_error_is_one_line_with_a_code_and_a_path_of_a_log(
+def test_an_unexpected_error_is_reported_in_one_line_with_a_code_and_the_path_of_a_log(
     unexpected: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["suggest", "a", "b"]) == 1
@@ -224,14 +226,16 @@ def test_an_unexpected_error_is_one_line_with_a_code_and_a_path_of_a_log(
     assert unexpected.stat().st_mode & 0o077 == 0
 
 
-def test_a_developer_sees_the_traceback(unexpected: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_traceback_is_printed_for_developers(unexpected: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
     with pytest.raises(KeyError, match="Doe"):
         main(["suggest", "a", "b"])
     assert not unexpected.exists()
 
 
-def test_a_log_that_cannot_be_written_is_put_elsewhere(unexpected: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_log_that_cannot_be_written_is_written_to_another_folder(
+    unexpected: Path, capsys: pytest.CaptureFixture
+) -> None:
     unexpected.mkdir(parents=True)
     assert main(["suggest", "a", "b"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -239,7 +243,7 @@ def test_a_log_that_cannot_be_written_is_put_elsewhere(unexpected: Path, capsys:
     assert "errors.log" in line
 
 
-def test_the_same_error_in_the_same_line_of_code_has_the_same_code_and_the_log_ends(tmp_path: Path) -> None:
+def test_the_same_error_has_the_same_code_and_the_log_has_a_limited_length(tmp_path: Path) -> None:
     def error(text: str) -> Exception:
         try:
             failing(text)
@@ -266,11 +270,11 @@ def test_the_same_error_in_the_same_line_of_code_has_the_same_code_and_the_log_e
         np.exceptions.AxisError(3),
     ],
 )
-def test_a_shortage_of_memory_is_known_in_all_its_words(error: Exception) -> None:
+def test_every_wording_of_an_out_of_memory_error_is_recognised(error: Exception) -> None:
     assert is_out_of_memory(error) == (not isinstance(error, np.exceptions.AxisError))
 
 
-def test_a_command_whose_libraries_find_no_memory_is_one_line(
+def test_a_library_that_runs_out_of_memory_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_words: object) -> None:

@@ -68,7 +68,7 @@ def stepwise_engine(python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch) 
     return stepwise.NAME
 
 
-def test_options_of_the_engine_reach_it_with_their_types(case_folder: CaseFolder, stepwise_engine: str) -> None:
+def test_options_reach_the_engine_with_their_types(case_folder: CaseFolder, stepwise_engine: str) -> None:
     more = ["--option", "fit=0", "--option", "talks=False", "--option", "fit=0.25", "--option", "trouble="]
     assert main(case_folder.fill("--engine", stepwise_engine, "--job-dir", case_folder.job, *more)) == 0
     job = JobFolder.open(case_folder.job).job
@@ -86,7 +86,7 @@ def test_options_of_the_engine_reach_it_with_their_types(case_folder: CaseFolder
         ("talks=", "cannot be ''"),
     ],
 )
-def test_an_option_of_another_type_is_one_clear_line(
+def test_an_option_of_another_type_is_refused_in_one_clear_line(
     option: str, message: str, case_folder: CaseFolder, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = case_folder.files()
@@ -97,7 +97,7 @@ def test_an_option_of_another_type_is_one_clear_line(
     assert case_folder.files() == before
 
 
-def test_the_expected_dice_ends_what_is_printed(
+def test_the_expected_dice_is_printed_last(
     case_folder: CaseFolder, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command = case_folder.fill("--engine", stepwise_engine, "--option", "fit=0")
@@ -199,7 +199,7 @@ def test_the_bar_names_the_stage(
     assert re.search(rf"Refining .* {count}/{count} slices", shown)
 
 
-def test_the_time_left_counts_what_follows_the_slices() -> None:
+def test_the_time_left_includes_the_steps_after_the_slices() -> None:
     overall = OverallProgress(1, seconds_after=3.0)
     left = [overall.updated(LayerRun(0), Progress(done=1, total=2, eta=eta)).eta for eta in (None, 5.0, 0.0)]
     assert left == [None, 8.0, 3.0]
@@ -217,7 +217,7 @@ def test_suggest_announces_the_time_left(
     assert lines[-1][0] == "100"
 
 
-def test_progress_of_several_layers_is_one_count_that_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_of_several_layers_is_a_single_count_that_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[Event] = []
     overall = OverallProgress(2)
     for number in range(2):

@@ -60,7 +60,9 @@ def usual_case() -> ComparisonCase:
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=60), st.integers(1, 20), st.integers(1, 4), st.integers(0, 9))
-def test_every_trial_hides_what_it_does_not_show(painted: list[bool], held_out: int, draws: int, seed: int) -> None:
+def test_every_labelled_slice_of_a_trial_is_either_shown_or_held_out(
+    painted: list[bool], held_out: int, draws: int, seed: int
+) -> None:
     try:
         trials = design_trials(painted, TrialDesign(draws=draws, held_out=held_out, seed=seed))
     except InputError as error:
@@ -82,7 +84,7 @@ def test_every_trial_hides_what_it_does_not_show(painted: list[bool], held_out: 
     assert len(set(next(iter(by_draw.values())))) <= held_out
 
 
-def test_sizes_double_up_to_all_that_is_there_and_the_ends_stay_in_the_support() -> None:
+def test_sizes_double_up_to_all_labelled_slices_and_the_outermost_stay_in_the_support() -> None:
     trials = design_trials([True] * 12, TrialDesign(draws=2))
     assert sorted({trial.size for trial in trials}) == [1, 2, 4, 8, 9]
     hidden = sorted({row for trial in trials for row in trial.held_out})
@@ -96,7 +98,7 @@ def test_sizes_double_up_to_all_that_is_there_and_the_ends_stay_in_the_support()
     assert design_trials([True] * 12, TrialDesign(draws=2, seed=1)) != trials
 
 
-def test_sizes_that_are_asked_for_are_taken_if_they_are_possible() -> None:
+def test_requested_sizes_are_used_where_they_are_possible() -> None:
     assert {trial.size for trial in design_trials([True] * 9, TrialDesign(sizes=(3, 2, 64)))} == {2, 3}
     with pytest.raises(InputError, match="choose from 1 to 7"):
         design_trials([True] * 9, TrialDesign(sizes=(64,)))
@@ -111,7 +113,7 @@ def test_too_few_labelled_slices_are_refused(painted: list[bool]) -> None:
 # --- input of an engine
 
 
-def test_an_engine_sees_no_label_of_a_hidden_slice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_engine_sees_no_label_of_a_held_out_slice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     case = usual_case()
     trial = design_trials(case.painted, TrialDesign(sizes=(1,), draws=1))[0]
     seen: list[JobFolder] = []
@@ -135,7 +137,7 @@ def test_an_engine_sees_no_label_of_a_hidden_slice(monkeypatch: pytest.MonkeyPat
     assert not list(tmp_path.iterdir())
 
 
-def test_a_label_that_is_on_no_shown_slice_is_not_even_named() -> None:
+def test_a_subset_of_the_support_has_only_the_labels_that_it_shows() -> None:
     support = usual_case().supports[0]
     rows = [row for row, mask in enumerate(support.masks) if set(np.unique(mask)) == {0, support.labels[0]}]
     subset = support_subset(support, rows[:1])
@@ -149,7 +151,7 @@ def test_a_label_that_is_on_no_shown_slice_is_not_even_named() -> None:
 # --- what is counted
 
 
-def test_a_trial_counts_what_the_engine_itself_gives(tmp_path: Path) -> None:
+def test_a_trial_scores_the_result_of_the_engine_itself(tmp_path: Path) -> None:
     case = usual_case()
     trial = design_trials(case.painted, TrialDesign(sizes=(3,), draws=1))[0]
     outcome = run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None)
@@ -169,7 +171,7 @@ def test_a_trial_counts_what_the_engine_itself_gives(tmp_path: Path) -> None:
     assert outcome.start_seconds > 0
 
 
-def test_only_hidden_slices_are_filled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_held_out_slices_are_filled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     case = case_of(every(small_case()[1], AXIS, 2))
     trial = design_trials(case.painted, TrialDesign(sizes=(2,), draws=1))[0]
     assert len(trial.held_out) > 1
@@ -203,7 +205,7 @@ def test_a_slice_unannotated_for_a_label_is_not_scored_for_it() -> None:
     assert (counts[:, 1:] == whole[:, 1:]).all()
 
 
-def test_a_label_on_an_empty_slice_costs_dice() -> None:
+def test_a_label_filled_on_an_empty_slice_lowers_dice() -> None:
     right = np.array([[[100, 100, 100]], [[0, 0, 0]]])
     wrong = np.array([[[100, 100, 100]], [[0, 100, 0]]])
     assert mean_dice(right) == 1
@@ -216,7 +218,7 @@ def test_voxels_are_pooled_not_slices_averaged() -> None:
     assert mean_dice(counts) == pytest.approx(2000 / 2020)
 
 
-def test_a_difference_is_beyond_chance_only_if_most_slices_agree() -> None:
+def test_a_difference_is_significant_only_if_most_slices_agree() -> None:
     random = np.random.default_rng(5)
     truth = random.integers(80, 120, 12)
 
@@ -247,7 +249,7 @@ def advice(slices: int, to_fill: int = 50, **engines_seconds: tuple[Sequence[flo
     return recommend(points, counts, ["organ"], slices, to_fill)
 
 
-def test_a_clear_lead_is_called_one() -> None:
+def test_a_clear_lead_is_called_clear() -> None:
     found = advice(10, slow=([0.9, 0.92], 100.0), quick=([0.7, 0.72], 1.0))
     assert (found.engine, found.evidence) == ("slow", Evidence.CLEAR)
     assert "0.910" in str(found.reasons[0])
@@ -268,7 +270,7 @@ def test_a_lead_that_is_as_likely_as_not_is_not_called_probable() -> None:
     assert "ahead, perhaps by chance: +0.007 against quick (95 % CI -0." in str(found.reasons[0])
 
 
-def test_a_quicker_engine_is_taken_if_the_lead_is_tiny_or_may_be_chance_and_costs_much() -> None:
+def test_a_quicker_engine_is_recommended_if_the_lead_is_tiny_or_uncertain_and_costs_much_time() -> None:
     tiny = advice(10, slow=([0.904, 0.914], 100.0), quick=([0.9, 0.91], 1.0))
     assert (tiny.engine, tiny.evidence) == ("quick", Evidence.EQUAL)
     assert "too little to matter" in str(tiny.reasons[0])
@@ -277,21 +279,21 @@ def test_a_quicker_engine_is_taken_if_the_lead_is_tiny_or_may_be_chance_and_cost
     assert "may be chance and costs much more time" in str(costly.reasons[0])
 
 
-def test_few_hidden_slices_decide_nothing() -> None:
+def test_too_few_held_out_slices_give_no_recommendation() -> None:
     found = advice(4, one=([0.9], 1.0), other=([0.2], 1.0))
     assert found.evidence is Evidence.TOO_LITTLE
     assert "too little evidence" in str(found.reasons[0])
     assert "at least 7 slices" in str(found.reasons[0])
 
 
-def test_one_engine_alone_is_not_praised() -> None:
+def test_a_single_engine_has_no_other_to_be_compared_with() -> None:
     found = advice(10, one=([0.5], 1.0))
     assert found.evidence is Evidence.ONE_ENGINE
     assert "nothing to compare" in str(found.reasons[0])
     assert any("is low" in str(reason) for reason in found.reasons)
 
 
-def test_the_panel_gives_each_reason_in_its_own_language_with_the_same_facts() -> None:
+def test_the_reasons_of_the_panel_state_the_same_facts_as_those_of_the_library() -> None:
     """Its sentences are translated one by one, and in English equal those of the library."""
     found = [
         advice(10, slow=([0.9, 0.92], 100.0), quick=([0.7, 0.72], 1.0)),
@@ -326,7 +328,7 @@ def compared(place: Path, *contenders: EngineSettings, wish: TrialDesign = QUICK
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_an_engine_that_fails_fails_alone(tmp_path: Path) -> None:
+def test_the_failure_of_one_engine_does_not_stop_the_others(tmp_path: Path) -> None:
     broken = EngineSettings("stepwise", {"fit": 0.0, "trouble": "bug"})
     found = compared(tmp_path / "report", broken, PROPAGATE)
     assert found.engines == ("propagate",)
@@ -338,16 +340,18 @@ def test_an_engine_that_fails_fails_alone(tmp_path: Path) -> None:
 
 @needs_proc
 @pytest.mark.usefixtures("stand_in")
-def test_an_engine_whose_process_is_killed_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_of_one_engine_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = trial_module.run_in_worker
 
-    def kill(folder: JobFolder, tell: Callable[[Event], None]) -> Event:
-        def strike(event: Event) -> None:
+    def kill(folder: JobFolder, report: Callable[[Event], None]) -> Event:
+        def kill_at_start(event: Event) -> None:
             if isinstance(event, Started) and folder.job.engine == "stepwise":
                 os.kill(event.pid, signal.SIGKILL)
-            tell(event)
+            report(event)
 
-        return run(folder, strike)
+        return run(folder, kill_at_start)
 
     monkeypatch.setattr(trial_module, "run_in_worker", kill)
     found = compared(tmp_path / "report", EngineSettings("stepwise"), PROPAGATE)
@@ -363,10 +367,10 @@ def test_if_every_engine_fails_each_reason_is_reported(tmp_path: Path) -> None:
         compared(tmp_path / "report", broken)
 
 
-def test_ctrl_c_that_comes_too_late_for_a_worker_stops_the_comparison(tmp_path: Path) -> None:
-    def stop_at_the_end(folder: JobFolder, tell: Callable[[Event], None]) -> Event:
+def test_ctrl_c_after_the_end_of_a_worker_stops_the_comparison(tmp_path: Path) -> None:
+    def stop_at_the_end(folder: JobFolder, report: Callable[[Event], None]) -> Event:
         def interrupt(event: Event) -> None:
-            tell(event)
+            report(event)
             if isinstance(event, Finished):
                 signal.raise_signal(signal.SIGINT)
 
@@ -419,15 +423,17 @@ def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     again = compared(place, PROPAGATE, resume=True)
     assert not ran
     assert again.to_json() == whole.to_json()
-    torn = next((place / "runs" / "propagate").glob("*.json"))
-    torn.write_text("{", encoding="ascii")
+    damaged = next((place / "runs" / "propagate").glob("*.json"))
+    damaged.write_text("{", encoding="ascii")
     compared(place, PROPAGATE, resume=True)
-    assert ran == [torn.stem]
+    assert ran == [damaged.stem]
     with pytest.raises(InputError, match="another image or labels"):
         compare(case_of(every(small_case()[1], AXIS, 5)), [PROPAGATE], QUICK, place, resume=True)
 
 
-def test_other_settings_of_an_engine_are_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_with_other_settings_of_an_engine_are_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = tmp_path / "report"
     compared(place, PROPAGATE)
     ran: list[str] = []
@@ -437,7 +443,7 @@ def test_other_settings_of_an_engine_are_measured_anew(tmp_path: Path, monkeypat
     assert len(ran) == 1
 
 
-def test_steps_never_go_back_and_end_with_all(tmp_path: Path) -> None:
+def test_progress_never_falls_and_ends_at_the_total(tmp_path: Path) -> None:
     steps: list[ComparisonProgress] = []
     compare(usual_case(), [PROPAGATE], QUICK, tmp_path / "report", steps.append)
     fractions = [step.fraction for step in steps]
@@ -447,7 +453,7 @@ def test_steps_never_go_back_and_end_with_all(tmp_path: Path) -> None:
     assert all(step.eta is None or step.eta >= 0 for step in steps)
 
 
-def test_a_trial_that_takes_longer_than_those_before_is_not_reported_as_done() -> None:
+def test_a_trial_that_takes_longer_than_earlier_ones_is_not_reported_as_done() -> None:
     now = [0.0]
     steps: list[ComparisonProgress] = []
     estimator = TimeEstimator([("adapt", 8)] * 2, 0, steps.append, lambda: now[0])
@@ -460,7 +466,7 @@ def test_a_trial_that_takes_longer_than_those_before_is_not_reported_as_done() -
     assert steps[-1].eta == 11
 
 
-def test_a_trial_that_has_hardly_begun_is_not_said_to_be_done_because_it_is_slow() -> None:
+def test_a_slow_trial_that_has_just_begun_is_not_reported_as_nearly_done() -> None:
     now = [0.0]
     steps: list[ComparisonProgress] = []
     estimator = TimeEstimator([("adapt", 8)] * 4, 0, steps.append, lambda: now[0])
@@ -509,7 +515,7 @@ def test_overlapping_segments_are_compared_layer_by_layer(tmp_path: Path) -> Non
     assert found.points[0].dice > 0.3
 
 
-def test_a_trial_fills_the_held_out_slices_alone(tmp_path: Path) -> None:
+def test_a_trial_fills_only_the_held_out_slices(tmp_path: Path) -> None:
     case = usual_case()
     trial = Trial(2, 0, 0, support=(0, 3), held_out=(1, 4))
     filled = []

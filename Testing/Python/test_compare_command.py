@@ -67,8 +67,8 @@ def test_an_engine_that_fails_in_a_trial_is_named_and_the_exit_code_says_so(
 ) -> None:
     run = trials.run_in_worker
 
-    def run_or_fail(folder: JobFolder, tell: Callable[[Event], None]) -> Event:
-        return Failed("The engine failed.") if folder.job.engine == "adapt" else run(folder, tell)
+    def run_or_fail(folder: JobFolder, report: Callable[[Event], None]) -> Event:
+        return Failed("The engine failed.") if folder.job.engine == "adapt" else run(folder, report)
 
     monkeypatch.setattr(trials, "run_in_worker", run_or_fail)
     assert main(case_folder.command(*QUICKLY, "--engines", "propagate,adapt")) == 1
@@ -77,7 +77,7 @@ def test_an_engine_that_fails_in_a_trial_is_named_and_the_exit_code_says_so(
 
 
 @pytest.mark.slow
-def test_both_built_in_engines_are_compared_in_a_report_that_needs_nothing_else(
+def test_both_built_in_engines_are_compared_in_a_self_contained_report(
     case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     more = ("--sizes", "1,3", "--draws", "1", "--held-out", "1", "--option", "adapt.steps=3", "--progress", "json")
@@ -129,7 +129,9 @@ def test_report_and_figures_name_no_patient_and_no_path(case_folder: CaseFolder)
             assert word.encode() not in content, path.name
 
 
-def test_the_terminal_shows_table_and_advice(case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_shows_the_table_and_the_recommendation(
+    case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert main(case_folder.command(*QUICKLY)) == 0
     out, err = capfd.readouterr()
     assert err == ""
@@ -196,7 +198,7 @@ def test_a_used_folder_is_left_alone(case_folder: CaseFolder, capfd: pytest.Capt
     assert [path.name for path in case_folder.report.iterdir()] == ["thesis.txt"]
 
 
-def test_without_the_packages_of_the_report_nothing_is_begun(
+def test_without_the_packages_of_the_report_no_trial_is_started(
     case_folder: CaseFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(report.REQUIRED_PACKAGES, "no_such_module", "matplotlib")

@@ -90,13 +90,13 @@ def same(found: TrialResult | None, outcome: TrialResult) -> bool:
     return True
 
 
-def test_a_finished_trial_is_read_as_it_was_kept(kept: Path, case: ComparisonCase, outcome: TrialResult) -> None:
+def test_a_finished_trial_is_read_as_it_was_written(kept: Path, case: ComparisonCase, outcome: TrialResult) -> None:
     assert same(loaded(kept, case), outcome)
 
 
 @pytest.mark.parametrize("number", [0, 1])
 @given(data=st.data())
-def test_a_damaged_file_of_a_trial_is_as_none_or_as_kept(
+def test_a_damaged_file_of_a_trial_is_ignored_or_read_unchanged(
     number: int, kept: Path, case: ComparisonCase, outcome: TrialResult, data: st.DataObject
 ) -> None:
     path = files(kept)[number]
@@ -235,7 +235,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_trial_that_makes_no_sense_is_as_none(
+def test_an_inconsistent_trial_is_ignored(
     damage: Callable[[Path], None], kept: Path, case: ComparisonCase, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(kept, tmp_path / "comparison"))
@@ -270,7 +270,7 @@ IN_THE_WAY: dict[str, Callable[[Path, Path], object]] = {
 
 
 @pytest.mark.parametrize("make", IN_THE_WAY.values(), ids=IN_THE_WAY.keys())
-def test_what_is_in_the_way_of_the_working_folder_goes_and_where_it_leads_stays(
+def test_a_file_or_link_in_place_of_the_working_folder_is_replaced_and_not_followed(
     make: Callable[[Path, Path], object], kept: Path, case: ComparisonCase, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(kept, tmp_path / "comparison"))
@@ -309,7 +309,7 @@ def test_a_comparison_that_cannot_be_read_is_refused(
     assert sorted(folder.rglob("*")) == before
 
 
-def test_a_folder_with_pictures_of_a_patient_is_the_users_alone(tmp_path: Path) -> None:
+def test_a_folder_with_pictures_of_a_patient_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         with TrialStore(tmp_path / "comparison", {"input": ["mine"]}, False):
@@ -356,7 +356,7 @@ def test_a_comparison_that_was_killed_as_it_began_can_begin_again(
         assert (place / "comparison.json").exists()
 
 
-def test_a_study_that_is_refused_late_leaves_no_store_of_a_volume(case: ComparisonCase, tmp_path: Path) -> None:
+def test_a_study_that_is_refused_late_leaves_no_trials_of_its_volumes(case: ComparisonCase, tmp_path: Path) -> None:
     place = tmp_path / "report"
     with pytest.raises(InputError), TrialStore(place, {"study": True}, resume=False):
         with TrialStore(place / "volumes" / "a", describe_case(case), resume=True):

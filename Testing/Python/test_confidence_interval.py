@@ -17,7 +17,7 @@ def test_the_interval_of_a_mean_is_about_two_standard_errors_wide() -> None:
     )
 
 
-def test_measurements_of_one_case_stay_together() -> None:
+def test_measurements_of_one_case_are_resampled_together() -> None:
     case_difficulty = np.random.default_rng(0).normal(0, 100, 50)
     better, worse = case_difficulty + 1, case_difficulty
     low, high = confidence_interval_95(lambda drawn: (better[drawn] - worse[drawn]).mean(axis=1), 50, 200)
@@ -25,7 +25,7 @@ def test_measurements_of_one_case_stay_together() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_a_statistic_that_never_varies_has_an_interval_without_width(count: int) -> None:
+def test_a_constant_statistic_has_an_interval_of_width_zero(count: int) -> None:
     assert confidence_interval_95(lambda drawn: np.full(len(drawn), 0.5), count, 100) == (0.5, 0.5)
 
 
@@ -35,7 +35,7 @@ def test_the_same_cases_give_the_same_interval() -> None:
     assert len(intervals) == 1
 
 
-def test_resamples_without_any_voxel_of_the_labels_do_not_count() -> None:
+def test_resamples_without_voxels_of_the_labels_are_left_out() -> None:
     counts = np.zeros((2, 1, 3), dtype=int)
     counts[0, 0] = 10, 10, 8  # the other slice holds nothing: a quarter of the resamples have no Dice
     found = dice_difference(counts, counts)

@@ -64,9 +64,7 @@ def in_folder(case_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", WRITING)
-def test_a_file_that_is_there_is_replaced_only_if_the_user_says_so(
-    name: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_existing_file_is_replaced_only_with_consent(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     output = Path(f"kept{ENDINGS.get(name, '.nii.gz')}")
     output.write_bytes(b"corrected by hand")
     command = [*WRITING[name], str(output)]
@@ -83,7 +81,7 @@ def test_a_file_that_is_there_is_replaced_only_if_the_user_says_so(
 
 
 @pytest.mark.parametrize("name", REMOVING)
-def test_nothing_is_removed_unless_the_user_says_so(
+def test_nothing_is_removed_without_consent(
     name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, case_folder: Path
 ) -> None:
     command, what = REMOVING[name]

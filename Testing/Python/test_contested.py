@@ -31,7 +31,7 @@ def test_other_axes_give_voxels_of_the_grid() -> None:
     assert found.values().shape == (1, 1, 1)
 
 
-def test_a_certain_run_has_nothing_to_show() -> None:
+def test_a_certain_run_has_no_position_to_review() -> None:
     found = ContestedVoxels.of(SliceAxis(0), [1], lambda index: np.ones((2, 2)))
     assert not found.values().size
     assert found.middles == {}

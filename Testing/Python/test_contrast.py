@@ -34,7 +34,7 @@ def painted() -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(IMAGES, MASKS)
-def test_brighter_stays_brighter_and_the_range_stays(image: np.ndarray, mask: np.ndarray) -> None:
+def test_order_and_range_of_intensities_are_kept(image: np.ndarray, mask: np.ndarray) -> None:
     contrast = Contrast([(image, mask)], EQUALISED_SHARE)
     levels = contrast(np.linspace(0, 1, 1001))
     assert (np.diff(levels) > 0).all()
@@ -44,7 +44,7 @@ def test_brighter_stays_brighter_and_the_range_stays(image: np.ndarray, mask: np
 
 
 @given(IMAGES)
-def test_without_labels_intensities_stay_as_they_are(image: np.ndarray) -> None:
+def test_without_labels_intensities_are_unchanged(image: np.ndarray) -> None:
     np.testing.assert_allclose(
         Contrast([(image, np.zeros(image.shape, dtype=np.uint8))], EQUALISED_SHARE)(image), image, atol=1e-6
     )
@@ -82,7 +82,7 @@ def pools() -> tuple[CandidatePool, CandidatePool]:
     return CandidatePool(volume, support, CONFIG.candidates), CandidatePool(volume, support, linear.candidates)
 
 
-def test_region_growing_sees_it_and_propagation_does_not() -> None:
+def test_region_growing_uses_the_equalised_contrast_and_propagation_does_not() -> None:
     usual, linear = pools()
     wanted = usual.support.indices[0] + 2
     ((_, log_probs),), ((_, others),) = usual.candidates([wanted]), linear.candidates([wanted])
@@ -91,7 +91,7 @@ def test_region_growing_sees_it_and_propagation_does_not() -> None:
     np.testing.assert_allclose(linear.contrasted(wanted), linear.images(wanted), atol=1e-6)
 
 
-def test_one_scale_serves_all_also_while_slices_are_hidden() -> None:
+def test_the_contrast_is_the_same_while_slices_are_held_out() -> None:
     usual, _ = pools()
     index = usual.support.indices[1]
     seen = usual.contrasted(index)
@@ -100,7 +100,7 @@ def test_one_scale_serves_all_also_while_slices_are_hidden() -> None:
         np.testing.assert_array_equal(same.contrasted(index), seen)
 
 
-def test_networks_see_it() -> None:
+def test_networks_use_the_equalised_contrast() -> None:
     usual, linear = pools()
     volume, _ = load_case("ct_liver")
     engine = Adapt()

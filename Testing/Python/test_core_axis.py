@@ -28,7 +28,7 @@ arrays = npst.arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.
 
 
 @given(arrays, st.sampled_from(AXES))
-def test_slices_lead_back_to_the_array(array: np.ndarray, index: int) -> None:
+def test_an_array_is_restored_from_its_slices(array: np.ndarray, index: int) -> None:
     axis = SliceAxis(index)
     slices = axis.slices(array)
     geometry = Geometry(array.shape)
@@ -72,7 +72,7 @@ def test_axes_are_named_after_the_nearest_patient_plane() -> None:
     assert [SliceAxis(index).patient_plane(sagittal_stack) for index in AXES] == ["sagittal", "axial", "coronal"]
 
 
-def test_a_plane_names_an_axis_unless_the_volume_is_tilted_too_far() -> None:
+def test_a_plane_determines_an_axis_unless_the_volume_is_tilted_too_far() -> None:
     straight, by_20, by_45 = (_turned(degrees) for degrees in (0, 20, 45))
     for geometry in (straight, by_20):
         assert [SliceAxis.of_plane(plane, geometry).index for plane in Plane] == [0, 1, 2]
@@ -194,7 +194,7 @@ def test_a_slice_painted_across_is_refused_though_the_border_cuts_what_it_shows(
     assert (error.value.code, error.value.data["other"], error.value.data["index"]) == ("crossing_axes", other, 9)
 
 
-def test_nothing_painted_has_no_axis() -> None:
+def test_without_painted_slices_there_is_no_axis() -> None:
     label_map = load_case("ct_liver")[1]
     with pytest.raises(InputError) as error:
         detect_axis(np.zeros_like(label_map.array), label_map.geometry, "empty.nrrd")
@@ -203,7 +203,7 @@ def test_nothing_painted_has_no_axis() -> None:
 
 
 @given(arrays)
-def test_detection_of_anything_ends_in_an_axis_or_in_bad_input(array: np.ndarray) -> None:
+def test_any_array_has_a_detected_axis_or_is_refused(array: np.ndarray) -> None:
     try:
         axis = detect_axis(array, Geometry(array.shape))
     except InputError as error:

@@ -84,7 +84,7 @@ def test_label_values_above_255_are_kept(tmp_path: Path) -> None:
         assert np.array_equal(read.array, large)
 
 
-def test_a_bare_list_of_names_beside_the_file_is_understood(tmp_path: Path) -> None:
+def test_a_plain_list_of_names_beside_the_file_is_read(tmp_path: Path) -> None:
     label_map = small_case()[1]
     write_array(tmp_path / "label.nii.gz", label_map.array, label_map.geometry)
     (tmp_path / "label.nii.gz.labels.json").write_text('{"1": "head"}', encoding="utf-8")
@@ -104,7 +104,7 @@ def test_a_damaged_list_of_names_is_refused(content: str, tmp_path: Path) -> Non
     assert error.value.code == "sidecar_unreadable"
 
 
-def test_names_of_an_overwritten_file_do_not_stick_to_the_new_labels(tmp_path: Path) -> None:
+def test_names_of_an_overwritten_file_are_not_given_to_the_new_labels(tmp_path: Path) -> None:
     label_map = small_case()[1]
     path = tmp_path / "label.nrrd"
     write_label_maps(path, [LabelMap(label_map.array, label_map.geometry, NAMED)])
@@ -121,7 +121,7 @@ def test_two_formats_of_one_name_keep_their_own_names(tmp_path: Path) -> None:
     assert first.segments[0].name == "corps calleux"
 
 
-def test_writing_leaves_nothing_else_behind(tmp_path: Path) -> None:
+def test_writing_leaves_no_temporary_files(tmp_path: Path) -> None:
     label_map = small_case()[1]
     write_label_maps(tmp_path / "a.seg.nrrd", [label_map])
     write_array(tmp_path / "b.nii.gz", label_map.array, label_map.geometry)
@@ -180,7 +180,7 @@ def test_a_truncated_file_is_refused(suffix: str, kept: float, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
-def test_flipped_bits_give_a_volume_or_bad_input_and_nothing_else(suffix: str, tmp_path: Path) -> None:
+def test_a_file_with_flipped_bits_is_read_or_refused(suffix: str, tmp_path: Path) -> None:
     volume = small_volume()
     path = tmp_path / f"a{suffix}"
     labels = (volume.array > np.median(volume.array)).astype(np.uint8)
@@ -239,7 +239,7 @@ def test_a_nifti_of_several_gzip_members_is_read(tmp_path: Path) -> None:
     ],
     ids=["2D", "one slice", "4D", "vector", "constant", "NaN", "infinite"],
 )
-def test_what_is_no_single_volume_is_refused(
+def test_a_file_that_holds_no_single_volume_is_refused(
     suffix: str, change: Callable[[np.ndarray], np.ndarray], is_vector: bool, code: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"a{suffix}"
@@ -269,14 +269,14 @@ def test_a_fourth_dimension_of_size_one_is_dropped(tmp_path: Path) -> None:
         (np.nan, "label_not_integer"),
     ],
 )
-def test_values_that_are_no_labels_are_refused(value: float, code: str, tmp_path: Path) -> None:
+def test_values_that_are_not_labels_are_refused(value: float, code: str, tmp_path: Path) -> None:
     array = np.zeros((4, 5, 6), dtype=np.float64)
     array[1, 2, 3] = value
     write_array(tmp_path / "a.nrrd", array, Geometry(array.shape))
     assert refusal(tmp_path / "a.nrrd", lambda file: read_label_maps(file, Geometry(array.shape))).code == code
 
 
-def test_whole_numbers_stored_as_floats_are_labels(tmp_path: Path) -> None:
+def test_whole_numbers_stored_as_floats_are_accepted_as_labels(tmp_path: Path) -> None:
     label_map = small_case()[1]
     write_array(tmp_path / "a.nii.gz", label_map.array.astype(np.float32), label_map.geometry)
     (read,) = read_label_maps(tmp_path / "a.nii.gz", label_map.geometry)
@@ -292,7 +292,7 @@ def test_whole_numbers_stored_as_floats_are_labels(tmp_path: Path) -> None:
         ({"shape": [20, 30, 25]}, "labels_outside", "600 labelled voxels lie outside"),
     ],
 )
-def test_labels_on_another_grid_are_refused_with_what_differs(
+def test_labels_on_another_grid_are_refused_with_the_difference_named(
     change: dict[str, list[float]], code: str, what: str, tmp_path: Path
 ) -> None:
     grid = Geometry((20, 30, 24))
@@ -338,7 +338,7 @@ def test_positions_of_dicom_slices_do_not_depend_on_file_names(tmp_path: Path) -
     assert np.array_equal(read_volume(tmp_path).array, load_case("dicom_ct")[0].array)
 
 
-def test_a_folder_without_images_is_no_series(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused_as_a_series(tmp_path: Path) -> None:
     assert refusal(tmp_path).code == "no_series"
 
 
@@ -354,13 +354,13 @@ def test_unknown_file_types_are_refused_before_anything_is_written(name: str, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_the_longest_suffix_counts() -> None:
+def test_the_longest_known_suffix_determines_the_format() -> None:
     assert image_suffix(Path("a.b.SEG.NRRD")) == ".seg.nrrd"
     assert image_suffix(Path("a.nii.gz")) == ".nii.gz"
 
 
 @pytest.mark.parametrize("link", ["itself", "symlink", "hard link", "through a linked folder"])
-def test_an_output_that_is_an_input_is_refused_however_it_is_called(link: str, tmp_path: Path) -> None:
+def test_an_output_that_is_an_input_is_refused_under_any_name(link: str, tmp_path: Path) -> None:
     source = tmp_path / "image.nii.gz"
     source.write_bytes(b"x")
     output = tmp_path / "output.nii.gz"
@@ -383,7 +383,7 @@ def test_an_output_that_exists_does_not_hide_a_missing_input(tmp_path: Path) -> 
     require_writable(tmp_path / "output.nii.gz", tmp_path / "missing.nii.gz")
 
 
-def test_the_check_for_writing_leaves_no_trace(tmp_path: Path) -> None:
+def test_the_check_that_an_output_can_be_written_leaves_no_file(tmp_path: Path) -> None:
     require_writable(tmp_path / "output.nii.gz", tmp_path / "image.nii.gz")
     assert not list(tmp_path.iterdir())
 

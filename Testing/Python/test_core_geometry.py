@@ -36,7 +36,7 @@ def geometries(draw: st.DrawFn) -> Geometry:
 
 
 @given(geometries())
-def test_a_geometry_survives_json(geometry: Geometry) -> None:
+def test_a_geometry_is_unchanged_by_conversion_to_json(geometry: Geometry) -> None:
     assert Geometry.from_json(json.loads(json.dumps(geometry.to_json()))) == geometry
 
 
@@ -52,7 +52,7 @@ def test_a_grid_moved_by_a_tenth_of_a_voxel_is_another_grid(geometry: Geometry, 
 
 
 @given(geometries(), st.integers(0, 2))
-def test_a_difference_of_a_millionth_voxel_is_none_and_of_a_thousandth_is_one(geometry: Geometry, axis: int) -> None:
+def test_grids_differ_from_a_thousandth_of_a_voxel_on(geometry: Geometry, axis: int) -> None:
     def moved(by: float) -> Geometry:
         x, y, z = np.add(geometry.origin, by * min(geometry.spacing) * np.eye(3)[axis])
         return Geometry(geometry.shape, geometry.spacing, (float(x), float(y), float(z)), geometry.direction)
@@ -62,7 +62,7 @@ def test_a_difference_of_a_millionth_voxel_is_none_and_of_a_thousandth_is_one(ge
 
 
 @given(geometries())
-def test_a_grid_is_its_own_grid(geometry: Geometry) -> None:
+def test_a_grid_equals_itself(geometry: Geometry) -> None:
     assert geometry.difference(geometry) is None
 
 
@@ -78,7 +78,7 @@ def test_a_grid_is_its_own_grid(geometry: Geometry) -> None:
     ],
     ids=lambda change: "-".join(change),
 )
-def test_a_grid_that_is_none_is_refused(change: dict[str, list[float]]) -> None:
+def test_an_invalid_grid_is_refused(change: dict[str, list[float]]) -> None:
     with pytest.raises(ValueError, match=r"must|needs"):
         Geometry.from_json(Geometry((4, 4, 4)).to_json() | change)
 
@@ -101,7 +101,7 @@ def test_files_keep_the_geometry_of_oblique_and_anisotropic_volumes(
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".seg.nrrd"])
-def test_labels_stay_on_their_tilted_image_through_every_format(suffix: str, tmp_path: Path) -> None:
+def test_labels_of_a_tilted_image_keep_their_position_in_every_format(suffix: str, tmp_path: Path) -> None:
     volume, label_map = oblique(*small_case())
     write_array(tmp_path / f"image{suffix.replace('.seg', '')}", volume.array, volume.geometry)
     write_label_maps(tmp_path / f"label{suffix}", [label_map])
@@ -118,7 +118,7 @@ def test_labels_stay_on_their_tilted_image_through_every_format(suffix: str, tmp
 
 
 @pytest.mark.parametrize("name", every_case())
-def test_every_case_comes_back_from_nrrd_and_nifti_as_it_was(name: Path, tmp_path: Path) -> None:
+def test_every_case_is_unchanged_after_writing_and_reading_nrrd_and_nifti(name: Path, tmp_path: Path) -> None:
     volume, label_map = load_case(name)
     write_label_maps(tmp_path / "label.nrrd", [label_map])
     write_array(tmp_path / "image.nii", volume.array, volume.geometry)
@@ -131,7 +131,7 @@ def test_every_case_comes_back_from_nrrd_and_nifti_as_it_was(name: Path, tmp_pat
     assert [segment.name for segment in labels.segments] == [segment.name for segment in label_map.segments]
 
 
-def test_a_dicom_folder_reads_as_the_volume_it_was_exported_to() -> None:
+def test_a_dicom_folder_equals_the_volume_that_slicer_read_from_it() -> None:
     from_dicom = read_volume(CARRIED / "dicom_ct" / "series")
     from_nifti, _ = load_case("dicom_ct")
     assert np.array_equal(from_dicom.array, from_nifti.array)

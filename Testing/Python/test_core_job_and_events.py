@@ -73,7 +73,7 @@ json_values = st.recursive(
 
 
 @given(events)
-def test_an_event_survives_its_line(event: Event) -> None:
+def test_an_event_is_unchanged_by_conversion_to_a_line(event: Event) -> None:
     line = event.to_line()
     assert line.isascii()
     assert "\n" not in line
@@ -81,12 +81,12 @@ def test_an_event_survives_its_line(event: Event) -> None:
 
 
 @given(jobs)
-def test_a_job_survives_json(job: Job) -> None:
+def test_a_job_is_unchanged_by_conversion_to_json(job: Job) -> None:
     assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
 
 
 @given(st.text() | json_values.map(json.dumps))
-def test_foreign_lines_are_no_events(line: str) -> None:
+def test_lines_of_other_content_are_ignored(line: str) -> None:
     assert event_from_line(line) is None
 
 
@@ -94,7 +94,7 @@ def test_foreign_lines_are_no_events(line: str) -> None:
     st.sampled_from([kind.kind for kind in KINDS]),
     st.dictionaries(st.sampled_from(sorted({entry.name for kind in KINDS for entry in fields(kind)})), json_values),
 )
-def test_an_event_with_fields_of_another_kind_is_none(kind: str, fields: dict[str, Any]) -> None:
+def test_an_event_with_fields_of_other_types_is_converted_or_ignored(kind: str, fields: dict[str, Any]) -> None:
     event = event_from_line(json.dumps({"event": kind, **fields}))
     if event is not None:
         for name, value in vars(event).items():
@@ -135,7 +135,7 @@ def test_an_event_with_fields_of_another_kind_is_none(kind: str, fields: dict[st
     ],
     ids=lambda line: line[:60],
 )
-def test_a_line_that_could_mislead_the_host_is_no_event(line: str) -> None:
+def test_a_line_with_impossible_values_is_ignored(line: str) -> None:
     assert event_from_line(line) is None
 
 
@@ -145,13 +145,13 @@ def test_a_message_shows_its_sentence_where_objects_are_listed() -> None:
     )
 
 
-def test_lines_of_before_there_were_drafts_are_events() -> None:
+def test_events_written_before_drafts_existed_are_read() -> None:
     assert event_from_line('{"event": "slice", "index": 1}') == SliceDone(1, draft=False)
     line = '{"event": "progress", "done": 1, "total": 2, "eta": 1.5}'
     assert event_from_line(line) == Progress(done=1, total=2, eta=1.5, fraction=0.0, drafts=0)
 
 
-def test_reasons_cross_the_border_of_a_process_as_code_and_data() -> None:
+def test_reasons_are_passed_between_processes_as_code_and_data() -> None:
     reason = Message("needs_package", package="torch")
     error = InputError("engine_unavailable", engine="adapt", detail=reason)
     failed = event_from_line(Failed.of(error).to_line())
@@ -179,7 +179,7 @@ def test_reasons_cross_the_border_of_a_process_as_code_and_data() -> None:
 
 
 @pytest.mark.parametrize(("code", "is_bad_input"), [("", False), ("output_unwritable", True)])
-def test_reasons_of_version_0_1_are_sentences(code: str, is_bad_input: bool) -> None:
+def test_reasons_of_version_0_1_are_read_as_sentences(code: str, is_bad_input: bool) -> None:
     event = event_from_line(json.dumps({"event": "failed", "reason": "No room.", "code": code}))
     assert isinstance(event, Failed)
     assert (event.content, event.is_bad_input) == ("No room.", is_bad_input)
@@ -229,7 +229,7 @@ def test_incomplete_and_damaged_lines_never_raise() -> None:
 
 
 @given(json_values)
-def test_what_is_no_job_is_refused_with_one_of_three_errors(value: Any) -> None:
+def test_values_that_are_not_jobs_are_refused_with_one_of_three_errors(value: Any) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         Job.from_json(value)
 

@@ -40,7 +40,7 @@ def weird(case_folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", WEIRD)
-def test_every_question_about_a_path_is_answered(case_folder: Path, kind: str) -> None:
+def test_every_query_of_an_impossible_path_has_an_answer(case_folder: Path, kind: str) -> None:
     path = weird(case_folder, kind)
     assert not (paths.exists(path))
     assert not (paths.is_folder(path))
@@ -59,7 +59,7 @@ def test_every_question_about_a_path_is_answered(case_folder: Path, kind: str) -
     assert caught.value.code == ("file_missing" if kind in ("in a file", "dangling") else "path_unreachable")
 
 
-def test_a_removed_current_folder_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removed_current_folder_causes_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -67,7 +67,7 @@ def test_a_removed_current_folder_does_no_harm(tmp_path: Path, monkeypatch: pyte
     assert main(["dataset", "list", "batch"]) == 2
 
 
-def test_the_same_file_is_known_under_other_names(case_folder: Path) -> None:
+def test_the_same_file_is_recognised_under_other_names(case_folder: Path) -> None:
     (case_folder / "link.nii.gz").symlink_to(case_folder / "image.nii.gz")
     os.link(case_folder / "image.nii.gz", case_folder / "hard.nii.gz")
     for name in ("link.nii.gz", "hard.nii.gz", "folder/../image.nii.gz"):
@@ -78,7 +78,7 @@ def test_the_same_file_is_known_under_other_names(case_folder: Path) -> None:
     assert not paths.is_inside(case_folder / "folder2", case_folder / "folder")
 
 
-def test_a_folder_is_used_or_refused_by_its_content(case_folder: Path) -> None:
+def test_only_files_and_folders_with_content_would_be_overwritten(case_folder: Path) -> None:
     assert not paths.would_be_overwritten(case_folder / "folder")
     assert not paths.would_be_overwritten(case_folder / "nowhere")
     assert paths.would_be_overwritten(case_folder)
@@ -86,7 +86,7 @@ def test_a_folder_is_used_or_refused_by_its_content(case_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_nothing_but_a_file_is_read(case_folder: Path, kind: str) -> None:
+def test_only_regular_files_are_read(case_folder: Path, kind: str) -> None:
     with pytest.raises(OSError, match="Errno") as caught:
         reading.read_text(weird(case_folder, kind))
     assert caught.value.strerror
@@ -164,7 +164,7 @@ def refused(
 
 @pytest.mark.parametrize("kind", UNREADABLE)
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS.keys())
-def test_input_that_no_file_is_gets_one_line(
+def test_input_that_is_not_a_file_is_refused_in_one_line(
     case_folder: Path, words: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     refused(words, weird(case_folder, kind), case_folder, monkeypatch, capsys)
@@ -172,7 +172,7 @@ def test_input_that_no_file_is_gets_one_line(
 
 @pytest.mark.parametrize("kind", ["long", "loop", "zero byte", "in a file", "pipe"])
 @pytest.mark.parametrize(("words", "suffix"), OUTPUTS.values(), ids=OUTPUTS.keys())
-def test_output_where_no_file_can_be_gets_one_line(
+def test_output_where_no_file_can_be_written_is_refused_in_one_line(
     case_folder: Path,
     words: str,
     suffix: str,
@@ -190,7 +190,7 @@ def test_output_where_no_file_can_be_gets_one_line(
 
 @pytest.mark.parametrize("kind", ["long", "loop", "zero byte", "in a file"])
 @pytest.mark.parametrize("column", ["image", "support"])
-def test_a_manifest_that_names_what_no_file_is_gets_one_line(
+def test_a_manifest_that_names_impossible_files_is_refused_in_one_line(
     case_folder: Path, column: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     row = {"image": "image.nii.gz", "support": "support.nii.gz", column: str(weird(case_folder, kind))}
@@ -199,7 +199,7 @@ def test_a_manifest_that_names_what_no_file_is_gets_one_line(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "endless"])
-def test_names_beside_a_label_map_that_are_no_file_get_one_line(
+def test_names_beside_a_label_map_that_are_not_a_file_are_refused_in_one_line(
     case_folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     (case_folder / "support.nii.gz.labels.json").symlink_to(weird(case_folder, kind))

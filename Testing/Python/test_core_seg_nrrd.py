@@ -32,7 +32,7 @@ def masks_by_id(layers: list[LabelMap]) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_overlapping_layers_come_back_as_they_were(count: int, tmp_path: Path) -> None:
+def test_overlapping_layers_are_unchanged_after_writing_and_reading(count: int, tmp_path: Path) -> None:
     _, label_map = oblique(*small_case())
     layers = overlapping_layers(label_map, count)
     write_label_maps(tmp_path / "a.seg.nrrd", layers)
@@ -59,7 +59,7 @@ def test_any_names_and_tags_are_kept(
 
 
 @given(first=st.tuples(*[st.integers(0, 3)] * 3), size=st.tuples(*[st.integers(1, 3)] * 3))
-def test_a_cut_out_is_placed_where_it_lies_in_the_volume(
+def test_a_cropped_segmentation_keeps_its_position_in_the_volume(
     first: tuple[int, int, int], size: tuple[int, int, int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "part.seg.nrrd"
@@ -77,7 +77,7 @@ def test_a_cut_out_is_placed_where_it_lies_in_the_volume(
     [((-1, 0, 0), "labels_outside"), ((4, 0, 0), "labels_outside"), ((0, 0.5, 0), "labels_off_grid")],
     ids=["before", "behind", "between voxels"],
 )
-def test_a_cut_out_that_is_no_part_of_the_grid_is_refused(
+def test_a_cropped_segmentation_on_another_grid_is_refused(
     shift: tuple[float, float, float], code: str, tmp_path: Path
 ) -> None:
     grid = Geometry((6, 6, 6), (0.7, 1.3, 2.9), (-17.25, 33.1, -204.7), OBLIQUE)
@@ -162,7 +162,7 @@ class SlicerStorage:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_slicer_reads_what_we_write(count: int, slicer_storage: SlicerStorage, awkward_path: Path) -> None:
+def test_slicer_reads_our_files(count: int, slicer_storage: SlicerStorage, awkward_path: Path) -> None:
     from support import mrml
 
     volume, label_map = oblique(*small_case())
@@ -186,7 +186,7 @@ def test_slicer_reads_what_we_write(count: int, slicer_storage: SlicerStorage, a
 
 
 @pytest.mark.parametrize("crop", [True, False], ids=["cropped", "whole"])
-def test_we_read_what_slicer_writes(crop: bool, slicer_storage: SlicerStorage, awkward_path: Path) -> None:
+def test_files_written_by_slicer_are_read(crop: bool, slicer_storage: SlicerStorage, awkward_path: Path) -> None:
     from support import mrml
 
     volume, label_map = oblique(*small_case())
@@ -213,7 +213,7 @@ def test_we_read_what_slicer_writes(crop: bool, slicer_storage: SlicerStorage, a
 
 
 @pytest.mark.parametrize("painted", [0, 1, 2])
-def test_we_read_a_single_painted_slice_that_slicer_cropped(
+def test_a_single_painted_slice_cropped_by_slicer_is_read(
     painted: int, slicer_storage: SlicerStorage, tmp_path: Path
 ) -> None:
     from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices

@@ -20,7 +20,7 @@ label_arrays = npst.arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elemen
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_painted_slices_are_taken_as_they_are(index: int) -> None:
+def test_painted_slices_become_the_support_unchanged(index: int) -> None:
     label_map = load_case(BRAIN)[1]
     axis = SliceAxis(index)
     indices = every(label_map, axis, 16)
@@ -45,7 +45,7 @@ def test_an_empty_slice_is_labelled_if_the_user_names_it() -> None:
     assert support.annotated.all()
 
 
-def test_slices_that_are_not_named_are_not_support_even_if_they_hold_labels() -> None:
+def test_unnamed_slices_do_not_belong_to_the_support_even_if_they_hold_labels() -> None:
     label_map = load_case(SPLEEN)[1]
     held = labelled_indices(label_map.array, SliceAxis(0))
     named = [held[2], held[-3]]
@@ -53,7 +53,7 @@ def test_slices_that_are_not_named_are_not_support_even_if_they_hold_labels() ->
     assert list(support.indices) == named
 
 
-def test_a_volume_whose_slices_are_all_labelled_does_not_determine_the_axis_of_the_named_ones() -> None:
+def test_the_axis_of_named_slices_is_ambiguous_where_all_slices_are_labelled() -> None:
     box = np.zeros((12, 12, 12), dtype=np.uint8)
     box[1:11, 1:11, 1:11] = 1
     with pytest.raises(InputError) as error:
@@ -79,7 +79,7 @@ def test_the_axis_may_be_named_by_its_plane() -> None:
     assert Support.from_label_map(label_map, Plane.CORONAL).axis == SliceAxis(1)
 
 
-def test_named_slices_choose_the_axis_on_which_nothing_else_is_painted() -> None:
+def test_named_slices_determine_the_axis_on_which_nothing_else_is_painted() -> None:
     label_map = load_case(BRAIN)[1]
     for index in (0, 1, 2):
         axis = SliceAxis(index)
@@ -126,7 +126,7 @@ def test_named_slices_without_any_label_are_refused() -> None:
     assert error.value.code == "no_labelled_slice"
 
 
-def test_an_axis_that_the_user_gives_does_not_hide_crossing_slices() -> None:
+def test_crossing_slices_are_refused_along_a_given_axis_too() -> None:
     label_map = load_case(SPLEEN)[1]
     first, second = SliceAxis(0), SliceAxis(1)
     array = np.maximum(
@@ -138,7 +138,7 @@ def test_an_axis_that_the_user_gives_does_not_hide_crossing_slices() -> None:
 
 
 @given(label_arrays, st.sampled_from([0, 1, 2]), st.booleans(), st.data())
-def test_any_labels_make_a_consistent_support_or_bad_input(
+def test_any_labels_give_a_consistent_support_or_are_refused(
     array: np.ndarray, index: int, complete: bool, data: st.DataObject
 ) -> None:
     label_map = LabelMap(array, Geometry(array.shape))
@@ -166,7 +166,7 @@ def test_present_values_are_the_unique_ones(array: np.ndarray) -> None:
         st.sampled_from(["u1", "i2", "u4", "i8", "u8", "f4", "f8", "c8", ">i2"]), st.tuples(*[st.integers(1, 4)] * 3)
     )
 )
-def test_any_numbers_are_labels_without_loss_or_bad_input(array: np.ndarray) -> None:
+def test_any_numbers_are_converted_to_labels_without_loss_or_refused(array: np.ndarray) -> None:
     try:
         labels = as_label_array(array, "labels.nrrd")
     except InputError as error:

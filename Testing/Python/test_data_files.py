@@ -55,7 +55,7 @@ def test_voxels_in_several_files_are_read(name: str, slices: Path) -> None:
 
 @pytest.mark.parametrize("name", SEVERAL)
 @pytest.mark.parametrize("harm", ["pipe", "missing", "folder", "short"])
-def test_files_that_a_header_names_are_looked_at_first(harm: str, name: str, slices: Path) -> None:
+def test_files_that_a_header_names_are_checked_before_they_are_read(harm: str, name: str, slices: Path) -> None:
     third = slices / "s03.raw"
     third.unlink()
     {"pipe": lambda: os.mkfifo(third), "folder": third.mkdir, "missing": lambda: None}.get(
@@ -93,7 +93,7 @@ def test_files_that_a_header_names_are_looked_at_first(harm: str, name: str, sli
     ],
 )
 @pytest.mark.parametrize("kind", ["mha", "nhdr"])
-def test_names_of_data_files_that_cannot_be_are_refused(kind: str, text: str, slices: Path) -> None:
+def test_impossible_names_of_data_files_are_refused(kind: str, text: str, slices: Path) -> None:
     (slices / "loop").symlink_to("loop")
     os.mkfifo(slices / "pipe")
     head = (
@@ -131,7 +131,7 @@ def test_a_nrrd_header_with_impossible_numbers_is_refused(field: str, tmp_path: 
 
 
 @pytest.mark.parametrize("field", ["line skip: 1\nencoding: raw", "encoding: ascii", "encoding: hex"])
-def test_a_nrrd_file_without_end_is_not_read_to_its_end(field: str, tmp_path: Path) -> None:
+def test_a_nrrd_header_without_end_is_not_read_completely(field: str, tmp_path: Path) -> None:
     path = written(tmp_path, "a.nrrd", f"{NRRD}{field}\n\n")
     os.truncate(path, 1 << 40)
     with pytest.raises(InputError):
@@ -148,6 +148,6 @@ def with_offset(folder: Path, offset: float) -> Path:
 
 
 @pytest.mark.parametrize("offset", [-1e30, -1.0, 0.0, 1.0, 347.0, float("nan"), float("inf"), 1e30])
-def test_voxels_of_a_nifti_file_do_not_lie_in_its_header(offset: float, tmp_path: Path) -> None:
+def test_an_invalid_nifti_offset_is_refused(offset: float, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         read_volume(with_offset(tmp_path, offset))

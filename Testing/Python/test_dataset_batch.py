@@ -62,7 +62,7 @@ def slow_process(dataset: Dataset) -> int:
     return pid
 
 
-def test_each_case_gets_its_files_and_its_row(dataset: Dataset) -> None:
+def test_each_case_has_its_files_and_its_row_in_the_table(dataset: Dataset) -> None:
     dataset.add("a", "été 2")
     assert main(dataset.command()) == 0
     lines = (dataset.output / "status.csv").read_text(encoding="utf-8").splitlines()
@@ -117,7 +117,7 @@ def test_a_removed_current_folder_is_named_before_anything_is_written(
     assert not dataset.output.exists()
 
 
-def test_a_case_is_filled_as_fill_does_it(dataset: Dataset) -> None:
+def test_batch_and_fill_give_the_same_result(dataset: Dataset) -> None:
     dataset.add("a")
     assert main(dataset.command()) == 0
     alone, sureness = dataset.folder / "alone.nii.gz", dataset.folder / "sureness.nii.gz"
@@ -135,7 +135,7 @@ def test_a_row_may_set_how_its_case_is_run(dataset: Dataset) -> None:
     assert dataset.status()["a"].message.startswith("Labels on slices not named were replaced: 16.")
 
 
-def test_one_bad_case_fails_alone_with_the_line_that_names_its_row(
+def test_an_unreadable_case_is_reported_with_its_row_and_the_others_are_filled(
     dataset: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     volume, label_map = small_case()
@@ -188,7 +188,7 @@ def series(folder: Path, number: int) -> None:
         writer.Execute(piece)
 
 
-def test_a_failure_of_the_programs_own_is_one_line_and_a_log(dataset: Dataset, standins: dict[str, str]) -> None:
+def test_an_unexpected_failure_is_reported_in_one_line_and_a_log(dataset: Dataset, standins: dict[str, str]) -> None:
     dataset.add("a")
     dataset.add("b", engine="propagate")
     assert main(dataset.command("--option", "signal=99999", engine="deadly")) == 2  # not an option of propagate
@@ -201,7 +201,7 @@ def test_a_failure_of_the_programs_own_is_one_line_and_a_log(dataset: Dataset, s
     assert "os.kill" in dataset.case("a").error_log.read_text()
 
 
-def test_a_case_that_crashes_its_process_fails_alone(dataset: Dataset, standins: dict[str, str]) -> None:
+def test_a_case_that_crashes_its_process_does_not_stop_the_others(dataset: Dataset, standins: dict[str, str]) -> None:
     dataset.add("a")
     dataset.add("bad", engine="deadly")
     dataset.add("b")
@@ -211,7 +211,7 @@ def test_a_case_that_crashes_its_process_fails_alone(dataset: Dataset, standins:
     assert status["bad"].message == "row 3: the process that ran this case crashed (signal 11), 2 times."
 
 
-def test_a_process_that_dies_once_does_not_cost_its_case(dataset: Dataset, standins: dict[str, str]) -> None:
+def test_a_case_is_tried_again_after_its_process_died_once(dataset: Dataset, standins: dict[str, str]) -> None:
     dataset.add("a", "b")
     once = f"once={dataset.folder / 'died'}"
     assert main(dataset.command("--option", once, "--option", f"signal={int(signal.SIGKILL)}", engine="deadly")) == 0
@@ -225,7 +225,7 @@ def test_weights_are_loaded_once_for_all_cases(dataset: Dataset, standins: dict[
     assert len(log.read_text().split()) == 1
 
 
-def test_resume_runs_only_what_is_not_done(dataset: Dataset) -> None:
+def test_resume_runs_only_cases_that_are_not_done(dataset: Dataset) -> None:
     dataset.add("a", "b")
     assert main(dataset.command()) == 0
     before = {name: dataset.case(name).record.stat().st_mtime_ns for name in "ab"}
@@ -239,7 +239,7 @@ def test_resume_runs_only_what_is_not_done(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("change", ["row", "option", "image"])
-def test_resume_runs_a_case_again_that_was_asked_otherwise(dataset: Dataset, change: str) -> None:
+def test_resume_runs_a_case_again_whose_input_or_settings_changed(dataset: Dataset, change: str) -> None:
     dataset.add("a")
     assert main(dataset.command()) == 0
     before = dataset.case("a").record.stat().st_mtime_ns
@@ -268,7 +268,7 @@ def test_an_accepted_case_is_never_run_again(dataset: Dataset) -> None:
 
 
 @pytest.mark.slow
-def test_a_batch_killed_again_and_again_continues_where_it_was(
+def test_a_batch_that_is_killed_repeatedly_continues_each_time(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:
     dataset.add("a", "b", "c")
@@ -343,7 +343,7 @@ def test_a_cancelled_batch_is_reported_and_can_be_resumed(
     assert main([*dataset.command("--resume")]) == 0
 
 
-def test_a_used_folder_is_refused_without_resume_and_a_foreign_one_always(
+def test_a_used_folder_is_refused_without_resume_and_an_unrelated_one_always(
     dataset: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset.add("a")
@@ -358,9 +358,7 @@ def test_a_used_folder_is_refused_without_resume_and_a_foreign_one_always(
         assert "it holds other files and no batch" in capsys.readouterr().err
 
 
-def test_progress_for_machines_is_one_line_of_json_a_change(
-    dataset: Dataset, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_progress_has_one_line_for_each_change(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     dataset.add("a", "b")
     assert main(dataset.command("--progress", "json")) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -384,7 +382,7 @@ def test_a_long_case_reports_while_it_runs(
     assert sum(count["running"] == 1 for count in counts) > 1
 
 
-def test_the_page_lists_every_case_and_takes_no_name_for_markup(dataset: Dataset) -> None:
+def test_the_page_lists_every_case_and_escapes_names(dataset: Dataset) -> None:
     dataset.add("a & 'b' é", "c")
     dataset.rows.append({"image": "manifest.csv", "support": "support.nii.gz", "name": "bad"})
     dataset.write()
@@ -398,7 +396,7 @@ def test_the_page_lists_every_case_and_takes_no_name_for_markup(dataset: Dataset
     assert not re.search(r"https?://", page)
 
 
-def test_a_status_file_that_is_no_table_is_refused(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_status_file_is_refused(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     dataset.add("a")
     assert main(dataset.command()) == 0
     (dataset.output / "status.csv").write_text("shopping list\nmilk\n")
@@ -407,7 +405,7 @@ def test_a_status_file_that_is_no_table_is_refused(dataset: Dataset, capsys: pyt
 
 
 @pytest.mark.parametrize("words", [("--workers", "0"), ("--workers", "many"), ("--threads", "-1")])
-def test_numbers_that_are_none_are_refused(
+def test_invalid_numbers_are_refused(
     dataset: Dataset, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset.add("a")
@@ -416,7 +414,7 @@ def test_numbers_that_are_none_are_refused(
     assert not dataset.output.exists()
 
 
-def test_a_status_file_that_cannot_be_written_for_a_while_does_not_stop_the_batch(
+def test_a_status_file_that_cannot_be_written_temporarily_does_not_stop_the_batch(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset.add("a", "b")
@@ -446,7 +444,7 @@ def test_two_writers_of_the_status_lose_no_row(tmp_path: Path, spawned: Spawned)
     assert len(StatusFile(path).read()) == 80
 
 
-def test_what_pages_need_is_asked_for_before_anything_runs(
+def test_missing_packages_of_the_pages_are_reported_before_anything_runs(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset.add("a")
@@ -457,7 +455,7 @@ def test_what_pages_need_is_asked_for_before_anything_runs(
     assert not dataset.output.exists()
 
 
-def test_a_dicom_folder_is_a_case(dataset: Dataset) -> None:
+def test_a_dicom_folder_can_be_the_image_of_a_case(dataset: Dataset) -> None:
     folder = dataset.folder / "series"
     series(folder, 0)
     volume = read_volume(folder)

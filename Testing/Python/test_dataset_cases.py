@@ -93,14 +93,14 @@ def test_each_series_of_a_folder_is_a_volume_of_its_own(tmp_path: Path) -> None:
     ]
 
 
-def test_results_of_a_batch_are_no_volumes(tmp_path: Path) -> None:
+def test_results_of_a_batch_are_not_listed_as_volumes(tmp_path: Path) -> None:
     batch_of_balls(tmp_path)
     assert [one.name for one in find_volumes(tmp_path)] == ["ball0", "ball1", "ball2"]
     with pytest.raises(InputError, match="no volume was found there"):
         find_volumes(tmp_path / "out")
 
 
-def test_added_volumes_are_cases_that_batch_takes_and_none_is_added_twice(
+def test_added_volumes_become_cases_of_a_batch_and_none_is_added_twice(
     dataset: BatchFolder, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert list(listed_cases(dataset)) == list(dataset.status.read()) == ["ball0", "ball1"]
@@ -113,7 +113,7 @@ def test_added_volumes_are_cases_that_batch_takes_and_none_is_added_twice(
     assert "3 cases: 3 to do" in capsys.readouterr().out
 
 
-def test_a_data_set_that_is_moved_with_its_images_finds_them(dataset: BatchFolder, tmp_path: Path) -> None:
+def test_a_data_set_finds_its_images_after_both_were_moved(dataset: BatchFolder, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     for name in ("images", "set"):
@@ -121,7 +121,7 @@ def test_a_data_set_that_is_moved_with_its_images_finds_them(dataset: BatchFolde
     assert [case.image.is_file() for case in listed_cases(BatchFolder(moved / "set")).values()] == [True, True]
 
 
-def test_columns_and_cases_that_people_added_stay(dataset: BatchFolder, images: Path) -> None:
+def test_columns_and_cases_added_by_users_are_kept(dataset: BatchFolder, images: Path) -> None:
     path = cases_path(dataset)
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([f"{lines[0]},remark", f"{lines[1]},rare", lines[2]]) + "\n", encoding="utf-8")
@@ -131,20 +131,20 @@ def test_columns_and_cases_that_people_added_stay(dataset: BatchFolder, images: 
     assert len(listed_cases(dataset)) == 3
 
 
-def test_a_folder_with_other_files_becomes_no_data_set(images: Path) -> None:
+def test_a_folder_with_other_files_is_refused_as_a_data_set(images: Path) -> None:
     with pytest.raises(InputError, match="it holds other files and no batch"):
         create_dataset(images)
     assert not (images / "status.csv").exists()
 
 
-def test_a_link_to_what_is_no_folder_is_refused_by_the_name_that_was_given(tmp_path: Path) -> None:
+def test_a_link_that_leads_to_no_folder_is_refused_by_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "set").symlink_to("/dev/null")
     with pytest.raises(InputError) as refused:
         create_dataset(tmp_path / "set")
     assert (refused.value.code, str(refused.value.data["path"])) == ("not_a_folder", str(tmp_path / "set"))
 
 
-def test_damaged_settings_are_one_clear_line(dataset: BatchFolder) -> None:
+def test_damaged_settings_are_refused_in_one_clear_line(dataset: BatchFolder) -> None:
     (dataset.path / "dataset.json").write_text("[]")
     with pytest.raises(InputError, match="choose the task again"):
         dataset_task(dataset)
@@ -152,7 +152,7 @@ def test_damaged_settings_are_one_clear_line(dataset: BatchFolder) -> None:
     assert dataset_task(dataset) == "balls"
 
 
-def test_a_case_that_no_batch_filled_is_accepted_with_what_was_painted_and_filled(dataset: BatchFolder) -> None:
+def test_a_case_that_no_batch_filled_is_accepted_with_its_painted_and_filled_slices(dataset: BatchFolder) -> None:
     case = read_case(dataset, "ball0", SEGMENTS)
     assert not case.is_filled
     assert not case.label_map.array.any()
@@ -194,7 +194,7 @@ def test_a_label_map_that_appeared_meanwhile_is_kept_beside_the_accepted_one(dat
     assert [path.read_bytes() for path in files.folder.glob("label.2*.nii.gz")] == [b"of somebody else"]
 
 
-def test_filled_cases_come_next_then_those_to_do_then_flagged_ones(tmp_path: Path) -> None:
+def test_filled_cases_come_first_then_those_to_do_then_flagged_ones(tmp_path: Path) -> None:
     folder = batch_of_balls(tmp_path, ("0",))
     table = read_review_table(folder)
     assert [table.next(None), table.next("1"), table.next("2")] == ["1", "2", "1"]
@@ -239,7 +239,7 @@ def test_a_first_training_is_worthwhile_with_two_patients(examples: int, worthwh
     assert training_advice(task) == TrainingAdvice(examples, examples, None, "", worthwhile)
 
 
-def test_the_overview_has_task_and_cases_to_fill_or_the_reason_for_none(dataset: BatchFolder) -> None:
+def test_the_overview_has_the_task_and_the_cases_to_fill_or_the_reason_why_none_can_be(dataset: BatchFolder) -> None:
     overview = read_overview(dataset, read_review_table(dataset))
     assert (overview.task, overview.to_fill, overview.is_trained) == ("balls", 2, False)
     set_dataset_task(dataset, "gone")
@@ -248,7 +248,7 @@ def test_the_overview_has_task_and_cases_to_fill_or_the_reason_for_none(dataset:
     assert error.code == "library_unknown"
 
 
-def test_a_case_is_released_also_where_the_disk_is_full(tmp_path: Path) -> None:
+def test_a_case_is_unlocked_even_if_the_disk_is_full(tmp_path: Path) -> None:
     files = BatchFolder(tmp_path).case("case")
     files.folder.mkdir()
     with largest_file(0):

@@ -63,7 +63,7 @@ def release(dataset: Dataset) -> None:
 
 
 @pytest.mark.slow
-def test_workers_of_this_machine_give_what_one_process_gives_though_one_is_killed(
+def test_local_workers_give_the_results_of_one_process_though_one_is_killed(
     dataset: Dataset, expected: dict[str, bytes], standins: dict[str, str], spawned: Spawned
 ) -> None:
     words = held_batch(dataset, "--workers", "2", "--progress", "json")
@@ -81,7 +81,7 @@ def test_workers_of_this_machine_give_what_one_process_gives_though_one_is_kille
 
 
 @pytest.mark.slow
-def test_workers_of_a_scheduler_give_what_one_process_gives_though_one_is_killed(
+def test_workers_of_a_scheduler_give_the_results_of_one_process_though_one_is_killed(
     dataset: Dataset, expected: dict[str, bytes], standins: dict[str, str], spawned: Spawned
 ) -> None:
     address, _ = start_scheduler(spawned, standins)
@@ -98,7 +98,7 @@ def test_workers_of_a_scheduler_give_what_one_process_gives_though_one_is_killed
 
 
 @pytest.mark.slow
-def test_a_case_that_kills_its_worker_each_time_fails_alone(
+def test_a_case_that_always_kills_its_worker_does_not_stop_the_others(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:
     dataset.rows[2]["engine"] = "deadly"
@@ -140,7 +140,7 @@ def test_workers_do_not_outlive_a_batch_that_is_killed(
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_dies_ends_the_batch_with_one_line(
+def test_a_batch_whose_scheduler_dies_ends_with_one_line(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:
     address, scheduler = start_scheduler(spawned, standins)
@@ -186,7 +186,7 @@ def test_workers_of_another_version_are_refused(
     assert f"its workers do not have this version of fewshot-annotate (version {__version__})" in stderr
 
 
-def test_workers_of_this_machine_are_reached_by_nobody_else(
+def test_local_workers_cannot_be_reached_by_other_users(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:
     batch = spawned.cli(*held_batch(dataset, "--workers", "2"), environment=standins)
@@ -214,7 +214,7 @@ def certificates(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_scheduler_with_certificates_is_used_by_those_who_have_one_alone(
+def test_a_scheduler_with_certificates_can_be_used_only_with_one(
     dataset: Dataset, expected: dict[str, bytes], standins: dict[str, str], spawned: Spawned, tmp_path: Path
 ) -> None:
     environment = {**standins, **certificates(tmp_path)}

@@ -37,7 +37,7 @@ def export(place: object, out: Path, layout: str, *more: str) -> int:
     return main([*words, "--progress", "none", "--no-previews", *more])
 
 
-def test_nnunet_gets_numbered_files_its_description_and_its_split(tmp_path: Path) -> None:
+def test_the_nnunet_layout_has_numbered_files_a_description_and_a_split(tmp_path: Path) -> None:
     task_of_balls("balls", *SEEDS)
     assert export("balls", tmp_path / "raw", "nnunet") == 0
     folder = tmp_path / "raw" / "Dataset501_balls"
@@ -63,7 +63,7 @@ def test_nnunet_gets_numbered_files_its_description_and_its_split(tmp_path: Path
 if importlib.util.find_spec("nnunetv2"):
 
     @pytest.mark.slow
-    def test_nnunet_itself_finds_nothing_wrong(tmp_path: Path) -> None:
+    def test_nnunet_accepts_the_exported_data_set(tmp_path: Path) -> None:
         task_of_balls("balls", *SEEDS)
         assert export("balls", tmp_path / "raw", "nnunet") == 0
         check = (
@@ -243,7 +243,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_be_exported_is_refused_in_one_line(
+def test_invalid_exports_are_refused_in_one_line(
     words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a").mkdir()

@@ -117,7 +117,7 @@ CHANGES = [newer_image, other_option, other_row, damaged_record, no_record, no_c
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_correction_that_was_undone_stays_as_it_is(
+def test_a_correction_whose_acceptance_was_reset_is_kept(
     dataset: Dataset, change: Callable[[Dataset], list[str]]
 ) -> None:
     keep_filled(dataset)
@@ -136,7 +136,7 @@ def test_a_correction_that_was_undone_stays_as_it_is(
 
 
 @pytest.mark.parametrize("change", [newer_image, other_option, other_row, no_column, no_table])
-def test_a_correction_by_another_program_is_known_by_the_file_alone(
+def test_a_correction_by_another_program_is_detected_from_the_file(
     dataset: Dataset, change: Callable[[Dataset], list[str]]
 ) -> None:
     corrected = correct(dataset, "a")
@@ -146,7 +146,7 @@ def test_a_correction_by_another_program_is_known_by_the_file_alone(
         assert dataset.case("a").label.read_bytes() == corrected
 
 
-def test_names_of_labels_changed_by_hand_are_a_correction(dataset: Dataset) -> None:
+def test_changed_names_of_labels_count_as_a_correction(dataset: Dataset) -> None:
     names = dataset.case("a").names
     names.write_text(names.read_text(encoding="utf-8").replace("Anterior", "Front"), encoding="utf-8")
     names.write_text(names.read_text(encoding="utf-8") + " ", encoding="utf-8")
@@ -156,7 +156,7 @@ def test_names_of_labels_changed_by_hand_are_a_correction(dataset: Dataset) -> N
 
 
 @pytest.mark.parametrize("harm", [damaged_record, no_record])
-def test_what_may_be_a_persons_is_moved_aside_with_a_date(
+def test_files_that_may_be_corrections_are_renamed_with_a_date(
     dataset: Dataset, harm: Callable[[Dataset], list[str]]
 ) -> None:
     corrected = correct(dataset, "a")  # its filled state is no longer known
@@ -171,7 +171,7 @@ def test_what_may_be_a_persons_is_moved_aside_with_a_date(
     assert dataset.case("a").label.read_bytes() != corrected
 
 
-def test_files_moved_aside_in_the_same_second_keep_names_of_their_own(
+def test_files_renamed_in_the_same_second_have_different_names(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "strftime", lambda _: "2026-11-28T093012")
@@ -184,7 +184,7 @@ def test_files_moved_aside_in_the_same_second_keep_names_of_their_own(
     assert [(files.folder / name).read_bytes() for name in found] == [b"\1", b"\2", b"\0"]
 
 
-def test_a_person_who_works_while_the_case_waits_is_not_overwritten(
+def test_a_correction_made_while_the_case_waits_is_not_overwritten(
     dataset: Dataset, tmp_path: Path, spawned: Spawned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Case a is being filled, b waits for it; b is corrected and accepted meanwhile."""
@@ -263,7 +263,7 @@ def test_no_acceptance_is_lost_while_batches_start(dataset: Dataset, spawned: Sp
         assert {one.status for one in dataset.status().values()} == {Status.DONE}
 
 
-def test_taking_back_changes_one_row_only(dataset: Dataset) -> None:
+def test_resetting_a_case_changes_only_its_row(dataset: Dataset) -> None:
     status = StatusFile(dataset.output / "status.csv")
     status.update([CaseStatus(name="a", status=Status.FAILED, seconds=None, message="newer")])
     status.set_accepted("a", False)
@@ -272,7 +272,7 @@ def test_taking_back_changes_one_row_only(dataset: Dataset) -> None:
     assert list(status.read()) == ["a", "b"]
 
 
-def test_columns_and_notes_of_people_stay_in_the_table(dataset: Dataset) -> None:
+def test_columns_and_notes_added_by_users_stay_in_the_table(dataset: Dataset) -> None:
     write_status(
         dataset, "name;Status;seconds;message;accepted;Reader's note", "a;done;1,5;;;look again", "b;done;1;;;"
     )
@@ -286,7 +286,7 @@ def test_columns_and_notes_of_people_stay_in_the_table(dataset: Dataset) -> None
 @pytest.mark.parametrize(
     ("text", "accepted"), [("yes", True), ("YES ", True), ("1", True), ("no", False), ("0", False)]
 )
-def test_an_acceptance_is_what_people_write(dataset: Dataset, text: str, accepted: bool) -> None:
+def test_usual_spellings_of_an_acceptance_are_read(dataset: Dataset, text: str, accepted: bool) -> None:
     write_status(dataset, "name,status,seconds,message,accepted", f"a,done,1.00,,{text}")
     assert StatusFile(dataset.output / "status.csv").read()["a"].accepted is accepted
 
@@ -325,12 +325,12 @@ def test_a_row_that_cannot_be_used_is_refused_with_its_number_and_nothing_change
 
 
 @pytest.mark.parametrize("name", ["../other", "/etc", "..", "", "a/b", "nul"])
-def test_no_name_leads_out_of_the_folder(dataset: Dataset, name: str) -> None:
+def test_names_of_cases_cannot_leave_the_folder(dataset: Dataset, name: str) -> None:
     with pytest.raises(InputError, match="cannot name a case"):
         BatchFolder(dataset.output).case(name)
 
 
-def test_folders_with_images_of_patients_are_the_users_alone(dataset: Dataset, tmp_path: Path) -> None:
+def test_folders_with_images_of_patients_are_readable_by_their_owner_only(dataset: Dataset, tmp_path: Path) -> None:
     dataset.output.rename(dataset.folder / "before")
     old = os.umask(0)
     try:
@@ -344,7 +344,7 @@ def test_folders_with_images_of_patients_are_the_users_alone(dataset: Dataset, t
     assert stat.S_IMODE(dataset.output.stat().st_mode) == 0o755
 
 
-def test_names_that_look_like_formulas_are_texts_in_a_spreadsheet_and_names_for_us(dataset: Dataset) -> None:
+def test_names_that_resemble_formulas_are_escaped_in_tables_and_read_back(dataset: Dataset) -> None:
     names = ["=1+1", "+1", "-1", "@SUM(A1)", "'=x", "plain"]
     dataset.rows.clear()
     dataset.add(*names)
@@ -361,7 +361,7 @@ def test_names_that_look_like_formulas_are_texts_in_a_spreadsheet_and_names_for_
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
 @pytest.mark.parametrize("name", ["cancel", ".batch.lock", ".status.lock", "index.html", "status.csv"])
-def test_something_else_under_a_name_of_ours_is_replaced_or_refused_in_one_line(
+def test_links_and_folders_in_place_of_our_files_are_replaced_or_refused_in_one_line(
     dataset: Dataset, tmp_path: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     victim, place = tmp_path / "victim", dataset.output / name
@@ -379,7 +379,7 @@ def test_something_else_under_a_name_of_ours_is_replaced_or_refused_in_one_line(
     assert dataset.results() == results
 
 
-def test_taking_back_stays_while_a_batch_writes_what_it_knew_before(dataset: Dataset) -> None:
+def test_a_reset_is_kept_while_a_batch_writes_its_older_state(dataset: Dataset) -> None:
     status = StatusFile(dataset.output / "status.csv")
     status.set_accepted("a", True)
     known = status.read()["a"]

@@ -49,7 +49,7 @@ def turned(orientation: str) -> tuple[Volume, LabelMap]:
     return Volume(sitk.GetArrayFromImage(image), geometry), LabelMap(array, geometry, label_map.segments)
 
 
-def test_slices_are_kept_at_their_own_resolution_with_all_labels_and_thumbnails(home: Path) -> None:
+def test_slices_are_saved_at_their_own_resolution_with_all_labels_and_thumbnails(home: Path) -> None:
     volume, label_map = small_case()
     task = saved_task(step=8)
     assert task_names() == ["hippocampus"]
@@ -85,7 +85,7 @@ def test_nothing_stored_identifies_the_patient(dataset: Dataset) -> None:
     assert read_task(task_folder("task")).segments[0].tags == {"TerminologyEntry": "Anatomy"}
 
 
-def test_corrections_come_back_into_the_task(dataset: Dataset) -> None:
+def test_corrections_are_added_to_the_task(dataset: Dataset) -> None:
     task = saved_task(step=8)
     _, label_map = small_case()
     corrected = label_map.array.copy()
@@ -108,7 +108,7 @@ def test_corrections_come_back_into_the_task(dataset: Dataset) -> None:
     assert len(list(after.folder.glob("*.png"))) == len(after.slices)
 
 
-def test_what_cannot_be_saved_is_refused_in_one_line(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_examples_are_refused_in_one_line(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     _, label_map = small_case()
     write_label_maps(dataset.folder / "layers.seg.nrrd", overlapping_layers(label_map, 2))
     image, labels = str(dataset.image), str(dataset.support)
@@ -145,7 +145,7 @@ def test_tasks_are_listed_shown_and_removed(dataset: Dataset, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("orientation", ["LPS", "RAI", "ASL", "PIR", "SLA", "IPR"])
-def test_examples_lie_as_the_slices_of_the_volume_do(orientation: str) -> None:
+def test_examples_have_the_orientation_of_the_slices_of_the_volume(orientation: str) -> None:
     task = saved_task(step=8)
     volume, label_map = turned(orientation)
     axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_plane(volume.geometry).endswith(task.plane))
@@ -229,7 +229,7 @@ def test_a_damaged_task_fails_its_case_alone(dataset: Dataset) -> None:
     assert dataset.status()["b"].status is Status.DONE
 
 
-def test_half_a_save_leaves_the_task_as_it_was(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_save_leaves_the_task_unchanged(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = saved_task(step=8)
     monkeypatch.setattr(Task, "write", lambda self: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(InputError, match="No space left"):
@@ -289,7 +289,7 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
     assert set(held) <= {15, 16}
 
 
-def test_folders_of_the_library_are_the_users_alone(home: Path, tmp_path: Path) -> None:
+def test_folders_of_the_library_are_readable_by_their_owner_only(home: Path, tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         saved_task()

@@ -39,7 +39,7 @@ def test_two_columns_are_enough_and_the_image_names_the_case(dataset: Dataset) -
     assert (case.image, case.support) == (dataset.image, dataset.support)
 
 
-def test_all_columns_are_read_in_any_order_and_rows_are_counted_as_a_spreadsheet_does(dataset: Dataset) -> None:
+def test_columns_are_read_in_any_order_and_rows_are_numbered_as_in_a_spreadsheet(dataset: Dataset) -> None:
     put(
         dataset,
         "name,support,axis,image,labelled_slices,engine,library\n"
@@ -59,13 +59,13 @@ def test_all_columns_are_read_in_any_order_and_rows_are_counted_as_a_spreadsheet
 
 
 @pytest.mark.parametrize("separator", ",;\t")
-def test_a_table_from_a_spreadsheet_is_read_whatever_separates_its_columns(dataset: Dataset, separator: str) -> None:
+def test_a_table_from_a_spreadsheet_is_read_with_any_usual_separator(dataset: Dataset, separator: str) -> None:
     rows = (("Image", "Support", "Name"), ("image.nii.gz", "support.nii.gz", "été"))
     put(dataset, "\r\n".join(map(separator.join, rows)), "utf-8-sig")
     assert read_manifest(dataset.manifest).cases[0].name == "été"
 
 
-def test_paths_are_taken_from_the_manifests_folder_and_may_be_absolute(
+def test_paths_are_relative_to_the_folder_of_the_manifest_or_absolute(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
@@ -83,7 +83,7 @@ def test_without_a_support_there_must_be_a_library_task(dataset: Dataset) -> Non
     assert "row 2: nothing is in column support" in refusal(dataset)
 
 
-def test_columns_that_mean_nothing_are_named(dataset: Dataset) -> None:
+def test_unknown_columns_are_named(dataset: Dataset) -> None:
     put(dataset, "image,support,labeled_slices,age\nimage.nii.gz,support.nii.gz,3,70\n")
     assert read_manifest(dataset.manifest).unknown == ("labeled_slices", "age")
 
@@ -118,7 +118,7 @@ def test_columns_that_mean_nothing_are_named(dataset: Dataset) -> None:
         ('image,support\n"image.nii.gz,support.nii.gz\n', "the manifest cannot be read"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_in_one_line_and_nothing_is_written(
+def test_an_unusable_table_is_refused_in_one_line_and_nothing_is_written(
     dataset: Dataset, text: str, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(dataset, text)
@@ -137,12 +137,12 @@ def test_a_table_in_another_encoding_is_refused(dataset: Dataset, encoding: str)
 
 
 @pytest.mark.parametrize("place", [lambda d: d.folder / "none.csv", lambda d: d.folder])
-def test_a_table_that_is_not_there_is_refused(dataset: Dataset, place: Callable[[Dataset], Path]) -> None:
+def test_a_missing_table_is_refused(dataset: Dataset, place: Callable[[Dataset], Path]) -> None:
     with pytest.raises(InputError):
         read_manifest(place(dataset))
 
 
-def test_names_that_some_system_takes_for_the_same_are_refused(dataset: Dataset) -> None:
+def test_names_that_some_file_system_does_not_distinguish_are_refused(dataset: Dataset) -> None:
     dataset.add("Étude", "e\u0301tude")
     assert "row 3: case" in refusal(dataset)
 
@@ -171,14 +171,14 @@ def test_names_that_some_system_takes_for_the_same_are_refused(dataset: Dataset)
         "a\udcff",
     ],
 )
-def test_names_that_leave_the_folder_or_that_some_system_refuses_are_refused(name: str) -> None:
+def test_names_that_leave_the_folder_or_are_invalid_on_some_system_are_refused(name: str) -> None:
     with pytest.raises(InputError) as refused:
         require_case_name(name)
     assert "\n" not in str(refused.value)
 
 
 @given(st.text(min_size=1, max_size=8))
-def test_a_name_that_is_let_through_stays_right_below_its_folder(name: str) -> None:
+def test_an_accepted_name_lies_directly_in_its_folder(name: str) -> None:
     try:
         require_case_name(name)
     except InputError:
@@ -215,7 +215,7 @@ def test_a_case_folder_that_is_a_link_is_refused(dataset: Dataset, capsys: pytes
     assert "row 2: " in capsys.readouterr().err
 
 
-def test_all_bad_rows_are_listed_at_once_and_nothing_is_run(
+def test_all_invalid_rows_are_listed_at_once_and_nothing_is_run(
     dataset: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset.add("a")
@@ -229,7 +229,7 @@ def test_all_bad_rows_are_listed_at_once_and_nothing_is_run(
     assert not dataset.output.exists()
 
 
-def test_the_other_rows_run_if_asked_and_the_bad_ones_are_in_the_table_and_on_the_page(
+def test_valid_rows_run_if_asked_and_invalid_ones_are_listed_in_the_table_and_on_the_page(
     dataset: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset.add("bad", axis="7")
@@ -251,7 +251,7 @@ def test_the_other_rows_run_if_asked_and_the_bad_ones_are_in_the_table_and_on_th
     assert page.index('data-name="bad"') < page.index('data-name="good"') < page.index('data-name="row 4"')
 
 
-def test_nothing_is_run_if_every_row_is_bad(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_run_if_every_row_is_invalid(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     dataset.add("bad", axis="7")
     assert main(dataset.command("--skip-bad-rows")) == 2
     assert "--skip-bad-rows" not in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_the_table_is_that_of_the_folder(review: CaseReview, dataset: Dataset) -
     assert review.preview("failed") is None
 
 
-def test_a_case_is_shown_with_image_and_result_where_they_lie_in_the_patient(
+def test_a_case_is_shown_with_image_and_result_at_their_position_in_the_patient(
     review: CaseReview, dataset: Dataset
 ) -> None:
     show(review, "a")
@@ -91,7 +91,7 @@ def test_a_case_is_shown_with_image_and_result_where_they_lie_in_the_patient(
     assert not review.changed
 
 
-def test_the_next_case_takes_the_place_of_the_one_before(review: CaseReview) -> None:
+def test_the_next_case_replaces_the_previous_one_in_the_scene(review: CaseReview) -> None:
     show(review, "a")
     nodes = slicer.mrmlScene.GetNumberOfNodes()
     show(review, "b")
@@ -117,7 +117,7 @@ def test_accepting_is_written_to_the_table_and_changes_no_other_file(review: Cas
     assert not dataset.status()["a"].accepted
 
 
-def test_next_goes_through_the_cases_that_are_done_and_not_accepted(review: CaseReview) -> None:
+def test_next_goes_through_the_filled_cases_that_are_not_accepted(review: CaseReview) -> None:
     seen = []
     while (name := review.next()) is not None:
         seen.append(name)
@@ -161,7 +161,9 @@ def test_a_corrected_result_is_written_and_the_filled_one_kept(review: CaseRevie
         np.testing.assert_array_equal(voxels, expected[name])
 
 
-def test_a_result_corrected_on_a_larger_grid_comes_back_onto_the_image(review: CaseReview, dataset: Dataset) -> None:
+def test_a_result_corrected_on_a_larger_grid_is_written_on_the_grid_of_the_image(
+    review: CaseReview, dataset: Dataset
+) -> None:
     show(review, "a")
     node, geometry = review.nodes.segmentation, oblique(*small_case())[0].geometry
     (before,) = read_label_maps(dataset.case("a").label, geometry)
@@ -204,7 +206,7 @@ def test_overlapping_segments_are_refused_and_nothing_is_written(review: CaseRev
     assert not dataset.status()["a"].accepted
 
 
-def test_what_cannot_be_shown_or_accepted_is_refused_in_one_line(review: CaseReview, dataset: Dataset) -> None:
+def test_cases_that_cannot_be_shown_or_accepted_are_refused_in_one_line(review: CaseReview, dataset: Dataset) -> None:
     with pytest.raises(InputError, match="review_nothing"):
         review.accept()
     with pytest.raises(InputError, match="has no result to look at"):
@@ -225,7 +227,7 @@ def test_what_cannot_be_shown_or_accepted_is_refused_in_one_line(review: CaseRev
         CaseReview(slicer.mrmlScene, dataset.folder)
 
 
-def test_reading_and_writing_keep_the_application_going(review: CaseReview) -> None:
+def test_the_application_stays_responsive_while_files_are_read_and_written(review: CaseReview) -> None:
     review.show("a")
     assert review.busy
     assert review.current is None
@@ -237,7 +239,7 @@ def test_reading_and_writing_keep_the_application_going(review: CaseReview) -> N
     assert review.cases[0].state is ReviewState.ACCEPTED
 
 
-def test_a_batch_that_goes_on_meanwhile_keeps_what_was_accepted(review: CaseReview, dataset: Dataset) -> None:
+def test_a_running_batch_keeps_acceptances_made_meanwhile(review: CaseReview, dataset: Dataset) -> None:
     show(review, "a")
     accept(review)
     review.folder.status.update([CaseStatus(name="late", status=Status.RUNNING)])
@@ -260,7 +262,7 @@ def corrected(review: CaseReview) -> np.ndarray:
 
 
 @pytest.mark.parametrize("room", [0, 40, 400])
-def test_accepting_on_a_full_disk_keeps_the_result_and_accepts_nothing(
+def test_accepting_on_a_full_disk_keeps_the_result_and_does_not_accept(
     room: int, review: CaseReview, dataset: Dataset
 ) -> None:
     show(review, "a")
@@ -275,7 +277,7 @@ def test_accepting_on_a_full_disk_keeps_the_result_and_accepts_nothing(
     assert review.changed
 
 
-def test_a_case_in_review_is_kept_from_others_until_it_is_left(review: CaseReview, dataset: Dataset) -> None:
+def test_a_case_in_review_is_locked_until_the_reviewer_leaves_it(review: CaseReview, dataset: Dataset) -> None:
     other = CaseReview(slicer.mrmlScene, dataset.output)
     try:
         show(review, "a")
@@ -293,9 +295,7 @@ def test_a_case_in_review_is_kept_from_others_until_it_is_left(review: CaseRevie
         other.close()
 
 
-def test_a_correction_by_another_program_meanwhile_is_kept_beside_this_one(
-    review: CaseReview, dataset: Dataset
-) -> None:
+def test_a_simultaneous_correction_by_another_program_is_kept_too(review: CaseReview, dataset: Dataset) -> None:
     show(review, "a")
     corrected(review)
     files = dataset.case("a")
@@ -329,7 +329,7 @@ def test_a_case_that_a_batch_is_filling_again_is_not_accepted(review: CaseReview
     assert dataset.status()["a"].accepted
 
 
-def test_a_table_that_cannot_be_written_leaves_the_case_as_it_was(
+def test_a_case_is_unchanged_if_the_table_cannot_be_written(
     review: CaseReview, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show(review, "a")

@@ -51,9 +51,7 @@ def test_damaged_json_is_one_error(tmp_path: Path, kind: str) -> None:
     ("content", "reason"),
     [(b"\xff\xfe{", "it is not UTF-8 text"), (b'{\n"a"', "it is not JSON (line 2, column 4)")],
 )
-def test_the_error_says_what_is_wrong_without_words_of_the_decoder(
-    tmp_path: Path, content: bytes, reason: str
-) -> None:
+def test_the_error_names_the_fault_in_our_own_words(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "grid.json").write_bytes(content)
     with pytest.raises(DamagedContentError) as caught:
         read_json_as(tmp_path / "grid.json", geometry)
@@ -82,13 +80,13 @@ def test_a_missing_file_is_not_mistaken_for_a_damaged_one(tmp_path: Path) -> Non
         lambda: (_ for _ in ()).throw(InputError("file_missing", path="a")),
     ],
 )
-def test_whatever_a_converter_raises_is_one_error(convert: Callable[[], object]) -> None:
+def test_any_error_of_a_converter_is_one_error(convert: Callable[[], object]) -> None:
     with pytest.raises(DamagedContentError), decoding():
         convert()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError])
-def test_what_is_no_damage_passes_through(error: type[BaseException]) -> None:
+def test_errors_that_do_not_mean_damage_are_not_caught(error: type[BaseException]) -> None:
     with pytest.raises(error), decoding(), decoding_archive():
         raise error
 
@@ -106,7 +104,7 @@ def unpacked(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("removed", [1, 10, 40, 200])
-def test_an_archive_that_is_cut_off_is_one_error(archive: bytes, removed: int) -> None:
+def test_a_truncated_archive_is_one_error(archive: bytes, removed: int) -> None:
     with pytest.raises(DamagedContentError):
         unpacked(archive[:-removed])
 

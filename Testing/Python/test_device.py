@@ -36,7 +36,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["cuda"], Device.CPU, "cpu"),
     ],
 )
-def test_an_nvidia_gpu_is_used_by_itself_and_another_one_when_asked_for(
+def test_an_nvidia_gpu_is_used_by_default_and_others_on_request(
     gpus: list[str], there: list[str], asked: Device, got: str
 ) -> None:
     gpus += there
@@ -44,12 +44,12 @@ def test_an_nvidia_gpu_is_used_by_itself_and_another_one_when_asked_for(
 
 
 @pytest.mark.parametrize("asked", [Device.CUDA, Device.MPS])
-def test_a_gpu_that_is_not_there_is_refused_with_what_there_is(gpus: list[str], asked: Device) -> None:
+def test_a_missing_gpu_is_refused_and_the_available_ones_are_named(gpus: list[str], asked: Device) -> None:
     with pytest.raises(InputError, match="choose one of: auto, cpu"):
         device.torch_device(asked, "toy")
 
 
-def test_the_reason_why_no_gpu_is_used_says_what_to_do(gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_why_no_gpu_is_used_includes_advice(gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     assert "built for processors only" in str(device.why_no_gpu())
     monkeypatch.setattr(torch.version, "cuda", "13.0")
@@ -100,13 +100,13 @@ class Toy(PretrainedEngine):
 
 
 @pytest.mark.parametrize(("asked", "small"), [("auto", True), ("half", True), ("full", False)])
-def test_half_precision_where_it_is_safe_or_asked_for(asked: str, small: bool) -> None:
+def test_half_precision_is_used_where_it_is_safe_or_requested(asked: str, small: bool) -> None:
     with Toy(options={"precision": asked}).precision(CPU):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == (torch.bfloat16 if small else torch.float32)
 
 
-def test_universeg_always_computes_in_full() -> None:
+def test_universeg_always_uses_single_precision() -> None:
     assert universeg.UniverSeg.half_devices == ()
 
 
@@ -122,7 +122,7 @@ def test_the_reason_for_computing_on_the_cpu_is_reported_once(gpus: list[str]) -
     assert len(reported) == 1
 
 
-def test_less_memory_is_tried_until_it_suffices() -> None:
+def test_smaller_sizes_are_tried_until_memory_suffices() -> None:
     tried = []
 
     def work(size: int) -> str:

@@ -50,7 +50,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_names_the_series_and_takes_one(
+def test_a_command_lists_the_series_and_accepts_a_choice(
     command: str, case_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = COMMANDS[command].split()
@@ -81,7 +81,9 @@ def table(path: Path, **cells: str) -> None:
         writer.writerows([cells, cells.values()])
 
 
-def test_a_manifest_of_a_batch_has_a_column_for_it(case_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_manifest_of_a_batch_has_a_column_for_the_series(
+    case_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["batch", "cases.csv", "-o", "out", "--engine", "propagate", "--progress", "none"]
     table(case_folder / "cases.csv", image="series", support="labels.nrrd")
     assert main(words) == 1
@@ -93,7 +95,9 @@ def test_a_manifest_of_a_batch_has_a_column_for_it(case_folder: Path, capsys: py
     assert sitk.ReadImage(str(case_folder / "out" / "series" / "label.nii.gz")).GetSize() == GRID.shape[::-1]
 
 
-def test_a_manifest_of_a_study_has_a_column_for_it(case_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_manifest_of_a_study_has_a_column_for_the_series(
+    case_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [
         "compare",
         "--study",

@@ -123,7 +123,7 @@ def test_damaged_frame_descriptions_are_read_or_refused_in_one_line(
     ("offset", "replacement"), [(4, b"Q"), (6, b"\x01")], ids=["unknown representation", "length of no whole number"]
 )
 @pytest.mark.parametrize("kind", ["series", "enhanced", "segmentation"])
-def test_each_element_may_be_damaged(
+def test_a_damaged_element_is_read_or_refused(
     kind: str, offset: int, replacement: bytes, request: pytest.FixtureRequest
 ) -> None:
     folder = request.getfixturevalue(kind)
@@ -171,7 +171,7 @@ def test_the_damaged_file_is_named(tmp_path: Path, damage: Callable[[bytes], byt
 
 
 @pytest.mark.parametrize("content", [b"", bytes(400)], ids=["empty", "another format"])
-def test_a_file_that_is_called_dicom_and_is_none_is_not_passed_over(tmp_path: Path, content: bytes) -> None:
+def test_a_file_with_a_dicom_suffix_but_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
     folder = ct_series(tmp_path / "series")
     last = sorted(folder.iterdir())[-1]
     (folder / f"._{last.name}").write_bytes(b"of the Finder")

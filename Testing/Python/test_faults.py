@@ -80,30 +80,30 @@ def test_in_random_rounds_nothing_is_lost_left_behind_or_misreported() -> None:
 SEGMENTS = {"old": OLD, "new": NEW, "plain": default_segment(1)}
 
 
-def write(goal: Path, one: LabelMap) -> None:
-    write_label_maps(goal, [one])
+def write(target: Path, one: LabelMap) -> None:
+    write_label_maps(target, [one])
 
 
-def export(goal: Path, one: LabelMap) -> None:
-    with staged(goal) as folder:
-        write_label_maps(folder / goal.name, [one])
-        move_all({file: goal.with_name(file.name) for file in folder.iterdir()})
+def export(target: Path, one: LabelMap) -> None:
+    with staged(target) as folder:
+        write_label_maps(folder / target.name, [one])
+        move_all({file: target.with_name(file.name) for file in folder.iterdir()})
 
 
-def written_and_killed(goal: Path, old: str, new: str, how: str) -> list[object]:
-    """What is at `goal` after each kill; it lies in a folder of its own."""
+def written_and_killed(target: Path, old: str, new: str, how: str) -> list[object]:
+    """What is at `target` after each kill; it lies in a folder of its own."""
 
     def begin() -> None:
-        goal.unlink(missing_ok=True)
-        sidecar_path(goal).unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+        sidecar_path(target).unlink(missing_ok=True)
         if old != "nothing":
-            write_label_maps(goal, [label_map(2, SEGMENTS[old])])
+            write_label_maps(target, [label_map(2, SEGMENTS[old])])
 
-    goal.parent.mkdir()
+    target.parent.mkdir()
     return at_every_rename(
         begin,
-        lambda: {"write": write, "export": export}[how](goal, label_map(3, SEGMENTS[new])),
-        lambda: content(goal),
+        lambda: {"write": write, "export": export}[how](target, label_map(3, SEGMENTS[new])),
+        lambda: content(target),
     )
 
 
@@ -129,18 +129,18 @@ def test_a_label_map_and_its_names_are_both_old_or_both_new(
     old: str, new: str, how: str, all_written: tuple[Path, dict[str, list[object]]]
 ) -> None:
     folder, found = all_written
-    goal, states = folder / f"{old} {new} {how}" / "labels.nii.gz", found[f"{old} {new} {how}"]
+    target, states = folder / f"{old} {new} {how}" / "labels.nii.gz", found[f"{old} {new} {how}"]
     before = None if old == "nothing" else as_content(label_map(2, SEGMENTS[old]))
     after = as_content(label_map(3, SEGMENTS[new]))
     assert len(states) > 2
     assert all(state in (before, after) for state in states)
     assert states[-1] == after
-    there = {path.name for path in goal.parent.iterdir() if not path.name.startswith(HIDDEN_PREFIX)}
-    assert there == {goal.name, *([sidecar_path(goal).name] if new == "new" else [])}
+    there = {path.name for path in target.parent.iterdir() if not path.name.startswith(HIDDEN_PREFIX)}
+    assert there == {target.name, *([sidecar_path(target).name] if new == "new" else [])}
 
 
-def checked_and_killed(goal: Path) -> list[bool]:
-    return at_every_rename(lambda: None, lambda: require_writable(goal), goal.exists)
+def checked_and_killed(target: Path) -> list[bool]:
+    return at_every_rename(lambda: None, lambda: require_writable(target), target.exists)
 
 
 def test_the_early_check_leaves_no_empty_file_under_the_name_of_the_output(tmp_path: Path) -> None:
@@ -153,20 +153,20 @@ def test_the_early_check_leaves_no_empty_file_under_the_name_of_the_output(tmp_p
 
 
 def test_names_come_back_where_the_image_cannot_take_its_place(tmp_path: Path) -> None:
-    goal = tmp_path / "labels.nii.gz"
-    write_label_maps(goal, [label_map(2, OLD)])
-    before = content(goal)
+    target = tmp_path / "labels.nii.gz"
+    write_label_maps(target, [label_map(2, OLD)])
+    before = content(target)
     with pytest.raises(InputError), FileTransaction() as files:
         missing = tmp_path / "missing.nii.gz"
         missing.write_bytes(b"x")
 
         def add() -> object:
-            files.move(missing, goal)
+            files.move(missing, target)
             return lambda: (1, 2)
 
-        replace_label_map(files, goal, {"1": "new"}, add)  # type: ignore[arg-type]
-        files.move(goal.parent, tmp_path / "a file" / "no folder")
-    assert content(goal) == before
+        replace_label_map(files, target, {"1": "new"}, add)  # type: ignore[arg-type]
+        files.move(target.parent, tmp_path / "a file" / "no folder")
+    assert content(target) == before
 
 
 def moved_aside_and_killed(folder: Path) -> list[object]:

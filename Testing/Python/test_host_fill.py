@@ -318,7 +318,7 @@ def test_a_correction_of_a_filled_slice_counts_as_painted_from_then_on(runs: Run
     scene = scene_of(case("ct_vertebrae"))
     runner, survey = runs(scene), Survey()
     runner.fill()
-    found = _look(survey, scene)
+    found = _surveyed(survey, scene)
     assert list(found.labelled) == scene.labelled
 
     name, index = scene.ids[0], scene.labelled[1] + 1
@@ -327,7 +327,7 @@ def test_a_correction_of_a_filled_slice_counts_as_painted_from_then_on(runs: Run
     corrected[index, 5:9, 5:9] ^= True
     runner.undo_logic.SaveStateForUndo()
     slicer.util.updateSegmentBinaryLabelmapFromArray(corrected.astype(np.uint8), scene.node, name, scene.volume_node)
-    found = _look(survey, scene)
+    found = _surveyed(survey, scene)
     assert list(found.labelled) == sorted([*scene.labelled, index])
     runner.fill(labelled=found.labelled)
     np.testing.assert_array_equal(scene.array(name)[index], corrected[index])
@@ -341,9 +341,9 @@ def test_an_undone_fill_leaves_no_slice_that_counts_as_painted(runs: Runs) -> No
     for _ in range(2):  # the second run finds what the first found, so there is nothing new to undo
         runner.fill()
         runner.undo_logic.Undo()
-        assert list(_look(survey, scene).labelled) == scene.labelled
+        assert list(_surveyed(survey, scene).labelled) == scene.labelled
         runner.undo_logic.Redo()
-        assert list(_look(survey, scene).labelled) == scene.labelled
+        assert list(_surveyed(survey, scene).labelled) == scene.labelled
     survey.close()
 
 
@@ -352,11 +352,11 @@ def test_a_removed_segment_does_not_mark_every_slice_as_corrected(runs: Runs) ->
     runner, survey = runs(scene), Survey()
     runner.fill()
     scene.node.GetSegmentation().RemoveSegment(scene.ids[0])
-    assert list(_look(survey, scene).labelled) == scene.labelled
+    assert list(_surveyed(survey, scene).labelled) == scene.labelled
     survey.close()
 
 
-def _look(survey: Survey, scene: scene_cases.Scene) -> Selection:
+def _surveyed(survey: Survey, scene: scene_cases.Scene) -> Selection:
     survey.request(0.0)
     while not survey.poll(scene.nodes):
         time.sleep(0.001)

@@ -80,7 +80,7 @@ def _apply(scene: Scene, may_overwrite: bool = False, ids: list[str] | None = No
     commit(scene.nodes, grid, compute_changes(grid, image, _found(scene, ids), rules), GridReader())
 
 
-def _wanted(scene: Scene) -> dict[str, np.ndarray]:
+def _truth_between_painted(scene: Scene) -> dict[str, np.ndarray]:
     """The truth from the first to the last painted slice."""
     slices = slice(scene.labelled[0], scene.labelled[-1] + 1)
     result = {}
@@ -119,7 +119,7 @@ def test_no_other_segment_loses_a_voxel_unless_the_user_allowed_it(scene: Scene)
     before = scene.arrays()
     others = before["shown"] | before["hidden"]
     _apply(scene)
-    after, wanted = scene.arrays(), _wanted(scene)
+    after, wanted = scene.arrays(), _truth_between_painted(scene)
     assert all(np.array_equal(after[name], before[name]) for name in ("shown", "hidden"))
     for name in scene.ids:
         np.testing.assert_array_equal(after[name], before[name] | (wanted[name] & ~others))
@@ -138,7 +138,7 @@ def test_the_overwrite_mode_says_which_segments_lose_voxels_when_allowed(
     scene: Scene, mode: int, loses: tuple[str, ...], shared: tuple[str, ...]
 ) -> None:
     scene.editor_node.SetOverwriteMode(mode)
-    before, wanted = scene.arrays(), _wanted(scene)
+    before, wanted = scene.arrays(), _truth_between_painted(scene)
     _apply(scene, may_overwrite=True)
     after = scene.arrays()
     everything = np.logical_or.reduce(list(wanted.values()))
@@ -191,7 +191,7 @@ def test_the_mask_is_the_one_slicer_makes(scene: Scene, mode: str, intensity: tu
         editor.SetSourceVolumeIntensityMask(True)
         editor.SetSourceVolumeIntensityMaskRange(*intensity)
     allowed = _slicers_mask(scene, segment_id, intensity)
-    before, wanted = scene.arrays(), _wanted(scene)[segment_id]
+    before, wanted = scene.arrays(), _truth_between_painted(scene)[segment_id]
     _apply(scene, ids=[segment_id])
     after = scene.arrays()
     np.testing.assert_array_equal(after[segment_id], before[segment_id] | (wanted & allowed))
@@ -214,7 +214,9 @@ def test_fractional_limits_mask_whole_numbers_as_vtk_does(kind: type) -> None:
     allowed = _slicers_mask(scene, segment_id, limits)
     before = scene.array(segment_id)
     _apply(scene)
-    np.testing.assert_array_equal(scene.array(segment_id), before | (_wanted(scene)[segment_id] & allowed))
+    np.testing.assert_array_equal(
+        scene.array(segment_id), before | (_truth_between_painted(scene)[segment_id] & allowed)
+    )
 
 
 def test_segments_of_a_run_do_not_mask_each_other_from_outside(scene: Scene) -> None:
@@ -224,7 +226,7 @@ def test_segments_of_a_run_do_not_mask_each_other_from_outside(scene: Scene) -> 
     _apply(scene)  # as after a second run: old voxels of one do not keep the other out
     assert all_equal(scene.arrays(), first)
     outside = ~(first["shown"] | first["hidden"])
-    for name, wanted in _wanted(scene).items():
+    for name, wanted in _truth_between_painted(scene).items():
         np.testing.assert_array_equal(first[name][scene.between], (wanted & outside)[scene.between])
 
 
@@ -256,7 +258,7 @@ def test_voxels_of_an_earlier_fill_outside_the_mask_stay(scene: Scene) -> None:
     editor.SetMaskMode(Node.EditAllowedInsideSingleSegment)
     editor.SetMaskSegmentID("shown")
     editor.SetOverwriteMode(Editor.OverwriteNone)
-    mask, wanted = scene.array("shown"), _wanted(scene)[segment_id]
+    mask, wanted = scene.array("shown"), _truth_between_painted(scene)[segment_id]
     _apply(scene)
     expected = (stray & ~mask) | (wanted & mask)
     np.testing.assert_array_equal(scene.array(segment_id)[index], expected[index])
@@ -355,7 +357,7 @@ def test_without_a_closed_surface_none_is_made(scene: Scene) -> None:
 
 def test_many_segments_of_one_layer_are_each_written_to_its_own_voxels() -> None:
     scene = scene_of(case("mic_ovule_cells", 12))
-    before, wanted = scene.arrays(), _wanted(scene)
+    before, wanted = scene.arrays(), _truth_between_painted(scene)
     _apply(scene)
     assert all_equal(scene.arrays(), {name: before[name] | wanted[name] for name in scene.ids})
     assert scene.node.GetSegmentation().GetNumberOfLayers() == 1
@@ -365,7 +367,7 @@ def test_many_segments_of_one_layer_are_each_written_to_its_own_voxels() -> None
 def test_other_axes_are_written_as_well(axis: int) -> None:
     scene = scene_of(case("ct_vertebrae"), axis)
     assert scene.axis == SliceAxis(axis)
-    before, wanted = scene.arrays(), _wanted(scene)
+    before, wanted = scene.arrays(), _truth_between_painted(scene)
     _apply(scene)
     assert all_equal(scene.arrays(), {name: before[name] | wanted[name] for name in scene.ids})
 

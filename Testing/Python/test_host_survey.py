@@ -219,7 +219,7 @@ def test_the_digest_of_a_slice_depends_on_segments_and_not_on_layers() -> None:
     assert changed == [i for i in scene.labelled if not np.array_equal(first[i], second[i])]
 
 
-def _look(survey: Survey, scene: Scene) -> bool:
+def _surveyed(survey: Survey, scene: Scene) -> bool:
     end = time.monotonic() + 20
     while survey.busy:
         assert time.monotonic() < end
@@ -237,7 +237,7 @@ def test_a_survey_reads_in_the_background_once_painting_pauses() -> None:
             survey.request(0.2)
             assert not survey.poll(scene.nodes)
         assert survey.extents == {}
-        assert _look(survey, scene)
+        assert _surveyed(survey, scene)
         assert painted_axis(survey.extents) == 0
         assert not survey.busy
         assert not survey.poll(scene.nodes)
@@ -252,13 +252,13 @@ def test_a_survey_reports_what_is_wrong_and_recovers() -> None:
         assert scene.node.CreateClosedSurfaceRepresentation()
         scene.node.GetSegmentation().SetSourceRepresentationName("Closed surface")
         survey.request(0.0)
-        assert _look(survey, scene)
+        assert _surveyed(survey, scene)
         assert survey.error is not None
         assert "stored as Closed surface" in error_text(survey.error)
         assert scene.node.CreateBinaryLabelmapRepresentation()
         scene.node.GetSegmentation().SetSourceRepresentationName("Binary labelmap")
         survey.request(0.0)
-        assert _look(survey, scene)
+        assert _surveyed(survey, scene)
         assert survey.error is None
         assert set(survey.extents) == set(scene.ids)
     finally:

@@ -225,7 +225,7 @@ def test_with_many_labels_the_result_is_the_same_and_less_is_kept(monkeypatch: p
     assert len(network.seen) == len(support.labels) * -(-wanted // in_context.BLOCK_SLICES)
 
 
-class Hungry(MeanLabel):
+class MemoryLimited(MeanLabel):
     """A stand-in that needs more memory than there is for more than `most` slices."""
 
     def __init__(self, most: int, error: BaseException) -> None:
@@ -249,7 +249,7 @@ SHORT = [
 @pytest.mark.parametrize("error", SHORT, ids=lambda error: type(error).__name__)
 def test_with_too_little_memory_fewer_slices_are_shown_with_a_warning(error: BaseException) -> None:
     volume, support = small_support(step=2)
-    engine, reported = StandInEngine(Hungry(4, error), supports=16), []
+    engine, reported = StandInEngine(MemoryLimited(4, error), supports=16), []
     result = filled(engine, volume, support, context=RunContext(warn=reported.append))
     assert sorted(result) == support.unlabelled(support.labelled_range())
     assert [message for message in reported if "4 labelled slices at a time" in str(message)]
@@ -259,10 +259,10 @@ def test_with_too_little_memory_fewer_slices_are_shown_with_a_warning(error: Bas
 def test_with_no_memory_at_all_it_says_what_to_do() -> None:
     volume, support = small_support()
     with pytest.raises(InputError) as refused:
-        filled(StandInEngine(Hungry(0, MemoryError())), volume, support)
+        filled(StandInEngine(MemoryLimited(0, MemoryError())), volume, support)
     assert refused.value.code == "memory_short"
     with pytest.raises(RuntimeError, match="something else"):
-        filled(StandInEngine(Hungry(0, RuntimeError("something else"))), volume, support)
+        filled(StandInEngine(MemoryLimited(0, RuntimeError("something else"))), volume, support)
 
 
 def test_a_run_that_should_stop_stops_between_two_windows() -> None:

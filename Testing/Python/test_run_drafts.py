@@ -417,17 +417,17 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
 def test_progress_makes_sense_whatever_the_engine_does(untouched: JobFolder, taken: list[tuple[str, Any]]) -> None:
     folder, pending = untouched, untouched.pending()
     reported: list[Event] = []
-    pace = RunProgress(folder, reported.append)
-    pace.report_progress()
+    run_progress = RunProgress(folder, reported.append)
+    run_progress.report_progress()
     final: set[int] = set()
     for what, value in taken:
         if what == "pulse":
-            pace.pulse(value)
-            pace.report_progress()
+            run_progress.pulse(value)
+            run_progress.report_progress()
             continue
         index = pending[value % len(pending)]
         if index not in final:
-            pace.slice_written(index, draft=what == "draft")
+            run_progress.slice_written(index, draft=what == "draft")
             final |= {index} if what == "final" else set()
     progress = [event for event in reported if isinstance(event, Progress)]
     assert all(event_from_line(event.to_line()) == event for event in reported)
@@ -494,8 +494,8 @@ def test_a_run_that_goes_on_counts_from_where_it_was(make_job: MakeJob) -> None:
         writer.write(one, np.ones(shape), np.ones(shape))
         writer.write(two, np.ones(shape), np.ones(shape), draft=True)
     reported: list[Event] = []
-    pace = RunProgress(folder, reported.append)
-    pace.report_progress()
+    progress = RunProgress(folder, reported.append)
+    progress.report_progress()
     assert reported == [
         Progress(
             done=2, total=len(pending), eta=None, fraction=round(1 / len(pending), 4), drafts=1, stage=Stage.DRAFTING

@@ -274,6 +274,6 @@ def test_a_worker_that_is_stuck_when_its_host_goes_away_does_not_stay(spawned: S
 def test_an_incomplete_event_does_not_spoil_those_of_the_next_worker(short_job: JobFolder, spawned: Spawned) -> None:
     short_job.events_path.write_text('{"event": "slice", "ind')
     reported = poll_to_end(spawned.worker(short_job))
-    torn, *lines = short_job.events_path.read_text().splitlines()
-    assert torn == '{"event": "slice", "ind'
+    incomplete, *lines = short_job.events_path.read_text().splitlines()
+    assert incomplete == '{"event": "slice", "ind'
     assert [process_module.event_from_line(line) for line in lines] == reported

@@ -61,7 +61,7 @@ def prepared(name: str, volume: Volume, support: Support, **options: object) -> 
     return engine
 
 
-def wanted(support: Support, count: int = 4) -> list[int]:
+def query_slices(support: Support, count: int = 4) -> list[int]:
     return support.unlabelled(support.labelled_range())[:count]
 
 
@@ -190,7 +190,7 @@ def test_without_weights_it_says_what_to_download(tmp_path: Path, monkeypatch: p
 def test_the_size_is_an_option(weights_folder: WeightsFolder, vertebrae: tuple[Volume, Support]) -> None:
     weights_folder.put("sam-vit-h", random_sam(seed=1).state_dict())
     volume, support = vertebrae
-    (index,) = wanted(support, 1)
+    (index,) = query_slices(support, 1)
     ((_, small),) = prepared("sam", volume, support).predict([index])
     ((_, large),) = prepared("sam", volume, support, model="sam-vit-h").predict([index])
     assert np.abs(small - large).max() > 0
@@ -206,7 +206,7 @@ def test_weights_of_another_model_are_refused_in_one_line(
     weights_folder.put("sam-vit-b", state)
     volume, support = vertebrae
     with pytest.raises(InputError) as refused:
-        list(prepared("sam", volume, support).predict(wanted(support, 1)))
+        list(prepared("sam", volume, support).predict(query_slices(support, 1)))
     assert refused.value.code == "weights_architecture"
 
 
@@ -218,7 +218,7 @@ def test_labels_stay_within_reach_of_the_labelled_slices(weights_folder: Weights
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
     engine = prepared("sam", volume, support)
     touched = np.zeros(support.masks.shape[1:], dtype=bool)
-    for _, probabilities in engine.predict(wanted(support, 6)):
+    for _, probabilities in engine.predict(query_slices(support, 6)):
         touched |= probabilities[1:].sum(axis=0) > 0
     rows, columns = np.nonzero((support.masks > 0).any(axis=0))
     tall, wide = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
@@ -247,7 +247,7 @@ def test_a_second_run_with_other_labels_skips_the_encoder(weights_folder: Weight
     volume, label_map = small_case()
     sparse = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 8))
     dense = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 4))
-    indices = [index for index in wanted(sparse, 9) if index not in dense.indices]
+    indices = [index for index in query_slices(sparse, 9) if index not in dense.indices]
     first = dict(prepared("sam", volume, sparse).predict(indices))
     count = len(encoded)
     assert count == len(indices)
@@ -263,7 +263,7 @@ def test_embeddings_are_of_one_model_and_one_way_to_prepare(
     weights_folder: WeightsFolder, encoded: list[int], vertebrae: tuple[Volume, Support]
 ) -> None:
     volume, support = vertebrae
-    indices = wanted(support, 1)
+    indices = query_slices(support, 1)
     list(prepared("sam", volume, support).predict(indices))
     list(prepared("medsam", volume, support).predict(indices))
     assert len(encoded) == 2
@@ -277,7 +277,7 @@ def test_embeddings_can_be_switched_off(
 ) -> None:
     volume, support = vertebrae
     for _ in range(2):
-        list(prepared("sam", volume, support, cache=0).predict(wanted(support, 1)))
+        list(prepared("sam", volume, support, cache=0).predict(query_slices(support, 1)))
     assert len(encoded) == 2
     assert not list(weights_folder.home.rglob("*.embedding.npy"))
 
@@ -301,10 +301,10 @@ def test_a_damaged_embedding_is_made_again(
     weights_folder: WeightsFolder, encoded: list[int], vertebrae: tuple[Volume, Support]
 ) -> None:
     volume, support = vertebrae
-    ((_, first),) = prepared("sam", volume, support).predict(wanted(support, 1))
+    ((_, first),) = prepared("sam", volume, support).predict(query_slices(support, 1))
     (path,) = weights_folder.home.rglob("*.embedding.npy")
     path.write_bytes(path.read_bytes()[:100])
-    ((_, again),) = prepared("sam", volume, support).predict(wanted(support, 1))
+    ((_, again),) = prepared("sam", volume, support).predict(query_slices(support, 1))
     assert len(encoded) == 2
     np.testing.assert_array_equal(first, again)
 

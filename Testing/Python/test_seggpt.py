@@ -92,10 +92,10 @@ def test_the_order_of_prompts_does_not_matter_and_each_counts(model: InContextMo
 
 def test_without_the_mended_layer_transformers_merges_otherwise(model: InContextModel) -> None:
     image, prompts = examples(2)
-    mended = model.paint(image, prompts)
+    corrected = model.paint(image, prompts)
     plain = InContextModel(random_seggpt())
     del plain.net.model.encoder.layers[seggpt_model.MERGE_INDEX].forward
-    assert (mended - plain.paint(image, prompts)).abs().max() > 1e-2
+    assert (corrected - plain.paint(image, prompts)).abs().max() > 1e-2
 
 
 def test_a_mask_is_painted_white_on_black() -> None:

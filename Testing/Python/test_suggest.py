@@ -73,7 +73,7 @@ def table(
     )
 
 
-def even_doubt(labelled: Sequence[int], unlabelled: Sequence[int]) -> Uncertainty:
+def even_uncertainty(labelled: Sequence[int], unlabelled: Sequence[int]) -> Uncertainty:
     return table(labelled, [[1]] * len(labelled), {index: [10.0] for index in unlabelled if index not in labelled})
 
 
@@ -119,7 +119,7 @@ def test_a_small_label_counts_as_much_as_a_large_one() -> None:
 
 
 def test_within_a_gap_even_uncertainty_suggests_the_middle_and_uneven_uncertainty_its_maximum() -> None:
-    (even,) = suggest(even_doubt([0, 20], range(1, 20)), 1)
+    (even,) = suggest(even_uncertainty([0, 20], range(1, 20)), 1)
     assert even.index == 10
     peak = {index: [40.0 if index in (15, 16) else 1.0] for index in range(1, 20)}
     assert suggest(table([0, 20], [[1], [0]], peak), 1)[0].index in (15, 16)
@@ -290,14 +290,14 @@ def test_beyond_the_labelled_slices_a_label_may_have_ended() -> None:
 
 
 def test_layers_are_weighed_together_and_must_fit() -> None:
-    one, other = even_doubt([0, 9], range(1, 9)), even_doubt([0, 9], range(1, 9))
+    one, other = even_uncertainty([0, 9], range(1, 9)), even_uncertainty([0, 9], range(1, 9))
     both = Uncertainty.concatenate(
         [one, replace(other, names=("tumour",), expected_errors=3 * other.expected_errors)]
     )
     assert suggest(both, 1)[0].labels == (1,)
     assert "tumour" in str(suggest(both, 1)[0].reason)
     with pytest.raises(ValueError, match="same slices"):
-        Uncertainty.concatenate([one, even_doubt([0, 8], range(1, 8))])
+        Uncertainty.concatenate([one, even_uncertainty([0, 8], range(1, 8))])
 
 
 @st.composite
