@@ -39,7 +39,7 @@ def rescaled(dataset: Dataset, slope: float, intercept: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["plain", "IM0001", "slice.ima"])
-def test_files_need_no_suffix(name: str, tmp_path: Path) -> None:
+def test_files_without_a_suffix_are_read(name: str, tmp_path: Path) -> None:
     folder = series(tmp_path / "series")
     expected = expected_of_pydicom(folder)
     for number, path in enumerate(sorted(folder.iterdir())):
@@ -73,7 +73,7 @@ def test_a_tree_of_folders_is_searched_where_the_folder_itself_holds_no_image(tm
     assert_same_world(read_volume(tmp_path, "3"), expected_of_pydicom(inner))
 
 
-def test_folders_within_a_series_are_left_aside(tmp_path: Path) -> None:
+def test_folders_within_a_series_are_ignored(tmp_path: Path) -> None:
     folder = series(tmp_path / "series")
     expected = expected_of_pydicom(folder)
     series(folder / "older")
@@ -81,7 +81,7 @@ def test_folders_within_a_series_are_left_aside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["SEG", "RTSTRUCT", "SR", "PR", "RTDOSE", "localizer", "screenshot", "colour"])
-def test_objects_beside_the_images_are_left_aside(kind: str, tmp_path: Path) -> None:
+def test_other_objects_beside_the_images_are_ignored(kind: str, tmp_path: Path) -> None:
     folder = series(tmp_path / "series")
     expected = expected_of_pydicom(folder)
     beside(folder, kind)
@@ -89,7 +89,7 @@ def test_objects_beside_the_images_are_left_aside(kind: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["localizer", "colour"])
-def test_what_lies_beside_the_images_in_the_series_itself_is_left_aside(kind: str, tmp_path: Path) -> None:
+def test_other_objects_of_the_same_series_are_ignored(kind: str, tmp_path: Path) -> None:
     folder = series(tmp_path / "series")
     expected = expected_of_pydicom(folder)
     uid = dcmread(next(folder.iterdir())).SeriesInstanceUID
@@ -112,7 +112,7 @@ def test_copies_of_a_file_count_once(nested: bool, tmp_path: Path) -> None:
     assert_same_world(read_volume(tmp_path / "all" if nested else folder), expected)
 
 
-def test_another_slice_of_the_same_uid_is_no_copy(tmp_path: Path) -> None:
+def test_another_slice_with_the_same_uid_is_not_taken_for_a_copy(tmp_path: Path) -> None:
     folder = series(tmp_path / "series", lambda dataset, place: setattr(dataset, "SOPInstanceUID", "1.2.3"))
     assert_same_world(read_volume(folder), expected_of_pydicom(folder))
     other = dcmread(folder / "002.dcm")
@@ -122,7 +122,7 @@ def test_another_slice_of_the_same_uid_is_no_copy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_several_images_at_each_position_are_called_several_volumes(count: int, tmp_path: Path) -> None:
+def test_several_images_at_each_position_are_reported_as_several_volumes(count: int, tmp_path: Path) -> None:
     folder = series(tmp_path / "series")
     for path in sorted(folder.iterdir()):
         for number in range(1, count):
@@ -173,7 +173,7 @@ def test_a_concatenation_may_lack_its_number_of_files(there: tuple[int, ...], wo
         assert_same_world(read_volume(tmp_path), expected)
 
 
-def test_a_single_slice_is_no_volume_and_its_folder_is_asked_for(tmp_path: Path) -> None:
+def test_a_single_slice_is_refused_with_the_advice_to_name_its_folder(tmp_path: Path) -> None:
     error = refusal(sorted(series(tmp_path / "series").iterdir())[0])
     assert error.code == "series_is_file"
     assert "name the folder" in str(error)
@@ -232,7 +232,7 @@ def test_images_without_pixel_spacing_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["SC_rgb_small_odd.dcm", "examples_palette.dcm"])
-def test_colour_is_refused_by_name(name: str, tmp_path: Path) -> None:
+def test_colour_images_are_refused_by_name(name: str, tmp_path: Path) -> None:
     for place in range(2):
         dataset = dcmread(get_testdata_file(name, download=False))
         dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, place], [1, 0, 0, 0, 1, 0]
@@ -263,7 +263,7 @@ def test_a_slice_whose_pixels_end_early_is_refused_by_name(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["BitsStored", "PhotometricInterpretation", "SamplesPerPixel"])
-def test_attributes_that_can_have_but_one_value_may_be_missing(name: str, tmp_path: Path) -> None:
+def test_attributes_with_a_single_possible_value_may_be_missing(name: str, tmp_path: Path) -> None:
     volume = read_volume(series(tmp_path / "series", lambda dataset, place: delattr(dataset, name)))
     assert np.array_equal(volume.array, stored_values())
 
@@ -271,7 +271,7 @@ def test_attributes_that_can_have_but_one_value_may_be_missing(name: str, tmp_pa
 @pytest.mark.parametrize(
     ("name", "message"), [("PixelRepresentation", "Pixel Representation"), ("PixelData", "Pixel Data")]
 )
-def test_a_slice_that_lacks_what_its_pixels_need_is_not_called_damaged(
+def test_a_slice_without_required_pixel_attributes_is_not_called_damaged(
     name: str, message: str, tmp_path: Path
 ) -> None:
     error = refusal(series(tmp_path / "series", lambda dataset, place: delattr(dataset, name)))

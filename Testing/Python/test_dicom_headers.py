@@ -153,7 +153,7 @@ def notes_of(printed: str) -> list[str]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_export_takes_the_series_and_reports_changes(
+def test_a_series_with_a_fault_is_exported_and_the_change_reported(
     fault: str, tmp_path: Path, labels: LabelMap, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change, attribute = FAULTS[fault]
@@ -174,7 +174,7 @@ def test_an_export_takes_the_series_and_reports_changes(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_voxels_are_read_in_silence(fault: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_reading_voxels_prints_no_warnings(fault: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = series(tmp_path / "series", FAULTS[fault][0])
     with lenient():
         expected = expected_of_pydicom(folder)
@@ -183,7 +183,7 @@ def test_the_voxels_are_read_in_silence(fault: str, tmp_path: Path, capfd: pytes
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_names_arrive_in_unicode_whatever_character_set_is_declared(
+def test_names_are_exported_in_unicode_whatever_character_set_is_declared(
     kind: str, tmp_path: Path, labels: LabelMap, capsys: pytest.CaptureFixture[str]
 ) -> None:
     declared, name, encoding = NAMES[kind]
@@ -205,7 +205,7 @@ EXTENDED = {  # examples of PS3.5 I.2 and J.3
 
 
 @pytest.mark.parametrize("declared", EXTENDED)
-def test_names_with_code_extensions_arrive_in_unicode(
+def test_names_with_code_extensions_are_exported_in_unicode(
     declared: str, tmp_path: Path, labels: LabelMap, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name, expected = EXTENDED[declared]
@@ -235,7 +235,9 @@ def test_a_misspelt_character_set_is_noted(
     assert bool(notes_of(export(folder, capsys)[2])) == noted
 
 
-def test_several_faults_make_one_note(tmp_path: Path, labels: LabelMap, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_faults_are_reported_in_one_note(
+    tmp_path: Path, labels: LabelMap, capsys: pytest.CaptureFixture[str]
+) -> None:
     change = set_to(PatientBirthDate="1950", StudyDate="2024-01-01", StudyTime="7h30", PatientSex="?")
     folder = series(tmp_path / "series", change)
     write_label_maps(tmp_path / "labels.nrrd", [labels])
@@ -248,7 +250,7 @@ def test_several_faults_make_one_note(tmp_path: Path, labels: LabelMap, capsys: 
     assert (segmentation.PatientBirthDate, segmentation.PatientSex) == ("", "")
 
 
-def test_nothing_of_the_patient_reaches_the_streams_of_the_process(tmp_path: Path, labels: LabelMap) -> None:
+def test_no_patient_data_is_printed_to_the_streams_of_the_process(tmp_path: Path, labels: LabelMap) -> None:
     change = set_to(
         PatientBirthDate="1950",
         PatientName="Geheim^a^b^c^d^e^f",
@@ -291,7 +293,7 @@ def test_nothing_of_the_patient_reaches_the_streams_of_the_process(tmp_path: Pat
     ),
     content=st.binary(max_size=90).filter(lambda content: b"\\" not in content),
 )
-def test_any_bytes_become_values_that_conform(name: str, content: bytes) -> None:
+def test_any_bytes_become_valid_values(name: str, content: bytes) -> None:
     header = Dataset()
     raw(name, content)(header, 0)
     header.filename, header.file_meta = "slice.dcm", Dataset()

@@ -161,7 +161,7 @@ def test_names_colours_codes_and_maker_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 100, 255])
-def test_fractions_of_at_least_half_are_taken_and_reported(
+def test_fractions_of_at_least_half_become_labels_and_this_is_reported(
     tmp_path: Path, most: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fractions = np.random.default_rng(0).random((*GRID.shape, 2)).astype(np.float32)
@@ -205,7 +205,7 @@ def test_a_part_of_a_segmentation_is_not_mistaken_for_all_of_it(tmp_path: Path, 
     assert refused.value.code == "segmentation_part"
 
 
-def test_a_folder_that_holds_one_segmentation_stands_for_it(tmp_path: Path) -> None:
+def test_a_folder_with_one_segmentation_is_read_as_that_segmentation(tmp_path: Path) -> None:
     series = ct_series(tmp_path / "series")
     by_highdicom(series / "a.dcm", series, labels(2).array, "BINARY")
     require_same(read_label_maps(series, GRID), (labels(2),), GRID)
@@ -219,14 +219,14 @@ def test_a_folder_that_holds_one_segmentation_stands_for_it(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["seg.dcm", "seg", "seg.nii.gz", "IM0001.seg.nrrd"])
-def test_a_segmentation_is_no_image_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+def test_a_segmentation_is_refused_as_an_image_whatever_its_name(tmp_path: Path, name: str) -> None:
     path = by_highdicom(tmp_path / name, ct_series(tmp_path / "series"), labels(2).array, "BINARY")
     with pytest.raises(InputError, match="DICOM segmentation") as refused:
         read_volume(path)
     assert refused.value.code == "segmentation_as_image"
 
 
-def test_a_segmentation_without_the_usual_preamble_is_known_too(tmp_path: Path) -> None:
+def test_a_segmentation_without_the_usual_preamble_is_recognised(tmp_path: Path) -> None:
     path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
     path.write_bytes(path.read_bytes()[132:])
     require_same(read_label_maps(path, GRID), (labels(2),), GRID)
@@ -235,7 +235,7 @@ def test_a_segmentation_without_the_usual_preamble_is_known_too(tmp_path: Path) 
     assert refused.value.code == "segmentation_as_image"
 
 
-def test_a_segmentation_is_known_by_its_data_and_not_by_what_precedes_them(tmp_path: Path) -> None:
+def test_a_segmentation_is_recognised_by_its_data_and_not_by_its_preamble(tmp_path: Path) -> None:
     path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
     dataset = dcmread(path)
     dataset.file_meta.MediaStorageSOPClassUID = UID("1.2.3")
@@ -267,7 +267,7 @@ def test_frames_without_position_are_refused(tmp_path: Path) -> None:
     assert refused.value.code == "segmentation_unplaced"
 
 
-def test_frames_on_no_common_grid_are_refused(tmp_path: Path) -> None:
+def test_frames_without_a_common_grid_are_refused(tmp_path: Path) -> None:
     path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(1).array, "BINARY")
     dataset = dcmread(path)
     dataset.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence[0].ImagePositionPatient[0] += 1.0
@@ -277,9 +277,7 @@ def test_frames_on_no_common_grid_are_refused(tmp_path: Path) -> None:
     assert refused.value.code == "segmentation_grids"
 
 
-def test_a_segmentation_of_other_pixels_than_the_images_needs_consent(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_segmentation_on_another_grid_needs_consent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = Geometry(GRID.shape, (0.5, 1.25, 2.5), GRID.origin)
     path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "other", other), labels(2).array, "BINARY")
     output = tmp_path / "out.nrrd"
@@ -287,7 +285,7 @@ def test_a_segmentation_of_other_pixels_than_the_images_needs_consent(
     assert "--resample" in capsys.readouterr().err
 
 
-def test_a_batch_takes_segmentations_and_folders_that_hold_one(tmp_path: Path) -> None:
+def test_a_batch_accepts_segmentations_and_folders_that_hold_one(tmp_path: Path) -> None:
     array = np.zeros(GRID.shape, np.uint8)
     array[[0, 5], 2:5, 3:7] = 1
     series = ct_series(tmp_path / "series")
@@ -304,9 +302,7 @@ def test_a_batch_takes_segmentations_and_folders_that_hold_one(tmp_path: Path) -
         assert found.segments[0].name == "Structure 1"
 
 
-def test_a_segmentation_in_a_folder_within_a_folder_is_not_taken(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_segmentation_in_a_subfolder_is_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     array = np.zeros(GRID.shape, np.uint8)
     array[[0, 5], 2:5, 3:7] = 1
     inner = tmp_path / "study" / "seg"
@@ -370,7 +366,7 @@ def test_a_segmentation_that_ends_too_early_is_refused_in_one_line(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
-def test_our_own_file_goes_round_through_the_command_line(tmp_path: Path, kind: str) -> None:
+def test_an_exported_segmentation_can_be_exported_again(tmp_path: Path, kind: str) -> None:
     series = ct_series(tmp_path / "series")
     path = by_highdicom(tmp_path / "in.dcm", series, labels(3, slice(0, None, 2)).array, kind)
     first, second = tmp_path / "out.dcm", tmp_path / "out.seg.nrrd"
@@ -379,7 +375,7 @@ def test_our_own_file_goes_round_through_the_command_line(tmp_path: Path, kind: 
     require_same(read_label_maps(second), (labels(3, slice(0, None, 2)),), GRID)
 
 
-def test_fill_takes_a_segmentation_as_support(tmp_path: Path) -> None:
+def test_fill_accepts_a_segmentation_as_support(tmp_path: Path) -> None:
     array = np.zeros(GRID.shape, np.uint8)
     array[[0, 5], 2:5, 3:7] = 1
     image = np.full(GRID.shape, 100, np.int16)

@@ -124,12 +124,12 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("grid", GRIDS)
-def test_values_are_those_of_pydicom_where_the_headers_say(change: str, grid: str, tmp_path: Path) -> None:
+def test_values_and_positions_are_those_of_pydicom(change: str, grid: str, tmp_path: Path) -> None:
     folder = series(tmp_path / "series", CHANGES[change], GRIDS[grid])
     assert_same_world(read_volume(folder), expected_of_pydicom(folder))
 
 
-def test_the_first_slice_decides_nothing(tmp_path: Path) -> None:
+def test_each_slice_is_rescaled_by_its_own_header(tmp_path: Path) -> None:
     volume = read_volume(series(tmp_path / "series", slope_of_the_rest))
     assert np.allclose(np.unique(volume.array[:4]), [0.2, 0.5, 0.8, 1.1])
 
@@ -146,11 +146,11 @@ def test_the_first_slice_decides_nothing(tmp_path: Path) -> None:
         (without_rescale, np.int16),
     ],
 )
-def test_whole_numbers_stay_integers_and_steps_stay_sharp(change: object, kind: type, tmp_path: Path) -> None:
+def test_whole_numbers_stay_integers_and_others_become_float32(change: object, kind: type, tmp_path: Path) -> None:
     assert read_volume(series(tmp_path / "series", change)).array.dtype == kind
 
 
-def test_bits_of_an_overlay_are_no_values(tmp_path: Path) -> None:
+def test_bits_of_an_overlay_are_not_part_of_the_values(tmp_path: Path) -> None:
     volume = read_volume(series(tmp_path / "series", twelve_bits_with_an_overlay_above))
     assert np.array_equal(volume.array, stored_values())
 
@@ -321,7 +321,7 @@ def in_content(name: str, value: object, sequence: str = "FrameContentSequence")
     ],
 )
 @pytest.mark.parametrize("order", [(0, 1, 2, 0, 1, 2), (0, 1, 2, 3, 4)], ids=["over each other", "one after another"])
-def test_several_volumes_in_a_file_are_refused_with_a_way_out(
+def test_several_volumes_in_a_file_are_refused_with_advice(
     name: str, sequence: str, values: tuple, words: str, order: tuple, tmp_path: Path
 ) -> None:
     count = iter(range(len(order)))
@@ -337,14 +337,14 @@ def test_several_volumes_in_a_file_are_refused_with_a_way_out(
     assert "split it" in str(error)
 
 
-def test_frames_at_the_same_position_for_no_stated_reason_are_refused(tmp_path: Path) -> None:
+def test_frames_at_the_same_position_without_a_stated_reason_are_refused(tmp_path: Path) -> None:
     multi_frame(tmp_path / "enhanced.dcm", order=(0, 1, 2, 1))
     error = refusal(tmp_path)
     assert error.code == "series_doubled"
     assert "frame 2 of enhanced.dcm" in str(error)
 
 
-def test_time_indices_that_only_number_the_frames_are_no_time_points(tmp_path: Path) -> None:
+def test_time_indices_that_only_number_the_frames_are_not_time_points(tmp_path: Path) -> None:
     def change(group: Dataset, place: int) -> None:
         if place >= 0:
             in_content("TemporalPositionIndex", place + 1)(group, place)

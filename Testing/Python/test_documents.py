@@ -75,7 +75,7 @@ def broken_links(document: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_links_and_pictures_lead_somewhere(document: Path) -> None:
+def test_targets_of_links_and_pictures_exist(document: Path) -> None:
     assert list(broken_links(document)) == []
 
 
@@ -243,7 +243,7 @@ def test_the_document_of_engines_names_every_engine_and_option() -> None:
 # --- versions and metadata
 
 
-def test_versions_agree() -> None:
+def test_all_files_state_the_same_version() -> None:
     version = fewshot_annotate.__version__
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     changes = re.findall(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -254,7 +254,7 @@ def test_versions_agree() -> None:
     assert citation.group(1) == version
 
 
-def test_addresses_of_the_project_agree() -> None:
+def test_all_files_state_the_same_address_of_the_project() -> None:
     cmake = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     homepage = re.search(r'EXTENSION_HOMEPAGE "([^"]+)"', cmake)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -131,7 +131,7 @@ def download() -> int:
 
 @pytest.mark.parametrize("published", [True, False], ids=["published", "first seen"])
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_bad_answer_is_one_line_and_the_right_file_is_taken_afterwards(
+def test_a_wrong_answer_is_reported_in_one_line_and_the_correct_file_accepted_afterwards(
     name: str,
     published: bool,
     server: RawServer,
@@ -153,7 +153,7 @@ def test_a_bad_answer_is_one_line_and_the_right_file_is_taken_afterwards(
     assert weights.path_of(one).read_bytes() == GOOD
 
 
-def test_a_server_that_sends_next_to_nothing_is_left_and_continued_later(
+def test_a_download_from_a_very_slow_server_is_given_up_and_continued_later(
     server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = use_table(tmp_path, monkeypatch, row_of(server))
@@ -174,7 +174,7 @@ def test_a_server_that_sends_next_to_nothing_is_left_and_continued_later(
 
 
 @pytest.mark.parametrize("shift", [-7, 5])
-def test_another_part_than_was_asked_for_is_not_appended(
+def test_a_part_that_was_not_requested_is_not_appended(
     shift: int, server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = len(GOOD) // 2
@@ -197,7 +197,7 @@ def test_another_part_than_was_asked_for_is_not_appended(
     assert len(server.asked) == 2
 
 
-def test_files_are_asked_for_as_they_are_so_that_parts_fit(
+def test_files_are_requested_uncompressed_so_that_parts_fit(
     server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_table(tmp_path, monkeypatch, row_of(server))

@@ -64,7 +64,7 @@ def running(gate: Gate, open_editor: Callable[[], EffectEditor]) -> EffectEditor
     return editor
 
 
-def test_a_fill_by_the_effect_fills_between_and_is_undone_in_one_step_of_that_editor(editor: EffectEditor) -> None:
+def test_a_fill_by_the_effect_is_one_undo_step_of_that_editor(editor: EffectEditor) -> None:
     before, painted = editor.scene.arrays(), editor.scene.painted()
     editor.start()
     editor.finish()
@@ -106,7 +106,7 @@ def test_a_stroke_updates_the_preview_and_apply_commits_it_in_one_step(editor: E
     assert all_equal(editor.scene.arrays(), after)
 
 
-def test_the_mask_of_that_editor_counts(editor: EffectEditor) -> None:
+def test_the_mask_of_that_editor_is_respected(editor: EffectEditor) -> None:
     before = editor.scene.arrays()
     editor.scene.editor_node.SourceVolumeIntensityMaskOn()
     editor.scene.editor_node.SetSourceVolumeIntensityMaskRange(1e6, 2e6)
@@ -173,7 +173,7 @@ def test_the_options_take_few_rows_beside_the_editor(gate: Gate, running: Effect
 
 
 @pytest.mark.parametrize("end", ["resumeButton", "keepButton", "cancelButton"])
-def test_a_run_that_was_left_is_resumed_kept_or_discarded_in_the_effect(
+def test_an_interrupted_run_is_resumed_kept_or_discarded_in_the_effect(
     gate: Gate, running: EffectEditor, end: str
 ) -> None:
     before, effect = running.scene.arrays(), running.effect
@@ -205,14 +205,14 @@ def test_there_is_one_run_at_a_time_and_either_side_can_end_it(running: EffectEd
     assert tool_tip(running.effect.cancelButton) == "Nothing is running."
 
 
-def test_a_run_goes_on_when_the_user_takes_another_effect(editor: EffectEditor) -> None:
+def test_a_run_continues_when_the_user_selects_another_effect(editor: EffectEditor) -> None:
     editor.start()
     editor.editor.setActiveEffectByName("Paint")
     editor.until(lambda: editor.panel.controller.message != "")
     assert editor.panel.controller.message == f"{len(editor.scene.between)} slices filled."
 
 
-def test_a_run_outlives_the_editor_that_started_it(editor: EffectEditor) -> None:
+def test_a_run_continues_after_its_editor_was_deleted(editor: EffectEditor) -> None:
     editor.start()
     editor.close()
     editor.panel.widget.parent.enter()
@@ -267,7 +267,7 @@ def test_the_full_panel_is_a_click_away(editor: EffectEditor, monkeypatch: pytes
     assert opened == ["FewShotAnnotate"]
 
 
-def test_the_effect_works_on_after_a_reload_of_the_module(editor: EffectEditor, library: dict[str, object]) -> None:
+def test_the_effect_works_after_a_reload_of_the_module(editor: EffectEditor, library: dict[str, object]) -> None:
     before = editor.effect.session()
     editor.panel.widget.onReload()
     editor.panel.widget = slicer.modules.FewShotAnnotateWidget
@@ -279,7 +279,7 @@ def test_the_effect_works_on_after_a_reload_of_the_module(editor: EffectEditor, 
     assert editor.status.startswith(f"{len(editor.scene.between)} slices filled.")
 
 
-def test_each_editor_gets_an_effect_of_its_own_and_one_registration_counts(editor: EffectEditor) -> None:
+def test_each_editor_has_its_own_effect_and_the_effect_is_registered_once(editor: EffectEditor) -> None:
     other = slicer.qMRMLSegmentEditorWidget()
     register_effect()
     assert other.availableEffectNames().count(NAME) == 1
@@ -289,7 +289,7 @@ def test_each_editor_gets_an_effect_of_its_own_and_one_registration_counts(edito
     assert not editor.effect.icon().isNull()
 
 
-def test_the_effect_rests_once_the_module_is_unloaded(editor: EffectEditor) -> None:
+def test_the_effect_does_nothing_once_the_module_is_unloaded(editor: EffectEditor) -> None:
     editor.until(lambda: editor.effect.fillButton.enabled)
     slicer_standin.close_module(editor.panel.widget)
     slicer_standin.process_events(150)
@@ -298,7 +298,7 @@ def test_the_effect_rests_once_the_module_is_unloaded(editor: EffectEditor) -> N
     assert not editor.effect.polling
 
 
-def test_a_panel_made_before_the_start_has_ended_offers_later_effects_but_not_our_own(
+def test_a_panel_made_during_startup_offers_effects_registered_later_but_not_our_own(
     open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     editor = open_panel().ui.segmentEditor

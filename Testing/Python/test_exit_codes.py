@@ -17,7 +17,7 @@ from fewshot_annotate.core.exit_codes import ExitCode
         (Cancelled(), 130),
     ],
 )
-def test_a_run_ends_with_the_code_of_its_ending(ending: Event, code: int) -> None:
+def test_the_exit_code_of_a_run_depends_on_how_it_ended(ending: Event, code: int) -> None:
     assert exit_code_of(ending) == code
 
 

@@ -58,7 +58,7 @@ def case_folder(awkward_path: Path, capsys: pytest.CaptureFixture[str]) -> CaseF
     return case_folder
 
 
-def test_what_is_missing_is_listed_with_the_flags_that_resolve_it(case_folder: CaseFolder) -> None:
+def test_missing_items_are_listed_with_the_options_that_supply_them(case_folder: CaseFolder) -> None:
     code, out, err = case_folder.export()
     assert (code, out) == (2, [])
     assert not case_folder.output.exists()
@@ -68,7 +68,7 @@ def test_what_is_missing_is_listed_with_the_flags_that_resolve_it(case_folder: C
     assert line.endswith("(--suggest-codes or --code or --default-code)")
 
 
-def test_one_command_writes_and_verifies(case_folder: CaseFolder) -> None:
+def test_one_command_writes_and_verifies_the_file(case_folder: CaseFolder) -> None:
     code, out, err = case_folder.export("--suggest-codes", "--engine", "propagate", "--weights", "none")
     assert (code, out[:-1]) == (0, [f"{case_folder.output}: verified"])
     assert "pydicom" in out[-1]
@@ -107,7 +107,7 @@ def test_codes_are_given_by_name_structure_or_code(case_folder: CaseFolder) -> N
     assert kinds["stomach"] == "Tissue"
 
 
-def test_own_tables_count_first(case_folder: CaseFolder) -> None:
+def test_the_users_table_of_structures_has_precedence(case_folder: CaseFolder) -> None:
     table = case_folder.folder / "own.csv"
     table.write_text(
         "name,category,category_meaning,type,type_meaning\nliver,123037004,Anatomical Structure,78961009,Spleen\n"
@@ -130,7 +130,9 @@ def test_own_tables_count_first(case_folder: CaseFolder) -> None:
         (("--derive-series", "x", "--reference", "nowhere"), "nowhere: no such file or folder"),
     ],
 )
-def test_bad_words_are_refused_in_one_line(case_folder: CaseFolder, words: tuple[str, ...], message: str) -> None:
+def test_invalid_options_are_refused_in_one_line(
+    case_folder: CaseFolder, words: tuple[str, ...], message: str
+) -> None:
     code, out, err = case_folder.export(*words)
     assert (code, out, len(err)) == (2, [], 1)
     assert message in err[0]
@@ -155,7 +157,7 @@ def test_two_series_in_the_folder_are_refused_in_one_line(case_folder: CaseFolde
     assert "2 DICOM series" in err[0]
 
 
-def test_label_map_type_refuses_overlap_and_names_the_flag(case_folder: CaseFolder) -> None:
+def test_the_label_map_type_refuses_overlap_and_names_the_option(case_folder: CaseFolder) -> None:
     case_folder.labels.unlink()
     sidecar_path(case_folder.labels).unlink()
     overlapping = case_folder.folder / "a.seg.nrrd"
@@ -174,7 +176,7 @@ def test_label_map_type_refuses_overlap_and_names_the_flag(case_folder: CaseFold
     assert main(["export", str(overlapping), *words]) == 0
 
 
-def test_a_volume_without_dicom_gets_a_series_when_asked(case_folder: CaseFolder) -> None:
+def test_a_series_is_derived_for_a_volume_without_dicom_on_request(case_folder: CaseFolder) -> None:
     volume, label_map = small_case()
     image, labels, output = (
         case_folder.folder / "image.nrrd",
@@ -195,7 +197,7 @@ def test_a_volume_without_dicom_gets_a_series_when_asked(case_folder: CaseFolder
     assert dcmread(output).PatientID == "4711"
 
 
-def test_nifti_gets_names_and_codes_beside_it(case_folder: CaseFolder) -> None:
+def test_names_and_codes_are_written_beside_nifti(case_folder: CaseFolder) -> None:
     output = case_folder.folder / "out.nii.gz"
     code, out, _ = case_folder.run("--to", "nifti", "-o", output, "--suggest-codes")
     assert (code, out[:-1]) == (0, [f"{output}: verified", f"{sidecar_path(output)}: verified"])
@@ -207,7 +209,7 @@ def test_nifti_gets_names_and_codes_beside_it(case_folder: CaseFolder) -> None:
     assert (found.array == cut_labels().array).all()
 
 
-def test_nifti_needs_no_codes_and_does_not_ask_for_them(case_folder: CaseFolder) -> None:
+def test_nifti_needs_no_codes(case_folder: CaseFolder) -> None:
     code, _, err = case_folder.run("--to", "nifti", "-o", case_folder.folder / "out.nii.gz")
     assert code == 0
     assert err == []
@@ -220,7 +222,9 @@ def test_the_label_map_itself_is_never_replaced(case_folder: CaseFolder) -> None
     assert case_folder.labels.read_bytes() == before
 
 
-def test_what_differs_ends_with_failed_and_no_file(case_folder: CaseFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_difference_found_by_reading_back_leaves_no_file(
+    case_folder: CaseFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     difference = Difference("voxels on 08.dcm, segment 1", "all the same", "3 others")
     monkeypatch.setattr(deliver_module, "compare_segmentation", lambda path, content: [difference])
     code, out, err = case_folder.export("--suggest-codes")
@@ -231,7 +235,7 @@ def test_what_differs_ends_with_failed_and_no_file(case_folder: CaseFolder, monk
 
 
 @pytest.mark.parametrize("package", ["highdicom", "pydicom"])
-def test_without_the_packages_one_line_says_what_to_install(case_folder: CaseFolder, package: str) -> None:
+def test_missing_packages_are_named_in_one_line(case_folder: CaseFolder, package: str) -> None:
     code = (
         f"import sys; sys.modules['{package}'] = None\n"
         "from fewshot_annotate.cli import main\n"

@@ -46,7 +46,7 @@ TISSUE, SPLEEN = ("85756007", "85756007"), ("123037004", "78961009")
 
 
 @pytest.mark.parametrize(("more", "second"), [((), TISSUE), (("--suggest-codes",), SPLEEN)])
-def test_what_has_no_code_is_tissue_when_asked(
+def test_segments_without_a_code_are_tissue_on_request(
     input_: Path, tmp_path: Path, more: tuple[str, ...], second: tuple[str, str]
 ) -> None:
     output = tmp_path / "seg.dcm"

@@ -64,7 +64,7 @@ def test_series_and_segmentation_are_valid_and_the_same_as_the_volume(modality: 
         assert np.count_nonzero(mask) == np.count_nonzero(label_map.array == segment.value)
 
 
-def test_nothing_is_derived_without_a_word(tmp_path: Path) -> None:
+def test_no_series_is_derived_without_consent(tmp_path: Path) -> None:
     _, label_map = small_case()
     request = ExportRequest(
         layers=(label_map,),
@@ -116,7 +116,7 @@ def test_the_patient_is_the_one_named(tmp_path: Path) -> None:
     ],
     ids=["signed", "fractions", "large", "bytes"],
 )
-def test_values_survive_sixteen_bits(change: Any, tolerance: float, tmp_path: Path) -> None:
+def test_values_are_kept_within_the_precision_of_sixteen_bits(change: Any, tolerance: float, tmp_path: Path) -> None:
     volume, label_map = small_case()
     changed = Volume(change(volume.array), volume.geometry)
     folder, _ = derived(tmp_path, changed, label_map, Modality.CT)

@@ -142,7 +142,7 @@ def test_layers_that_do_not_overlap_become_one_label_map(tmp_path: Path) -> None
     assert deliver(check(request_for(layers, series, output, type=SegType.LABELMAP))).verified
 
 
-def test_every_segment_has_its_code_and_its_algorithm(tmp_path: Path) -> None:
+def test_every_segment_has_a_code_and_an_algorithm(tmp_path: Path) -> None:
     label_map = cut_labels()
     output = tmp_path / "seg.dcm"
     export(label_map, read_series(cut_series(tmp_path / "series")), output)
@@ -180,7 +180,7 @@ def test_the_algorithm_of_the_segments_tags_has_precedence(tmp_path: Path) -> No
 
 
 @needs_programs("dciodvfy")
-def test_a_region_and_its_side_arrive(tmp_path: Path) -> None:
+def test_region_and_laterality_are_exported(tmp_path: Path) -> None:
     label_map = cut_labels()
     tag = (
         "any~SCT^49755003^Morphologically Altered Structure~SCT^367643001^Cyst~^^"
@@ -199,7 +199,7 @@ def test_a_region_and_its_side_arrive(tmp_path: Path) -> None:
     assert dciodvfy_errors(output) == []
 
 
-def test_every_frame_refers_to_its_source_slice_whatever_the_files_are_called(tmp_path: Path) -> None:
+def test_every_frame_refers_to_its_source_slice_whatever_the_file_names(tmp_path: Path) -> None:
     label_map = cut_labels()
     output = tmp_path / "seg.dcm"
     series = read_series(cut_series(tmp_path / "series"))
@@ -293,7 +293,7 @@ def test_slices_of_a_tilted_gantry_keep_their_position(tmp_path: Path) -> None:
     assert counted == np.count_nonzero(label_map.array)
 
 
-def test_upright_labels_of_a_tilted_series_need_a_word_and_then_match_by_slice(tmp_path: Path) -> None:
+def test_upright_labels_of_a_tilted_series_are_matched_by_slice_with_consent(tmp_path: Path) -> None:
     series = read_series(tilted_series(tmp_path / "series"))
     grid, direction = series.geometry, np.array(series.geometry.direction).reshape(3, 3).copy()
     direction[:, 2] = np.cross(direction[:, 0], direction[:, 1])
@@ -309,7 +309,7 @@ def test_upright_labels_of_a_tilted_series_need_a_word_and_then_match_by_slice(t
     assert counted == np.count_nonzero(label_map.array)
 
 
-def test_turned_and_cut_out_labels_are_put_into_the_grid_without_loss(tmp_path: Path) -> None:
+def test_rotated_and_cropped_labels_are_regridded_without_loss(tmp_path: Path) -> None:
     label_map = cut_labels()
     series = read_series(cut_series(tmp_path / "series"))
     part = (slice(1, 8), slice(2, 50), slice(3, 70))

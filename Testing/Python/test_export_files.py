@@ -59,7 +59,7 @@ def problems(
 
 
 @pytest.mark.parametrize("target", [Target.NIFTI, Target.NRRD, Target.SEG_NRRD])
-def test_one_file_holds_all_with_names_colours_and_codes(target: Target, awkward_path: Path) -> None:
+def test_one_file_holds_all_segments_with_names_colours_and_codes(target: Target, awkward_path: Path) -> None:
     label_map = named()
     output = awkward_path / f"label{target.suffixes[0]}"
     report = export((label_map,), output, target)
@@ -75,7 +75,7 @@ def test_one_file_holds_all_with_names_colours_and_codes(target: Target, awkward
         assert terminology.description.lower().split() == ["left", name.split()[0]]
 
 
-def test_codes_stand_in_the_seg_nrrd_itself(tmp_path: Path) -> None:
+def test_codes_are_stored_in_the_seg_nrrd_itself(tmp_path: Path) -> None:
     output = tmp_path / "a.seg.nrrd"
     export((named(),), output, Target.SEG_NRRD)
     assert not sidecar_path(output).exists()
@@ -101,7 +101,7 @@ def test_one_file_for_each_segment_is_named_after_it(target: Target, tmp_path: P
         assert found.segments[0].name == segment.name
 
 
-def test_overlapping_segments_are_kept_or_refused_aloud(tmp_path: Path) -> None:
+def test_overlapping_segments_are_kept_or_refused_with_remedies(tmp_path: Path) -> None:
     _, label_map = small_case()
     layers = tuple(overlapping_layers(label_map, 3))
     for target in (Target.NIFTI, Target.NRRD):
@@ -123,7 +123,7 @@ def test_overlapping_segments_are_kept_or_refused_aloud(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", [Target.NIFTI, Target.NRRD, Target.SEG_NRRD])
-def test_oblique_grids_stay_where_they_are(target: Target, tmp_path: Path) -> None:
+def test_oblique_grids_keep_their_position(target: Target, tmp_path: Path) -> None:
     _, label_map = oblique(*small_case())
     export((label_map,), tmp_path / f"a{target.suffixes[0]}", target)
     (found,) = read_label_maps(tmp_path / f"a{target.suffixes[0]}")
@@ -131,7 +131,7 @@ def test_oblique_grids_stay_where_they_are(target: Target, tmp_path: Path) -> No
     assert np.allclose(found.geometry.direction, OBLIQUE, atol=1e-6)
 
 
-def test_a_file_that_is_there_needs_a_word_and_its_old_names_go_with_it(tmp_path: Path) -> None:
+def test_an_existing_file_is_overwritten_with_consent_and_its_old_names_removed(tmp_path: Path) -> None:
     label_map, output = named(), tmp_path / "a.nii.gz"
     export((label_map,), output, Target.NIFTI)
     before = output.read_bytes()
@@ -144,12 +144,12 @@ def test_a_file_that_is_there_needs_a_word_and_its_old_names_go_with_it(tmp_path
     assert [segment.name for segment in read_label_maps(output)[0].segments] == ["Label 1", "Label 2"]
 
 
-def test_names_that_are_there_without_their_file_count_as_there(tmp_path: Path) -> None:
+def test_existing_names_without_a_label_map_need_consent_too(tmp_path: Path) -> None:
     sidecar_path(tmp_path / "a.nii.gz").write_text(json.dumps({"1": "another"}))
     assert "output_exists" in problems((named(),), tmp_path / "a.nii.gz", Target.NIFTI)
 
 
-def test_a_grid_given_as_reference_counts(tmp_path: Path) -> None:
+def test_labels_are_written_on_a_given_reference_grid(tmp_path: Path) -> None:
     label_map = named()
     x, y, z = label_map.geometry.origin
     half = replace(label_map.geometry, origin=(x + label_map.geometry.spacing[0] / 2, y, z))
@@ -177,7 +177,7 @@ def test_a_suffix_of_another_format_is_refused(name: str, target: Target, tmp_pa
     assert refused.value.code == "suffix_unknown"
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         check(
             ExportRequest(
@@ -187,7 +187,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert refused.value.code == "output_unwritable"
 
 
-def test_nothing_labelled_is_nothing_to_export(tmp_path: Path) -> None:
+def test_labels_without_voxels_are_refused(tmp_path: Path) -> None:
     label_map = named()
     empty = label_map.with_array(np.zeros_like(label_map.array))
     assert problems((empty,), tmp_path / "a.nii.gz", Target.NIFTI) == {"labels_empty": ()}
@@ -208,14 +208,14 @@ def test_layers_that_do_not_overlap_become_one_file(tmp_path: Path) -> None:
         assert ((found.array == segment.value) == (layers[number].array == 1)).all()
 
 
-def test_what_is_read_from_a_label_map_on_its_own_grid_is_what_was_written(tmp_path: Path) -> None:
+def test_a_label_map_on_its_own_grid_is_read_back_unchanged(tmp_path: Path) -> None:
     _, label_map = oblique(*small_case())
     write_label_maps(tmp_path / "a.nrrd", [label_map])
     (found,) = read_label_maps(tmp_path / "a.nrrd")
     assert found.geometry.difference(label_map.geometry) is None
 
 
-def test_a_folder_of_files_comes_whole_and_is_the_users_alone(tmp_path: Path) -> None:
+def test_a_folder_of_files_appears_complete_and_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     output = tmp_path / "each"
     old = os.umask(0)
     try:

@@ -100,9 +100,7 @@ def voxels(path: Path, folder: Path, labels: LabelMap) -> dict[str, np.ndarray]:
     return found
 
 
-def test_a_click_applies_a_remedy_and_the_file_holds_what_the_scene_does(
-    export_scene: ExportScene, tmp_path: Path
-) -> None:
+def test_a_click_applies_a_remedy_and_the_file_equals_the_scene(export_scene: ExportScene, tmp_path: Path) -> None:
     export_scene.segmentation.GetSegmentation().GetSegment("liver").RemoveTag("TerminologyEntry")
     export_scene.check()
     assert export_scene.codes == ["codes_missing"]
@@ -123,7 +121,7 @@ def test_a_click_applies_a_remedy_and_the_file_holds_what_the_scene_does(
         assert (found[segment.name] == (export_scene.labels.array == segment.value)).all(), segment.name
 
 
-def test_the_tissue_that_slicer_gives_every_new_segment_is_reported_and_replaced_by_a_click(
+def test_slicers_default_tissue_is_reported_and_replaced_by_a_click(
     export_scene: ExportScene,
 ) -> None:
     export_scene.check()
@@ -138,7 +136,7 @@ def test_the_tissue_that_slicer_gives_every_new_segment_is_reported_and_replaced
     assert items["liver"].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Liver"
 
 
-def test_the_terminology_colour_and_maker_of_a_segment_arrive(export_scene: ExportScene) -> None:
+def test_terminology_colour_and_algorithm_of_a_segment_are_exported(export_scene: ExportScene) -> None:
     segment = export_scene.segmentation.GetSegmentation().GetSegment("liver")
     logic_tag = "x~SCT^123037004^Anatomical Structure~SCT^78961009^Spleen~^^~x~^^~^^"
     segment.SetTag("TerminologyEntry", logic_tag)
@@ -207,7 +205,7 @@ def test_a_transform_of_both_does_not_move_the_labels_on_their_images(
     assert (found["aorta"] == (export_scene.labels.array == export_scene.labels.values[5])).all()
 
 
-def test_labels_moved_against_their_images_are_found(export_scene: ExportScene) -> None:
+def test_labels_moved_relative_to_their_images_are_detected(export_scene: ExportScene) -> None:
     import slicer
     import vtk
 
@@ -223,7 +221,7 @@ def test_labels_moved_against_their_images_are_found(export_scene: ExportScene) 
     assert export_scene.codes == []
 
 
-def test_export_into_the_database_arrives_there_and_nowhere_else(export_scene: ExportScene, tmp_path: Path) -> None:
+def test_an_export_into_the_database_writes_no_other_file(export_scene: ExportScene, tmp_path: Path) -> None:
     before = export_scene.database.count
     export_scene.check(output=None, agreed=frozenset({Remedy.SUGGEST_CODES}))
     export_scene.export()
@@ -235,7 +233,7 @@ def test_export_into_the_database_arrives_there_and_nowhere_else(export_scene: E
     assert list(export_scene.folder.iterdir()) == []
 
 
-def test_a_database_that_keeps_nothing_is_reported(
+def test_a_database_that_does_not_store_the_file_is_reported(
     export_scene: ExportScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export_scene.check(output=None, agreed=frozenset({Remedy.SUGGEST_CODES}))
@@ -246,7 +244,7 @@ def test_a_database_that_keeps_nothing_is_reported(
     assert export_scene.controller.error.code == "database_refused"
 
 
-def test_slices_gone_from_the_database_are_reported(export_scene: ExportScene) -> None:
+def test_slices_missing_from_the_database_are_reported(export_scene: ExportScene) -> None:
     export_scene.database.forget(export_scene.volume.GetAttribute(INSTANCES_ATTRIBUTE).split()[3])
     with pytest.raises(InputError) as refused:
         export_scene.check()
@@ -255,7 +253,7 @@ def test_slices_gone_from_the_database_are_reported(export_scene: ExportScene) -
     assert export_scene.codes == []
 
 
-def test_a_volume_that_did_not_come_from_dicom_gets_a_series_by_consent(tmp_path: Path) -> None:
+def test_a_series_is_derived_for_a_volume_without_dicom_with_consent(tmp_path: Path) -> None:
     mrml.new_scene()
     volume, labels = small_case()
     node, segmentation = add_nodes(volume, labels)
@@ -275,7 +273,7 @@ def test_a_volume_that_did_not_come_from_dicom_gets_a_series_by_consent(tmp_path
 
 
 @pytest.mark.parametrize("target", [Target.NIFTI, Target.SEG_NRRD])
-def test_image_files_hold_what_the_scene_does(export_scene: ExportScene, target: Target) -> None:
+def test_exported_image_files_equal_the_scene(export_scene: ExportScene, target: Target) -> None:
     output = export_scene.folder / f"a{target.suffixes[0]}"
     export_scene.check(target=target, output=output)
     export_scene.export()

@@ -94,9 +94,7 @@ def assert_refers_to_frames(path: Path, series: Path) -> None:
 @pytest.mark.parametrize("grid", [GRID, TURNED], ids=["upright", "oblique"])
 @pytest.mark.parametrize("kind", ["binary", "labelmap", "overlapping"])
 @pytest.mark.parametrize("form", FORMS)
-def test_a_segmentation_refers_to_the_frames_it_was_made_from(
-    form: str, kind: str, grid: Geometry, tmp_path: Path
-) -> None:
+def test_a_segmentation_refers_to_its_source_frames(form: str, kind: str, grid: Geometry, tmp_path: Path) -> None:
     series = multi_frame_series(tmp_path / "series", grid, FORMS[form])
     layers = label_layers(kind, grid)
     path = exported(tmp_path, layers, series, *(("--type", "labelmap") if kind == "labelmap" else ()))
@@ -125,7 +123,7 @@ def test_a_segmentation_refers_to_the_frames_it_was_made_from(
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
-def test_a_multi_frame_file_is_a_reference_as_its_folder_is(modality: str, tmp_path: Path) -> None:
+def test_a_multi_frame_file_serves_as_a_reference_like_its_folder(modality: str, tmp_path: Path) -> None:
     series = multi_frame_series(tmp_path / "series", GRID, FORMS["one file"], modality)
     file = series / "part 1.dcm"
     assert read_series(file).geometry.difference(read_volume(file).geometry) is None
@@ -149,7 +147,7 @@ def test_all_files_of_a_concatenation_must_be_there(tmp_path: Path) -> None:
     assert refused.value.code == "series_part"
 
 
-def test_a_file_that_holds_no_series_is_refused_for_what_it_is(tmp_path: Path) -> None:
+def test_a_file_without_a_series_is_refused_with_the_type_of_its_object(tmp_path: Path) -> None:
     series = ct_series(tmp_path / "series")
     write_label_maps(tmp_path / "in.nrrd", label_layers("binary", GRID))
     path = exported(tmp_path, label_layers("binary", GRID), series)

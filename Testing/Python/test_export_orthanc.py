@@ -91,7 +91,7 @@ def test_sent_by_stow_found_by_qido_and_retrieved_by_wado(orthanc: Orthanc, tmp_
     assert compare_segmentation(returned, content) == []
 
 
-def test_what_came_back_otherwise_would_be_seen(tmp_path: Path) -> None:
+def test_a_changed_segmentation_is_detected(tmp_path: Path) -> None:
     path, content = exported(tmp_path)
     first, *others = content.segments
     renamed = replace(first, segment=replace(first.segment, name="another"))

@@ -61,7 +61,7 @@ def test_tags_are_read_as_written() -> None:
 
 
 @pytest.mark.parametrize("engine", ["propagate", "adapt"])
-def test_engines_without_weights_name_none(engine: str) -> None:
+def test_engines_without_weights_have_no_weights_in_the_export(engine: str) -> None:
     assert weights_in_use(engine) == ""
 
 

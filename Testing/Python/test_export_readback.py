@@ -115,7 +115,7 @@ SPOILERS = {
 
 
 @pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
-def test_whatever_differs_is_named_and_nothing_is_kept(
+def test_every_difference_is_named_and_the_file_removed(
     spoil: Callable[[Dataset], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preflight = passed(tmp_path)
@@ -136,7 +136,7 @@ def test_whatever_differs_is_named_and_nothing_is_kept(
 
 
 @pytest.mark.parametrize("length", [0, 100, 3000, 20000])
-def test_a_file_that_ends_too_early_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+def test_a_truncated_file_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
     preflight = passed(tmp_path)
     write = deliver_module.write_segmentation
 
@@ -149,7 +149,7 @@ def test_a_file_that_ends_too_early_is_found(tmp_path: Path, monkeypatch: pytest
     assert list(preflight.request.output.parent.iterdir()) == []
 
 
-def test_a_full_disk_leaves_nothing_and_an_older_file_as_it_was(
+def test_a_full_disk_leaves_no_new_file_and_an_older_one_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preflight = passed(tmp_path)
@@ -167,7 +167,7 @@ def test_a_full_disk_leaves_nothing_and_an_older_file_as_it_was(
     assert output.read_bytes() == b"older"
 
 
-def test_a_derived_series_goes_with_its_segmentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_derived_series_is_removed_with_its_segmentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     volume, label_map = small_case()
     derivation = Derivation(volume, tmp_path / "images")
     request = ExportRequest(

@@ -101,7 +101,9 @@ def test_a_label_map_of_more_than_255_segments_has_16_bits(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("overlapping", [True, False])
-def test_overlap_of_segments_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlapping: bool) -> None:
+def test_whether_segments_overlap_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlapping: bool
+) -> None:
     one, two = labels(1, slice(0, 3)), labels(1, slice(2 if overlapping else 3, 6), seed=1)
     path, _ = exported(tmp_path, monkeypatch, (one, two))
     assert dcmread(path).SegmentsOverlap == ("YES" if overlapping else "NO")

@@ -29,11 +29,11 @@ def refusal(folder: Path) -> InputError:
     return refused.value
 
 
-def test_the_grid_is_the_one_that_itk_reads() -> None:
+def test_the_grid_equals_that_of_itk() -> None:
     assert read_series(series_folder()).geometry.difference(load_case(CASE)[0].geometry) is None
 
 
-def test_other_objects_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+def test_other_objects_in_the_folder_are_ignored(tmp_path: Path) -> None:
     folder = cut_series(tmp_path / "series")
     (folder / "notes.txt").write_text("notes")
     (folder / "inner").mkdir()
@@ -48,7 +48,7 @@ def spoil(folder: Path, change: Callable[[Dataset], None], place: int = 4) -> Pa
     return cut_series(folder, at_one)
 
 
-def test_two_series_are_refused_unless_one_is_named(tmp_path: Path) -> None:
+def test_two_series_are_refused_unless_one_is_chosen(tmp_path: Path) -> None:
     other = generate_uid()
 
     def belongs_elsewhere(header: Dataset, place: int) -> None:
@@ -125,7 +125,7 @@ def test_many_frames_in_one_file_are_refused(tmp_path: Path) -> None:
     )
 
 
-def test_one_slice_an_empty_folder_and_none_are_refused(tmp_path: Path) -> None:
+def test_a_single_slice_an_empty_folder_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "series"
     folder.mkdir()
     assert refusal(folder).code == "no_series"
@@ -143,7 +143,7 @@ def test_a_truncated_slice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("broken", "code"), [("mixed", "series_mixed"), ("doubled", "series_doubled")])
-def test_a_volume_is_not_read_from_such_a_folder_either(tmp_path: Path, broken: str, code: str) -> None:
+def test_an_unusable_series_is_refused_as_an_image_too(tmp_path: Path, broken: str, code: str) -> None:
     from pydicom import dcmread
 
     for path in sorted(series_folder().iterdir())[:6]:

@@ -95,12 +95,12 @@ def codes_of_the_table() -> list[tuple[str, str]]:
     return sorted({(row[value], row[meaning]) for row in rows() for value, meaning in columns if row[value]})
 
 
-def test_the_check_digit_is_the_published_one():
+def test_check_digits_follow_the_published_rule():
     assert verhoeff("2363") == 0
     assert verhoeff("2364") != 0
 
 
-def test_every_code_of_the_table_is_one_of_snomed_ct_with_its_meaning():
+def test_every_code_of_the_table_is_in_snomed_ct_with_this_meaning():
     known = {**NOT_IN_DICOM, **SLICERS_WORDS}
     wrong = [
         (value, meaning)
@@ -123,7 +123,7 @@ def test_no_two_structures_of_the_table_share_a_name():
             assert (found.category.value, found.type.value) == (row["category"], row["type"]), name
 
 
-def test_slicer_reads_our_tag_and_we_read_slicers():
+def test_our_terminology_tag_is_read_by_slicer_and_slicers_by_us():
     mrml.start_mrml()
     import slicer
 
@@ -164,7 +164,7 @@ def test_a_tag_of_slicer_is_read():
         "context~SCT^123037004^Anatomical Structure~SCT^10200004^A\\B~^^~~^^~^^",
     ],
 )
-def test_a_malformed_tag_is_no_terminology_and_no_error(text: str):
+def test_a_malformed_tag_is_ignored(text: str):
     assert parse_tag(text) is None
 
 
@@ -198,7 +198,7 @@ def test_a_vague_name_suggests_no_code(name: str):
 
 
 @pytest.mark.parametrize("case", [one for one in every_case() if "ct_" in str(one.id)])
-def test_the_structures_of_the_real_cases_are_known(case: Path):
+def test_names_of_the_real_cases_suggest_codes(case: Path):
     unknown = [
         name
         for name in json.loads((case / "labels.json").read_text(encoding="utf-8")).values()
@@ -207,7 +207,7 @@ def test_the_structures_of_the_real_cases_are_known(case: Path):
     assert unknown == []
 
 
-def test_a_users_table_comes_first(tmp_path: Path):
+def test_a_users_table_has_precedence(tmp_path: Path):
     table = tmp_path / "own.csv"
     table.write_text(
         "name,synonyms,scheme,category,category_meaning,type,type_meaning\n"

@@ -63,7 +63,7 @@ def as_content(one: LabelMap) -> object:
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_in_random_rounds_nothing_is_lost_left_behind_or_misreported() -> None:
+def test_random_interruptions_lose_leave_and_misreport_nothing() -> None:
     program = Path(__file__).parents[1] / "faults.py"
     # A fill, a change of the library and an export, whose commands are quick.
     command = [sys.executable, str(program), "--rounds", "8", "--seed", "11"]
@@ -143,7 +143,7 @@ def checked_and_killed(target: Path) -> list[bool]:
     return at_every_rename(lambda: None, lambda: require_writable(target), target.exists)
 
 
-def test_the_early_check_leaves_no_empty_file_under_the_name_of_the_output(tmp_path: Path) -> None:
+def test_the_check_that_an_output_can_be_written_leaves_no_empty_file(tmp_path: Path) -> None:
     code = "import json, sys; from test_faults import *; "
     states = json.loads(
         printed(code + "print(json.dumps(checked_and_killed(Path(sys.argv[1]))))", tmp_path / "a.nii")
@@ -152,7 +152,7 @@ def test_the_early_check_leaves_no_empty_file_under_the_name_of_the_output(tmp_p
     assert not any(states)
 
 
-def test_names_come_back_where_the_image_cannot_take_its_place(tmp_path: Path) -> None:
+def test_names_are_restored_if_the_image_cannot_be_replaced(tmp_path: Path) -> None:
     target = tmp_path / "labels.nii.gz"
     write_label_maps(target, [label_map(2, OLD)])
     before = content(target)
@@ -183,7 +183,7 @@ def moved_aside_and_killed(folder: Path) -> list[object]:
     return at_every_rename(begin, lambda: files.move_aside(files.label, files.names), observe)
 
 
-def test_a_label_map_that_is_moved_aside_keeps_its_names(tmp_path: Path) -> None:
+def test_a_label_map_that_is_renamed_keeps_its_names(tmp_path: Path) -> None:
     code = "import json, sys; from test_faults import *; "
     states = json.loads(printed(code + "print(json.dumps(moved_aside_and_killed(Path(sys.argv[1]))))", tmp_path))
     assert len(states) > 2
@@ -191,7 +191,7 @@ def test_a_label_map_that_is_moved_aside_keeps_its_names(tmp_path: Path) -> None
     assert not CaseFiles(tmp_path).names.exists()
 
 
-def test_what_was_made_but_not_yet_guarded_goes_with_the_program(tmp_path: Path) -> None:
+def test_temporary_files_not_yet_in_a_with_block_are_removed_at_exit(tmp_path: Path) -> None:
     code = """
         from fewshot_annotate.core.temporary import *
         folder = TemporaryFolder()
@@ -206,7 +206,7 @@ def test_what_was_made_but_not_yet_guarded_goes_with_the_program(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_whatever_an_image_is_read_by_goes_into_folders_that_are_swept(tmp_path: Path) -> None:
+def test_temporary_folders_of_every_image_reader_are_swept(tmp_path: Path) -> None:
     import SimpleITK as sitk
 
     array = np.arange(4 * 8 * 8, dtype=np.float32).reshape(GRID.shape)
@@ -241,7 +241,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def test_the_report_of_a_late_ctrl_c_is_true(
+def test_ctrl_c_reports_whether_output_was_written(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = make_dataset(tmp_path)
@@ -258,7 +258,7 @@ def test_the_report_of_a_late_ctrl_c_is_true(
     assert capsys.readouterr().err == "fewshot-annotate: cancelled; no output was written.\n"
 
 
-def test_a_batch_that_is_ended_as_it_starts_a_process_closes_the_others(
+def test_a_batch_interrupted_while_it_starts_a_process_closes_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def interrupted(*_: object) -> None:

@@ -50,13 +50,13 @@ def filling(engine: Engine, slices: Sequence[int], context: RunContext = RunCont
     return Filling(engine, Volume(labels.astype(np.float32), Geometry(labels.shape)), support, slices, context)
 
 
-def test_slices_come_as_the_engine_yields_them() -> None:
+def test_slices_have_the_order_in_which_the_engine_yields_them() -> None:
     engine = Scripted(results=[3, 1, 2])
     assert [index for index, _ in filling(engine, [2, 1, 3]).results()] == [3, 1, 2]
     assert engine.asked == [[1, 2, 3]]
 
 
-def test_slices_that_were_not_asked_for_or_come_again_are_passed_over() -> None:
+def test_slices_not_requested_and_repeated_slices_are_ignored() -> None:
     drafts: list[int] = []
     context = RunContext(report_draft=lambda index, probabilities: drafts.append(index))
     one = filling(Scripted(drafts=[0, 1, 1], results=[5, 1, 2, 1], reported=[4, 2]), [1, 2], context)
@@ -71,14 +71,14 @@ def test_slices_with_a_draft_are_not_drafted_again() -> None:
     assert engine.asked == [[3]]
 
 
-def test_an_engine_that_leaves_slices_out_is_named() -> None:
+def test_an_engine_that_leaves_out_slices_is_an_error() -> None:
     with pytest.raises(InputError) as error:
         list(filling(Scripted(results=[1]), [1, 2, 3]).results())
     assert error.value.code == "engine_left"
     assert error.value.data == {"engine": "scripted", "count": 2}
 
 
-def test_a_run_that_should_stop_stops_between_slices() -> None:
+def test_a_run_can_be_stopped_between_slices() -> None:
     found: list[int] = []
     one = filling(Scripted(results=[1, 2, 3]), [1, 2, 3], RunContext(stop=lambda: len(found) == 2))
     with pytest.raises(Stopped):
@@ -86,7 +86,7 @@ def test_a_run_that_should_stop_stops_between_slices() -> None:
     assert found == [1, 2]
 
 
-def test_a_run_that_should_stop_does_not_begin() -> None:
+def test_a_run_stopped_beforehand_does_not_begin() -> None:
     engine = Scripted(drafts=[1], results=[1])
     one = filling(engine, [1], RunContext(stop=lambda: True))
     for slices in (one.drafts(), one.results()):
@@ -95,7 +95,7 @@ def test_a_run_that_should_stop_does_not_begin() -> None:
     assert engine.asked == []
 
 
-def test_a_run_asked_to_stop_at_its_last_slice_is_finished() -> None:
+def test_a_run_stopped_at_its_last_slice_is_finished() -> None:
     found: list[int] = []
     one = filling(Scripted(results=[1, 2]), [1, 2], RunContext(stop=lambda: len(found) == 2))
     found.extend(index for index, _ in one.results())
@@ -112,7 +112,7 @@ def test_progress_is_reported_before_a_run_stops() -> None:
     assert not isinstance(Stopped(), Exception), "an engine that catches every Exception lets it pass"
 
 
-def test_a_context_needs_nothing() -> None:
+def test_a_run_context_has_defaults() -> None:
     context = RunContext()
     context.report_progress(0.5)
     context.warn("anything")

@@ -88,7 +88,7 @@ WRONG: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def test_every_checkpoint_without_a_published_checksum_is_tried_here() -> None:
+def test_every_checkpoint_without_a_published_checksum_has_a_test_file() -> None:
     assert sorted(NAMES) == sorted(STATES)
 
 
@@ -99,7 +99,7 @@ TRIED = [
 
 
 @pytest.mark.parametrize(("name", "wrong"), TRIED)
-def test_a_wrong_file_is_refused_and_not_recorded_and_the_right_one_taken_afterwards(
+def test_a_wrong_file_is_refused_without_a_record_and_the_correct_one_accepted_afterwards(
     name: str,
     wrong: str,
     right: dict[str, bytes],
@@ -155,7 +155,7 @@ def test_a_file_that_differs_from_the_first_one_is_refused_with_advice(
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_a_body_without_an_end_is_cut_off(
+def test_an_endless_answer_is_cut_off(
     known: bool,
     server: Server,
     tmp_path: Path,
@@ -205,7 +205,7 @@ def test_the_file_that_was_verified_is_the_one_that_is_loaded(
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
-def test_a_record_of_the_checksum_that_is_none_is_as_if_there_were_none(
+def test_a_damaged_record_of_the_checksum_is_ignored(
     right: dict[str, bytes], server: Server, published: Callable[[str], Checkpoint]
 ) -> None:
     one = published("universeg-v1")

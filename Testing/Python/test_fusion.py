@@ -60,27 +60,27 @@ def chosen(shifts: list[int], count: int = 5) -> tuple[FusionWeights, int]:
     return choose_weights(counts_per_slice, len(shifts), labels, CONFIG), labels
 
 
-def test_the_candidate_that_is_right_on_hidden_slices_counts_more() -> None:
+def test_a_candidate_that_is_right_on_held_out_slices_has_more_weight() -> None:
     grown, _ = chosen([4, 0, 4, 4])
     assert (grown.far[GROWING] > 2 * DEFAULT_WEIGHTS[GROWING]).all()
     assert (grown.far[NETWORK] < DEFAULT_WEIGHTS[NETWORK]).all()
 
 
-def test_a_network_that_is_wrong_on_hidden_slices_counts_less() -> None:
+def test_a_network_that_is_wrong_on_held_out_slices_has_less_weight() -> None:
     doubted, _ = chosen([0, 4, 4, 4])
     assert (doubted.far[NETWORK] < 0.5 * DEFAULT_WEIGHTS[NETWORK]).all()
 
 
-def test_where_all_are_equally_right_the_usual_weights_stay() -> None:
+def test_equally_good_candidates_keep_the_default_weights() -> None:
     weights, labels = chosen([1, 1, 1, 1])
     np.testing.assert_array_equal(weights.far, default_weights(4, labels, CONFIG).far)
 
 
-def test_without_hidden_slices_the_usual_weights_stay() -> None:
+def test_without_held_out_slices_the_default_weights_are_kept() -> None:
     np.testing.assert_array_equal(choose_weights([], 4, 3, CONFIG).far, default_weights(4, 3, CONFIG).far)
 
 
-def test_a_label_that_no_hidden_slice_shows_is_weighed_as_all_are() -> None:
+def test_a_label_on_no_held_out_slice_has_the_weights_of_all_labels() -> None:
     truths, labels = slices_with_all_labels(5)
     gone = [np.where(truth == labels, 0, truth) for truth in truths]
     weights = choose_weights(
@@ -89,13 +89,13 @@ def test_a_label_that_no_hidden_slice_shows_is_weighed_as_all_are() -> None:
     assert weights.far[GROWING, -1] > 2 * DEFAULT_WEIGHTS[GROWING]
 
 
-def test_a_small_gain_moves_weights_less_than_a_great_one() -> None:
+def test_a_small_gain_changes_weights_less_than_a_large_one() -> None:
     little, much = (chosen([shift, 0, shift, shift])[0].far[GROWING] for shift in (1, 4))
     assert (DEFAULT_WEIGHTS[GROWING] < little).all()
     assert (little < much).all()
 
 
-def test_beside_a_labelled_slice_weights_are_nearer_to_the_usual_ones() -> None:
+def test_next_to_a_labelled_slice_weights_are_closer_to_the_defaults() -> None:
     truths, labels = slices_with_all_labels(1)
     log_probs = np.stack([shifted_log_probs(truths[0], labels, shift) for shift in (3, 0, 0, 0)])
     far = default_weights(4, labels, CONFIG).far.copy()
@@ -106,7 +106,7 @@ def test_beside_a_labelled_slice_weights_are_nearer_to_the_usual_ones() -> None:
     assert apart[0] < apart[1] < apart[2] == pytest.approx(apart[3])
 
 
-def test_where_a_label_ends_growing_outweighs_propagation() -> None:
+def test_where_a_label_ends_region_growing_has_more_weight_than_propagation() -> None:
     truths, labels = slices_with_all_labels(1)
     log_probs = np.stack([shifted_log_probs(truths[0], labels, shift) for shift in (6, 0, 6)])
     extents = np.full(labels, LabelExtent.SINGLE_SLICE)
@@ -115,7 +115,7 @@ def test_where_a_label_ends_growing_outweighs_propagation() -> None:
     assert (default_weights(3, labels, CONFIG).fuse(log_probs, 3).argmax(axis=0) != truths[0]).any()
 
 
-def test_pooling_keeps_the_background_at_zero_and_agreement_as_it_is() -> None:
+def test_pooling_keeps_background_logits_at_zero_and_equal_candidates_unchanged() -> None:
     truths, labels = slices_with_all_labels(1)
     fused = default_weights(4, labels, CONFIG).fuse(np.stack([shifted_log_probs(truths[0], labels, 0)] * 4), 3)
     assert not fused[0].any()

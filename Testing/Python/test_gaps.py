@@ -13,7 +13,7 @@ LABELLED = (2, 5, 6, 9)
 labelled_slices = st.sets(st.integers(0, 20)).map(lambda slices: tuple(sorted(slices)))
 
 
-def test_slices_are_grouped_by_the_gap_they_lie_in() -> None:
+def test_slices_are_grouped_by_gap() -> None:
     assert list(gaps([8, 0, 3, 1, 4, 6, 12, 7], LABELLED)) == [
         SliceGap(None, 0, [0, 1]),
         SliceGap(0, 1, [3, 4]),
@@ -22,7 +22,7 @@ def test_slices_are_grouped_by_the_gap_they_lie_in() -> None:
     ]
 
 
-def test_the_sides_of_a_gap_are_the_labelled_slices_that_there_are() -> None:
+def test_the_sides_of_a_gap_are_its_labelled_neighbours() -> None:
     assert [gap.sides for gap in gaps([0, 3, 12], LABELLED)] == [(0,), (0, 1), (3,)]
     assert [gap.sides for gap in gaps([0, 3], ())] == [()]
 

@@ -66,7 +66,7 @@ def prepared(volume: Volume, support: Support, names: dict[int, str], **options:
 # --- the same as transformers
 
 
-def test_it_finds_what_the_model_and_processor_of_transformers_find(
+def test_boxes_equal_those_of_transformers(
     tmp_path: Path, model: GroundingModel, state: dict[str, torch.Tensor]
 ) -> None:
     from transformers import BertTokenizer, GroundingDinoForObjectDetection
@@ -145,14 +145,14 @@ def test_more_names_than_fit_make_several_texts(model: GroundingModel) -> None:
     assert max(len(text.ids) for text in texts) <= model.max_tokens
 
 
-def test_a_name_without_any_word_is_no_trouble(model: GroundingModel) -> None:
+def test_a_name_without_words_is_left_out(model: GroundingModel) -> None:
     (text,) = model.texts(["", "liver"])
     _, scores = model.detect(picture(), text, 64)
     assert scores[0].max() == 0
     assert scores[1].max() > 0
 
 
-def test_segment_names_reach_the_engine_by_the_job_and_no_other_engine(weights_folder: WeightsFolder) -> None:
+def test_segment_names_are_given_only_to_engines_that_use_them(weights_folder: WeightsFolder) -> None:
     volume, label_map = small_case()
     segments = tuple(Segment(value=value, name=name) for value, name in NAMES.items())
     painted = keep_slices(LabelMap(label_map.array, label_map.geometry, segments), AXIS, every(label_map, AXIS, 6))
@@ -185,7 +185,7 @@ def test_segments_without_a_name_in_words_are_reported_as_propagated_alone(
 # --- boxes
 
 
-def test_a_box_counts_only_near_where_the_label_was_propagated(
+def test_boxes_far_from_the_propagated_label_are_ignored(
     weights_folder: WeightsFolder, hippocampus: tuple[Volume, Support], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, support = hippocampus

@@ -111,7 +111,7 @@ def annotate_as_version_0_1(node: Any, name: str = "review.0") -> None:
     parameter_node().SetNodeReferenceID(name, node.GetID())
 
 
-def test_what_version_0_1_stored_is_read_and_written_as_one_record() -> None:
+def test_attributes_of_version_0_1_are_read_and_written_as_one_record() -> None:
     mrml.new_scene()
     _, node = add_segmentation()
     annotate_as_version_0_1(node)
@@ -154,7 +154,7 @@ def test_the_first_change_keeps_all_that_version_0_1_stored() -> None:
     review.close()
 
 
-def test_a_second_scene_of_version_0_1_displaces_no_review_of_the_first(tmp_path: Path) -> None:
+def test_a_second_scene_of_version_0_1_replaces_no_review_of_the_first(tmp_path: Path) -> None:
     mrml.new_scene()
     _, node = add_segmentation("Other")
     annotate_as_version_0_1(node)
@@ -227,25 +227,25 @@ def origins(record: AnnotationRecord, checksums: dict[int, int]) -> list[Origin]
     [(11, Origin.FILLED), (101, Origin.UNFILLED), (7, Origin.CORRECTED)],
     ids=["as filled", "undone", "painted over"],
 )
-def test_a_filled_slice_is_undone_or_corrected_by_its_voxels(checksum: int, origin: Origin) -> None:
+def test_a_changed_filled_slice_is_undone_or_corrected_according_to_its_voxels(checksum: int, origin: Origin) -> None:
     found = origins(FILLED, {1: checksum, 2: 12})
     assert found == [Origin.PAINTED, origin, Origin.FILLED, Origin.PAINTED]
 
 
-def test_an_acceptance_holds_for_the_voxels_that_were_accepted_alone() -> None:
+def test_an_acceptance_holds_only_for_the_accepted_voxels() -> None:
     record = FILLED.with_along(0, FILLED.present.with_accepted({1: 11}))
     assert review_rows(record.present, {1: 11, 2: 12})[1].status is ACCEPTED
     assert review_rows(record.present, {1: 101, 2: 12})[1].status is not ACCEPTED
 
 
-def test_a_slice_left_out_is_filled_by_the_next_run_and_no_longer_once_it_is_painted() -> None:
+def test_a_slice_left_out_is_filled_by_the_next_run_until_it_is_painted() -> None:
     record = FILLED.with_slice(3, False)
     assert (record.present.labelled, record.present.left_out) == ((0,), (3,))
     again = record.after_run(RUN)
     assert (again.present.labelled, again.present.left_out) == ((0, 3), ())
 
 
-def test_a_run_of_other_segments_makes_the_checksums_of_the_first_useless() -> None:
+def test_a_run_of_other_segments_replaces_the_checksums_of_the_slices_it_fills() -> None:
     other = RunRecord(axis=0, labelled=(0,), segment_ids=("a", "b"), states={1: (21, 201)}, confidence={1: 0.6})
     record = FILLED.after_run(other)
     assert record.present.filled == (1,)
@@ -253,7 +253,7 @@ def test_a_run_of_other_segments_makes_the_checksums_of_the_first_useless() -> N
     assert record.present.at(2).fills == FILLED.present.at(2).fills
 
 
-def test_the_states_of_a_slice_are_bounded() -> None:
+def test_only_the_last_states_of_a_slice_are_stored() -> None:
     record: AnnotationRecord = FILLED
     for number in range(20):
         states = {1: (number, 1000 + number)}

@@ -60,13 +60,13 @@ def loops_needed(step) -> int:
     return rounds
 
 
-def test_turns_bring_a_thread_on_where_the_loop_holds_the_lock():
+def test_poll_lets_a_thread_run_although_the_loop_holds_the_lock():
     with_turns = loops_needed(BackgroundTasks.poll)
     without = loops_needed(lambda tasks: None)
     assert 1.5 * with_turns < without
 
 
-def test_a_turn_ends_at_once_when_nothing_is_left_to_do():
+def test_poll_returns_at_once_without_work():
     tasks = BackgroundTasks("test")
     tasks.start(int)
     while tasks.busy:
@@ -104,7 +104,7 @@ def test_results_are_delivered_in_order_one_a_poll_and_errors_to_whoever_polls()
     tasks.close()
 
 
-def test_what_is_cancelled_is_executed_but_not_delivered():
+def test_a_cancelled_call_is_executed_but_its_result_is_not_delivered():
     tasks, executed, found = BackgroundTasks("test"), [], []
     tasks.start(lambda: executed.append("first"), found.append)
     tasks.cancel()
@@ -128,7 +128,7 @@ def test_a_signal_calls_all_that_are_connected_unless_it_is_blocked():
     assert found == [1, -1, 3, -3]
 
 
-def test_a_fill_is_surveyed_prepared_and_committed_under_a_loop_that_holds_the_lock():
+def test_a_fill_ends_although_the_event_loop_holds_the_lock():
     new_scene()
     volume, label_map = load_case("ct_liver")
     geometry = volume.geometry

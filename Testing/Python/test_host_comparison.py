@@ -132,7 +132,7 @@ def test_a_comparison_becomes_a_table_a_plot_and_advice(comparing: Comparing) ->
     assert all_equal(comparing.scene.arrays(), before)
 
 
-def test_figures_are_those_of_the_command_line(comparing: Comparing, tmp_path: Path) -> None:
+def test_figures_equal_those_of_the_command_line(comparing: Comparing, tmp_path: Path) -> None:
     from fewshot_annotate.evaluation.case import ComparisonCase
     from fewshot_annotate.evaluation.compare import compare
     from fewshot_annotate.evaluation.trials import EngineSettings
@@ -147,7 +147,7 @@ def test_figures_are_those_of_the_command_line(comparing: Comparing, tmp_path: P
     assert [one.by_label for one in found.points] == [one.by_label for one in by_command.points]
 
 
-def test_a_second_comparison_shows_itself_in_the_same_nodes(comparing: Comparing) -> None:
+def test_a_second_comparison_is_shown_in_the_same_nodes(comparing: Comparing) -> None:
     comparing.start(ONE)
     chart = comparing.to_end().chart_node
     comparing.start(ONE)
@@ -177,7 +177,7 @@ def test_segments_and_slices_left_out_do_not_take_part(comparing: Comparing, lef
     assert found.sizes[-1] == len(painted) - 1  # one is hidden
 
 
-def test_a_fully_labelled_volume_can_be_compared_on(comparing: Comparing) -> None:
+def test_engines_can_be_compared_on_a_fully_labelled_volume(comparing: Comparing) -> None:
     scene = comparing.scene
     count = scene.axis.count(scene.case.volume.geometry)
     record = AnnotationRecord(scene.axis.index, dict.fromkeys(scene.ids, True))
@@ -193,7 +193,7 @@ def test_a_fully_labelled_volume_can_be_compared_on(comparing: Comparing) -> Non
     assert controller.summary.sizes == (16,) > (len(scene.labelled),)
 
 
-def test_what_cannot_be_compared_is_refused_in_one_line(comparing: Comparing) -> None:
+def test_input_that_cannot_be_compared_is_refused_in_one_line(comparing: Comparing) -> None:
     scene = comparing.scene
     slicer.mrmlScene.RemoveNode(scene.node)
     scene.node = mrml.add_segmentation(scene.volume_node, {})
@@ -219,7 +219,7 @@ def test_an_engine_that_cannot_use_the_device_is_refused_before_anything_starts(
     comparing.controller.close()
 
 
-def test_what_a_crashed_application_left_is_deleted_and_nobody_else_may_read_a_comparison(
+def test_folders_of_comparisons_are_private_and_those_of_a_crashed_application_are_deleted(
     comparing: Comparing, tmp_path: Path
 ) -> None:
     left = RunStore(tmp_path / "temporary" / "comparisons").create()
@@ -232,7 +232,7 @@ def test_what_a_crashed_application_left_is_deleted_and_nobody_else_may_read_a_c
     assert own.is_dir()
 
 
-def test_nodes_may_go_while_a_comparison_runs(comparing: Comparing) -> None:
+def test_nodes_may_be_deleted_while_a_comparison_runs(comparing: Comparing) -> None:
     comparing.start(ONE)
     slicer.mrmlScene.RemoveNode(comparing.scene.node)
     slicer.mrmlScene.RemoveNode(comparing.scene.volume_node)
@@ -269,7 +269,7 @@ def test_a_killed_comparison_is_reported_in_a_sentence_and_its_trial_ends_too(
 
 
 @linux
-def test_the_worker_ends_when_its_host_is_gone(comparing: Comparing, tmp_path: Path, gate: Gate) -> None:
+def test_the_worker_ends_when_its_host_has_exited(comparing: Comparing, tmp_path: Path, gate: Gate) -> None:
     comparing.start()
     comparing.until(lambda: len(worker_processes()) >= 2)
     assert comparing.controller.folder is not None
@@ -303,7 +303,7 @@ def test_the_worker_ends_when_its_host_is_gone(comparing: Comparing, tmp_path: P
     gate.open()
 
 
-def test_a_damaged_folder_or_result_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_folder_or_result_is_reported_in_one_line(tmp_path: Path) -> None:
     folder = ComparisonFolder(tmp_path)
     (tmp_path / "request.json").write_text("{", encoding="ascii")
     process = ComparisonProcess(folder)

@@ -92,7 +92,7 @@ def paint(controller: DatasetController, seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_cases_come_filled_and_accepted_ones_train_the_next_model(
+def test_cases_are_shown_filled_and_accepted_ones_train_the_next_model(
     trained: Path, home: Path, images: Path, tmp_path: Path, controller: DatasetController
 ) -> None:
     shutil.copytree(trained, home)
@@ -220,7 +220,7 @@ def test_the_reason_why_a_process_ended_is_reported_and_the_next_one_can_be_star
     until(controller, lambda: not list((tmp_path / "home" / "background").glob("*/")))  # nothing is left behind
 
 
-def test_nothing_is_read_while_nothing_happens(
+def test_no_file_is_read_while_the_data_set_is_idle(
     images: Path, tmp_path: Path, controller: DatasetController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controller.open(tmp_path / "set")

@@ -143,7 +143,7 @@ def test_stop_during_refining_keeps_the_best_of_each_slice(
     assert runner.controller.message == f"Stopped; {count} slices filled, {count - 4} of them drafts."
 
 
-def test_cancel_during_the_fit_leaves_everything_as_it_was(scene: Scene, start: Callable[..., Runner]) -> None:
+def test_cancel_during_the_fit_changes_nothing(scene: Scene, start: Callable[..., Runner]) -> None:
     before = scene.arrays()
     runner = start(scene, fit=FOREVER)
     runner.until(lambda: runner.controller.progress.fraction > 0)
@@ -173,9 +173,7 @@ def test_a_worker_killed_during_the_fit_loses_no_draft(
         assert all_equal(scene.arrays(), final)
 
 
-def test_an_engine_that_fails_after_its_drafts_leaves_them_to_keep(
-    scene: Scene, start: Callable[..., Runner]
-) -> None:
+def test_drafts_of_an_engine_that_fails_later_can_be_kept(scene: Scene, start: Callable[..., Runner]) -> None:
     runner = start(scene, fit=0.0, trouble="bug")
     runner.until(lambda: runner.controller.state is State.STOPPED)
     assert runner.controller.message.startswith("An unexpected error ended the run (ZeroDivisionError, code ")
@@ -184,7 +182,7 @@ def test_an_engine_that_fails_after_its_drafts_leaves_them_to_keep(
     assert all_equal(scene.arrays(), drafts_of(scene))
 
 
-def test_the_expected_dice_of_each_segment_is_known_and_kept_after_the_run(
+def test_the_expected_dice_of_each_segment_is_shown_and_stored_after_the_run(
     scene: Scene, start: Callable[..., Runner]
 ) -> None:
     runner = start(scene, fit=1.0)
@@ -212,7 +210,7 @@ def overlapping() -> Scene:
 
 
 @pytest.mark.slow
-def test_segments_that_overlap_have_one_progress_and_each_its_expected_dice(
+def test_overlapping_segments_have_a_common_progress_and_an_expected_dice_each(
     overlapping: Scene, start: Callable[..., Runner]
 ) -> None:
     runner = start(overlapping, fit=0.6)
@@ -232,7 +230,7 @@ def test_segments_that_overlap_have_one_progress_and_each_its_expected_dice(
     assert runner.controller.progress.done == runner.controller.progress.total
 
 
-def test_segments_that_overlap_are_all_drafted_before_the_fit_so_that_a_stop_keeps_them(
+def test_overlapping_segments_are_all_drafted_before_the_fit(
     overlapping: Scene, start: Callable[..., Runner]
 ) -> None:
     runner = start(overlapping, fit=FOREVER)

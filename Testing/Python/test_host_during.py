@@ -85,7 +85,7 @@ def test_an_added_segment_keeps_its_voxels(running: tuple[Scene, Runner], gate: 
         assert not (scene.array(name) & added)[index].any()
 
 
-def test_a_deleted_segment_is_left_out_with_a_word(
+def test_a_deleted_segment_is_left_out_with_a_warning(
     running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = running
@@ -191,7 +191,7 @@ def test_painting_in_place_while_the_run_is_being_prepared_is_kept(runs: Runs) -
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_painting_while_the_changes_are_worked_out_is_kept(
+def test_painting_while_the_changes_are_computed_is_kept(
     running: tuple[Scene, Runner], gate: Gate, in_place: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene, runner = running
@@ -238,7 +238,7 @@ def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, undisturbed: d
 
 @pytest.mark.parametrize("state", [State.PREPARING, State.RUNNING, State.STOPPED])
 @pytest.mark.parametrize("what", ["segmentation", "volume"])
-def test_a_removed_node_ends_the_run_with_a_word(runs: Runs, gate: Gate, what: str, state: State) -> None:
+def test_a_removed_node_ends_the_run_with_a_message(runs: Runs, gate: Gate, what: str, state: State) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     runner.start()
@@ -253,7 +253,7 @@ def test_a_removed_node_ends_the_run_with_a_word(runs: Runs, gate: Gate, what: s
     _require_nothing_left()
 
 
-def test_other_voxels_in_the_volume_are_noticed(running: tuple[Scene, Runner], gate: Gate) -> None:
+def test_changed_voxels_of_the_volume_are_detected(running: tuple[Scene, Runner], gate: Gate) -> None:
     scene, runner = running
     before = scene.arrays()
     frame = np.roll(scene.case.volume.array, 1, axis=0)
@@ -266,7 +266,7 @@ def test_other_voxels_in_the_volume_are_noticed(running: tuple[Scene, Runner], g
     _require_nothing_left()
 
 
-def test_a_volume_moved_against_the_segmentation_is_noticed(running: tuple[Scene, Runner], gate: Gate) -> None:
+def test_a_volume_moved_relative_to_the_segmentation_is_detected(running: tuple[Scene, Runner], gate: Gate) -> None:
     scene, runner = running
     before = scene.arrays()
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
@@ -280,7 +280,7 @@ def test_a_volume_moved_against_the_segmentation_is_noticed(running: tuple[Scene
     assert all_equal(scene.arrays(), before)
 
 
-def test_another_reference_geometry_is_noticed(running: tuple[Scene, Runner], gate: Gate) -> None:
+def test_a_changed_reference_geometry_is_detected(running: tuple[Scene, Runner], gate: Gate) -> None:
     scene, runner = running
     bigger = mrml.add_volume(np.zeros((40, 60, 60), np.int16), (1, 1, 1), (0, 0, 0), name="Bigger")
     scene.node.SetReferenceImageGeometryParameterFromVolumeNode(bigger)
@@ -299,7 +299,7 @@ def test_window_and_level_of_the_volume_do_not_matter(
     assert all_equal(scene.arrays(), undisturbed)
 
 
-def test_the_editor_rules_at_the_end_of_the_run_count(running: tuple[Scene, Runner], gate: Gate) -> None:
+def test_the_editing_rules_at_the_end_of_the_run_apply(running: tuple[Scene, Runner], gate: Gate) -> None:
     scene, runner = running
     scene.editor_node.SetSourceVolumeIntensityMask(True)
     scene.editor_node.SetSourceVolumeIntensityMaskRange(1e9, 2e9)
@@ -331,7 +331,7 @@ def test_a_closed_scene_ends_the_run(runs: Runs, gate: Gate, state: State) -> No
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationDisplayNode") == 0
 
 
-def test_the_commit_that_slicer_refuses_stops_the_run_and_can_be_tried_again(
+def test_a_commit_that_slicer_refuses_stops_the_run_and_can_be_repeated(
     running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene, runner = running

@@ -65,7 +65,7 @@ def test_an_engine_that_cannot_be_made_ready_has_a_reason(monkeypatch: pytest.Mo
     assert (state.readiness, state.reason) == (Readiness.CANNOT_RUN, LUCK)
 
 
-def test_the_board_knows_every_engine_and_what_auto_stands_for() -> None:
+def test_every_engine_has_a_state_and_auto_names_the_engine_it_uses() -> None:
     board = EngineStateMonitor()
     try:
         assert not board.poll()
@@ -80,7 +80,7 @@ def test_the_board_knows_every_engine_and_what_auto_stands_for() -> None:
         board.close()
 
 
-def test_the_slice_that_helps_most_is_found_and_is_not_labelled(finder: SuggestionFinder) -> None:
+def test_the_suggested_slice_is_unlabelled_and_has_a_reason(finder: SuggestionFinder) -> None:
     scene = scene_of(case("ct_vertebrae"))
     finder.start(scene.nodes, scene.settings())
     assert finder.busy
@@ -110,7 +110,7 @@ def test_a_cancelled_survey_reports_nothing(finder: SuggestionFinder) -> None:
     assert finder.result is None
 
 
-def test_nothing_to_suggest_is_refused_in_one_sentence(finder: SuggestionFinder) -> None:
+def test_where_nothing_can_be_suggested_this_is_stated_in_one_sentence(finder: SuggestionFinder) -> None:
     scene = scene_of(case("ct_vertebrae"))
     with pytest.raises(InputError) as refused:
         finder.start(scene.nodes, scene.settings(labelled=()))

@@ -81,7 +81,7 @@ def tick_on(runner: Runner, count: int = 20) -> None:
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_an_unexpected_error_while_slices_arrive_stops_the_run_once_and_they_can_be_kept(
+def test_an_unexpected_error_stops_the_run_once_and_its_finished_slices_can_be_kept(
     kind: type[Exception], runs: Runs, gate: Gate, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))
@@ -212,7 +212,7 @@ def test_a_review_that_fails_undoes_nothing(runs: Runs, log: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("place", ["changed", "preview"])
-def test_what_fails_after_the_commit_undoes_nothing_and_is_not_called_an_unchanged_segmentation(
+def test_an_error_after_the_commit_does_not_undo_it_and_is_reported_as_such(
     place: str, runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))

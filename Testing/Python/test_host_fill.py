@@ -105,7 +105,7 @@ def test_a_fill_is_one_undo_step_that_restores_everything(runs: Runs) -> None:
     assert list(segmentation.GetSegmentIDs()) == scene.ids
 
 
-def test_slices_stream_into_the_preview_and_the_segmentation_changes_once_at_the_end(runs: Runs, gate: Gate) -> None:
+def test_slices_appear_in_the_preview_and_the_segmentation_changes_once_at_the_end(runs: Runs, gate: Gate) -> None:
     scene = scene_of(case("ct_liver", 1), step=6)
     (segment_id,) = scene.ids
     displays = _displays()
@@ -175,7 +175,7 @@ def test_overlapping_painted_segments_stay_in_their_layers(runs: Runs) -> None:
     assert (result["both"] & result[next(iter(masks))])[scene.between].any()
 
 
-def test_a_slice_marked_as_labelled_though_empty_ends_the_segment_there(runs: Runs) -> None:
+def test_an_empty_slice_marked_as_labelled_ends_the_segment(runs: Runs) -> None:
     given = case("ct_vertebrae", 1)
     scene = scene_of(given, step=5)
     (segment_id,) = scene.ids
@@ -188,7 +188,7 @@ def test_a_slice_marked_as_labelled_though_empty_ends_the_segment_there(runs: Ru
     assert not result[empty + 1 :].any()
 
 
-def test_cancel_changes_nothing_at_all(runs: Runs, gate: Gate) -> None:
+def test_cancel_changes_nothing(runs: Runs, gate: Gate) -> None:
     scene = scene_of(case("ct_vertebrae"))
     before, displays = scene.arrays(), _displays()
     time_of_change = scene.node.GetSegmentation().GetMTime()
@@ -266,7 +266,7 @@ def test_a_killed_worker_loses_no_finished_slice(runs: Runs, gate: Gate, tmp_pat
         assert all_equal(scene.arrays(), before)
 
 
-def test_a_job_folder_that_vanished_stops_the_run_with_a_word(runs: Runs, gate: Gate) -> None:
+def test_a_deleted_job_folder_stops_the_run(runs: Runs, gate: Gate) -> None:
     scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
@@ -378,7 +378,7 @@ def test_the_axis_of_a_run_is_a_slice_axis(runs: Runs) -> None:
         runs(scene).start(axis=SliceAxis(3))
 
 
-def test_a_second_fill_reports_that_nothing_is_new_rather_than_that_there_was_no_room(runs: Runs) -> None:
+def test_a_second_fill_without_changes_reports_that_the_result_is_the_same(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     runner.fill()

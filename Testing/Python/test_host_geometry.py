@@ -101,7 +101,7 @@ def test_volume_and_segmentation_under_one_transform(runs: Runs, plain: dict[str
 
 
 @pytest.mark.parametrize("segmentation_too", [False, True])
-def test_a_volume_under_a_transform_with_a_segmentation_under_none_or_another(
+def test_volume_and_segmentation_may_be_under_different_transforms_or_none(
     runs: Runs, plain: dict[str, np.ndarray], segmentation_too: bool
 ) -> None:
     given = case("ct_vertebrae")
@@ -208,7 +208,7 @@ def test_a_non_linear_transform_is_refused(runs: Runs) -> None:
     )
 
 
-def test_volume_and_segmentation_under_one_non_linear_transform_lie_as_without(
+def test_a_common_non_linear_transform_of_volume_and_segmentation_has_no_effect(
     runs: Runs, plain: dict[str, np.ndarray]
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))
@@ -306,7 +306,7 @@ def test_slices_painted_across_the_axis_are_refused(runs: Runs) -> None:
     assert all_equal(scene.arrays(), before)
 
 
-def test_a_slice_is_found_in_a_view_and_shown_there_whatever_the_transforms() -> None:
+def test_the_slice_shown_in_a_view_is_found_and_set_under_any_transform() -> None:
     scene = scene_of(case("mr_spine_cord_t2", 1))
     scene.node.SetAndObserveTransformNodeID(_transform(_matrix((8, -6, 4), (3, 2, 1))).GetID())
     grid = read_grid(scene.node, scene.volume_node)
@@ -325,7 +325,7 @@ def test_a_slice_is_found_in_a_view_and_shown_there_whatever_the_transforms() ->
         assert current_slice(scene.node, grid, SliceAxis(axis)) == 11
 
 
-def test_the_first_voxel_of_a_grid_keeps_its_number() -> None:
+def test_ijk_to_ras_takes_the_index_of_the_first_voxel() -> None:
     geometry = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0))
     numbered = ijk_to_ras(geometry, (2, 3, 4))
     np.testing.assert_allclose(numbered @ (2, 3, 4, 1), ijk_to_ras(geometry) @ (0, 0, 0, 1))

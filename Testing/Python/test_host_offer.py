@@ -100,7 +100,7 @@ def lacking(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(base, "find_spec", lambda name: None if name in names else found(name))
 
 
-def test_torch_is_installed_by_the_extension_and_nothing_else(installed: Installed) -> None:
+def test_torch_is_installed_only_by_its_extension(installed: Installed) -> None:
     installed.extension()
     assert room.install_packages(["torch"])
     assert installed.asked == [("torch", True)]
@@ -130,9 +130,7 @@ def test_an_older_slicer_asks_and_installs(installed: Installed, dialogs: Any) -
     assert "platformdirs" in dialogs.texts[-1]
 
 
-def test_an_older_slicer_is_told_how_much_is_downloaded_where_that_is_known(
-    installed: Installed, dialogs: Any
-) -> None:
+def test_an_older_slicer_shows_the_download_size_where_it_is_known(installed: Installed, dialogs: Any) -> None:
     installed.older()
     assert room.install_packages(["transformers", "safetensors"])
     assert "up to 29 MB" in dialogs.texts[-1]
@@ -140,7 +138,7 @@ def test_an_older_slicer_is_told_how_much_is_downloaded_where_that_is_known(
     assert "not known" in dialogs.texts[-1]
 
 
-def test_who_declines_is_not_asked_for_more(installed: Installed) -> None:
+def test_after_a_refusal_no_further_question_is_asked(installed: Installed) -> None:
     installed.extension()
     installed.packaging()
     installed.answer = False
@@ -164,7 +162,7 @@ def test_the_requirements_are_those_this_program_is_tested_with() -> None:
         assert f'"{requirement}"' in text, requirement
 
 
-def test_an_engine_without_needs_asks_nothing(dialogs: Any) -> None:
+def test_an_engine_without_missing_packages_asks_nothing(dialogs: Any) -> None:
     assert room.ensure_engine("propagate")
     assert dialogs.shown == []
 
@@ -213,7 +211,7 @@ def test_weights_are_downloaded_after_the_licence_was_shown_and_agreed_to(server
     assert slicer.util.mainWindow().findChildren(qt.QProgressDialog) == ()
 
 
-def test_nothing_is_downloaded_by_who_does_not_agree(server: Server, dialogs: Any) -> None:
+def test_nothing_is_downloaded_without_consent_to_the_licence(server: Server, dialogs: Any) -> None:
     dialogs.answer_next("Cancel")
     assert not room.ensure_engine(UNIVERSEG)
     assert server.asked == []
@@ -225,9 +223,7 @@ def test_a_download_that_fails_is_reported(server: Server, dialogs: Any) -> None
         room.ensure_engine(UNIVERSEG)
 
 
-def test_a_cancelled_download_comes_back_at_once(
-    server: Server, dialogs: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cancelled_download_returns_at_once(server: Server, dialogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
     server.good_bytes = 20_000
     server.faults = [Fault.STALL, Fault.STALL]

@@ -111,7 +111,7 @@ def test_a_refill_changes_neither_accepted_nor_corrected_slices_and_learns_from_
     assert not set(accepted) & set(marked)
 
 
-def test_acceptance_holds_for_what_was_accepted_and_no_longer(review_scene: ReviewScene) -> None:
+def test_an_acceptance_ends_when_the_slice_is_changed(review_scene: ReviewScene) -> None:
     index = review_scene.scene.between[3]
     review_scene.accept(index)
     assert review_scene.of_status(ACCEPTED) == [index]
@@ -123,7 +123,7 @@ def test_acceptance_holds_for_what_was_accepted_and_no_longer(review_scene: Revi
     assert review_scene.of_status(ACCEPTED) == []
 
 
-def test_after_an_undo_slices_are_not_started_and_after_a_redo_as_they_were(review_scene: ReviewScene) -> None:
+def test_undo_resets_the_review_of_filled_slices_and_redo_restores_it(review_scene: ReviewScene) -> None:
     review_scene.accept(review_scene.scene.between[0])
     rows = review_scene.rows
     review_scene.runner.undo_logic.Undo()
@@ -136,7 +136,7 @@ def test_after_an_undo_slices_are_not_started_and_after_a_redo_as_they_were(revi
     assert review_scene.rows == rows
 
 
-def test_all_in_progress_are_accepted_at_once_and_flags_stay(review_scene: ReviewScene) -> None:
+def test_all_slices_in_progress_can_be_accepted_at_once_and_flags_are_kept(review_scene: ReviewScene) -> None:
     flagged = review_scene.scene.between[2]
     review_scene.controller.flag([flagged])
     review_scene.controller.accept_all()
@@ -159,7 +159,7 @@ def test_the_status_of_slicers_segments_follows_the_slices(review_scene: ReviewS
     assert segment_statuses(review_scene.node) == {STATUS.InProgress}
 
 
-def test_a_flag_stays_through_a_refill(review_scene: ReviewScene) -> None:
+def test_a_flag_is_kept_during_a_refill(review_scene: ReviewScene) -> None:
     index = review_scene.scene.between[4]
     review_scene.controller.flag([index])
     review_scene.refill()
@@ -207,7 +207,7 @@ def test_the_review_survives_saving_and_loading_into_another_scene(review_scene:
     loaded.close()
 
 
-def test_a_scene_loaded_into_this_one_displaces_no_review(review_scene: ReviewScene, tmp_path: Path) -> None:
+def test_a_scene_loaded_into_this_one_replaces_no_review(review_scene: ReviewScene, tmp_path: Path) -> None:
     saved = save_scene(review_scene, tmp_path)
     review_scene.controller.accept_all()
     review_scene.settle()
@@ -221,7 +221,7 @@ def test_a_scene_loaded_into_this_one_displaces_no_review(review_scene: ReviewSc
     assert review_scene.of_status(IN_PROGRESS) == review_scene.scene.between
 
 
-def test_each_segmentation_has_its_own_review_which_goes_with_it(review_scene: ReviewScene) -> None:
+def test_each_segmentation_has_its_own_review_which_is_removed_with_it(review_scene: ReviewScene) -> None:
     other = mrml.add_segmentation(
         review_scene.volume_node, {"a": np.ones(review_scene.scene.case.volume.geometry.shape)}, "Other"
     )
@@ -238,7 +238,7 @@ def test_each_segmentation_has_its_own_review_which_goes_with_it(review_scene: R
     assert not review_scene.rows
 
 
-def test_renamed_and_deleted_segments_change_no_slice_of_the_review(review_scene: ReviewScene) -> None:
+def test_renamed_and_deleted_segments_do_not_change_the_review(review_scene: ReviewScene) -> None:
     review_scene.accept(*review_scene.scene.between[:2])
     segmentation = review_scene.node.GetSegmentation()
     statuses = [row.status for row in review_scene.controller.view.rows]
@@ -254,7 +254,7 @@ def test_renamed_and_deleted_segments_change_no_slice_of_the_review(review_scene
     assert review_scene.of_status(ACCEPTED) == review_scene.scene.between[1:2]
 
 
-def test_the_expected_dice_is_shown_with_the_segments_present_name(review_scene: ReviewScene) -> None:
+def test_the_expected_dice_is_shown_with_the_current_name_of_the_segment(review_scene: ReviewScene) -> None:
     expected = {name: ExpectedDice(1, 0.8, 0.7, 0.9) for name in review_scene.scene.ids}
     review_scene.annotations.change(
         review_scene.node, lambda one: one.with_along(0, replace(one.present, expected=expected))
@@ -332,7 +332,7 @@ def test_the_plot_is_made_once_kept_up_to_date_and_removed_with_the_segmentation
     assert not (nodes_of("vtkMRMLPlotChartNode") + nodes_of("vtkMRMLPlotSeriesNode") + nodes_of("vtkMRMLTableNode"))
 
 
-def test_the_worst_slice_comes_first_and_the_order_goes_round(review_scene: ReviewScene) -> None:
+def test_the_worst_slice_is_first_and_the_order_is_cyclic(review_scene: ReviewScene) -> None:
     order = worst_first(review_scene.controller.view.rows)
     confidence = [review_scene.rows[index].confidence for index in order]
     assert confidence == sorted(confidence)
@@ -355,7 +355,7 @@ def test_a_review_that_cannot_be_read_is_an_empty_one(review_scene: ReviewScene)
         review_scene.controller.flag([0])
 
 
-def test_state_goes_through_json_unchanged() -> None:
+def test_a_review_is_unchanged_by_conversion_to_json() -> None:
     fills = (Fill(2, 7, 0.5, 0.25, 9), Fill(1, 6, 0.75))
     slices = {
         3: SliceRecord(None, ACCEPTED, 5, (7, 6, 0), fills),
@@ -370,7 +370,7 @@ def test_state_goes_through_json_unchanged() -> None:
     assert record.present.labelled == (9,)
 
 
-def test_roll_up_of_slices() -> None:
+def test_the_status_of_a_segment_is_combined_from_its_slices() -> None:
     def together(*statuses: SliceStatus) -> SliceStatus:
         rows = [ReviewRow(index=k, origin=Origin.FILLED, status=status) for k, status in enumerate(statuses)]
         return combined_status(rows)
@@ -386,7 +386,7 @@ def disc(radius: float) -> np.ndarray:
     return np.hypot(rows - 30, columns - 33) <= radius
 
 
-def test_disagreement_is_small_where_the_shape_goes_on_and_great_where_it_does_not() -> None:
+def test_disagreement_is_small_where_the_shape_continues_and_large_where_it_does_not() -> None:
     labelled = {0: {"a": disc(10)}, 10: {"a": disc(20), "b": disc(4)}}
     found = [
         (5, {"a": disc(15)}),
@@ -403,7 +403,7 @@ def test_disagreement_is_small_where_the_shape_goes_on_and_great_where_it_does_n
     assert result[12] == 0
 
 
-def test_nothing_agrees_with_nothing() -> None:
+def test_empty_slices_do_not_disagree() -> None:
     assert disagreements([(1, {})], {0: {}, 2: {}}) == {1: 0.0}
     whole = np.ones((5, 6), bool)
     assert disagreements([(1, {"a": whole})], {0: {"a": whole}, 2: {"a": whole}}) == {1: 0.0}

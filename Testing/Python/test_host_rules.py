@@ -115,7 +115,7 @@ def _slicers_mask(scene: Scene, segment_id: str, intensity: tuple[float, float] 
     return image_array(mask) == 0
 
 
-def test_no_other_segment_loses_a_voxel_unless_the_user_allowed_it(scene: Scene) -> None:
+def test_other_segments_lose_no_voxel_unless_the_user_allows_it(scene: Scene) -> None:
     before = scene.arrays()
     others = before["shown"] | before["hidden"]
     _apply(scene)
@@ -166,7 +166,7 @@ def test_a_locked_segment_keeps_every_voxel_even_when_overwriting(scene: Scene) 
         assert not (after[name] & before["shown"])[scene.between].any()
 
 
-def test_a_segment_of_the_run_that_was_locked_meanwhile_is_left_alone(scene: Scene) -> None:
+def test_a_segment_locked_during_the_run_is_not_changed(scene: Scene) -> None:
     locked, other = scene.ids
     set_locked(scene.node.GetSegmentation().GetSegment(locked), True)
     before = scene.arrays()
@@ -219,7 +219,7 @@ def test_fractional_limits_mask_whole_numbers_as_vtk_does(kind: type) -> None:
     )
 
 
-def test_segments_of_a_run_do_not_mask_each_other_from_outside(scene: Scene) -> None:
+def test_the_outside_mask_excludes_other_segments_but_not_those_of_the_run(scene: Scene) -> None:
     scene.editor_node.SetMaskMode(Node.EditAllowedOutsideAllSegments)
     _apply(scene)
     first = scene.arrays()
@@ -264,7 +264,7 @@ def test_voxels_of_an_earlier_fill_outside_the_mask_stay(scene: Scene) -> None:
     np.testing.assert_array_equal(scene.array(segment_id)[index], expected[index])
 
 
-def test_names_colours_tags_order_status_visibility_and_parent_survive(scene: Scene) -> None:
+def test_names_colours_tags_order_status_visibility_and_parent_are_kept(scene: Scene) -> None:
     segmentation, display = scene.node.GetSegmentation(), scene.node.GetDisplayNode()
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     first, second = (segmentation.GetSegment(name) for name in scene.ids)
@@ -304,7 +304,7 @@ def _tag(segment: Any, name: str) -> str:
     return str(text)
 
 
-def test_the_editors_own_settings_survive(scene: Scene) -> None:
+def test_the_settings_of_the_editor_are_kept(scene: Scene) -> None:
     editor = scene.editor_node
     editor.SetMaskMode(Node.EditAllowedOutsideAllSegments)
     editor.SetOverwriteMode(Editor.OverwriteVisibleSegments)
@@ -317,7 +317,7 @@ def test_the_editors_own_settings_survive(scene: Scene) -> None:
     assert slicer.mrmlScene.GetNumberOfNodes() == nodes
 
 
-def test_segments_that_share_a_layer_go_on_sharing_it(scene: Scene) -> None:
+def test_segments_that_share_a_layer_still_share_it_afterwards(scene: Scene) -> None:
     segmentation = scene.node.GetSegmentation()
     segmentation.CollapseBinaryLabelmaps(False)
     assert segmentation.GetNumberOfLayers() == 2  # painted slices overlap the two blocks

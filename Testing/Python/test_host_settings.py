@@ -73,7 +73,7 @@ def checkpoint() -> catalog.Checkpoint:
 # --- settings
 
 
-def test_what_is_decided_is_there_in_the_next_session_as_qt_keeps_it() -> None:
+def test_settings_are_restored_in_the_next_session_as_qt_stores_them() -> None:
     store = slicer.app.userSettings()
     first = Settings(store)
     first.device, first.threads, first.log_level = Device.CUDA, 3, LogLevel.DETAILS
@@ -89,7 +89,7 @@ def test_what_is_decided_is_there_in_the_next_session_as_qt_keeps_it() -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "nonsense", "-1", "9999999", "[]", "{", None, 7, ["a"]])
-def test_a_value_that_cannot_be_one_counts_as_not_decided(damage: Any) -> None:
+def test_an_invalid_stored_value_counts_as_not_set(damage: Any) -> None:
     keys = ("device", "threads", "logLevel", "consents")
     damaged = Settings(Memory({f"{GROUP}/{key}": damage for key in keys}))
     assert (damaged.device, damaged.threads, damaged.log_level) == (Device.AUTO, 0, LogLevel.RUNS)
@@ -107,7 +107,7 @@ def test_agreement_is_to_one_licence_and_can_be_revoked(settings: Settings) -> N
     assert settings.consents == {}
 
 
-def test_who_agrees_to_a_download_agrees_to_its_licence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_consent_to_a_download_includes_its_licence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_setup, "download_checkpoint", lambda one: True)
     kept = Settings(slicer.app.userSettings())
     slicer_standin.dialogs().answer_next("Cancel")
@@ -119,16 +119,14 @@ def test_who_agrees_to_a_download_agrees_to_its_licence(settings: Settings, monk
     slicer.app.userSettings().remove(GROUP)
 
 
-def test_a_device_that_an_engine_has_not_leaves_the_choice_to_the_engine(settings: Settings) -> None:
+def test_a_device_that_an_engine_cannot_use_leaves_the_choice_to_the_engine(settings: Settings) -> None:
     settings.device = Device.CUDA
     assert settings.device_for("adapt") is Device.CUDA
     assert settings.device_for("propagate") is Device.AUTO
     assert settings.device_for("auto") in (Device.AUTO, Device.CUDA)
 
 
-def test_the_data_folder_is_where_weights_lie_and_the_usual_one_comes_back(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_the_data_folder_holds_weights_and_can_be_reset_to_the_default(settings: Settings, tmp_path: Path) -> None:
     settings.data_folder = tmp_path / "chosen"
     settings.apply()
     assert store.folder() == tmp_path / "chosen" / "weights"
@@ -178,7 +176,7 @@ def lines(log: RunLog) -> list[str]:
     return [line.partition(" ")[2].partition(" ")[2] for line in log.path.read_text("ascii").splitlines()]
 
 
-def test_the_log_takes_our_own_words_and_numbers_and_leaves_out_all_else(log: RunLog) -> None:
+def test_the_log_holds_only_our_own_words_and_numbers(log: RunLog) -> None:
     log.info("run started", engine="adapt", slices=12, version="1.2.3", device=Device.CPU, name=PATIENT)
     log.error("volume_nan")
     log.error(PATIENT)
@@ -236,7 +234,7 @@ def test_the_log_rotates(log: RunLog, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(file.stat().st_size <= 200 for file in files)
 
 
-def test_a_log_that_cannot_be_written_stops_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_causes_no_error(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     settings.data_folder = tmp_path / "file"
     settings.apply()
@@ -250,7 +248,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(settings: Settings, tmp_path
 # --- downloaded weights
 
 
-def test_downloaded_weights_are_counted_with_parts_and_deleted(settings: Settings) -> None:
+def test_downloaded_weights_are_listed_with_partial_files_and_deleted(settings: Settings) -> None:
     assert list_downloaded_weights() == ()
     first, second = catalog.checkpoints()[:2]
     store.folder().mkdir(parents=True)
@@ -266,7 +264,7 @@ def test_downloaded_weights_are_counted_with_parts_and_deleted(settings: Setting
 # --- bug report
 
 
-def test_the_report_holds_what_helps_and_nothing_of_the_user(settings: Settings) -> None:
+def test_the_report_holds_technical_details_and_no_personal_data(settings: Settings) -> None:
     settings.data_folder = Path.home() / PATIENT
     settings.add_consent(checkpoint())
     worker = describe_worker(sys.executable)
@@ -288,7 +286,7 @@ def test_the_report_holds_what_helps_and_nothing_of_the_user(settings: Settings)
         assert word not in text
 
 
-def test_home_folder_and_user_name_are_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_folder_and_user_name_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: Path("/home/jdoe"))
     monkeypatch.setattr(getpass, "getuser", lambda: "jdoe")
     text = without_user("cannot read /home/jdoe/a.pt, nor /data/jdoe/b; jdoex stays, as does C:\\Users\\jdoe2")

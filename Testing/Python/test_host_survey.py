@@ -87,7 +87,7 @@ def test_a_segmentation_without_voxels_or_segments_has_no_painted_slice() -> Non
     assert _selection(scene) == Selection()
 
 
-def test_a_locked_segment_is_not_proposed() -> None:
+def test_a_locked_segment_is_not_selected_by_default() -> None:
     scene = scene_of(case("ct_vertebrae"))
     grid = read_grid(scene.node, scene.volume_node)
     locked, free = scene.ids
@@ -156,7 +156,7 @@ def test_an_empty_slice_counts_once_marked_and_a_painted_one_not_once_left_out()
     assert scene.labelled[1] not in found.labelled
 
 
-def test_a_chosen_axis_wins_and_slices_of_the_old_one_count_again_when_it_is_chosen_again() -> None:
+def test_a_chosen_axis_is_used_and_slices_of_the_earlier_one_are_remembered() -> None:
     record = AnnotationRecord(0, {"a": True}).with_slice(1, True).with_slice(3, False)
     other = record.with_axis(2)
     assert (other.axis, other.present, other.chosen) == (2, AxisRecord(), {"a": True})
@@ -164,7 +164,7 @@ def test_a_chosen_axis_wins_and_slices_of_the_old_one_count_again_when_it_is_cho
     assert record.with_axis(0) is record
 
 
-def test_a_run_along_another_axis_may_have_changed_every_slice_so_that_none_counts_as_painted() -> None:
+def test_after_a_run_along_another_axis_no_slice_counts_as_painted() -> None:
     run = RunRecord(axis=0, labelled=(1, 4), segment_ids=("a",), states={2: (8, 9)}, confidence={2: 0.5})
     record = AnnotationRecord().after_run(run)
     assert (record.present.labelled, record.present.filled) == ((1, 4), (2,))
@@ -188,7 +188,7 @@ def test_a_run_along_another_axis_may_have_changed_every_slice_so_that_none_coun
         "[" * 100_000,
     ],
 )
-def test_a_malformed_record_is_ignored_and_kept_beside_the_one_that_takes_its_place(text: str) -> None:
+def test_a_malformed_record_is_ignored_and_kept_beside_its_replacement(text: str) -> None:
     scene = scene_of(case("ct_vertebrae"))
     scene.node.SetAttribute(RECORD_ATTRIBUTE, text)
     assert read_record(scene.node) == AnnotationRecord()

@@ -146,7 +146,7 @@ def test_an_unfinished_run_is_deleted_on_request(reopened: Reopened) -> None:
         reopened.runner.controller.unfinished_runs.resume(reopened.scene.nodes)
 
 
-def test_what_was_painted_locked_renamed_and_removed_since_the_crash_is_respected(
+def test_edits_locks_and_names_made_after_the_crash_are_respected(
     reopened: Reopened, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = reopened.scene, reopened.runner
@@ -175,7 +175,7 @@ def test_what_was_painted_locked_renamed_and_removed_since_the_crash_is_respecte
     assert f"Slices painted during the run were left as they are: {index}." in runner.controller.warnings
 
 
-def test_another_volume_is_refused_and_the_run_stays(reopened: Reopened) -> None:
+def test_another_volume_is_refused_and_the_run_is_kept(reopened: Reopened) -> None:
     scene, runner = reopened.scene, reopened.runner
     array = slicer.util.arrayFromVolume(scene.volume_node).copy()
     slicer.util.updateVolumeFromArray(scene.volume_node, np.ascontiguousarray(array[::-1]))
@@ -235,7 +235,7 @@ def _running(runs: Runs, gate: Gate) -> tuple[Scene, Runner]:
     return scene, runner
 
 
-def test_a_scene_closed_during_a_run_and_opened_again_goes_on(
+def test_a_run_continues_after_its_scene_was_closed_and_opened_again(
     runs: Runs, gate: Gate, tmp_path: Path, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = _running(runs, gate)
@@ -252,7 +252,7 @@ def test_a_scene_closed_during_a_run_and_opened_again_goes_on(
     assert all_equal(scene.arrays(), undisturbed)
 
 
-def test_a_controller_closed_during_a_run_leaves_it_to_the_next(
+def test_a_run_of_a_closed_controller_can_be_resumed_by_the_next(
     runs: Runs, gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = _running(runs, gate)
@@ -278,9 +278,7 @@ def test_a_run_at_work_belongs_to_its_controller(runs: Runs, gate: Gate) -> None
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
-def test_a_new_fill_takes_the_place_of_an_unfinished_run_once_it_is_committed(
-    reopened: Reopened, cancelled: bool
-) -> None:
+def test_a_new_fill_replaces_an_unfinished_run_once_it_is_committed(reopened: Reopened, cancelled: bool) -> None:
     scene, runner = reopened.scene, reopened.runner
     left = runner.controller.unfinished_runs.find(scene.node)
     assert left is not None
@@ -294,7 +292,7 @@ def test_a_new_fill_takes_the_place_of_an_unfinished_run_once_it_is_committed(
         _require_forgotten(reopened)
 
 
-def test_a_run_given_up_because_the_volume_changed_can_be_resumed_when_it_is_back(
+def test_a_run_ended_by_a_changed_volume_can_be_resumed_once_the_volume_is_restored(
     runs: Runs, gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = _running(runs, gate)
@@ -310,7 +308,7 @@ def test_a_run_given_up_because_the_volume_changed_can_be_resumed_when_it_is_bac
     assert all_equal(scene.arrays(), undisturbed)
 
 
-def test_a_finished_and_a_cancelled_run_leave_nothing(runs: Runs) -> None:
+def test_finished_and_cancelled_runs_leave_no_files(runs: Runs) -> None:
     scene = scene_of(case(crashing_host.CASE))
     runner = runs(scene)
     runner.fill()
@@ -321,7 +319,7 @@ def test_a_finished_and_a_cancelled_run_leave_nothing(runs: Runs) -> None:
     assert RunReference.read(scene.node) == RunReference()
 
 
-def test_a_copy_of_the_segmentation_does_not_take_the_run_away(runs: Runs, gate: Gate) -> None:
+def test_an_unfinished_run_stays_with_the_original_of_a_copied_segmentation(runs: Runs, gate: Gate) -> None:
     scene, runner = _running(runs, gate)
     copy: Any = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     copy.Copy(scene.node)

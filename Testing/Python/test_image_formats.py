@@ -131,7 +131,7 @@ def test_every_encoding_of_nrrd_is_read_attached_and_detached(encoding: str, dat
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "hex"])
-def test_written_out_voxels_take_little_more_memory_than_they_are(encoding: str, tmp_path: Path) -> None:
+def test_voxels_written_as_text_are_read_without_much_more_memory(encoding: str, tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 256, (40, 60, 100), dtype=np.uint8)
     text = values.tobytes().hex() if encoding == "hex" else ",".join(map(str, values.ravel()))
     header = f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 100 60 40\nspacings: 1 1 1\nencoding: {encoding}\n\n"
@@ -149,7 +149,7 @@ def test_written_out_voxels_take_little_more_memory_than_they_are(encoding: str,
 
 @pytest.mark.parametrize("suffix", [".mha", ".mhd", ".vtk", ".gipl"])
 @pytest.mark.parametrize("compress", [False, True])
-def test_what_itk_writes_is_read_as_itk_reads_it(suffix: str, compress: bool, tmp_path: Path) -> None:
+def test_files_written_by_itk_are_read_as_by_itk(suffix: str, compress: bool, tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(ARRAY.T)
     image.SetSpacing((1, 2, 3))
     sitk.WriteImage(image, str(tmp_path / f"a{suffix}"), useCompression=compress)
@@ -160,7 +160,7 @@ def test_what_itk_writes_is_read_as_itk_reads_it(suffix: str, compress: bool, tm
 
 
 @pytest.mark.parametrize("codes", [(0, 1), (0, 2), (1, 1), (1, 2)])
-def test_a_sheared_sform_gives_way_to_the_qform_or_to_right_angles(codes: tuple[int, int], tmp_path: Path) -> None:
+def test_a_sheared_sform_is_replaced_by_the_qform_or_made_orthogonal(codes: tuple[int, int], tmp_path: Path) -> None:
     sheared = affine()
     sheared[0, 1] += 0.05
     image = nibabel.Nifti1Image(ARRAY, affine())
@@ -225,7 +225,7 @@ def zipped() -> bytes:
     ],
 )
 @pytest.mark.parametrize("name", ["image.nii.gz", "image.nrrd", "image"])
-def test_what_is_no_image_is_named(content: bytes, message: str, name: str, tmp_path: Path) -> None:
+def test_other_files_are_refused_with_their_format(content: bytes, message: str, name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     error = refusal(tmp_path / name)
     assert message in str(error)
@@ -233,13 +233,13 @@ def test_what_is_no_image_is_named(content: bytes, message: str, name: str, tmp_
 
 
 @pytest.mark.parametrize("name", ["a.raw", "a.ZRAW", "a.REC", "a+orig.BRIK", "a.raw.gz"])
-def test_voxels_without_their_header_are_named(name: str, tmp_path: Path) -> None:
+def test_voxels_without_their_header_are_refused_by_name(name: str, tmp_path: Path) -> None:
     content = gzip.compress(RAW) if name.endswith(".gz") else RAW
     (tmp_path / name).write_bytes(content)
     assert "use the file with the header" in str(refusal(tmp_path / name))
 
 
-def test_a_bundle_of_slicer_is_named(tmp_path: Path) -> None:
+def test_a_scene_bundle_of_slicer_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.mrb").write_bytes(zipped())
     assert "3D Slicer bundle" in str(refusal(tmp_path / "a.mrb"))
 
@@ -321,14 +321,14 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_header_is_one_line(name: str, tmp_path: Path) -> None:
+def test_a_damaged_header_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(DAMAGED[name])
     assert str(tmp_path / name) in str(refusal(tmp_path / name))
     with pytest.raises(InputError):
         read_label_maps(tmp_path / name)
 
 
-def test_a_packed_file_that_claims_too_much_takes_no_memory(tmp_path: Path) -> None:
+def test_a_compressed_file_that_claims_too_much_takes_no_memory(tmp_path: Path) -> None:
     header = changed_nifti(40, struct.pack("<4h", 3, 32767, 32767, 32767))
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(header))
     assert refusal(tmp_path / "a.nii.gz").code == "file_truncated"
@@ -343,7 +343,7 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode on Windows")
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".vtk"])
-def test_names_that_are_not_unicode_are_no_hindrance(suffix: str, tmp_path: Path) -> None:
+def test_files_whose_names_are_not_unicode_are_read(suffix: str, tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     folder.mkdir()
     sitk.WriteImage(sitk.GetImageFromArray(ARRAY.T), str(tmp_path / f"a{suffix}"))

@@ -78,7 +78,7 @@ def assert_covers(output: Path, image: Path) -> None:
 
 @pytest.mark.parametrize("codes", list(itertools.product(CODES, CODES)))
 @pytest.mark.parametrize("units", [MILLIMETRE, METRE, MICRON, UNKNOWN], ids=["mm", "m", "micron", "unknown"])
-def test_a_label_map_lies_as_its_nifti_image_in_every_reader(
+def test_a_label_map_has_the_position_of_its_nifti_image_in_every_reader(
     codes: tuple[int, int], units: int, tmp_path: Path
 ) -> None:
     shifted = affine((10, 20, 30))
@@ -95,7 +95,7 @@ def test_a_label_map_lies_as_its_nifti_image_in_every_reader(
     st.tuples(*[st.sampled_from((-1, 1))] * 3),
     st.tuples(*[st.floats(-180, 180)] * 3),
 )
-def test_flips_and_turns_are_kept(
+def test_flips_and_rotations_are_kept(
     tmp_path_factory: pytest.TempPathFactory,
     codes: tuple[int, int],
     flips: tuple[int, ...],
@@ -108,7 +108,7 @@ def test_flips_and_turns_are_kept(
 
 
 @pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2), (4, 4)])
-def test_the_geometry_is_the_one_that_itk_reads(codes: tuple[int, int], tmp_path: Path) -> None:
+def test_the_geometry_equals_that_of_itk(codes: tuple[int, int], tmp_path: Path) -> None:
     other = affine((0, 0, 15))
     image = nifti_file(tmp_path / "image.nii", codes, affine((10, 20, 30)), other, MICRON)
     own, itk = read_volume(image), sitk.ReadImage(str(image))
@@ -131,7 +131,7 @@ def test_a_grid_that_came_from_no_file_is_stated_in_the_usual_way(suffix: str, t
 
 
 @pytest.mark.parametrize("target", [".nrrd", ".mha", ".seg.nrrd"])
-def test_other_formats_lie_as_the_nifti_image_for_itk(target: str, tmp_path: Path) -> None:
+def test_other_formats_have_the_position_of_the_nifti_image_in_itk(target: str, tmp_path: Path) -> None:
     image = nifti_file(tmp_path / "image.nii.gz", (1, 2), affine((10, 20, 30)), affine((0, 0, 15)), MICRON)
     write_label_maps(tmp_path / f"label{target}", [LabelMap(truth().T, read_volume(image).geometry)])
     one, two = (Geometry.of_image(sitk.ReadImage(str(path))) for path in (tmp_path / f"label{target}", image))
@@ -212,7 +212,7 @@ def painted(image: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("codes", [(0, 0), (1, 2)])
-def test_fill_and_export_write_what_covers_the_image(codes: tuple[int, int], tmp_path: Path) -> None:
+def test_files_of_fill_and_export_cover_the_image(codes: tuple[int, int], tmp_path: Path) -> None:
     image = nifti_file(tmp_path / "image.nii.gz", codes, affine((0, 0, 15)), affine((0, 0, 20)), METRE)
     support = painted(image, tmp_path)
     label, confidence, exported = (tmp_path / name for name in ("label.nii.gz", "confidence.nii", "exported.nii"))
@@ -227,7 +227,7 @@ def test_fill_and_export_write_what_covers_the_image(codes: tuple[int, int], tmp
     assert int(nibabel.load(exported).header["qform_code"]) == codes[0]
 
 
-def test_batch_writes_what_covers_the_image(tmp_path: Path) -> None:
+def test_files_of_batch_cover_the_image(tmp_path: Path) -> None:
     image = nifti_file(tmp_path / "image.nii.gz", (0, 0), affine((0, 0, 15)))
     support = painted(image, tmp_path)
     manifest = tmp_path / "cases.csv"
@@ -239,7 +239,7 @@ def test_batch_writes_what_covers_the_image(tmp_path: Path) -> None:
         assert int(written.header["qform_code"]) == int(written.header["sform_code"]) == 0
 
 
-def test_export_to_a_reference_takes_the_form_of_its_header(tmp_path: Path) -> None:
+def test_export_to_a_reference_uses_the_header_of_the_reference(tmp_path: Path) -> None:
     image = nifti_file(tmp_path / "image.nii.gz", (0, 0), affine())
     volume = read_volume(image)
     plain = Geometry(

@@ -82,7 +82,7 @@ def test_every_imported_name_is_defined() -> None:
         "CODE = 'import sys; from fewshot_annotate.cli import no_such_name; print(1)'",
     ],
 )
-def test_a_name_that_is_gone_would_be_seen(line: str, tmp_path: Path) -> None:
+def test_a_name_that_does_not_exist_is_detected(line: str, tmp_path: Path) -> None:
     (tmp_path / "user.py").write_text(line)
     ((module, name),) = imported(tmp_path / "user.py")
     assert name not in defined(module)

@@ -63,7 +63,7 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 @pytest.mark.parametrize("network", [Threshold, MeanLabel])
 @pytest.mark.parametrize("spacing", [1.0, 2.5])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_predictions_land_on_their_own_pixels(
+def test_predictions_have_the_position_of_their_pixels(
     view: str, network: Callable[[], Threshold], spacing: float, axis: int
 ) -> None:
     volume, label_map = bright_case(spacing=spacing)
@@ -82,7 +82,7 @@ def test_predictions_land_on_their_own_pixels(
         assert dice(labels == 1, label_map.array[0] == 1) > 0.98
 
 
-def test_a_window_larger_than_the_network_is_seen_smaller_and_tiles_are_not() -> None:
+def test_a_window_larger_than_the_network_is_resampled_and_tiles_are_not() -> None:
     volume, label_map = bright_case((5, 300, 330))
     wide = np.zeros_like(label_map.array)
     wide[:, 20:280, 30:300] = 1
@@ -109,7 +109,7 @@ def test_tiles_cover_every_pixel_of_the_box_without_seams() -> None:
     np.testing.assert_array_equal(label_slice(probabilities, (1,))[0], wide[2])
 
 
-def test_images_and_supports_are_brought_to_the_same_scale() -> None:
+def test_image_and_support_have_the_same_intensity_scale() -> None:
     volume, label_map = bright_case()
     support = Support.from_label_map(label_map, AXIS, [1, 8])
     network = Threshold()
@@ -121,7 +121,7 @@ def test_images_and_supports_are_brought_to_the_same_scale() -> None:
         assert torch.equal(image, images[0])
 
 
-def test_every_label_is_predicted_by_itself_from_slices_annotated_for_it() -> None:
+def test_every_label_is_predicted_separately_from_slices_annotated_for_it() -> None:
     network = Threshold()
     volume, support = small_support()
     known = support.annotated.copy()
@@ -142,7 +142,7 @@ def test_a_label_without_annotated_slices_is_not_predicted() -> None:
     assert max(float(probabilities[2].max()) for probabilities in result.values()) < 1e-6
 
 
-def test_of_too_many_slices_the_most_similar_are_shown() -> None:
+def test_the_most_similar_slices_are_shown_if_there_are_too_many() -> None:
     rng = np.random.default_rng(0)
     patterns = rng.random((2, 30, 30))
     kinds = [0, 1, 0, 1, 0, 1, 0, 1, 0]
@@ -170,7 +170,7 @@ def test_one_slice_with_the_label_is_always_shown() -> None:
         assert all(len(images) <= 2 for images, _ in network.seen)
 
 
-def test_an_ensemble_turns_its_mirrored_answers_back_and_averages() -> None:
+def test_an_ensemble_averages_predictions_of_mirrored_images() -> None:
     volume, label_map = bright_case()
     support = Support.from_label_map(label_map, AXIS, [0, 3, 5, 8])
     results = []
@@ -184,7 +184,7 @@ def test_an_ensemble_turns_its_mirrored_answers_back_and_averages() -> None:
     assert {len(images) for images, _ in network.seen} == {4, 3}
 
 
-def test_slices_of_other_volumes_are_enough() -> None:
+def test_slices_of_other_volumes_suffice() -> None:
     volume, label_map = bright_case()
     mask = np.ascontiguousarray(np.repeat(label_map.array[0], 2, axis=1))  # twice as fine along the rows
     image = mask * 20.0 + 3
@@ -212,7 +212,7 @@ def test_slices_of_other_volumes_are_shown_beside_those_of_the_volume_as_large_a
     assert 0.5 < float(labels[2].sum() / labels[0].sum()) < 2
 
 
-def test_with_many_labels_the_result_is_the_same_and_less_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_many_labels_the_result_is_the_same_and_less_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, support = small_support()
     whole = filled(StandInEngine(MeanLabel()), volume, support)
     monkeypatch.setattr(in_context, "MAX_CACHE_BYTES", 0)
@@ -256,7 +256,7 @@ def test_with_too_little_memory_fewer_slices_are_shown_with_a_warning(error: Bas
     assert len(reported) == 2  # that, and where it computes
 
 
-def test_with_no_memory_at_all_it_says_what_to_do() -> None:
+def test_without_memory_for_a_single_slice_advice_is_given() -> None:
     volume, support = small_support()
     with pytest.raises(InputError) as refused:
         filled(StandInEngine(MemoryLimited(0, MemoryError())), volume, support)
@@ -265,7 +265,7 @@ def test_with_no_memory_at_all_it_says_what_to_do() -> None:
         filled(StandInEngine(MemoryLimited(0, RuntimeError("something else"))), volume, support)
 
 
-def test_a_run_that_should_stop_stops_between_two_windows() -> None:
+def test_a_run_can_be_stopped_between_two_windows() -> None:
     volume, support = small_support()
     engine, reported = StandInEngine(Threshold()), []
 

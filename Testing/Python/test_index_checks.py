@@ -101,19 +101,19 @@ WRONG: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.slow
-def test_this_repository_does_what_the_index_asks() -> None:
+def test_this_repository_meets_the_requirements_of_the_index() -> None:
     assert index_checks.findings(ROOT) == []
 
 
 @pytest.mark.parametrize("finding", WRONG)
-def test_what_the_index_would_send_back_is_found(finding: str, checkout: Path) -> None:
+def test_a_violation_of_the_requirements_is_found(finding: str, checkout: Path) -> None:
     WRONG[finding](checkout)
     name, _, beginning = finding.partition(": ")
     found = list(index_checks.CHECKS[name](checkout))
     assert any(line.startswith(beginning) for line in found), found
 
 
-def test_a_large_checkout_is_found_and_ignored_folders_do_not_count(
+def test_a_large_checkout_is_reported_and_ignored_folders_are_not_counted(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_checks, "CHECKOUT_BYTES", 20 * 1024**2)

@@ -7,14 +7,14 @@ import pytest
 from fewshot_annotate.core.intensity import IntensityWindow, intensity_quantiles, subsample
 
 
-def test_the_window_leaves_the_most_extreme_voxels_out() -> None:
+def test_the_window_excludes_the_most_extreme_voxels() -> None:
     array = np.arange(1000).reshape(10, 10, 10)
     window = IntensityWindow.of_volume(array)
     assert (window.low, window.high) == (pytest.approx(4.995), pytest.approx(994.005))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, ">i2", np.float64])
-def test_intensities_inside_the_window_are_scaled_and_those_outside_are_cut(dtype: str) -> None:
+def test_intensities_inside_the_window_are_scaled_and_those_outside_clipped(dtype: str) -> None:
     image = np.array([[0, 10], [20, 40]], dtype=dtype)
     scaled = IntensityWindow(10, 30).normalise(image)
     assert scaled.dtype == np.float32
@@ -22,7 +22,7 @@ def test_intensities_inside_the_window_are_scaled_and_those_outside_are_cut(dtyp
     np.testing.assert_array_equal(image, [[0, 10], [20, 40]])
 
 
-def test_a_few_bright_voxels_in_a_constant_volume_decide_its_window() -> None:
+def test_a_few_bright_voxels_in_a_constant_volume_determine_its_window() -> None:
     array = np.zeros((10, 10, 10))
     array[5, 5, 5] = 7
     assert IntensityWindow.of_volume(array) == IntensityWindow(0, 7)
@@ -36,13 +36,13 @@ def test_a_constant_volume_has_a_window_of_width_one(value: int) -> None:
     assert IntensityWindow.of_quantiles(intensity_quantiles(array, 1000)) == expected
 
 
-def test_the_window_of_a_volume_follows_from_its_quantiles() -> None:
+def test_the_window_of_a_volume_is_given_by_its_quantiles() -> None:
     array = np.random.default_rng(0).normal(size=(20, 20, 20))
     window, known = IntensityWindow.of_volume(array), IntensityWindow.of_quantiles(intensity_quantiles(array, 10**6))
     assert (known.low, known.high) == (pytest.approx(window.low), pytest.approx(window.high))
 
 
-def test_a_sample_has_about_as_many_voxels_as_asked_for() -> None:
+def test_a_sample_has_about_the_requested_number_of_voxels() -> None:
     array = np.zeros((100, 100, 100))
     assert 0.5 < subsample(array, 8000).size / 8000 < 2
     assert subsample(array, 10**9).shape == array.shape

@@ -329,7 +329,7 @@ def points_of(image: object) -> set[tuple[float, ...]]:
 
 
 @pytest.mark.parametrize("kind", ["codes 0 0", "forms differ", "metres", "sheared sform", "nrrd LAS", "mha flipped"])
-def test_a_batch_writes_what_covers_each_image(kind: str, tmp_path: Path) -> None:
+def test_files_of_a_batch_cover_each_image(kind: str, tmp_path: Path) -> None:
     image = IMAGES[kind](tmp_path)
     support = support_of(image)
     with (tmp_path / "cases.csv").open("w", newline="") as file:

@@ -101,7 +101,7 @@ def exported(folder: Path, layers: tuple[LabelMap, ...], *words: str) -> tuple[P
 @pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 @pytest.mark.parametrize("kind", ["binary", "labelmap", "overlapping", "one segment", "one slice"])
-def test_segmentations_hold_the_same_points_for_other_programs(
+def test_other_programs_read_the_same_points_from_segmentations(
     tmp_path: Path, kind: str, grid: Geometry, read: Callable[[Path, Path], Points]
 ) -> None:
     layers = {
@@ -150,7 +150,7 @@ def test_the_validator_finds_no_error(tmp_path: Path, count: int, slices: slice)
 @pytest.mark.skipif(
     not DICOMWEB_PLUGIN.exists(), reason="which need a program: apt-get install orthanc-dicomweb (Debian, Ubuntu)"
 )
-def test_an_archive_gives_back_the_same_points(tmp_path: Path) -> None:
+def test_a_segmentation_retrieved_from_an_archive_has_the_same_points(tmp_path: Path) -> None:
     with running_orthanc(tmp_path) as server:
         for kind in ("binary", "labelmap"):
             folder = tmp_path / kind

@@ -89,7 +89,7 @@ def test_propagate_keeps_small_structures(kind: str, contrast: float, spacing: i
 
 @pytest.mark.parametrize("axis", [1, 2])
 @pytest.mark.parametrize("thickness", [1.0, 5.0])
-def test_propagate_keeps_them_along_other_axes_and_in_thick_slices(axis: int, thickness: float) -> None:
+def test_propagate_keeps_small_structures_along_other_axes_and_in_thick_slices(axis: int, thickness: float) -> None:
     ((recall, precision),) = recall_and_precision(Propagate(), column(1, slope=1), 0, 5, axis, thickness).values()
     assert recall == precision == 1
 
@@ -100,7 +100,7 @@ def test_adapt_keeps_small_structures(kind: str) -> None:
     assert min(recall, precision) > 0.85
 
 
-def test_what_no_image_confirms_is_not_certain() -> None:
+def test_structures_that_no_image_confirms_are_uncertain() -> None:
     labels = column(1)
     geometry = Geometry(labels.shape)
     support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), range(0, SLICES, 5))
@@ -126,7 +126,7 @@ def test_parallel_slanted_columns_are_matched_in_order() -> None:
         assert (row + found.box[0].start, column_ + found.box[1].start) in [(10, 13), (10, 23), (10, 33)]
 
 
-def test_what_one_slice_alone_shows_shrinks_until_midway_and_fades() -> None:
+def test_a_structure_on_one_side_of_a_gap_shrinks_to_its_middle_and_fades() -> None:
     before, after = np.zeros((2, 30, 30), np.uint8)
     before[10:20, 10:20] = 1
     (one,) = structures(before, after, (1,), 20)
@@ -164,7 +164,7 @@ def test_a_stray_pixel_of_a_label_that_ends_does_not_make_it_likely_far_away() -
     assert likely[0] < 1e-3
 
 
-def test_the_area_of_what_both_slices_show_is_interpolated() -> None:
+def test_the_area_of_a_structure_on_both_slices_is_interpolated() -> None:
     before, after = np.zeros((2, 40, 40), np.uint8)
     before[10:20, 10:20] = 1
     after[5:25, 5:25] = 1
@@ -183,7 +183,9 @@ def fill(labels: np.ndarray, image: np.ndarray, painted: list[int], wanted: list
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("width", [1, 2, 3])
-def test_the_background_is_unsure_where_what_one_slice_alone_shows_vanishes(width: int, mirrored: bool) -> None:
+def test_the_background_is_uncertain_where_a_structure_on_one_side_of_a_gap_vanishes(
+    width: int, mirrored: bool
+) -> None:
     labels = column(width)
     labels[3:] = 0
     if mirrored:
@@ -226,7 +228,7 @@ def test_a_thin_slanted_column_inside_another_label_is_kept(contrast: float, slo
         assert confidence[filled == 2].max() < 0.85
 
 
-def test_a_structure_takes_no_pixels_where_the_images_put_another_label() -> None:
+def test_a_structure_is_not_kept_where_the_images_show_another_label() -> None:
     # The disc of label 1 shrinks to a dot and grows again: the images show that label 2 lies there in between.
     rows, columns = np.indices((SIDE, SIDE)) - SIDE // 2
     distance = np.hypot(rows, columns)

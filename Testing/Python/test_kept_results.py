@@ -22,7 +22,7 @@ from support.disk import largest_file
 from support.small_files import GRID, confidence, labels, names_in
 
 
-def test_a_result_that_cannot_be_written_is_kept_elsewhere(tmp_path: Path) -> None:
+def test_a_result_that_cannot_be_written_is_saved_in_another_folder(tmp_path: Path) -> None:
     path, other = tmp_path / "out.nii.gz", tmp_path / "room"
     (path / "in the way").mkdir(parents=True)
     other.mkdir()
@@ -47,7 +47,7 @@ def test_a_result_that_cannot_be_written_is_kept_elsewhere(tmp_path: Path) -> No
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_results_of_one_name_are_all_kept(tmp_path: Path) -> None:
+def test_results_with_the_same_name_are_all_saved(tmp_path: Path) -> None:
     places = [tmp_path / "1" / "out.nrrd", tmp_path / "2" / "out.nrrd"]
     with pytest.raises(InputError) as error:
         write_results([(path, lambda place: write_array(place, confidence(), GRID)) for path in places], tmp_path)
@@ -56,7 +56,7 @@ def test_results_of_one_name_are_all_kept(tmp_path: Path) -> None:
     assert all(str(folder / name) in str(error.value) for name in names_in(folder))
 
 
-def test_where_there_is_no_room_at_all_nothing_half_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_incomplete_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     with largest_file(500), pytest.raises(InputError) as error:
@@ -65,7 +65,7 @@ def test_where_there_is_no_room_at_all_nothing_half_is_left(tmp_path: Path, monk
     assert names_in(tmp_path) == []
 
 
-def test_a_result_is_kept_where_no_folder_for_temporary_files_can_be_had(
+def test_a_result_is_saved_where_there_is_no_folder_for_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(temporary.tempfile, "tempdir", None)
@@ -87,7 +87,7 @@ def test_a_result_is_kept_where_no_folder_for_temporary_files_can_be_had(
 
 
 @pytest.mark.parametrize("name", ["full", "caf\udce9"])
-def test_where_no_temporary_file_can_be_one_line_says_so(
+def test_a_missing_folder_for_temporary_files_is_reported_in_one_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_array(tmp_path / "image.mha", confidence(), GRID)

@@ -68,13 +68,13 @@ def test_a_list_of_names_beside_a_label_map_names_its_labels(
 
 
 @pytest.mark.parametrize("place", ["case.nii.gz.labels.json", "dataset.json"])
-def test_a_byte_order_mark_is_no_hindrance(place: str, tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(place: str, tmp_path: Path) -> None:
     path = label_file(tmp_path, "case.nii.gz")
     (tmp_path / place).write_text(json.dumps({"labels": FORMS["bare"]}), encoding="utf-8-sig")
     assert names(path) == ["liver", "Label 2", "Milz 脾"]
 
 
-def test_the_nearest_list_counts(tmp_path: Path) -> None:
+def test_the_most_specific_list_of_names_is_used(tmp_path: Path) -> None:
     path = label_file(tmp_path / "labelsTr")
     expected = ["Label 1", "Label 2", "Label 3"]
     assert names(path) == expected
@@ -88,7 +88,7 @@ def test_the_nearest_list_counts(tmp_path: Path) -> None:
         assert names(path) == [name, *expected[1:]]
 
 
-def test_written_names_are_read_whatever_else_lies_there(tmp_path: Path) -> None:
+def test_written_names_have_precedence_over_other_lists(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text('{"1": "other"}', encoding="utf-8")
     array = np.arange(24, dtype=np.uint8).reshape(SHAPE) % 2
     write_label_maps(tmp_path / "a.nii.gz", [LabelMap(array, Geometry(SHAPE), (Segment(value=1, name="liver"),))])
@@ -97,7 +97,7 @@ def test_written_names_are_read_whatever_else_lies_there(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", ["", "[", "[1]", '{"labels": {"liver": "many"}}', '{"1": 5}'])
-def test_a_list_that_cannot_be_understood_is_refused_by_name(content: str, tmp_path: Path) -> None:
+def test_an_invalid_list_of_names_is_refused_by_name(content: str, tmp_path: Path) -> None:
     path = label_file(tmp_path)
     (tmp_path / "labels.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError) as refused:
@@ -107,7 +107,7 @@ def test_a_list_that_cannot_be_understood_is_refused_by_name(content: str, tmp_p
 
 
 @pytest.mark.parametrize("content", ["", "[", "[1]", "{}", '{"labels": 3}', '{"description": "something else"}'])
-def test_a_data_set_file_without_names_is_passed_over(content: str, tmp_path: Path) -> None:
+def test_a_data_set_file_without_names_is_ignored(content: str, tmp_path: Path) -> None:
     path = label_file(tmp_path)
     (tmp_path / "dataset.json").write_text(content, encoding="utf-8")
     assert names(path) == ["Label 1", "Label 2", "Label 3"]
@@ -115,7 +115,7 @@ def test_a_data_set_file_without_names_is_passed_over(content: str, tmp_path: Pa
 
 @pytest.mark.parametrize("offset", [1e-7, -1e-7, 1e-4, -0.009])
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_real_numbers_that_miss_a_whole_one_by_rounding_are_labels(
+def test_real_numbers_within_rounding_of_whole_numbers_are_labels(
     offset: float, kind: type[np.floating], tmp_path: Path
 ) -> None:
     array = np.arange(24, dtype=kind).reshape(SHAPE) % 4
@@ -125,7 +125,7 @@ def test_real_numbers_that_miss_a_whole_one_by_rounding_are_labels(
 
 
 @pytest.mark.parametrize("value", [0.5, 1.02, -0.02, np.inf, np.nan])
-def test_real_numbers_in_between_are_no_labels(value: float, tmp_path: Path) -> None:
+def test_other_real_numbers_are_refused_as_labels(value: float, tmp_path: Path) -> None:
     array = np.zeros(SHAPE, dtype=np.float32)
     array[0, 0, 0] = value
     write_array(tmp_path / "a.nrrd", array, Geometry(SHAPE))
@@ -180,9 +180,7 @@ CODES = ("SCT^123037004^Anatomical Structure", "SCT^64033007^Kidney", "SCT^77710
 
 
 @pytest.mark.parametrize("text", ["", "no table", '1 255 0 0 1 1 "liver"', "LabelValue,Name\n1,liver\n", "1 a 0 0 0"])
-def test_a_file_that_is_no_colour_table_is_refused_where_given_and_ignored_where_found(
-    text: str, tmp_path: Path
-) -> None:
+def test_an_invalid_colour_table_is_refused_if_given_and_ignored_if_found(text: str, tmp_path: Path) -> None:
     path = label_file(tmp_path)
     (tmp_path / "labels.txt").write_text(text)
     assert names(path) == ["Label 1", "Label 2", "Label 3"]
@@ -190,14 +188,14 @@ def test_a_file_that_is_no_colour_table_is_refused_where_given_and_ignored_where
         named_from(read_label_maps(path), tmp_path / "labels.txt")
 
 
-def test_of_two_colour_tables_of_any_name_none_is_guessed(tmp_path: Path) -> None:
+def test_two_colour_tables_of_other_names_are_ignored(tmp_path: Path) -> None:
     path = label_file(tmp_path)
     for name in ("a.label", "b.ctbl"):
         (tmp_path / name).write_text(ITK_SNAP, encoding="utf-8")
     assert names(path) == ["Label 1", "Label 2", "Label 3"]
 
 
-def test_a_given_file_names_labels_and_others_keep_their_names(tmp_path: Path) -> None:
+def test_a_given_file_names_its_labels_and_others_keep_their_names(tmp_path: Path) -> None:
     (tmp_path / "given.txt").write_text("1 right_lung 0 0 255 255\n")
     layers = read_label_maps(label_file(tmp_path))
     (label_map,) = named_from(layers, tmp_path / "given.txt")

@@ -140,7 +140,7 @@ def test_changes_of_labels_are_reported_once(
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("compare", "study")])
-def test_nothing_is_reported_without_a_change(
+def test_unchanged_labels_are_not_reported(
     command: str, image: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(COMMANDS[command](image, on_the_grid(tmp_path, image), tmp_path)) == 0
@@ -149,7 +149,7 @@ def test_nothing_is_reported_without_a_change(
     assert "fractions" not in err
 
 
-def test_a_study_takes_labels_that_were_painted_on_different_slices(image: Path, tmp_path: Path) -> None:
+def test_a_study_accepts_labels_painted_on_different_slices(image: Path, tmp_path: Path) -> None:
     array = np.zeros(GRID.shape, np.uint8)
     array[[0, 2, 4], 2:5, 3:5] = 1
     array[[1, 3, 5], 2:5, 5:7] = 2

@@ -52,7 +52,7 @@ def described(layers: list[LabelMap]) -> list[list[tuple[int, str, str]]]:
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_layers_are_a_list_in_the_header_and_other_readers_take_them(count: int, tmp_path: Path) -> None:
+def test_layers_are_a_list_dimension_that_other_readers_accept(count: int, tmp_path: Path) -> None:
     _, label_map = oblique(*small_case())
     layers = overlapping_layers(label_map, count)
     path = tmp_path / "a.seg.nrrd"
@@ -87,7 +87,7 @@ def test_layers_are_a_list_in_the_header_and_other_readers_take_them(count: int,
     labels=st.integers(1, 3),
     high=st.booleans(),
 )
-def test_merged_layers_hold_every_label_once_and_come_back_as_they_were(
+def test_merged_layers_hold_every_label_once_and_can_be_separated_again(
     seed: int, count: int, labels: int, high: bool
 ) -> None:
     random = np.random.default_rng(seed)
@@ -123,7 +123,7 @@ def test_merged_layers_hold_every_label_once_and_come_back_as_they_were(
     assert overlap or len(merged.layers) == 1
 
 
-def test_layers_that_do_not_overlap_are_filled_in_one_run_and_come_back_apart(
+def test_layers_that_do_not_overlap_are_filled_in_one_run_and_written_separately(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     layers = [block("left", slice(2, 8)), block("right", slice(14, 20), 7), block("between", slice(8, 14))]
@@ -141,7 +141,7 @@ def test_layers_that_do_not_overlap_are_filled_in_one_run_and_come_back_apart(
     assert not np.any(np.sum([layer.array != 0 for layer in filled], axis=0) > 1), "they do not overlap afterwards"
 
 
-def test_only_layers_that_overlap_are_filled_apart(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_only_layers_that_overlap_are_filled_separately(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     layers = [block("left", slice(2, 8)), block("both", slice(2, 20)), block("right", slice(14, 20))]
     merged = merge_disjoint(layers)
     assert described(merged.layers) == [
@@ -160,7 +160,7 @@ def test_only_layers_that_overlap_are_filled_apart(tmp_path: Path, capfd: pytest
 
 
 @pytest.mark.parametrize("held", [(1, 0, 2, 0), (0, 1, 0, 1), (2, 2, 1, 0), (0, 1, 2, 3)], ids=str)
-def test_segments_come_back_in_the_order_of_the_file_whatever_layer_holds_them(
+def test_segments_are_written_in_the_order_of_the_input_file(
     held: tuple[int, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     layers, labels = segments_held_by(held)
@@ -259,7 +259,7 @@ def test_a_slice_is_annotated_only_for_labels_painted_on_it_and_an_empty_one_for
 
 
 @pytest.mark.parametrize("command", ["suggest", "compare", "batch"])
-def test_other_commands_know_partial_too(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_other_commands_accept_partial_too(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     image, support = image_file(tmp_path), tmp_path / "a.seg.nrrd"
     write_label_maps(support, paired(layered=True))
     (tmp_path / "cases.csv").write_text(f"name,image,support\na,{image},{support}\n")
@@ -282,7 +282,7 @@ def test_other_commands_know_partial_too(command: str, tmp_path: Path, capfd: py
 
 
 @pytest.mark.parametrize("sizes", ["1 1 1", "0 0 0", "2 0 5 6"])
-def test_a_segmentation_saved_before_painting_is_not_painted_rather_than_damaged(
+def test_a_segmentation_saved_before_painting_is_reported_as_empty_and_not_as_damaged(
     sizes: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image, support = image_file(tmp_path), tmp_path / "a.seg.nrrd"
@@ -300,7 +300,9 @@ def test_a_segmentation_saved_before_painting_is_not_painted_rather_than_damaged
     assert line == f"fewshot-annotate: {support}: no slice is labelled; paint at least two slices first."
 
 
-def test_what_slicer_saves_before_painting_is_not_painted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_segmentation_that_slicer_saved_before_painting_is_reported_as_empty(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     import slicer
     from support import mrml
 

@@ -45,7 +45,7 @@ def swapped(support: Support, row: int) -> Support:
 
 
 @pytest.mark.parametrize("row", [2, 3])
-def test_candidates_that_are_judged_by_a_slice_have_not_seen_its_labels(row: int) -> None:
+def test_candidates_scored_on_a_slice_have_not_used_its_labels(row: int) -> None:
     config = AdaptConfig().replace("candidates.equalised_share", 0.0)  # one contrast serves all slices
     volume, support = small()
     index = support.indices[row]
@@ -68,7 +68,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[TrainingSlice],
     return found
 
 
-def test_a_network_that_scores_slices_learns_neither_from_them_nor_from_predictions_derived_from_them(
+def test_a_network_scored_on_slices_is_trained_neither_on_them_nor_on_predictions_derived_from_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     volume, support = small()
@@ -99,7 +99,7 @@ def test_a_network_that_scores_slices_learns_neither_from_them_nor_from_predicti
     assert {example.index for example in whole} == set(range(support.indices[-1] + 1))
 
 
-def test_weights_that_a_hidden_slice_is_calibrated_with_come_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_for_a_held_out_slice_are_chosen_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, support = small()
     asked, groups = [], []
 

@@ -37,7 +37,9 @@ def write_archive(file: Path, members: dict[str, bytes]) -> None:
             archive.writestr(name, content)
 
 
-def test_a_task_travels_as_one_file(dataset: Dataset, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_is_exported_and_imported_as_one_file(
+    dataset: Dataset, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = saved_task(step=8)
     file = dataset.folder / "à emporter.zip"
     assert main(["library", "export", task.name, "-o", str(file)]) == 0
@@ -71,7 +73,7 @@ def test_a_task_travels_as_one_file(dataset: Dataset, home: Path, monkeypatch: p
         "offset",
     ],
 )
-def test_a_file_that_is_no_task_is_refused_and_leaves_nothing(
+def test_an_invalid_task_file_is_refused_and_nothing_is_imported(
     dataset: Dataset, home: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = saved_task(step=8)
@@ -115,7 +117,7 @@ def test_a_file_that_is_no_task_is_refused_and_leaves_nothing(
     assert sorted(path for path in dataset.folder.parent.rglob("*") if path.name != ".lock") == before
 
 
-def test_a_file_that_is_there_is_not_replaced_by_an_export(dataset: Dataset) -> None:
+def test_an_export_does_not_replace_an_existing_file(dataset: Dataset) -> None:
     task = saved_task(step=8)
     file = dataset.folder / "there.zip"
     file.touch()

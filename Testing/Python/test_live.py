@@ -60,7 +60,7 @@ def test_only_gaps_beside_a_changed_slice_are_filled_again() -> None:
     assert slices_beside(set(), labelled, fillable) == ()
 
 
-def test_flow_that_is_kept_gives_the_same_labels() -> None:
+def test_cached_flow_gives_the_same_labels() -> None:
     cache = FlowCache(1 << 24)
     window = label_window(support(0, 12).masks, 64)
     kept = FlowPropagation(volume(), support(0, 12), window, flows=cache)
@@ -80,7 +80,7 @@ def test_flow_is_half_as_regular_in_a_gap_of_twice_the_slices() -> None:
     assert whole.regularisation(4, 3) == whole.regularisation(3, 4) == 2 * fewer.regularisation(4, 3)
 
 
-def test_the_cache_of_flow_drops_what_was_used_longest_ago() -> None:
+def test_the_cache_of_flow_discards_the_least_recently_used() -> None:
     cache, calls = FlowCache(2 * 8), []
 
     def field(value: int) -> np.ndarray:
@@ -92,7 +92,7 @@ def test_the_cache_of_flow_drops_what_was_used_longest_ago() -> None:
     assert calls == [1, 2, 3, 2]
 
 
-def test_a_worker_that_stays_serves_one_request_after_the_other(tmp_path: Path) -> None:
+def test_a_live_worker_serves_several_requests(tmp_path: Path) -> None:
     job = Job(engine="propagate", slices=tuple(range(1, 12)))
     folder = JobFolder.create(tmp_path / "run", job, volume(), support(0, 12))
     process = LiveProcess(folder, python())
@@ -194,7 +194,7 @@ def test_a_stroke_is_followed_by_the_preview_and_apply_is_one_undo_step(runs: Ru
     assert runner.undo_states_saved == 1
 
 
-def test_after_apply_a_stroke_fills_only_what_lies_beside_it(runs: Runs) -> None:
+def test_after_apply_a_stroke_fills_only_the_gaps_beside_it(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     live(runner, scene)
@@ -209,7 +209,7 @@ def test_after_apply_a_stroke_fills_only_what_lies_beside_it(runs: Runs) -> None
     runner.to_end()
 
 
-def test_segments_that_come_to_overlap_end_it_and_change_nothing(runs: Runs) -> None:
+def test_segments_that_begin_to_overlap_end_the_updates_without_a_change(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     live(runner, scene)

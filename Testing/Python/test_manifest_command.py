@@ -93,7 +93,7 @@ def test_patterns_choose_among_several_images_and_label_maps(
     ]
 
 
-def test_what_is_left_in_a_folder_is_not_mistaken_for_a_pair(tmp_path: Path) -> None:
+def test_unpaired_files_in_a_folder_are_not_mistaken_for_a_pair(tmp_path: Path) -> None:
     put(tmp_path, "i/p/a.nii.gz", "i/p/b.nii.gz", "l/p/a.nii.gz", "l/p/c.nii.gz")
     assert rows_of(tmp_path, "i", "l") == [("p_a", "i/p/a.nii.gz", "l/p/a.nii.gz")]
 
@@ -122,7 +122,7 @@ def test_the_decathlons_list_of_cases_pairs_images_and_labels(tmp_path: Path) ->
     assert rows_of(tmp_path, ".") == [("b", "imagesTr/b.nii.gz", "labelsTr/other.nii.gz")]
 
 
-def test_images_that_the_decathlons_list_does_not_name_are_told(
+def test_images_missing_from_the_decathlons_list_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     decathlon(tmp_path, [{"image": "./imagesTr/b.nii.gz", "label": "./labelsTr/other.nii.gz"}])
@@ -176,7 +176,9 @@ def test_series_in_one_folder_are_distinguished_and_label_files_pair_with_folder
     assert "several images fit these labels (p1 (series 001.dcm), p1 (series again_001.dcm))" in line
 
 
-def test_what_has_no_counterpart_is_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_without_a_counterpart_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     put(tmp_path, "i/a.nii.gz", "i/b.nii.gz", "l/a.nii.gz", "l/c.nii.gz")
     assert len(rows_of(tmp_path, "i", "l")) == 1
     notes = capsys.readouterr().err
@@ -196,7 +198,7 @@ def test_a_file_of_label_names_is_given_to_every_case(tmp_path: Path, capsys: py
     assert "names.txt: the list of label names cannot be read" in capsys.readouterr().err
 
 
-def test_nothing_found_a_table_that_is_there_and_a_file_for_a_folder_are_refused(
+def test_empty_folders_existing_tables_and_files_in_place_of_folders_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(tmp_path, "i/a.nii.gz", "l/b.nii.gz", "file")

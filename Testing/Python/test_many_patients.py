@@ -40,7 +40,7 @@ def test_dice_counts_only_slices_that_were_not_painted() -> None:
     assert mean_dice(filled, truth, 1) == pytest.approx(2 / 3)
 
 
-def test_registered_examples_bring_their_labels_to_where_the_structure_is() -> None:
+def test_labels_of_registered_examples_are_moved_to_the_structure() -> None:
     array, labels = ball(seed=3, shape=(16, 24, 24))[0].array, ball(seed=3, shape=(16, 24, 24))[1]
     moved = tuple(np.roll(one, (3, 2), axis=(1, 2)) for one in (array, labels))
     geometry = Geometry((16, 24, 24))

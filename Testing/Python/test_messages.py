@@ -73,7 +73,7 @@ FILES = files_by_code()
 # --- sentences and codes belong together
 
 
-def test_every_code_has_a_sentence_wherever_it_is_read() -> None:
+def test_every_code_has_a_sentence_in_each_catalogue() -> None:
     for code, sources in FILES.items():
         rooms = {room(source) for source in sources}
         assert "cli" not in rooms or code in SENTENCES | command_line.OWN_SENTENCES, code
@@ -115,13 +115,13 @@ def reached_by_the_panel() -> set[Path]:
     return found
 
 
-def test_the_panel_has_a_sentence_for_all_that_can_reach_it_and_for_nothing_else() -> None:
+def test_the_panel_has_sentences_for_exactly_the_codes_that_can_reach_it() -> None:
     reached = reached_by_the_panel() - {PACKAGE / name for name in WITHOUT_PANEL}
     assert set(panel.sentences()) == {code for code, sources in FILES.items() if sources & reached}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(PACKAGE).as_posix())
-def test_every_error_brings_the_data_that_its_sentences_need(source: Path) -> None:
+def test_every_error_has_the_data_that_its_sentences_need(source: Path) -> None:
     for code, call in made(source):
         given = {keyword.arg for keyword in call.keywords}
         needed = set().union(*(placeholders(sentences.get(code, "")) for sentences in TABLES.values()))
@@ -167,7 +167,7 @@ def phrases_of(source: Path) -> Iterator[tuple[int, str]]:
                         yield call.lineno, text
 
 
-def test_what_the_library_words_itself_is_translated_within_the_panels_sentences(
+def test_phrases_of_the_library_are_translated_within_the_panels_sentences(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from fewshot_annotate.host.sentences import phrases
@@ -243,7 +243,7 @@ def test_only_the_command_line_names_its_options_and_only_the_panel_its_buttons(
         assert here == "host" or not BUTTON.search(text), f"{source}:{line}"
 
 
-def test_the_forms_of_the_panel_name_no_option() -> None:
+def test_the_ui_files_of_the_panel_name_no_option() -> None:
     for form in PACKAGE_PARENT.rglob("*.ui"):
         assert not OPTION.search(form.read_text(encoding="utf-8")), form
 
@@ -297,7 +297,9 @@ def test_everyone_gets_the_same_command_except_the_panel(monkeypatch: pytest.Mon
     assert "pip" not in panel.error_text(error)
 
 
-def test_what_no_pip_installed_names_the_pinned_builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_installation_without_metadata_names_the_pinned_builds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(installation, "__file__", str(tmp_path / "a" / "b" / "c" / "d.py"))
     assert '"fewshot-annotate[adapt]"' in install_command("torch")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])  # there is no metadata of the program
@@ -332,16 +334,16 @@ def test_an_unknown_error_is_named_in_a_sentence(error: InputError) -> None:
         assert message.endswith(".")
 
 
-def test_errors_cross_the_border_of_a_process() -> None:
+def test_errors_can_be_passed_between_processes() -> None:
     error = InputError("case_row", row=2, detail=InputError("file_missing", path=Path("a.nrrd")))
     back = pickle.loads(pickle.dumps(error))
     assert (type(back), back.code, str(back)) == (InputError, error.code, str(error))
 
 
-def test_a_message_of_the_package_reads_without_anything_else_imported() -> None:
+def test_a_message_of_the_package_needs_no_other_import() -> None:
     assert isinstance(InputError("file_missing", path="a"), Message)
     assert str(InputError("file_missing", path="a")) == "a: no such file or folder; check the name."
 
 
-def test_codes_of_failures_exist() -> None:
+def test_codes_of_failures_are_used() -> None:
     assert set(FILES) >= FAILURES

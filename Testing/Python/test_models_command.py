@@ -80,7 +80,7 @@ def files(one: Checkpoint) -> list[str]:
     return sorted(path.name for path in store.path_of(one).parent.iterdir() if path.suffix != ".lock")
 
 
-def test_a_download_gives_the_file_and_leaves_nothing_else(toy: Toy, server: Server) -> None:
+def test_a_download_leaves_only_the_file(toy: Toy, server: Server) -> None:
     one = toy()
     assert download() == 0
     assert store.path_of(one).read_bytes() == server.content
@@ -88,7 +88,7 @@ def test_a_download_gives_the_file_and_leaves_nothing_else(toy: Toy, server: Ser
     assert server.asked == [("/file.pt", "")]
 
 
-def test_what_is_here_and_right_is_not_downloaded_again(toy: Toy, server: Server) -> None:
+def test_a_correct_file_is_not_downloaded_again(toy: Toy, server: Server) -> None:
     toy()
     assert download() == download() == 0
     assert len(server.asked) == 1
@@ -113,7 +113,7 @@ def test_a_broken_transfer_continues_where_it_broke_off(toy: Toy, server: Server
     assert second == f"bytes={server.good_bytes}-"
 
 
-def test_an_interrupted_download_goes_on_in_the_next_call(
+def test_an_interrupted_download_is_continued_by_the_next_call(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = toy()
@@ -152,7 +152,9 @@ def test_a_killed_download_continues_where_it_was_killed(toy: Toy, server: Serve
     assert store.path_of(one).stat().st_size == len(server.content)
 
 
-def test_wrong_bytes_are_deleted_and_reported(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_file_with_wrong_content_is_deleted_and_reported(
+    toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
     one = toy()
     server.faults = [Fault.WRONG]
     assert download() == 2
@@ -161,7 +163,7 @@ def test_wrong_bytes_are_deleted_and_reported(toy: Toy, server: Server, capfd: p
     assert download() == 0
 
 
-def test_a_wrong_part_does_not_spoil_the_next_try(toy: Toy, server: Server) -> None:
+def test_a_wrong_partial_file_does_not_affect_the_next_attempt(toy: Toy, server: Server) -> None:
     one = toy()
     store.partial_of(one).parent.mkdir(parents=True)
     store.partial_of(one).write_bytes(b"x" * 1000)
@@ -185,7 +187,7 @@ def test_the_server_does_not_choose_the_name(toy: Toy, server: Server) -> None:
     assert files(one) == ["toy.pt"]
 
 
-def test_a_missing_file_is_reported_and_what_is_there_stays(
+def test_a_file_missing_on_the_server_is_reported_and_the_partial_one_kept(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = toy()
@@ -208,7 +210,7 @@ def test_a_part_that_the_server_cannot_continue_is_downloaded_anew(toy: Toy, ser
     assert store.path_of(one).read_bytes() == server.content
 
 
-def test_a_refused_range_is_reported_when_nothing_is_there(
+def test_a_refused_range_is_reported_if_there_is_no_partial_file(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     toy()
@@ -249,7 +251,7 @@ def test_two_programs_do_not_download_the_same_file_at_once(toy: Toy, capfd: pyt
     assert "another program" in error_line(capfd)
 
 
-def test_a_checksum_that_nobody_published_is_recorded_and_holds_from_then_on(
+def test_a_checksum_that_was_not_published_is_recorded_and_required_afterwards(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = toy(published=False)
@@ -274,7 +276,7 @@ def test_a_web_page_in_place_of_the_file_is_not_recorded(toy: Toy, server: Serve
     assert files(one) == []
 
 
-def test_a_licence_that_is_not_permissive_is_to_be_agreed_to(
+def test_a_licence_that_is_not_permissive_needs_consent(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toy(permissive=False, licence="Research-1.0", restrictions="For research only.")
@@ -288,7 +290,7 @@ def test_a_licence_that_is_not_permissive_is_to_be_agreed_to(
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2), ("", 2)])
-def test_somebody_at_a_terminal_is_asked(
+def test_consent_is_asked_for_at_a_terminal(
     toy: Toy, server: Server, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
 ) -> None:
     class Terminal(io.StringIO):
@@ -315,9 +317,7 @@ def test_a_log_shows_the_progress_in_tenths(
     assert re.search(r"toy \d+ %", shown)
 
 
-def test_progress_for_machines_is_one_event_a_line(
-    toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_json_progress_is_one_event_a_line(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
     toy()
     server.faults = [Fault.CUT]
     assert main(["models", "download", "toy", "--progress", "json"]) == 0
@@ -330,7 +330,7 @@ def test_progress_for_machines_is_one_event_a_line(
     }
 
 
-def test_a_file_is_taken_in_where_there_is_no_internet(
+def test_a_file_can_be_imported_without_internet(
     toy: Toy, server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = toy()
@@ -346,7 +346,7 @@ def test_a_file_is_taken_in_where_there_is_no_internet(
     assert server.asked == []
 
 
-def test_verify_names_what_was_changed(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_changed_files(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
     one = toy()
     assert main(["models", "verify"]) == 0
     assert "no weights" in capfd.readouterr().out
@@ -393,7 +393,7 @@ def test_an_engine_without_weights_has_nothing_to_download(capfd: pytest.Capture
 
 if sys.platform == "linux":
 
-    def test_nothing_but_download_makes_a_request(awkward_path: Path, spawned: Spawned) -> None:
+    def test_only_download_makes_requests(awkward_path: Path, spawned: Spawned) -> None:
         """In a process that the kernel ends if it, or a worker of it, makes one."""
         volume, label_map = small_case()
         image, labels, file = (awkward_path / name for name in ("image.nii.gz", "labels.nii.gz", "file.pth"))
@@ -437,7 +437,7 @@ def test_a_folder_that_cannot_be_written_is_reported(
     assert "cannot be written" in error_line(capfd)
 
 
-def test_without_room_nothing_is_downloaded(
+def test_nothing_is_downloaded_if_the_disk_is_full(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = toy(size=1 << 60)
@@ -449,7 +449,7 @@ def test_without_room_nothing_is_downloaded(
 @pytest.mark.parametrize("action", ["download", "import", "remove"])
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
 @pytest.mark.parametrize("name", ["toy.pt.partial", "toy.pt.copy", "toy.pt"])
-def test_something_else_under_a_name_of_ours_is_not_written_through(
+def test_links_pipes_and_folders_in_place_of_weights_are_not_written_through(
     toy: Toy, server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, kind: str, action: str
 ) -> None:
     toy()

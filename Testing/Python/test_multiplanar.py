@@ -62,7 +62,7 @@ def mean_dice(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-def test_errors_that_differ_from_slice_to_slice_are_evened_out() -> None:
+def test_errors_that_differ_from_slice_to_slice_are_corrected() -> None:
     slab, truth, between = slab_of(most=2)
     shaken_dice = mean_dice(truth[between], slab.logits[between].argmax(axis=1))
     errors = [1 - shaken_dice] * (slab.logits.shape[1] - 1)
@@ -97,7 +97,7 @@ def test_pixels_outside_the_refined_slab_hold_no_label() -> None:
     assert sides[:, :, rows][..., columns] == pytest.approx(np.log(NETWORK.floor), abs=0.01)
 
 
-def test_a_stack_without_any_label_is_not_looked_at() -> None:
+def test_a_stack_without_any_label_is_left_out() -> None:
     image, truth, labels = part_of_a_case()
     slab = Slab.of(
         range(len(image)), labels, image[:, None].__getitem__, np.zeros_like(truth).__getitem__, [0, 6], ORTHOGONAL
@@ -105,7 +105,7 @@ def test_a_stack_without_any_label_is_not_looked_at() -> None:
     assert seen(slab, steps=1) is None
 
 
-def test_the_same_seed_sees_the_same_and_another_something_else() -> None:
+def test_the_training_samples_depend_only_on_the_seed() -> None:
     slab, _, _ = slab_of(most=1)
     first, second, other = (seen(slab, steps=5, seed=seed) for seed in (0, 0, 1))
     assert first is not None
@@ -115,7 +115,7 @@ def test_the_same_seed_sees_the_same_and_another_something_else() -> None:
     assert not np.array_equal(first, other)
 
 
-def test_all_of_the_work_is_reported_and_fits_have_their_share() -> None:
+def test_progress_includes_all_work_of_the_fits() -> None:
     slab, _, _ = slab_of(most=1)
     reported: list[float] = []
     predict_orthogonal(slab, 1.0, CPU, 5, None, 0, reported.append, NETWORK, share_of_fits=0.75)

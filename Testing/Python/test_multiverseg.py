@@ -42,7 +42,7 @@ def test_the_state_is_that_of_the_official_file() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_it_computes_the_published_definition(count: int) -> None:
+def test_the_output_equals_that_of_the_published_definition(count: int) -> None:
     state = random_tensors(state_shapes(FEW))
     target, images, labels = shown(count)
     net = MultiverSegNet(state, CPU)
@@ -63,7 +63,7 @@ if REFERENCE:  # a checkout of halleewong/MultiverSeg, with universeg, einops an
 
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize("count", [1, 4])
-    def test_it_equals_the_official_network(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_output_equals_that_of_the_official_network(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(REFERENCE)
         from multiverseg.models.network import MultiverSegNet as OfficialNet
 
@@ -82,13 +82,13 @@ if REFERENCE:  # a checkout of halleewong/MultiverSeg, with universeg, einops an
         assert found < 1e-5
 
 
-def test_it_shows_slices_as_universeg_does() -> None:
+def test_slices_are_prepared_as_for_universeg() -> None:
     engine = engine_class("multiverseg")
     assert issubclass(engine, InContextEngine)
     assert engine.uses_library
 
 
-def test_the_card_shows_that_no_licence_is_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_description_states_that_there_is_no_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = catalog.checkpoint("multiverseg-v1")
     assert (card.permissive, card.sha256, card.md5) == (False, None, None)
     assert "no licence" in card.restrictions

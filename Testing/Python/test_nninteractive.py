@@ -45,7 +45,7 @@ def support_of(slices: dict[int, np.ndarray], complete: bool = True) -> Support:
 # --- prompts
 
 
-def test_what_is_painted_is_inside_and_other_labels_nearby_are_not() -> None:
+def test_prompts_include_painted_pixels_and_exclude_other_labels_nearby() -> None:
     one, other = square(slice(10, 20), slice(10, 20)), square(slice(10, 20), slice(20, 30), 2)
     prompts = label_prompts(support_of({3: one + other, 7: one}), 0)
     assert prompts is not None
@@ -66,7 +66,7 @@ def test_a_line_through_the_background_surrounds_the_label_and_touches_nothing_p
     assert not line[mask > 0].any()
 
 
-def test_where_a_label_has_ended_a_line_runs_through_its_position() -> None:
+def test_where_a_label_has_ended_a_negative_line_crosses_its_position() -> None:
     mask = square(slice(10, 20), slice(10, 20))
     prompts = label_prompts(support_of({3: mask, 7: np.zeros_like(mask)}), 0)
     assert prompts is not None
@@ -107,7 +107,7 @@ def test_probabilities_are_above_a_half_just_inside_of_the_mask() -> None:
 # --- what is asked of the user
 
 
-def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     found = base.find_spec
     monkeypatch.setattr(base, "find_spec", lambda name: None if name == "nnInteractive" else found(name))
     with pytest.raises(InputError, match=r"pip install nninteractive$") as refused:
@@ -115,9 +115,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.M
     assert "\n" not in str(refused.value)
 
 
-def test_its_licence_is_shown_and_must_be_agreed_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
-) -> None:
+def test_the_licence_is_shown_and_needs_consent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     WeightsFolder(tmp_path, monkeypatch)
     for checkpoint in engine_class("nninteractive").missing_checkpoints():
         assert not checkpoint.permissive
@@ -131,7 +129,7 @@ def test_its_licence_is_shown_and_must_be_agreed_to(
 # --- its files
 
 
-def test_plans_are_taken_only_as_a_json_object(tmp_path: Path) -> None:
+def test_plans_must_be_a_json_object(tmp_path: Path) -> None:
     plans, path = catalog.checkpoint("nninteractive-v1-plans"), tmp_path / "plans.json"
     path.write_text(json.dumps({"configurations": {}}), encoding="utf-8")
     loading.require_loads(plans, path, None)
@@ -173,7 +171,7 @@ if find_spec("nnInteractive"):
         return support, dict(engine.predict(indices))
 
     @pytest.mark.parametrize("axis", [0, 2])
-    def test_the_packages_own_session_fills_just_the_slices_asked_for(
+    def test_the_session_of_the_package_fills_only_the_requested_slices(
         axis: int, weights_folder: WeightsFolder, capfd: pytest.CaptureFixture[str]
     ) -> None:
         fractions: list[float] = []

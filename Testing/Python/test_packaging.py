@@ -45,14 +45,14 @@ def test_extension_describes_itself_with_literal_addresses():
     assert not re.search(r"project\(Slicer", text)
 
 
-def test_extension_is_found_by_the_words_that_people_search():
+def test_the_description_has_the_words_that_people_search_for():
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     (description,) = re.findall(r'set\(EXTENSION_DESCRIPTION "([^"]+)"\)', text)
     for words in ("segmentation", "annotation", "few-shot", "interpolate between slices", "label"):
         assert words in description.lower(), words
 
 
-def test_contributors_are_given_as_slicer_asks_and_alike_everywhere():
+def test_contributors_are_stated_as_slicer_requires_and_the_same_everywhere():
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     (contributors,) = re.findall(r'set\(EXTENSION_CONTRIBUTORS "([^"]+)"\)', text)
     assert re.fullmatch(r"[\w .-]+ \([^()]+\)(, [\w .-]+ \([^()]+\))*", contributors), "Name (Organisation), ..."
@@ -60,7 +60,7 @@ def test_contributors_are_given_as_slicer_asks_and_alike_everywhere():
     assert f'self.parent.contributors = ["{contributors}"]' in module
 
 
-def test_the_extra_of_all_holds_what_any_command_uses():
+def test_the_extra_all_holds_the_packages_of_every_command():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 
     def packages(extra: str) -> set[str]:
@@ -75,7 +75,7 @@ def test_the_extra_of_all_holds_what_any_command_uses():
         assert packages(extra) <= packages("all"), extra
 
 
-def test_readme_says_at_its_top_what_is_untested_and_what_slicer_needs():
+def test_readme_states_what_is_untested_and_which_slicer_is_needed():
     top = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## ")[0]
     assert "**Untested** in a released Slicer package" in top
     assert "`adapt` needs the extension *PyTorch*" in " ".join(top.split())

@@ -25,7 +25,7 @@ REFERENCE = os.environ.get("FEWSHOT_PAINTER_REFERENCE")
 SIDE = 64
 
 
-def test_a_file_without_tokens_of_types_is_a_model_where_they_are_0() -> None:
+def test_type_tokens_missing_from_a_file_are_zero() -> None:
     state = random_seggpt(types=False)
     zeros = {"type_token_cls": torch.zeros(1, 1, 1, 32), "type_token_ins": torch.zeros(1, 1, 1, 32)}
     volume, label_map = small_case()
@@ -35,7 +35,7 @@ def test_a_file_without_tokens_of_types_is_a_model_where_they_are_0() -> None:
     torch.testing.assert_close(painted, InContextModel(state | zeros).paint(image, [(image, painting)]))
 
 
-def test_it_takes_the_nearest_slice_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_nearest_slice_is_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     WeightsFolder(tmp_path, monkeypatch).put("painter-vit-large", random_seggpt(types=False))
     seen: list[int] = []
     paint = InContextModel.paint
@@ -55,7 +55,7 @@ def test_it_takes_the_nearest_slice_alone(tmp_path: Path, monkeypatch: pytest.Mo
 
 if REFERENCE:  # a checkout of baaivision/Painter
 
-    def test_it_paints_as_the_official_model() -> None:
+    def test_the_output_equals_that_of_the_official_model() -> None:
         official = reference.painter(Path(str(REFERENCE)), "models_painter", "Painter")
         state = random_seggpt(types=False)
         volume, label_map = small_case()

@@ -22,7 +22,7 @@ import qt  # noqa: E402
 pytest_plugins = ("support.panel_fixtures",)
 
 
-def test_a_fill_in_the_panel_fills_between_and_is_undone_in_one_step(panel: Panel) -> None:
+def test_a_fill_in_the_panel_is_undone_in_one_step(panel: Panel) -> None:
     before = panel.scene.arrays()
     panel.fill()
     after = panel.scene.arrays()
@@ -52,7 +52,7 @@ def test_painted_slices_are_listed_with_their_segments(panel: Panel) -> None:
     assert titles[2:] == ["coronal slices, axis 1: 0 painted", "sagittal slices, axis 2: 0 painted"]
 
 
-def test_a_painted_slice_appears_in_the_list_without_being_asked_for(panel: Panel) -> None:
+def test_a_newly_painted_slice_appears_in_the_list(panel: Panel) -> None:
     panel.ready()
     name, index = panel.scene.ids[0], panel.scene.labelled[1] + 1
     mask = panel.scene.array(name)
@@ -63,7 +63,7 @@ def test_a_painted_slice_appears_in_the_list_without_being_asked_for(panel: Pane
     panel.until(lambda: (str(index), name) in panel.labelled_rows())
 
 
-def test_a_slice_painted_just_before_fill_is_pressed_counts(panel: Panel) -> None:
+def test_a_slice_painted_just_before_fill_is_pressed_is_used(panel: Panel) -> None:
     panel.ready()
     name, index = panel.scene.ids[0], panel.scene.labelled[1] + 2
     mask = panel.scene.array(name)
@@ -104,7 +104,7 @@ def test_a_slice_left_out_is_filled_and_a_marked_one_is_kept_empty(panel: Panel)
     assert any(not np.array_equal(after[name][left_out], before[name][left_out]) for name in panel.scene.ids)
 
 
-def test_a_segment_not_chosen_and_a_locked_one_are_left_alone(panel: Panel) -> None:
+def test_unselected_and_locked_segments_are_not_changed(panel: Panel) -> None:
     panel.ready()
     before = panel.scene.arrays()
     panel.check("segmentsTable", 0, 0, False)
@@ -121,7 +121,7 @@ def test_a_segment_not_chosen_and_a_locked_one_are_left_alone(panel: Panel) -> N
     np.testing.assert_array_equal(panel.scene.array(panel.scene.ids[0]), before[panel.scene.ids[0]])
 
 
-def test_an_axis_chosen_by_hand_counts(panel: Panel) -> None:
+def test_an_axis_chosen_by_the_user_is_used(panel: Panel) -> None:
     panel.ready()
     panel.ui.axisComboBox.setCurrentIndex(3)
     assert panel.widget.logic.annotations.snapshot(panel.scene.node).selection.axis == 2
@@ -147,7 +147,7 @@ def test_clicking_a_slice_goes_there_and_the_slice_number_follows_the_view(panel
         panel.until(lambda index=index: panel.ui.sliceSpinBox.value == index)
 
 
-def test_cancel_leaves_everything_as_it_was(running: Panel) -> None:
+def test_cancel_changes_nothing_in_the_panel(running: Panel) -> None:
     before = running.scene.arrays()
     running.click("cancelButton")
     assert running.state == "IDLE"

@@ -112,7 +112,7 @@ def described(widget: Any) -> str:
     return f"{type(widget).__name__} {widget.objectName or getattr(widget, 'text', '')}"
 
 
-def test_the_tab_key_goes_through_each_step_as_the_eye_does(panel: Panel) -> None:
+def test_the_tab_order_follows_the_layout_of_each_step(panel: Panel) -> None:
     for name in opened(panel):
         chain = tab_chain(panel)
         wrong = [
@@ -124,7 +124,7 @@ def test_the_tab_key_goes_through_each_step_as_the_eye_does(panel: Panel) -> Non
         assert len(chain) > 3
 
 
-def test_buttons_without_words_have_a_name_for_screen_readers(panel: Panel) -> None:
+def test_buttons_without_text_have_a_name_for_screen_readers(panel: Panel) -> None:
     for kind in (qt.QPushButton, qt.QToolButton):
         for button in panel.widget.uiWidget.findChildren(kind):
             own = not button.objectName.startswith("qt_") and not panel.ui.segmentEditor.isAncestorOf(button)

@@ -75,7 +75,7 @@ def test_the_step_that_the_user_opened_stays_open_until_the_work_reaches_another
     assert open_sections(panel) == ["tools"]
 
 
-def test_the_tools_stay_open_wherever_the_work_goes(panel: Panel) -> None:
+def test_an_open_tool_stays_open_when_the_work_reaches_another_step(panel: Panel) -> None:
     panel.ui.toolsSection.collapsed = False
     panel.fill()
     reviewed(panel)
@@ -98,7 +98,7 @@ def test_each_closed_step_shows_its_state(panel: Panel) -> None:
     panel.until(lambda: panel.ui.reviewSection.text == f"4  Review:  {filled} filled, {filled} to review")
 
 
-def test_the_bar_presses_what_comes_next(gate: Gate, panel: Panel) -> None:
+def test_the_button_of_the_bar_starts_the_next_action(gate: Gate, panel: Panel) -> None:
     assert panel.ui.nextButton.text == "Fill"
     gate.allow(2)
     panel.click("nextButton")
@@ -137,7 +137,7 @@ def position(panel: Panel, index: int) -> str:
     return f"{'S' if offset >= 0 else 'I'}: {offset:.1f}"
 
 
-def test_a_slice_is_named_by_the_offset_that_the_views_show(panel: Panel) -> None:
+def test_the_position_of_a_slice_is_the_offset_shown_in_the_views(panel: Panel) -> None:
     panel.ui.sliceSpinBox.setValue(3)
     assert panel.ui.sliceSpinBox.text == f"Slice 3   {position(panel, 3)}"
 
@@ -155,7 +155,7 @@ def test_labelled_and_suggested_slices_have_their_offset_beside_the_number(panel
         assert f"{number} ({position(panel, number)})" in message
 
 
-def test_what_a_run_was_unsure_of_is_shown_until_it_is_accepted(panel: Panel) -> None:
+def test_uncertainty_of_a_run_is_shown_until_the_slice_is_accepted(panel: Panel) -> None:
     panel.fill()
     reviewed(panel)
     review, section = panel.widget.logic.review, panel.widget.reviewSection
@@ -230,7 +230,7 @@ class PlotView(qt.QWidget):
     SIGNALS: ClassVar[dict[str, str]] = {"dataSelected(vtkStringArray*,vtkCollection*)": "dataSelected"}
 
 
-def test_height_that_no_slice_needs_lies_below_the_list_of_slices(panel: Panel) -> None:
+def test_unused_height_lies_below_the_list_of_slices(panel: Panel) -> None:
     parent, ui = panel.widget.parent, panel.ui
     panel.widget.accordion.open("label")
     parent.resize(400, 900)

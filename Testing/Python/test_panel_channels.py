@@ -82,7 +82,7 @@ def test_a_fill_uses_the_ticked_volume(scene: Scene, open_panel: Callable[..., P
     assert [text for text in panel.controller.warnings if text.startswith("Volume 2 covers ")]
 
 
-def test_a_further_volume_is_given_where_its_transform_puts_it(scene: Scene, tmp_path: Path) -> None:
+def test_transforms_of_a_further_volume_are_applied(scene: Scene, tmp_path: Path) -> None:
     other = add_volume(case("ct_vertebrae").volume, "T2")
     origin = np.array(other.GetOrigin())
     other.SetOrigin(*(origin - (12.0, 0.0, 0.0)))
@@ -93,7 +93,7 @@ def test_a_further_volume_is_given_where_its_transform_puts_it(scene: Scene, tmp
     np.testing.assert_array_equal(volume.further[0].array, volume.array)
 
 
-def test_what_cannot_be_used_is_refused_by_the_name_of_the_volume(scene: Scene, tmp_path: Path) -> None:
+def test_an_unusable_further_volume_is_refused_by_name(scene: Scene, tmp_path: Path) -> None:
     other = add_volume(case("ct_vertebrae").volume, "T2")
     nodes = replace(scene.nodes, further=(other,))
     with pytest.raises(InputError) as refused:

@@ -153,7 +153,7 @@ def comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comp
         time.sleep(0.01)
 
 
-def test_an_engine_is_compared_plotted_reported_and_taken(
+def test_engines_are_compared_plotted_and_reported_and_one_is_chosen(
     comparison: ComparisonPanel, theme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = comparison.section
@@ -188,7 +188,7 @@ def test_an_engine_is_compared_plotted_reported_and_taken(
 
 
 @pytest.mark.slow
-def test_a_report_whose_packages_are_missing_is_offered_written_and_opened(
+def test_packages_of_the_report_are_offered_and_the_report_is_then_written_and_opened(
     comparison: ComparisonPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     comparison.press("compare")
@@ -217,7 +217,7 @@ def section_opened() -> list[str]:
     return slicer_standin.dialogs().opened_urls
 
 
-def test_engines_that_cannot_run_say_why_and_are_ticked_once_they_can(comparison: ComparisonPanel) -> None:
+def test_engines_that_cannot_run_show_the_reason_and_are_ticked_once_they_can(comparison: ComparisonPanel) -> None:
     comparison.states += [
         state_of("sam", Readiness.NEEDS_DOWNLOAD),
         state_of("painter", Readiness.CANNOT_RUN, Message("needs_package", package="luck")),
@@ -242,7 +242,7 @@ def test_engines_that_cannot_run_say_why_and_are_ticked_once_they_can(comparison
     assert section.checklist.checked == ("adapt",)
 
 
-def test_every_disabled_control_says_why(comparison: ComparisonPanel) -> None:
+def test_every_disabled_control_states_the_reason(comparison: ComparisonPanel) -> None:
     section = comparison.section
     assert comparison.why_not("cancel") == "No comparison is under way."
     for name in ("use", "plot", "report"):
@@ -329,7 +329,7 @@ def two_weights() -> list[catalog.Checkpoint]:
     return chosen
 
 
-def test_what_is_chosen_is_kept_applied_and_shown_again(settings_panel: SettingsPanel, tmp_path: Path) -> None:
+def test_settings_are_stored_applied_and_shown_again(settings_panel: SettingsPanel, tmp_path: Path) -> None:
     import os
 
     section = settings_panel.section
@@ -357,7 +357,7 @@ def test_what_is_chosen_is_kept_applied_and_shown_again(settings_panel: Settings
     assert tool_tip(section.usual_button) == "This is the usual folder."
 
 
-def test_weights_are_deleted_after_a_question_with_their_size(settings_panel: SettingsPanel) -> None:
+def test_weights_are_deleted_after_a_confirmation_that_states_their_size(settings_panel: SettingsPanel) -> None:
     section = settings_panel.section
     assert not section.delete_button.enabled
     assert tool_tip(section.delete_button) == "No weights were downloaded."
@@ -377,7 +377,7 @@ def test_weights_are_deleted_after_a_question_with_their_size(settings_panel: Se
     assert section.status_label.text == "Deleted 8 MB."
 
 
-def test_what_is_downloaded_meanwhile_is_shown(settings_panel: SettingsPanel) -> None:
+def test_weights_downloaded_meanwhile_are_shown(settings_panel: SettingsPanel) -> None:
     settings_panel.window.show()
     tick(settings_panel.section)
     _, given = two_weights()
@@ -386,7 +386,9 @@ def test_what_is_downloaded_meanwhile_is_shown(settings_panel: SettingsPanel) ->
     assert settings_panel.section.consents_table.item(0, 0).text() == given.name
 
 
-def test_left_runs_are_counted_and_deleted_after_a_question_but_none_at_work(settings_panel: SettingsPanel) -> None:
+def test_unfinished_runs_are_counted_and_deleted_after_a_confirmation_but_no_active_one(
+    settings_panel: SettingsPanel,
+) -> None:
     section, store = settings_panel.section, RunStore()
     assert section.delete_runs_button.text == "Delete left runs (0 MB)"
     assert tool_tip(section.delete_runs_button) == "No run was interrupted."

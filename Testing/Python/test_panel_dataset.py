@@ -155,7 +155,7 @@ def test_a_correction_is_written_when_it_is_accepted(panel: DatasetPanel, datase
     np.testing.assert_array_equal(mrml.segment_array(node, node.GetSegmentation().GetNthSegmentID(0)), mask)
 
 
-def test_an_edited_case_is_left_only_if_the_user_agrees(panel: DatasetPanel) -> None:
+def test_an_edited_case_is_closed_only_with_consent(panel: DatasetPanel) -> None:
     panel.click_case(0)
     panel.edit()
     slicer_standin.dialogs().answer_next("Cancel")
@@ -177,7 +177,7 @@ def test_a_case_without_a_result_and_a_folder_without_a_batch_are_refused(
     assert len(panel.case_rows()) == 3
 
 
-def test_every_disabled_control_says_why_and_a_closed_scene_closes_the_folder(panel: DatasetPanel) -> None:
+def test_every_disabled_control_states_the_reason_and_a_closed_scene_closes_the_folder(panel: DatasetPanel) -> None:
     controls = panel.controls
     assert tool_tip(controls.accept_button) == tool_tip(controls.reset_button) == "Click a case first."
     panel.click_case(0)

@@ -107,11 +107,11 @@ def test_an_emptied_path_is_noticed_although_its_edit_emits_no_signal(panel: Exp
     assert section.status_label.text == ""
 
 
-def test_the_section_is_collapsed_until_it_is_opened(panel: ExportPanel) -> None:
+def test_the_section_is_collapsed_at_first(panel: ExportPanel) -> None:
     assert panel.collapsed_at_first
 
 
-def test_what_is_missing_is_listed_resolved_by_a_click_and_the_file_verified(panel: ExportPanel) -> None:
+def test_problems_are_listed_and_solved_by_a_click_and_the_file_is_verified(panel: ExportPanel) -> None:
     panel.ui.reviewSection.collapsed = False
     without_code(panel, "liver")
     path = panel.into_file("seg.dcm")
@@ -131,7 +131,7 @@ def test_what_is_missing_is_listed_resolved_by_a_click_and_the_file_verified(pan
     assert items["liver"].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Liver"
 
 
-def test_the_dicom_database_is_where_it_goes_unless_a_file_is_chosen(
+def test_the_export_goes_into_the_dicom_database_unless_a_file_is_chosen(
     panel: ExportPanel, database: DicomDatabaseStandIn, tmp_path: Path
 ) -> None:
     before = database.count
@@ -144,7 +144,7 @@ def test_the_dicom_database_is_where_it_goes_unless_a_file_is_chosen(
     assert [dcmread(path).Modality for path in (tmp_path / "database").iterdir()].count("SEG") == 1
 
 
-def test_a_file_that_is_there_is_overwritten_only_after_a_click(panel: ExportPanel) -> None:
+def test_an_existing_file_is_overwritten_only_after_a_click(panel: ExportPanel) -> None:
     path = panel.into_file("seg.dcm")
     path.write_bytes(b"older")
     panel.press("Check")
@@ -161,7 +161,7 @@ def test_a_file_that_is_there_is_overwritten_only_after_a_click(panel: ExportPan
     assert dcmread(path).Modality == "SEG"
 
 
-def test_what_is_painted_between_check_and_export_is_in_the_file(panel: ExportPanel) -> None:
+def test_paint_between_check_and_export_is_in_the_file(panel: ExportPanel) -> None:
     path = panel.into_file("a.nii.gz")
     panel.export.target_box.setCurrentIndex(1)
     panel.press("Check")
@@ -177,7 +177,7 @@ def test_what_is_painted_between_check_and_export_is_in_the_file(panel: ExportPa
     np.testing.assert_array_equal(written.array != 0, whole != 0)
 
 
-def test_overlap_is_resolved_by_another_format_and_the_controls_show_it(panel: ExportPanel) -> None:
+def test_overlap_is_solved_by_another_format_and_the_controls_show_it(panel: ExportPanel) -> None:
     node = panel.parameters.segmentation
     node.GetSegmentation().AddEmptySegment("abdomen", "abdomen")
     whole = (cut_labels().array != 0).astype(np.uint8)
@@ -194,7 +194,7 @@ def test_overlap_is_resolved_by_another_format_and_the_controls_show_it(panel: E
     assert "abdomen" in names
 
 
-def test_a_volume_without_dicom_takes_a_derived_series_or_the_folder_of_its_own(
+def test_a_volume_without_dicom_uses_a_derived_series_or_its_own_folder(
     panel: ExportPanel, tmp_path: Path, database: DicomDatabaseStandIn
 ) -> None:
     panel.parameters.volume.RemoveAttribute(INSTANCES_ATTRIBUTE)
@@ -214,7 +214,7 @@ def test_a_volume_without_dicom_takes_a_derived_series_or_the_folder_of_its_own(
     assert len(list((panel.folder / "images").iterdir())) == len(cut_labels().array)
 
 
-def test_every_disabled_control_says_why(panel: ExportPanel) -> None:
+def test_every_disabled_control_states_the_reason(panel: ExportPanel) -> None:
     export = panel.export
     export.database_box.setChecked(False)
     assert tool_tip(export.check_button) == "Choose where the file goes first."
@@ -228,7 +228,7 @@ def test_every_disabled_control_says_why(panel: ExportPanel) -> None:
     assert panel.remedies == []
 
 
-def test_what_cannot_be_read_is_reported_in_a_dialog(panel: ExportPanel, database: DicomDatabaseStandIn) -> None:
+def test_unreadable_files_are_reported_in_a_dialog(panel: ExportPanel, database: DicomDatabaseStandIn) -> None:
     database.forget(panel.parameters.volume.GetAttribute(INSTANCES_ATTRIBUTE).split()[0])
     panel.export.check_button.click()
     (text,) = slicer_standin.dialogs().texts
@@ -236,5 +236,5 @@ def test_what_cannot_be_read_is_reported_in_a_dialog(panel: ExportPanel, databas
     assert tool_tip(panel.export.export_button) == "Check first."
 
 
-def test_every_remedy_has_a_button_but_a_code_that_has_to_be_written() -> None:
+def test_every_remedy_has_a_button_except_a_code_that_must_be_typed() -> None:
     assert set(remedy_titles()) == set(Remedy) - {Remedy.GIVE_CODE}

@@ -122,7 +122,7 @@ def test_accepting_and_flagging_read_no_voxel(panel: Panel, reads: Reads) -> Non
     require_idle(panel, reads)
 
 
-def test_a_stroke_is_read_once(panel: Panel, reads: Reads) -> None:
+def test_voxels_are_read_once_after_a_stroke(panel: Panel, reads: Reads) -> None:
     scene, name = panel.scene, panel.scene.ids[0]
     mask = scene.array(name)
     mask[scene.labelled[1] + 1, 2:9, 3:8] = True
@@ -136,7 +136,7 @@ def test_a_stroke_is_read_once(panel: Panel, reads: Reads) -> None:
     require_idle(panel, reads)
 
 
-def test_other_attributes_of_the_segmentation_read_no_voxel(panel: Panel, reads: Reads) -> None:
+def test_changes_of_other_attributes_read_no_voxel(panel: Panel, reads: Reads) -> None:
     reads.clear()
     panel.scene.node.SetAttribute("Of.Another.Module", "1")
     assert panel.widget.logic.annotations.survey.busy
@@ -226,9 +226,7 @@ def profiled(section: Any) -> Iterator[Work]:
 
 
 @pytest.mark.parametrize("name", TOOLS)
-def test_a_closed_tool_does_nothing_while_others_are_open_and_is_up_to_date_once_opened(
-    panel: Panel, name: str
-) -> None:
+def test_a_closed_tool_is_idle_and_up_to_date_once_opened(panel: Panel, name: str) -> None:
     header, section = getattr(panel.ui, f"{name}Section"), getattr(panel.widget, f"{name}Section")
     others = [other for other in TOOLS if other != name]
     panel.widget.parent.show()

@@ -61,7 +61,7 @@ def test_a_segment_never_painted_does_not_matter_in_a_scene_that_was_saved(panel
     panel.ready()
 
 
-def test_a_scene_added_while_the_panel_is_open_brings_its_choice(panel: Panel, tmp_path: Path) -> None:
+def test_a_scene_added_while_the_panel_is_open_brings_its_selected_nodes(panel: Panel, tmp_path: Path) -> None:
     save_scene(tmp_path / "saved" / "scene.mrml")
     slicer.mrmlScene.SetURL(str(tmp_path / "saved" / "scene.mrml"))
     assert slicer.mrmlScene.Import()
@@ -71,9 +71,7 @@ def test_a_scene_added_while_the_panel_is_open_brings_its_choice(panel: Panel, t
     panel.ready()
 
 
-def test_an_application_without_sample_data_starts_all_the_same(
-    panel: Panel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_module_starts_without_the_sample_data_module(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "SampleData", None)
     panel.module.register_sample_data()
     assert panel.module is not None
@@ -84,13 +82,13 @@ def test_an_application_without_sample_data_starts_all_the_same(
 # --- keys
 
 
-def test_no_key_of_ours_is_one_of_slicers_own() -> None:
+def test_no_shortcut_is_one_of_slicers_own() -> None:
     own = {qt.QKeySequence(keys).toString() for keys in KEYS.values()}
     assert not own & {qt.QKeySequence(keys).toString() for keys in RESERVED_KEYS}
 
 
 @pytest.mark.parametrize("name", ["sliceSpinBox", "suggestButton", "slicesTable"])
-def test_the_keys_for_slices_work_wherever_the_focus_is(panel: Panel, name: str) -> None:
+def test_shortcuts_for_slices_work_wherever_the_focus_is(panel: Panel, name: str) -> None:
     window, labelled = slicer.util.mainWindow(), panel.scene.labelled
     window.setCentralWidget(panel.widget.parent)
     try:

@@ -104,7 +104,7 @@ def test_every_text_of_the_panel_is_translated_from_the_first_slice_to_the_revie
     assert untranslated(panel) == set()
 
 
-def test_what_went_wrong_is_translated(gate: Gate, panel: Panel) -> None:
+def test_errors_are_translated(gate: Gate, panel: Panel) -> None:
     gate.allow(2)
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done == 2)

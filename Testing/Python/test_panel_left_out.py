@@ -44,7 +44,7 @@ def test_segments_that_will_not_be_filled_are_named_with_the_reason_before_the_f
     panel.until(lambda: panel.status == f"Fill leaves out: {first} (not ticked), bare (nothing painted).")
 
 
-def test_a_segment_hidden_in_the_views_is_named_keeps_its_voxels_and_is_filled_once_it_is_shown(panel: Panel) -> None:
+def test_a_hidden_segment_is_named_and_unchanged_and_filled_once_it_is_shown(panel: Panel) -> None:
     name, other = panel.scene.ids
     before = panel.scene.arrays()
     hide(panel, name)
@@ -67,7 +67,7 @@ def test_a_segment_hidden_in_the_views_is_named_keeps_its_voxels_and_is_filled_o
     assert panel.scene.array(name).sum() > before[name].sum()
 
 
-def test_without_a_visible_segment_nothing_is_filled_and_the_bar_says_why(panel: Panel) -> None:
+def test_without_a_visible_segment_nothing_is_filled_and_the_bar_shows_the_reason(panel: Panel) -> None:
     for name in panel.scene.ids:
         hide(panel, name)
     assert not panel.ui.fillButton.enabled
@@ -102,7 +102,7 @@ def editor(panel: Panel) -> Iterator[EffectEditor]:
     slicer.qSlicerSegmentEditorEffectFactory.instance().unregister_all()
 
 
-def test_the_effect_leaves_hidden_segments_alone_and_names_them_too(editor: EffectEditor) -> None:
+def test_the_effect_does_not_change_hidden_segments_and_names_them_too(editor: EffectEditor) -> None:
     name, other = editor.scene.ids
     before = editor.scene.arrays()
     hide(editor.panel, name)
@@ -120,7 +120,7 @@ def test_many_segments_left_out_for_one_reason_are_counted(panel: Panel) -> None
     panel.until(lambda: panel.status == "Fill leaves out: organ 0 and 8 more (nothing painted).")
 
 
-def test_what_was_painted_counts_as_painted_in_the_record_of_a_case_whatever_is_hidden(panel: Panel) -> None:
+def test_painted_slices_of_hidden_segments_are_in_the_record_of_a_case(panel: Panel) -> None:
     panel.fill()
     panel.until(lambda: not panel.widget.logic.busy)
     annotations: SliceAnnotations = panel.widget.logic.annotations

@@ -37,7 +37,7 @@ def theme(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_every_step_is_whole_in_a_narrow_panel_and_fits_into_its_height(
+def test_no_step_is_cut_in_a_narrow_panel_and_each_fits_into_its_height(
     theme: str, open_panel: Callable[..., Panel], gate: Gate
 ) -> None:
     panel = open_panel(scene_of(case("ct_liver", 1), step=5))
@@ -75,9 +75,7 @@ def test_every_step_is_whole_in_a_narrow_panel_and_fits_into_its_height(
         take_picture(f"5_{name}", "tools")
 
 
-def test_what_is_uncertain_poor_or_left_out_is_whole_in_a_narrow_panel(
-    theme: str, open_panel: Callable[..., Panel]
-) -> None:
+def test_warnings_are_not_cut_in_a_narrow_panel(theme: str, open_panel: Callable[..., Panel]) -> None:
     panel = open_panel(scene_of(case("ct_vertebrae")))
     panel.ready()
 
@@ -122,7 +120,7 @@ def test_nothing_is_cut_on_a_scaled_display(scale: str) -> None:
     assert done.stdout == ""
 
 
-def test_the_strip_of_slices_is_seen_in_both_themes(theme: str) -> None:
+def test_the_strip_of_slices_is_visible_in_both_themes(theme: str) -> None:
     palette = qt.QApplication.palette()
     picture = coverage_pixmap(CoverageStrip(10, labelled=(2,), filled=(5,), current=9), 200, palette).toImage()
     low, middle = STRIP_HEIGHT - 4, STRIP_HEIGHT // 2

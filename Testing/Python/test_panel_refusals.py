@@ -19,7 +19,7 @@ slicer_standin.install()
 pytest_plugins = ("support.panel_fixtures",)
 
 
-def test_every_disabled_control_says_why(open_panel: Callable[..., Panel]) -> None:
+def test_every_disabled_control_states_the_reason(open_panel: Callable[..., Panel]) -> None:
     panel = open_panel()
     expected = {
         "fillButton": "Choose a volume first.",
@@ -49,7 +49,7 @@ def test_every_disabled_control_says_why(open_panel: Callable[..., Panel]) -> No
     panel.until(lambda: panel.ui.fillButton.enabled)
 
 
-def test_controls_disabled_by_a_run_say_so(running: Panel) -> None:
+def test_controls_disabled_by_a_run_state_the_reason(running: Panel) -> None:
     for name in ("fillButton", "volumeSelector", "segmentationSelector"):
         assert not getattr(running.ui, name).enabled
         assert tool_tip(getattr(running.ui, name)) == "Wait for the run to end, or cancel it."
@@ -71,7 +71,7 @@ def test_a_volume_chosen_after_the_segmentation_starts_the_survey(open_panel: Ca
     panel.until(lambda: panel.status == "Paint at least two slices first.")
 
 
-def test_what_cannot_be_surveyed_is_refused_in_one_sentence(panel: Panel) -> None:
+def test_an_unusable_selection_is_refused_in_one_sentence(panel: Panel) -> None:
     panel.ready()
     assert panel.scene.node.CreateClosedSurfaceRepresentation()
     panel.scene.node.GetSegmentation().SetSourceRepresentationName("Closed surface")

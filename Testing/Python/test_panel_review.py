@@ -141,7 +141,9 @@ def test_pictures_of_a_review_under_way_in_the_dark_theme(dark: None, section: S
     section.picture("dark")
 
 
-def test_before_the_first_fill_nothing_can_be_pressed_and_the_tool_tips_say_why(review_scene: ReviewScene) -> None:
+def test_before_the_first_fill_all_buttons_are_disabled_and_tool_tips_state_the_reason(
+    review_scene: ReviewScene,
+) -> None:
     section = Section(review_scene)
     buttons = [name for name in vars(section.section) if name.endswith(("_button", "_box"))]
     assert len(buttons) == 10
@@ -263,7 +265,7 @@ def test_colours_of_the_strip_show_status_and_confidence(section: Section) -> No
     assert len(set().union(*by_kind.values())) == sum(map(len, by_kind.values()))
 
 
-def test_many_slices_share_the_cells_and_the_worst_of_them_is_shown(section: Section) -> None:
+def test_a_cell_of_the_strip_shows_the_worst_of_its_slices(section: Section) -> None:
     rows = [
         ReviewRow(
             index=index,
@@ -282,7 +284,7 @@ def test_many_slices_share_the_cells_and_the_worst_of_them_is_shown(section: Sec
     assert flagged == strip.widget.item(0, 95).background().color().name()
 
 
-def test_refill_asks_for_what_is_not_accepted_unless_something_stands_against_it(section: Section) -> None:
+def test_refill_fills_the_slices_that_are_not_accepted_unless_this_is_impossible(section: Section) -> None:
     first, second, *_ = section.review_scene.scene.between
     section.select(first, second)
     section.press("accept")
@@ -312,7 +314,7 @@ def test_what_the_last_fill_changed_is_shown_by_a_tick_box(section: Section) -> 
     assert section.reason("differences_box") == "What the last fill changed is known only until the scene is closed."
 
 
-def test_expected_dice_is_above_all(review_scene: ReviewScene) -> None:
+def test_expected_dice_is_at_the_top(review_scene: ReviewScene) -> None:
     expected = {review_scene.scene.ids[0]: ExpectedDice(1, 0.8, 0.7, 0.9)}
     review_scene.fill()
     review_scene.annotations.change(

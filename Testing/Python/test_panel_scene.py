@@ -77,7 +77,7 @@ def test_the_module_left_during_a_run_lets_it_finish(gate: Gate, running: Panel)
     assert running.status == f"{len(running.scene.between)} slices filled."
 
 
-def test_leaving_and_entering_again_connects_nothing_anew(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaving_and_entering_again_adds_no_connections(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     parameters, connected = panel.parameters, []
     monkeypatch.setattr(type(parameters), "connectGui", lambda _parameters, gui: connected.append(gui))
     for _ in range(3):
@@ -116,7 +116,7 @@ def test_a_closed_scene_leaves_an_empty_panel_that_works_again(
     assert panel.status.endswith("slices filled.")
 
 
-def test_nodes_removed_one_by_one_leave_the_panel_whole(panel: Panel) -> None:
+def test_the_panel_works_after_nodes_were_removed_one_by_one(panel: Panel) -> None:
     panel.ready()
     slicer.mrmlScene.RemoveNode(panel.scene.node)
     slicer_standin.process_events(250)
@@ -153,7 +153,7 @@ def test_the_editor_node_is_our_own_and_shown_in_the_panel(panel: Panel) -> None
     assert panel.ui.segmentEditor.sourceVolumeNode() is panel.scene.volume_node
 
 
-def test_shortcuts_and_view_observations_come_and_go_with_the_module(panel: Panel) -> None:
+def test_shortcuts_and_view_observers_are_active_only_while_the_module_is_open(panel: Panel) -> None:
     calls = panel.ui.segmentEditor.calls
     assert {"setupViewObservations", "installKeyboardShortcuts"} <= set(calls)
     calls.clear()

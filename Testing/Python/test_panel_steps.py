@@ -171,7 +171,7 @@ def test_cards_show_what_an_engine_needs_and_how_long_it_takes(panel: Panel) -> 
     assert "Licence: Apache-2.0 (built in)." in panel.ui.engineLabel.text
 
 
-def test_an_engine_that_cannot_run_says_why_and_cannot_be_chosen(
+def test_an_engine_that_cannot_run_shows_the_reason_and_cannot_be_chosen(
     panel: Panel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fewshot_annotate.core.errors import Message
@@ -215,7 +215,7 @@ def test_an_interrupted_run_is_discarded_in_the_panel(gate: Gate, panel: Panel) 
     assert scene_cases.all_equal(panel.scene.arrays(), before)
 
 
-def test_an_aborted_run_has_its_reason_and_can_be_resumed(gate: Gate, panel: Panel) -> None:
+def test_the_reason_of_an_aborted_run_is_shown_and_it_can_be_resumed(gate: Gate, panel: Panel) -> None:
     gate.allow(2)
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done == 2)
@@ -233,7 +233,7 @@ def test_an_aborted_run_has_its_reason_and_can_be_resumed(gate: Gate, panel: Pan
     assert panel.status == f"{len(panel.scene.between)} slices filled."
 
 
-def test_a_review_saved_in_a_bundle_goes_on_when_it_is_opened_again(panel: Panel, tmp_path: Path) -> None:
+def test_a_review_saved_in_a_bundle_is_restored_when_it_is_opened(panel: Panel, tmp_path: Path) -> None:
     panel.fill()
     review = panel.widget.logic.review
     panel.until(lambda: not panel.widget.reviewSection.busy and bool(review.view.rows))
@@ -254,7 +254,7 @@ def test_a_review_saved_in_a_bundle_goes_on_when_it_is_opened_again(panel: Panel
 # --- all steps
 
 
-def test_the_next_sensible_button_stands_out(gate: Gate, panel: Panel) -> None:
+def test_the_button_of_the_next_action_is_emphasised(gate: Gate, panel: Panel) -> None:
     assert emphasised(panel) == ["Fill"]
     panel.ui.slicesTable.blockSignals(False)
     for row in range(1, panel.ui.slicesTable.rowCount):
@@ -301,7 +301,9 @@ def unexplained(panel: Panel, usual: dict[Any, str]) -> list[str]:
     return found
 
 
-def test_every_disabled_control_says_why_in_every_state(gate: Gate, open_panel: Callable[..., Panel]) -> None:
+def test_every_disabled_control_states_the_reason_in_every_state(
+    gate: Gate, open_panel: Callable[..., Panel]
+) -> None:
     panel = open_panel()
     usual: dict[Any, str] = {}
     assert unexplained(panel, usual) == []

@@ -55,7 +55,7 @@ def predict(name: str, volume: Volume, support: Support, indices: list[int], **o
     return dict(engine.predict(indices))
 
 
-def test_the_target_is_added_to_tokens_and_attention_as_the_original_does_in_place(model: SamModel) -> None:
+def test_target_attention_equals_that_of_the_original_code(model: SamModel) -> None:
     transformer = model.sam.mask_decoder.transformer
     channels, grid = model.features_shape[1], model.features_shape[2]
     with Seeded(1):
@@ -120,7 +120,7 @@ def test_a_mask_that_vanishes_where_a_large_slice_is_made_smaller_still_gives_a_
     torch.testing.assert_close(target.embedding[0, 0], picture.features[0, :, -1, -1])
 
 
-def test_it_points_at_what_is_most_and_least_like_the_target(
+def test_points_lie_where_the_image_is_most_and_least_similar_to_the_target(
     model: SamModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rgb, mask = slice_and_mask()
@@ -147,7 +147,7 @@ def test_it_points_at_what_is_most_and_least_like_the_target(
 
 
 @pytest.mark.parametrize("side", [-1.0, 1.0], ids=["nothing", "everything"])
-def test_an_answer_without_a_box_is_kept_and_not_an_error(model: SamModel, side: float) -> None:
+def test_an_empty_or_full_mask_is_not_an_error(model: SamModel, side: float) -> None:
     rgb, mask = slice_and_mask()
     picture = model.embed(rgb)
     target = persam_model.target_features(model, picture, mask)
@@ -160,7 +160,7 @@ def test_an_answer_without_a_box_is_kept_and_not_an_error(model: SamModel, side:
     assert persam_model.persam_f(model, picture, target, mixture).shape == mask.shape
 
 
-def test_the_fitted_mixture_sums_to_1_and_gives_the_labelled_mask_back_better(model: SamModel) -> None:
+def test_the_fitted_mixture_sums_to_1_and_reproduces_the_labelled_mask_better(model: SamModel) -> None:
     rgb, mask = slice_and_mask()
     picture = model.embed(rgb)
     target = persam_model.target_features(model, picture, mask, blend_maximum=True)
@@ -182,7 +182,7 @@ def test_the_fitted_mixture_sums_to_1_and_gives_the_labelled_mask_back_better(mo
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_labels_are_found_where_the_slices_around_show_them_and_nowhere_else(
+def test_labels_are_found_only_where_neighbouring_labelled_slices_show_them(
     name: str, weights_folder: WeightsFolder
 ) -> None:
     volume, label_map = small_case()
@@ -209,7 +209,9 @@ def test_one_labelled_slice_is_enough(name: str, weights_folder: WeightsFolder) 
     assert all(probabilities[1:].max() > 0 for probabilities in results.values())
 
 
-def test_persam_takes_the_nearest_slice_and_persam_f_the_one_that_shows_most(weights_folder: WeightsFolder) -> None:
+def test_persam_uses_the_nearest_slice_and_persam_f_the_one_with_the_largest_label(
+    weights_folder: WeightsFolder,
+) -> None:
     volume, label_map = small_case()
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
     for name, rows in (("persam", {0, 1}), ("persam-f", None)):
@@ -224,7 +226,9 @@ def test_persam_takes_the_nearest_slice_and_persam_f_the_one_that_shows_most(wei
 if REFERENCE:  # a checkout of ZrrSkywalker/Personalize-SAM
 
     @pytest.mark.parametrize("script", ["persam", "persam_f"])
-    def test_the_official_script_finds_the_same(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_masks_equal_those_of_the_official_script(
+        script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(persam_model, "STEPS", 50)
         volume, label_map = load_case("ct_liver")
         greys = GreyscaleSlices(volume.array)

@@ -54,7 +54,7 @@ def mask(*pixels: tuple[int, int]) -> np.ndarray:
         ((1, 3), (), range(1, 3), (1, 2)),
     ],
 )
-def test_slices_to_fill_are_those_asked_for_that_are_not_labelled(
+def test_slices_to_fill_are_the_requested_ones_that_are_not_labelled(
     slices: SliceRange, labelled: tuple[int, ...], asked: range, query: tuple[int, ...]
 ) -> None:
     assert slices_to_fill(slices, labelled, AXIS, 8) == (asked, query)
@@ -90,7 +90,7 @@ def test_masks_that_do_not_overlap_share_a_group() -> None:
     assert group_disjoint([{1: both}, {1: left}, {1: right}]) == [[0], [1, 2]]
 
 
-def test_layers_of_label_maps_have_the_labelled_slices_of_all_of_them() -> None:
+def test_layers_share_the_labelled_slices_of_all_label_maps() -> None:
     maps = [
         label_map({0: [(0, 3), (0, 3)], 4: [(0, 3), (0, 3)]}, "a"),
         label_map({}),
@@ -122,13 +122,13 @@ def test_overlapping_segments_are_in_different_layers() -> None:
     assert layer.support.annotated.all()
 
 
-def test_a_segment_that_is_not_on_a_slice_may_be_unknown_there() -> None:
+def test_a_segment_missing_on_a_slice_may_be_unannotated_there() -> None:
     masks = {1: {"a": mask((0, 0))}, 3: {"b": mask((1, 1))}, 5: {}, 6: {"a": mask((0, 0))}}
     ((_, layer),) = layers_of_segments(AXIS, masks, {"a": "A", "b": "B"}, complete=False, annotated=(6,))
     assert layer.support.annotated.tolist() == [[True, False], [False, True], [True, True], [True, True]]
 
 
-def test_segments_that_are_on_no_slice_are_refused() -> None:
+def test_segments_on_no_labelled_slice_are_refused() -> None:
     with pytest.raises(InputError) as error:
         layers_of_segments(AXIS, {1: {}}, {"a": "A"}, source="Segmentation 'x'")
     assert error.value.code == "no_labelled_slice"
@@ -144,7 +144,7 @@ def test_layers_share_the_time_limit() -> None:
     assert {job.device for job in jobs} == {Device.CPU}
 
 
-def test_names_go_to_engines_that_go_by_them_and_to_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_given_only_to_engines_that_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [{1: "a"}, {1: "b"}]
     assert [job.names for job in jobs_of_layers(PROPAGATE, (1,), names)] == [{}, {}]
     monkeypatch.setattr(engine_class("propagate"), "uses_names", True)
@@ -161,7 +161,7 @@ def test_names_go_to_engines_that_go_by_them_and_to_no_other(monkeypatch: pytest
         (EngineSettings("adapt", {"steps": 0}), "option_invalid"),
     ],
 )
-def test_an_engine_that_cannot_run_so_is_refused(settings: EngineSettings, code: str) -> None:
+def test_settings_with_which_an_engine_cannot_run_are_refused(settings: EngineSettings, code: str) -> None:
     with pytest.raises(InputError) as error:
         settings.require_runnable()
     assert error.value.code == code
@@ -184,7 +184,7 @@ def test_a_plan_has_one_run_for_each_layer() -> None:
 # --- suggestions
 
 
-def test_every_caller_is_given_the_same_suggestions() -> None:
+def test_every_caller_gets_the_same_suggestions() -> None:
     maps = [label_map({0: [(0, 4), (0, 4)], 6: [(2, 6), (2, 6)]}, "a"), label_map({0: [(1, 5), (1, 5)]}, "b")]
     generator = np.random.default_rng(0)
     volume = Volume(generator.normal(size=(8, 6, 6)).astype(np.float32), maps[0].geometry)

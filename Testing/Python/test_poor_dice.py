@@ -32,7 +32,7 @@ def test_no_label_is_poor_at_the_limit() -> None:
     assert found(0.9, 0.7) == []
 
 
-def test_a_label_that_is_no_label_of_the_support_is_passed_over() -> None:
+def test_a_label_that_is_not_in_the_support_is_ignored() -> None:
     assert found(0.9, 0.9, 0.2) == []
 
 
@@ -65,12 +65,12 @@ def test_one_line_warns_of_all_labels_of_a_case_the_worst_first() -> None:
     assert without_slice == "The expected Dice of 2 labels is low (5 0.50, 1 0.60): check every slice."
 
 
-def test_a_single_poor_label_of_a_case_is_named_as_elsewhere_and_none_gives_no_warning() -> None:
+def test_a_case_with_one_poor_label_has_its_usual_message_and_one_without_has_none() -> None:
     assert poor_dice_warning([PoorLabel(1, 0.61, 4)], {1: "Liver"}) == PoorLabel(1, 0.61, 4).message("Liver")
     assert poor_dice_warning([], {}) is None
 
 
-def test_the_line_stays_short_however_many_and_long_the_names_are() -> None:
+def test_the_line_is_short_for_many_and_long_names() -> None:
     poor = [PoorLabel(value, value / 100, 3) for value in range(1, 61)]
     line = str(poor_dice_warning(poor, {value: f"{'vertebra ' * 30}{value}" for value in range(1, 61)}))
     assert line.startswith("The expected Dice of 60 labels is low (")

@@ -62,7 +62,7 @@ def nothing_loaded() -> None:
             getattr(getattr(module, "load_network", None), "cache_clear", lambda: None)()
 
 
-def test_all_of_them_are_here() -> None:
+def test_every_pretrained_engine_is_tested() -> None:
     assert set(KINDS) == {
         *("universeg", "multiverseg", "sam", "medsam", "persam", "persam-f"),
         *("seggpt", "painter", "grounding-dino", "sam2-video"),
@@ -72,7 +72,7 @@ def test_all_of_them_are_here() -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in ("universeg", "sam") else [pytest.mark.slow]) for name in KINDS]
 )
-def test_fill_runs_it_in_a_worker_and_painted_slices_stay_as_they_are(
+def test_fill_runs_the_engine_in_a_worker_and_keeps_painted_slices(
     name: str,
     weights_folder: WeightsFolder,
     awkward_path: Path,
@@ -103,7 +103,7 @@ def test_fill_runs_it_in_a_worker_and_painted_slices_stay_as_they_are(
 
 if sys.platform == "linux":
 
-    def test_a_worker_that_makes_a_request_would_not_live(weights_folder: WeightsFolder, tmp_path: Path) -> None:
+    def test_a_worker_that_makes_a_network_request_is_killed(weights_folder: WeightsFolder, tmp_path: Path) -> None:
         script = tmp_path / "asks.py"
         script.write_text("import socket\nsocket.socket().connect_ex(('127.0.0.1', 9))\n", encoding="utf-8")
         ended = subprocess.run([python_with_weights(weights_folder.home), str(script)], check=False, timeout=120)
@@ -147,7 +147,7 @@ def web_page(path: Path, _: Path) -> None:
 
 @pytest.mark.parametrize("harm", [with_code, cut_off, bomb, expanded, escaping, another_model, web_page])
 @pytest.mark.parametrize(("name", "checkpoint"), LOADED)
-def test_weights_that_are_something_else_are_refused_in_one_line(
+def test_files_that_are_not_these_weights_are_refused_in_one_line(
     name: str, checkpoint: str, harm: Callable[[Path, Path], None], weights_folder: WeightsFolder, tmp_path: Path
 ) -> None:
     """Also where their checksum matches: whoever changed the file may have changed the table."""
@@ -168,7 +168,7 @@ def test_weights_that_are_something_else_are_refused_in_one_line(
 
 
 @pytest.mark.parametrize(("name", "checkpoint"), LOADED)
-def test_weights_that_differ_from_their_checksum_are_not_even_read(
+def test_weights_with_a_wrong_checksum_are_not_read(
     name: str, checkpoint: str, weights_folder: WeightsFolder
 ) -> None:
     path = store.path_of(catalog.checkpoint(checkpoint))
@@ -195,7 +195,7 @@ class NoMemory(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_where_memory_runs_out_it_says_what_to_do(name: str, weights_folder: WeightsFolder) -> None:
+def test_a_lack_of_memory_is_reported_with_advice(name: str, weights_folder: WeightsFolder) -> None:
     engine = prepared(name)
     with NoMemory(), pytest.raises(InputError) as refused:
         list(engine.predict([15]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fewshot_annotate.engines.progress_counter import ProgressCounter
 
 
-def test_the_fraction_is_that_of_the_planned_work() -> None:
+def test_progress_is_the_finished_fraction_of_the_planned_work() -> None:
     fractions: list[float] = []
     work = ProgressCounter(fractions.append)
     work.plan(3)
@@ -18,7 +18,7 @@ def test_the_fraction_is_that_of_the_planned_work() -> None:
     assert fractions == [0, 0.25, 0.5, 0.75]
 
 
-def test_work_that_is_not_needed_is_taken_out_of_the_plan() -> None:
+def test_unneeded_work_is_subtracted_from_the_plan() -> None:
     fractions: list[float] = []
     work = ProgressCounter(fractions.append)
     work.plan(4)
@@ -28,7 +28,7 @@ def test_work_that_is_not_needed_is_taken_out_of_the_plan() -> None:
     assert fractions == [0.5, 1]
 
 
-def test_more_than_planned_is_all_of_it() -> None:
+def test_progress_never_exceeds_one() -> None:
     fractions: list[float] = []
     work = ProgressCounter(fractions.append)
     work.done(1)

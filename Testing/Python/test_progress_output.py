@@ -21,7 +21,7 @@ COUNTING = Display[int](
 )
 
 
-def test_steps_are_a_line_of_json_each(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_step_is_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     with open_display("json", COUNTING) as show:
         show(1)
         show(2)
@@ -39,7 +39,7 @@ def test_the_bar_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.out == ""
 
 
-def test_a_log_gets_a_line_for_each_stage_and_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_has_a_line_for_each_stage_and_tenth(capsys: pytest.CaptureFixture[str]) -> None:
     with open_display("bar", COUNTING) as show:
         for step in (0, 1, 1, 2):
             show(step)
@@ -50,7 +50,7 @@ def test_a_log_gets_a_line_for_each_stage_and_tenth(capsys: pytest.CaptureFixtur
     ]
 
 
-def test_a_log_gets_a_line_a_minute_where_the_work_is_slow(
+def test_a_log_has_a_line_a_minute_if_the_work_is_slow(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress_module, "LINE_SECONDS", 0.2)
@@ -61,7 +61,7 @@ def test_a_log_gets_a_line_a_minute_where_the_work_is_slow(
     assert capsys.readouterr().err.count("Counting 10 %") == 2
 
 
-def test_a_log_gets_no_line_of_quick_work_whose_result_is_all_that_is_asked_for(
+def test_a_log_has_no_progress_of_quick_work_whose_result_is_printed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 0.2)
@@ -73,7 +73,7 @@ def test_a_log_gets_no_line_of_quick_work_whose_result_is_all_that_is_asked_for(
     assert "Counting 20 %" in capsys.readouterr().err
 
 
-def test_what_takes_long_shows_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_work_shows_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 0.3)
     with activity_indicator("bar", "Reading"):
         time.sleep(0.6)
@@ -83,7 +83,7 @@ def test_what_takes_long_shows_progress(capsys: pytest.CaptureFixture[str], monk
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_loading_the_program_shows_on_a_terminal_if_it_takes_long(
+def test_slow_loading_of_the_program_is_announced_on_a_terminal(
     terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 0.3)
@@ -100,7 +100,7 @@ def test_loading_the_program_shows_on_a_terminal_if_it_takes_long(
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_first_sign_of_a_command_counts_from_its_start(
+def test_the_delay_before_the_first_output_counts_from_the_start_of_the_command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 10.0)
@@ -118,7 +118,7 @@ def test_nothing_is_printed_before_the_first_step(capsys: pytest.CaptureFixture[
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_progress_a_run_still_warns(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_are_printed_without_progress_too(capsys: pytest.CaptureFixture[str]) -> None:
     with open_display("none", RUN) as show:
         show(Started(2, "0", "worker.py"))
         show(Progress(done=1, total=4, eta=None, fraction=0.25))
@@ -126,7 +126,7 @@ def test_without_progress_a_run_still_warns(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr() == ("", "fewshot-annotate: The slices are far apart.\n")
 
 
-def test_a_warning_stands_above_the_bar_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_is_printed_above_the_bar_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     sentence = "The slices are far apart; " * 10
     with open_display("bar", RUN) as show:
         show(Progress(done=1, total=4, eta=12.0, fraction=0.25))

@@ -86,7 +86,7 @@ def spleen() -> tuple[np.ndarray, Support, dict[int, np.ndarray]]:
 
 @pytest.mark.parametrize("spacing", [4, 8])
 @pytest.mark.parametrize("case", SMALL_CASES)
-def test_beats_nearest_copy_on_small_cases(case: str, spacing: int) -> None:
+def test_dice_exceeds_that_of_the_nearest_copy_on_small_cases(case: str, spacing: int) -> None:
     image, labels = middle_slices(case)
     support = every(labels, spacing)
     assert mean_dice(labels, filled(image, support)) > mean_dice(labels, copied(support)) + 0.02
@@ -94,7 +94,7 @@ def test_beats_nearest_copy_on_small_cases(case: str, spacing: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", every_case())
-def test_beats_nearest_copy_on_every_case(case: Path) -> None:
+def test_dice_exceeds_that_of_the_nearest_copy_on_every_case(case: Path) -> None:
     """Except where the truth itself repeats slices, so that a copy is right by construction."""
     image, labels = middle_slices(case)
     repeated = np.mean([np.array_equal(one, other) for one, other in pairwise(labels)])
@@ -130,7 +130,7 @@ def test_neighbouring_slices_are_not_compared_where_slices_are_far_apart() -> No
 
 @pytest.mark.parametrize("axis", [1, 2])
 @pytest.mark.parametrize("case", SMALL_CASES)
-def test_beats_nearest_copy_along_other_axes(case: str, axis: int) -> None:
+def test_dice_exceeds_that_of_the_nearest_copy_along_other_axes(case: str, axis: int) -> None:
     image, labels = middle_slices(case, axis)
     support = every(labels, 8, axis)
     assert mean_dice(labels, filled(image, support)) > mean_dice(labels, copied(support))
@@ -157,7 +157,7 @@ def test_same_input_gives_same_bits() -> None:
     assert all(np.array_equal(found[index], again[index]) for index in found)
 
 
-def test_a_slice_comes_out_the_same_whichever_others_are_asked_for() -> None:
+def test_the_result_of_a_slice_does_not_depend_on_other_requested_slices() -> None:
     image, support, found = spleen()
     index = support.indices[0] + 2
     np.testing.assert_array_equal(probabilities(image, support, [index])[index], found[index])
@@ -170,7 +170,7 @@ def test_same_result_on_transposed_axes() -> None:
         assert all(np.array_equal(found[index], turned[index]) for index in found)
 
 
-def test_scale_and_offset_of_intensities_do_not_matter() -> None:
+def test_the_result_does_not_depend_on_scale_and_offset_of_intensities() -> None:
     image, support, found = spleen()
     scaled = probabilities(image.astype(np.float32) * 0.013 + 7, support)
     changed = [np.mean(found[index].argmax(0) != scaled[index].argmax(0)) for index in found]
@@ -183,7 +183,7 @@ def test_read_only_volume_is_accepted() -> None:
     assert len(found) == len(image) - len(support.indices)
 
 
-def test_extrapolates_outside_the_labelled_range() -> None:
+def test_slices_outside_the_labelled_range_are_extrapolated() -> None:
     image, labels = middle_slices("mr_spine_cord_t2")
     filled_slices = np.flatnonzero(labels.any(axis=(1, 2)))
     middle = int(filled_slices[len(filled_slices) // 2])
@@ -244,7 +244,7 @@ def test_a_label_that_ends_fades_with_distance() -> None:
     assert inside[-1] < 0.2
 
 
-def test_constant_slices_do_not_break_it() -> None:
+def test_constant_slices_are_filled() -> None:
     image, support, _ = spleen()
     image = image.copy()
     image[support.indices[1] + 1] = image.min()
@@ -254,7 +254,7 @@ def test_constant_slices_do_not_break_it() -> None:
 
 
 @pytest.mark.parametrize("shape", [(9, 30, 30), (9, 7, 5), (9, 1, 40), (9, 33, 3)])
-def test_tiny_slices_with_labels_on_their_border(shape: tuple[int, int, int]) -> None:
+def test_tiny_slices_with_labels_on_their_border_are_filled(shape: tuple[int, int, int]) -> None:
     image, _ = middle_slices("ct_vertebrae")
     image = np.resize(image, shape)
     masks = np.zeros((3, *shape[1:]), dtype=np.uint8)
@@ -269,7 +269,7 @@ def test_tiny_slices_with_labels_on_their_border(shape: tuple[int, int, int]) ->
 
 
 @pytest.mark.parametrize("spacing", [4, 8])
-def test_progress_counts_all_work_once_and_the_slices_are_most_of_it(spacing: int) -> None:
+def test_progress_counts_all_work_once_and_slices_are_most_of_it(spacing: int) -> None:
     image, labels = middle_slices("mr_spine_cord_t2")
     support = every(labels, spacing)
     fractions: list[float] = []

@@ -78,7 +78,7 @@ def test_the_expected_dice_of_a_case_is_near_the_true_one(case: str) -> None:
     assert np.mean(errors) < 0.08
 
 
-def test_nothing_is_expected_before_a_slice_is_filled() -> None:
+def test_there_is_no_expected_dice_before_a_slice_is_filled() -> None:
     volume, label_map = walls_in_speckle()
     engine = Propagate()
     engine.prepare(volume, every(label_map.array, SPACING))
@@ -167,7 +167,7 @@ def test_parts_far_smaller_than_on_the_labelled_slices_are_removed(
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-6)
 
 
-def test_the_largest_part_stays_however_small_it_is() -> None:
+def test_the_largest_part_is_kept_whatever_its_size() -> None:
     probabilities = with_parts(2)
     remove_small_components(probabilities, np.array([100]))
     assert probabilities.argmax(axis=0).sum() == 2

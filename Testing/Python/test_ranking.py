@@ -38,26 +38,26 @@ def test_the_case_that_is_worst_and_most_different_comes_first() -> None:
         ({"ml": 1500.0}, "it differs more than most others from the labelled cases"),
     ],
 )
-def test_the_reason_is_what_sets_the_case_apart(different: dict[str, float], message: str) -> None:
+def test_the_reason_is_the_largest_difference_from_other_cases(different: dict[str, float], message: str) -> None:
     waiting = [case("a"), case("b", **different), case("c")]
     first = rank_cases(waiting, [case("known")])[0]
     assert first.case.name == "b"
     assert message in str(first.reason)
 
 
-def test_nothing_sets_cases_apart_that_are_alike() -> None:
+def test_equal_cases_have_no_reason() -> None:
     reasons = [one.reason.code for one in rank_cases([case("a"), case("b")], [case("known")])]
     assert reasons == ["next_usual", "next_usual"]
 
 
-def test_a_case_like_a_known_one_is_no_longer_distant() -> None:
+def test_a_case_similar_to_an_accepted_one_is_not_distant() -> None:
     waiting = [case("small", 20.0), case("usual")]
     distances = {one.case.name: one.distance for one in rank_cases(waiting, [case("known")])}
     after = {one.case.name: one.distance for one in rank_cases(waiting, [case("known"), case("new", 20.0)])}
     assert distances["small"] > after["small"] == pytest.approx(0)
 
 
-def test_nothing_waits_where_all_is_accepted() -> None:
+def test_there_is_no_next_case_when_all_are_accepted() -> None:
     assert rank_cases([], [case("known")]) == []
 
 
@@ -77,7 +77,7 @@ def test_the_next_case_of_a_batch_is_named_with_the_reason(
     assert lines[0] == "2: its expected Dice is lower than that of most others (0.30)"
 
 
-def test_the_next_case_in_the_panel_goes_by_the_ranking_and_round(
+def test_the_next_case_in_the_panel_follows_the_ranking_cyclically(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))

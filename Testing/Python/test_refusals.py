@@ -66,7 +66,7 @@ def program(words: list[str], case_folder: Path) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize("option", ["--device=--", "--budget=--", "--axis=--", "--engine=--", "--confidence=--"])
-def test_two_dashes_are_no_value(option: str, case_folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_two_dashes_are_refused_as_a_value(option: str, case_folder: Path, capsys: pytest.CaptureFixture) -> None:
     before = contents(case_folder)
     with pytest.raises(SystemExit) as ended:
         main(["fill", "image.nii.gz", "support.nii.gz", "-o", "out.nii.gz", option])
@@ -87,9 +87,7 @@ def test_a_very_long_word_is_shortened_in_the_middle(words: list[str], capsys: p
 
 
 @pytest.mark.parametrize("series", [HUGE, "\u0661", "\u00b2", "nan", "-7", "1e0"])
-def test_what_is_no_number_of_a_series_names_none(
-    series: str, case_folder: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_an_invalid_series_number_is_refused(series: str, case_folder: Path, capsys: pytest.CaptureFixture) -> None:
     ct_series(case_folder / "series")
     line = refused(["suggest", "series", "support.nii.gz", f"--series={series}"], case_folder, capsys)
     assert "holds no series" in line
@@ -135,7 +133,7 @@ def test_a_header_without_finite_positions_is_refused(
     assert f"image.{kind}" in refused(["suggest", f"image.{kind}", "support.nii.gz"], case_folder, capsys)
 
 
-def test_the_header_of_a_pair_with_the_longest_name_is_refused_alone(
+def test_a_header_with_the_longest_name_and_no_partner_is_refused(
     case_folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     name = "n" * 251 + ".hdr"
@@ -187,7 +185,7 @@ def test_a_damaged_task_of_the_library_is_not_exported(
     assert "is damaged" in refused(["library", "export", "liver", "-o", "out.zip"], case_folder, capsys)
 
 
-def test_what_cannot_be_removed_from_a_task_is_no_obstacle(
+def test_files_that_cannot_be_removed_from_a_task_cause_no_error(
     case_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(case_folder.parent / "home"))
@@ -215,9 +213,7 @@ def test_a_study_that_is_refused_leaves_no_folder(
     refused(["compare", "--study", "study.csv", "-o", "empty", "--engines", "propagate"], case_folder, capsys)
 
 
-def test_the_demo_makes_no_folder_for_an_engine_that_is_none(
-    case_folder: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_the_demo_makes_no_folder_for_an_unknown_engine(case_folder: Path, capsys: pytest.CaptureFixture) -> None:
     refused(["demo", "-o", "new", "--engine", "nothing"], case_folder, capsys)
 
 
@@ -229,7 +225,7 @@ def test_a_batch_leaves_nothing_in_the_folder_for_temporary_files(case_folder: P
     assert not list((case_folder.parent / "tmp").iterdir())
 
 
-def test_a_batch_whose_scheduler_is_not_there_changes_nothing(
+def test_a_batch_whose_scheduler_cannot_be_reached_changes_nothing(
     case_folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (case_folder / "cases.csv").write_text("image,support\nimage.nii.gz,support.nii.gz\n", encoding="ascii")

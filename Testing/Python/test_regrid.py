@@ -105,7 +105,7 @@ def moved(geometry: Geometry, index: tuple[float, float, float]) -> Geometry:
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("signs", SIGNS, ids=str)
-def test_labels_with_axes_in_any_order_and_direction_come_onto_the_image(
+def test_labels_with_axes_in_any_order_and_direction_are_regridded_to_the_image(
     order: tuple[int, ...], signs: tuple[int, ...]
 ) -> None:
     label_map = painted()
@@ -124,7 +124,7 @@ def test_labels_with_axes_in_any_order_and_direction_come_onto_the_image(
     shape=st.tuples(*[st.integers(1, 20)] * 3),
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
 )
-def test_any_box_of_the_image_s_voxels_comes_onto_it_or_is_refused_with_the_number_of_labels_outside(
+def test_any_box_of_the_image_is_regridded_or_refused_with_the_number_of_labels_outside(
     order: tuple[int, ...],
     signs: tuple[int, ...],
     first: tuple[int, int, int],
@@ -195,7 +195,7 @@ def test_an_origin_off_by_rounding_is_taken_for_the_same_voxels(by: tuple[float,
     order=st.sampled_from(ORDERS),
     signs=st.sampled_from(SIGNS),
 )
-def test_what_is_taken_for_the_same_voxels_is_off_by_less_than_half_a_voxel(
+def test_grids_accepted_as_the_same_differ_by_less_than_half_a_voxel(
     turn: tuple[float, ...],
     stretch: tuple[float, ...],
     shift: tuple[float, float, float],
@@ -230,7 +230,7 @@ def test_what_is_taken_for_the_same_voxels_is_off_by_less_than_half_a_voxel(
         (Geometry((5, 6, 7), (1, 1, 1), (1000, 1000, 1000)), (0, 0.1, 0)),
     ],
 )
-def test_half_a_voxel_off_is_refused_with_numbers_that_differ(
+def test_a_shift_of_half_a_voxel_is_refused_with_numbers_that_differ(
     grid: Geometry, shift: tuple[float, float, float], signs: tuple[int, int, int]
 ) -> None:
     whole = LabelMap(np.ones(grid.shape, np.uint8), moved(grid, shift))
@@ -258,7 +258,7 @@ def test_half_a_voxel_off_is_refused_with_numbers_that_differ(
         ({"direction": tuple(Rotation.from_euler("x", 45, degrees=True).as_matrix().ravel().tolist())}, "direction"),
     ],
 )
-def test_another_spacing_or_direction_is_refused_by_its_name(change: dict[str, tuple[float, ...]], what: str) -> None:
+def test_another_spacing_or_direction_is_refused_by_name(change: dict[str, tuple[float, ...]], what: str) -> None:
     other = Geometry(**{"shape": GRID.shape, "spacing": GRID.spacing, "direction": GRID.direction} | change)  # type: ignore[arg-type]
     with pytest.raises(InputError) as refused:
         regrid([LabelMap(np.ones(GRID.shape, np.uint8), other)], GRID)
@@ -298,7 +298,7 @@ def test_resampled_labels_keep_their_position(spacing: tuple[float, float, float
 
 
 @given(shift=st.tuples(*[st.floats(-0.49, 0.49)] * 3))
-def test_resampling_a_small_shift_keeps_a_block_on_its_nearest_voxels(shift: tuple[float, float, float]) -> None:
+def test_resampling_by_a_small_shift_keeps_a_block_on_its_nearest_voxels(shift: tuple[float, float, float]) -> None:
     array = np.zeros((8, 9, 10), np.uint8)
     array[2:6, 3:7, 2:8] = 7
     grid = Geometry(array.shape, (0.7, 0.8, 2.5), (1, 2, 3), OBLIQUE)
@@ -310,7 +310,7 @@ def test_resampling_a_small_shift_keeps_a_block_on_its_nearest_voxels(shift: tup
     assert (back.array[array == 0] == 0).all()
 
 
-def test_resampling_reports_what_vanished_and_counts_what_lies_outside() -> None:
+def test_resampling_reports_vanished_labels_and_counts_voxels_outside() -> None:
     array = np.zeros((12, 12, 12), np.uint8)
     array[1, 1, 1] = 1
     array[4:9, 4:9, 4:9] = 2
@@ -363,7 +363,7 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fill_takes_them_with_a_note_and_writes_on_the_image_s_grid(
+def test_fill_regrids_labels_with_a_note_and_writes_on_the_grid_of_the_image(
     kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image, support, output = image_file(tmp_path), stored_as(kind, tmp_path), tmp_path / "out.nii.gz"
@@ -384,7 +384,7 @@ def test_fill_takes_them_with_a_note_and_writes_on_the_image_s_grid(
     assert [segment.name for segment in named.segments] == ["left", "right"]
 
 
-def test_every_command_takes_them(
+def test_every_command_regrids_labels(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
@@ -413,7 +413,7 @@ def test_every_command_takes_them(
     ],
     ids=["half a voxel off", "outside"],
 )
-def test_what_changes_labels_needs_a_flag_that_the_refusal_names(
+def test_resampling_needs_an_option_that_the_refusal_names(
     change: object, flag: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert callable(change)

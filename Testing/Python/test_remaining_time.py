@@ -37,18 +37,18 @@ def test_the_last_seconds_are_not_announced() -> None:
     assert found[13:] == [6, 5, None, None, None, None, None]
 
 
-def test_an_estimate_that_changes_is_not_announced_until_it_was_nearly_constant_for_a_third_of_the_time() -> None:
+def test_a_changing_estimate_is_announced_once_it_has_been_nearly_constant() -> None:
     found = announced([20.0, 20, 20, 20, 30, 30, 30, 30, 30, 30])
     assert found[2:4] == [17, 16]
     assert found[4:7] == [None] * 3, "the total rose by half"
     assert found[7:] == [22, 21, 20]
 
 
-def test_small_changes_do_not_matter() -> None:
+def test_an_estimate_that_changes_little_is_announced() -> None:
     assert None not in announced([20.0, 22, 24, 22, 20, 22])[3:]
 
 
-def test_nothing_is_announced_where_nothing_is_known() -> None:
+def test_no_time_left_is_announced_without_an_estimate() -> None:
     estimate = StableEstimate(Clock())
     assert estimate.announced(None) is None
 
@@ -72,7 +72,7 @@ def test_the_time_left_follows_from_the_rate_of_the_work() -> None:
     assert found[2:9] == [70, 60, 50, 40, 30, 20, 10]
 
 
-def test_set_up_before_the_work_begins_is_not_extrapolated() -> None:
+def test_preparation_before_the_first_work_is_not_extrapolated() -> None:
     found = remaining([(1.0, 0.0), (3.0, 0.0), *((3.0 + 10 * step, step / 10) for step in range(1, 9))])
     assert found[-3:] == [40, 30, 20]
 

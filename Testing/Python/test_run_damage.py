@@ -143,7 +143,7 @@ def race(case_folder: Path, support: str, suffix: str) -> list[tuple[Path, Path]
 
 
 @pytest.mark.slow
-def test_of_two_starts_in_one_new_folder_one_wins_and_its_result_is_right(case_folder: Path) -> None:
+def test_one_of_two_simultaneous_starts_is_refused_and_the_other_is_correct(case_folder: Path) -> None:
     expected = slices_of(case_folder / "undisturbed.nii.gz")
     for number, (winner, loser) in enumerate(race(case_folder, "support.nii.gz", ".nii.gz")):
         assert np.array_equal(slices_of(winner), expected)
@@ -152,7 +152,7 @@ def test_of_two_starts_in_one_new_folder_one_wins_and_its_result_is_right(case_f
 
 
 @pytest.mark.slow
-def test_of_two_starts_with_overlapping_segments_one_wins_and_its_result_is_right(case_folder: Path) -> None:
+def test_one_of_two_simultaneous_starts_with_overlapping_segments_is_refused(case_folder: Path) -> None:
     _, labels = small_case()
     painted = [keep_slices(layer, AXIS, every(labels, AXIS, 8)) for layer in overlapping_layers(labels, 2)]
     write_label_maps(case_folder / "layers.seg.nrrd", painted)
@@ -172,7 +172,7 @@ def test_of_two_starts_with_overlapping_segments_one_wins_and_its_result_is_righ
         assert [layer.pending() for layer in JobFolder.reopen_layers(case_folder / f"job {number}")] == [[], []]
 
 
-def test_a_refused_start_leaves_the_folder_as_it_is(tmp_path: Path) -> None:
+def test_a_refused_start_does_not_change_the_folder(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "job", *small_case(), AXIS, 8)
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     with folder.exclusive(), pytest.raises(InputError):
@@ -180,7 +180,7 @@ def test_a_refused_start_leaves_the_folder_as_it_is(tmp_path: Path) -> None:
     assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 
 
-def test_a_folder_that_is_just_being_made_is_busy(tmp_path: Path) -> None:
+def test_a_folder_that_is_being_created_is_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "job", *small_case(), AXIS, 8)
     (folder.path / "job.json").rename(folder.path / "job.json.partial")
     with folder.exclusive(), pytest.raises(InputError) as caught:
@@ -203,7 +203,7 @@ def stopped(tmp_path: Path) -> JobFolder:
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_no_flipped_bit_of_an_array_goes_unnoticed(stopped: JobFolder, name: str) -> None:
+def test_every_flipped_bit_of_an_array_is_detected(stopped: JobFolder, name: str) -> None:
     chance = random.Random(name)
     path = stopped.array_path(name)
     whole, done = path.read_bytes(), np.flatnonzero(stopped.finished()).tolist()
@@ -259,7 +259,7 @@ def test_labelled_slices_of_the_output_come_from_the_support_itself(case_folder:
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "dangling link"])
 @pytest.mark.parametrize("name", [*FILES, "cancel"])
-def test_something_else_in_place_of_a_file_is_refused_or_harmless(
+def test_links_pipes_and_folders_in_place_of_a_file_are_refused_or_replaced(
     half_done: Path, name: str, kind: str, capsys: pytest.CaptureFixture
 ) -> None:
     path = half_done / "job" / name
@@ -409,7 +409,9 @@ def test_a_run_with_a_folder_for_each_layer_is_continued(overlapping: Path) -> N
     assert not (overlapping / "job" / "layers").exists()
 
 
-def test_a_run_of_several_layers_is_not_continued_with_one(overlapping: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_run_of_several_layers_is_not_continued_with_a_single_layer(
+    overlapping: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert fill(overlapping, "--engine", "propagate", "--slices", "all", "--resume") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "was started with another image or labels" in line
@@ -429,7 +431,7 @@ def test_a_folder_without_checksums_is_continued(half_done: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["image", "support"])
-def test_damaged_input_of_a_folder_without_checksums_is_found(stopped: JobFolder, name: str) -> None:
+def test_damaged_input_of_a_folder_without_checksums_is_detected(stopped: JobFolder, name: str) -> None:
     as_made_by_version_0_1(stopped.path)
     path = stopped.path / f"{name}.npy"
     data = bytearray(path.read_bytes())
@@ -439,7 +441,7 @@ def test_damaged_input_of_a_folder_without_checksums_is_found(stopped: JobFolder
         JobFolder.reopen(stopped.path)
 
 
-def test_values_that_are_no_label_in_a_folder_without_checksums_are_done_again(stopped: JobFolder) -> None:
+def test_slices_with_unknown_label_values_are_filled_again(stopped: JobFolder) -> None:
     as_made_by_version_0_1(stopped.path)
     stopped = JobFolder.open(stopped.path)
     path = stopped.array_path("result")

@@ -117,7 +117,7 @@ def require_drafts(folder: JobFolder, indices: list[int]) -> None:
 # --- a run without errors
 
 
-def test_every_slice_is_drafted_then_replaced_by_its_final_one(
+def test_every_draft_is_replaced_by_a_final_slice(
     make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
 ) -> None:
     folder = make_job(fit=1.0)
@@ -186,7 +186,7 @@ def test_an_engine_without_expected_dice_reports_none(make_job: MakeJob, start: 
     assert folder.expected() == ()
 
 
-def test_expected_dice_of_a_label_that_is_not_in_the_job_is_passed_over(
+def test_expected_dice_of_a_label_that_is_not_in_the_job_is_ignored(
     make_job: MakeJob, start: Callable[..., Any]
 ) -> None:
     folder = make_job(fit=0.5)
@@ -248,7 +248,7 @@ def test_cancel_while_it_refines_keeps_the_best_of_each_slice(
         assert not folder.drafts()[index]
 
 
-def test_cancel_after_better_slices_were_offered_keeps_those_instead_of_the_first_drafts(
+def test_cancel_keeps_improved_drafts_instead_of_the_first_ones(
     make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
 ) -> None:
     folder = make_job(fit=0.0, preview=FOREVER)
@@ -265,7 +265,7 @@ def test_cancel_after_better_slices_were_offered_keeps_those_instead_of_the_firs
 
 
 @pytest.mark.slow
-def test_a_cancelled_fit_goes_on_without_drafting_again(
+def test_a_cancelled_fit_is_resumed_without_drafting_again(
     make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
 ) -> None:
     folder = make_job(fit=1.0)
@@ -284,7 +284,7 @@ def test_a_cancelled_fit_goes_on_without_drafting_again(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["drafting", "fitting", "refining"])
-def test_a_killed_worker_loses_nothing_and_only_what_is_missing_is_done_again(
+def test_after_a_killed_worker_only_missing_slices_are_computed_again(
     moment: str, make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
 ) -> None:
     folder = make_job(fit=0.7, pause=0.02)
@@ -313,7 +313,7 @@ def test_a_killed_worker_loses_nothing_and_only_what_is_missing_is_done_again(
 
 
 @pytest.mark.parametrize(("trouble", "code"), [("bug", "worker_failed"), ("input", "volume_constant")])
-def test_an_engine_that_fails_after_its_drafts_leaves_them(
+def test_drafts_of_an_engine_that_fails_later_are_kept(
     trouble: str, code: str, make_job: MakeJob, start: Callable[..., Any]
 ) -> None:
     folder = make_job(fit=0.0, trouble=trouble)
@@ -358,7 +358,7 @@ def test_a_fit_whose_host_is_killed_ends_by_itself_with_its_drafts(
 # --- time limit
 
 
-def test_a_run_with_a_time_limit_ends_by_then(make_job: MakeJob, start: Callable[..., Any]) -> None:
+def test_a_run_ends_within_its_time_limit(make_job: MakeJob, start: Callable[..., Any]) -> None:
     folder = make_job(budget=2.0, fit=FOREVER)
     events = poll_to_end(start(folder))
     ending = events[-1]
@@ -384,13 +384,13 @@ def test_an_engine_that_overruns_the_time_limit_is_reported_once_and_still_fills
     assert {event.eta for event in late} == {None, 0.0}, "no time is left, so none is promised"
 
 
-def test_without_a_time_limit_an_engine_has_all_the_time_it_wants() -> None:
+def test_without_a_time_limit_there_is_no_deadline() -> None:
     assert RunContext().seconds_left == float("inf")
     assert 0 < RunContext(deadline=time.monotonic() + 5).seconds_left <= 5
     assert RunContext(deadline=time.monotonic() - 5).seconds_left == 0
 
 
-def test_an_engine_can_be_used_without_a_runner() -> None:
+def test_an_engine_can_be_used_without_a_run_folder() -> None:
     engine = Propagate()
     engine.context.report_progress(0.5)
     assert list(engine.draft([1, 2])) == []
@@ -414,7 +414,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
 
 @example(taken=[("pulse", 1e-84)])
 @given(taken=st.lists(steps, max_size=30))
-def test_progress_makes_sense_whatever_the_engine_does(untouched: JobFolder, taken: list[tuple[str, Any]]) -> None:
+def test_progress_never_falls_whatever_the_engine_yields(untouched: JobFolder, taken: list[tuple[str, Any]]) -> None:
     folder, pending = untouched, untouched.pending()
     reported: list[Event] = []
     run_progress = RunProgress(folder, reported.append)
@@ -449,7 +449,7 @@ def test_the_time_left_is_not_extrapolated_from_what_comes_before_the_first_work
     assert etas[-1] == 12.0
 
 
-def test_a_slice_is_work_only_if_the_engine_reports_none(untouched: JobFolder) -> None:
+def test_slices_count_as_work_only_if_the_engine_reports_no_progress(untouched: JobFolder) -> None:
     events: list[Event] = []
     progress = RunProgress(untouched, events.append)
     first, second, third, *_ = pending = untouched.pending()
@@ -467,7 +467,7 @@ def test_a_slice_is_work_only_if_the_engine_reports_none(untouched: JobFolder) -
     assert events[-1].fraction == 1, "also if the engine does not say so"
 
 
-def test_layers_that_are_drafted_then_refined_make_one_progress_that_never_falls() -> None:
+def test_progress_of_layers_with_drafts_never_falls() -> None:
     drafted = [Progress(done=4, total=4, eta=None, fraction=0.1, drafts=4, stage=Stage.REFINING)]
     refined = [
         Progress(done=4, total=4, eta=None, fraction=0.0, drafts=4, stage=Stage.REFINING),
@@ -486,7 +486,7 @@ def test_layers_that_are_drafted_then_refined_make_one_progress_that_never_falls
     assert [one.eta is None for one in overall_progress] == [True, True, True, False, False, True, False, False]
 
 
-def test_a_run_that_goes_on_counts_from_where_it_was(make_job: MakeJob) -> None:
+def test_progress_of_a_resumed_run_includes_finished_slices(make_job: MakeJob) -> None:
     folder = make_job()
     one, two, *_ = pending = folder.pending()
     shape = folder.shape[1:]

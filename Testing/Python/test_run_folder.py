@@ -43,7 +43,7 @@ def refusal(path: Path) -> InputError:
     return error.value
 
 
-def test_a_folder_gives_back_the_job_and_its_input(folder: JobFolder) -> None:
+def test_the_job_and_its_input_are_read_as_written(folder: JobFolder) -> None:
     volume, label_map = small_case()
     opened = JobFolder.open(folder.path)
     support = opened.read_support()
@@ -90,7 +90,7 @@ def test_a_draft_is_kept_and_still_to_be_done_until_it_is_replaced(folder: JobFo
     assert (AXIS.slices(folder.assemble()[0])[second] == 1).all()
 
 
-def test_a_slice_with_a_flag_that_means_nothing_is_done_again(folder: JobFolder) -> None:
+def test_a_slice_with_an_unknown_state_is_filled_again(folder: JobFolder) -> None:
     before = folder.pending()
     file = folder.array_path("finished")
     np.save(file, np.full_like(np.load(file), 77))
@@ -125,12 +125,12 @@ def test_the_expected_dice_is_read_as_written_and_replaced_as_a_whole(folder: Jo
         (1, "0.5", 0.4, 0.6),
     ],
 )
-def test_an_expected_dice_is_of_a_label_and_within_its_range(figures: tuple[Any, ...]) -> None:
+def test_an_invalid_expected_dice_is_refused(figures: tuple[Any, ...]) -> None:
     with pytest.raises((ValueError, TypeError)):
         ExpectedDice(*figures)
 
 
-def test_the_result_holds_labelled_and_finished_slices_and_nothing_else(folder: JobFolder) -> None:
+def test_the_result_holds_only_labelled_and_finished_slices(folder: JobFolder) -> None:
     label_map = small_case()[1]
     shape = folder.shape[1:]
     done = folder.pending()[0]
@@ -173,7 +173,7 @@ def test_the_volume_is_read_once_for_the_fingerprints_of_all_layers(folder: JobF
     assert Counted.slices_read == len(volume.array)
 
 
-def test_a_used_folder_is_not_used_again(folder: JobFolder, tmp_path: Path) -> None:
+def test_a_used_folder_is_refused(folder: JobFolder, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     other = tmp_path / "notes"
     other.mkdir()
@@ -187,14 +187,14 @@ def test_a_used_folder_is_not_used_again(folder: JobFolder, tmp_path: Path) -> N
     assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 
 
-def test_a_folder_whose_making_was_interrupted_is_made_again(folder: JobFolder) -> None:
+def test_a_folder_whose_creation_was_interrupted_is_created_again(folder: JobFolder) -> None:
     (folder.path / "job.json").rename(folder.path / "job.json.partial")
     folder.array_path("finished").unlink()
     again = make_folder(folder.path, *small_case(), AXIS, 8)
     assert JobFolder.open(folder.path).pending() == again.pending()
 
 
-def test_an_interrupted_folder_with_a_file_of_the_users_is_left_alone(folder: JobFolder) -> None:
+def test_an_incomplete_folder_with_a_file_of_the_user_is_not_changed(folder: JobFolder) -> None:
     (folder.path / "job.json").rename(folder.path / "job.json.partial")
     (folder.path / "notes.txt").write_text("mine")
     with pytest.raises(InputError):
@@ -204,7 +204,7 @@ def test_an_interrupted_folder_with_a_file_of_the_users_is_left_alone(folder: Jo
 
 @pytest.mark.parametrize("missing", [0.5, 0.003])
 @pytest.mark.parametrize("existed", [False, True])
-def test_a_disk_that_is_full_when_the_folder_is_made_leaves_nothing(
+def test_a_disk_that_is_full_when_the_folder_is_created_leaves_no_files(
     existed: bool, missing: float, tmp_path: Path
 ) -> None:
     path = tmp_path / "job"
@@ -219,7 +219,7 @@ def test_a_disk_that_is_full_when_the_folder_is_made_leaves_nothing(
     assert not existed or not list(path.iterdir())
 
 
-def test_a_new_folder_is_the_users_alone_and_one_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_new_folder_is_readable_by_its_owner_only_and_an_existing_one_unchanged(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         (tmp_path / "open").mkdir()
@@ -230,7 +230,7 @@ def test_a_new_folder_is_the_users_alone_and_one_that_is_there_stays_as_it_is(tm
         os.umask(before)
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError) as error:
         make_folder(tmp_path / "file" / "job", *small_case(), AXIS, 8)
@@ -263,7 +263,7 @@ def _other_range(volume: Volume, support: Support, job: Job) -> tuple[Job, Volum
 
 
 @pytest.mark.parametrize("change", [_other_volume, _other_spacing, _other_label, _other_completeness, _other_range])
-def test_a_job_is_not_continued_with_other_input(change: Callable[..., Any], folder: JobFolder) -> None:
+def test_a_job_is_not_resumed_with_other_input(change: Callable[..., Any], folder: JobFolder) -> None:
     volume, _ = small_case()
     job, changed, support = change(volume, folder.read_support(), folder.job)
     with pytest.raises(InputError) as error:
@@ -271,7 +271,7 @@ def test_a_job_is_not_continued_with_other_input(change: Callable[..., Any], fol
     assert error.value.code == "job_differs"
 
 
-def test_a_folder_whose_job_names_a_range_is_continued(folder: JobFolder) -> None:
+def test_a_folder_whose_job_has_a_range_is_resumed(folder: JobFolder) -> None:
     """As version 0.1 wrote them: from start up to stop, labelled slices among them."""
     volume, _ = small_case()
     description = json.loads((folder.path / "job.json").read_text())
@@ -286,7 +286,7 @@ def test_a_folder_whose_job_names_a_range_is_continued(folder: JobFolder) -> Non
     assert JobFolder.open(folder.path).job == replace(folder.job, budget=60.0)
 
 
-def test_slices_to_fill_are_not_labelled_and_exist(tmp_path: Path, folder: JobFolder) -> None:
+def test_slices_to_fill_must_exist_and_be_unlabelled(tmp_path: Path, folder: JobFolder) -> None:
     volume, support = small_case()[0], folder.read_support()
     for slices in ((support.indices[0],), (folder.shape[0],)):
         with pytest.raises(ValueError, match="slices to fill"):
@@ -317,7 +317,7 @@ def test_a_missing_empty_or_truncated_file_is_refused(name: str, folder: JobFold
     assert JobFolder.open(folder.path).pending() == folder.pending()
 
 
-def test_missing_events_are_no_damage(folder: JobFolder) -> None:
+def test_a_folder_without_events_is_not_damaged(folder: JobFolder) -> None:
     folder.events_path.unlink()
     assert JobFolder.open(folder.path).pending() == folder.pending()
 
@@ -343,7 +343,7 @@ def test_missing_events_are_no_damage(folder: JobFolder) -> None:
         ("job", []),
     ],
 )
-def test_a_description_that_makes_no_sense_is_refused(entry: str, value: Any, folder: JobFolder) -> None:
+def test_an_invalid_entry_of_the_job_is_refused(entry: str, value: Any, folder: JobFolder) -> None:
     file = folder.path / "job.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {entry: value}))
     assert refusal(folder.path).code == "job_folder_unreadable"
@@ -363,7 +363,7 @@ def test_a_description_that_makes_no_sense_is_refused(entry: str, value: Any, fo
         ("names", {"one": "liver"}),
     ],
 )
-def test_a_layer_that_makes_no_sense_is_refused(entry: str, value: Any, folder: JobFolder) -> None:
+def test_an_invalid_entry_of_a_layer_is_refused(entry: str, value: Any, folder: JobFolder) -> None:
     file = folder.path / "job.json"
     description = json.loads(file.read_text())
     description["layers"][0] |= {entry: value}
@@ -380,7 +380,7 @@ def test_an_array_of_another_type_or_size_is_refused(name: str, folder: JobFolde
         assert refusal(folder.path).code == "job_folder_unreadable"
 
 
-def test_flipped_bits_in_a_folder_are_bad_input_or_harmless(folder: JobFolder, tmp_path: Path) -> None:
+def test_flipped_bits_in_a_folder_are_refused_or_harmless(folder: JobFolder, tmp_path: Path) -> None:
     chance = random.Random(3)
     headers = {name: (folder.path / name).read_bytes() for name in FILES}
     refused = 0
@@ -422,12 +422,12 @@ def test_flipped_bits_in_a_folder_are_bad_input_or_harmless(folder: JobFolder, t
     ],
     ids=lambda text: text[:40],
 )
-def test_a_damaged_expected_dice_is_none(text: str, folder: JobFolder) -> None:
+def test_a_damaged_expected_dice_is_ignored(text: str, folder: JobFolder) -> None:
     (folder.layer_path / "expected.json").write_text(text)
     assert JobFolder.open(folder.path).expected() == ()
 
 
-def test_flipped_bits_in_an_expected_dice_are_none_or_harmless(folder: JobFolder) -> None:
+def test_flipped_bits_in_an_expected_dice_are_ignored_or_harmless(folder: JobFolder) -> None:
     chance = random.Random(6)
     file = folder.layer_path / "expected.json"
     folder.write_expected_dice([ExpectedDice(label, 0.5, 0.25, 0.75) for label in folder.labels])
@@ -443,7 +443,7 @@ def test_flipped_bits_in_an_expected_dice_are_none_or_harmless(folder: JobFolder
     assert damaged > 150
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_job_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "none", tmp_path / "file"):
         assert refusal(path).code == "job_folder_unreadable"

@@ -114,7 +114,9 @@ def test_a_worker_that_cannot_be_started_is_reported_by_poll(short_job: JobFolde
     assert "no such python" in ending.reason
 
 
-def test_a_python_that_is_none_is_reported_with_its_last_words(short_job: JobFolder, spawned: Spawned) -> None:
+def test_a_program_that_is_not_python_is_reported_with_its_last_output(
+    short_job: JobFolder, spawned: Spawned
+) -> None:
     broken = write_program(short_job.path.parent / "python", "echo some noise >&2\necho no licence found >&2\nexit 3")
     (ending,) = poll_to_end(spawned.worker(short_job, python=broken))
     assert isinstance(ending, Failed)
@@ -173,7 +175,7 @@ def require_plain_failure_and_resume(
         assert np.array_equal(result, undisturbed)
 
 
-def test_events_that_find_no_room_end_the_run_with_one_clear_line_and_nothing_is_corrupt(
+def test_events_that_cannot_be_written_end_the_run_with_one_clear_line(
     long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
 ) -> None:
     # The arrays have their room from the start, so only the events can meet a limit: make them the longest file.
@@ -183,7 +185,7 @@ def test_events_that_find_no_room_end_the_run_with_one_clear_line_and_nothing_is
     require_plain_failure_and_resume(long_job, spawned, python, lambda: None, undisturbed)
 
 
-def test_a_full_disk_is_one_clear_line_and_nothing_is_corrupt(
+def test_a_full_disk_is_reported_in_one_clear_line_and_nothing_is_corrupt(
     spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "disk", 8 * long_case()[0].array.nbytes) as disk:  # twice as large as the job
@@ -195,7 +197,7 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_corrupt(
         require_plain_failure_and_resume(folder, spawned, sys.executable, ballast.unlink, undisturbed)
 
 
-def test_too_little_memory_is_one_plain_sentence(tmp_path: Path, spawned: Spawned) -> None:
+def test_too_little_memory_is_reported_in_one_plain_sentence(tmp_path: Path, spawned: Spawned) -> None:
     volume, label_map = small_case()
     wide = (1, 1 + 2000 // volume.array.shape[1], 1 + 2000 // volume.array.shape[2])
     middle = volume.array.shape[0] // 2

@@ -52,7 +52,7 @@ def test_an_installation_is_announced_with_its_size_and_shows_the_progress_of_pi
     assert demo == "progress of: demo --overwrite"
 
 
-def test_what_is_installed_is_not_installed_again(program: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
+def test_installed_packages_are_not_installed_again(program: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
     assert program.main(["demo"]) == 0
     assert len(installed(capfd.readouterr().out)) == 1
     assert program.main(["demo"]) == 0
@@ -71,7 +71,7 @@ def test_an_installation_that_fails_is_tried_again(program: ModuleType, capfd: p
     assert len(installed(capfd.readouterr().out)) == 2
 
 
-def test_torch_is_installed_for_the_demo_only_with_the_users_word(
+def test_torch_is_installed_for_the_demo_only_with_consent(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ["demo", "--engine", "adapt"]
@@ -92,7 +92,7 @@ def nobody_answers(question: str) -> Any:
     raise EOFError
 
 
-def test_where_nobody_can_be_asked_nothing_is_installed(
+def test_nothing_is_installed_where_nobody_can_be_asked(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("builtins.input", nobody_answers)

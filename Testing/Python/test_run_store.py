@@ -35,7 +35,7 @@ def _set_age(folder: RunFolder, age: float) -> None:
         os.utime(path, (then, then))
 
 
-def test_a_run_at_work_is_live_and_cannot_be_taken(store: RunStore) -> None:
+def test_an_active_run_cannot_be_resumed_by_another_process(store: RunStore) -> None:
     folder = store.create()
     assert store.active() == [folder.run_id]
     assert store.interrupted() == []
@@ -45,7 +45,7 @@ def test_a_run_at_work_is_live_and_cannot_be_taken(store: RunStore) -> None:
     folder.delete()
 
 
-def test_an_unfinished_run_is_listed_with_its_size_and_can_be_taken_once(store: RunStore) -> None:
+def test_an_unfinished_run_is_listed_with_its_size_and_can_be_resumed_once(store: RunStore) -> None:
     folder = _run(store, 100.0, size=1234)
     folder.release()
     (left,) = store.interrupted()
@@ -58,7 +58,7 @@ def test_an_unfinished_run_is_listed_with_its_size_and_can_be_taken_once(store: 
     assert list(store.folder.iterdir()) == []
 
 
-def test_an_unfinished_run_that_is_being_read_is_deleted_all_the_same(store: RunStore) -> None:
+def test_an_unfinished_run_can_be_deleted_while_it_is_read(store: RunStore) -> None:
     folder = store.create()
     folder.release()
     looked_at = store.acquire(folder.path.name)
@@ -70,7 +70,7 @@ def test_an_unfinished_run_that_is_being_read_is_deleted_all_the_same(store: Run
     assert not folder.path.exists()
 
 
-def test_a_run_of_a_killed_process_is_left(store: RunStore, spawned: Spawned) -> None:
+def test_a_run_of_a_killed_process_is_unfinished(store: RunStore, spawned: Spawned) -> None:
     child = spawned.python(
         "-c", f"{HOLD}; store = RunStore(Path(sys.argv[1])); run = store.create(); time.sleep(99)", str(store.folder)
     )
@@ -81,7 +81,7 @@ def test_a_run_of_a_killed_process_is_left(store: RunStore, spawned: Spawned) ->
     assert len(store.interrupted()) == 1
 
 
-def test_only_some_left_runs_are_kept_the_oldest_go_and_never_one_at_work(store: RunStore) -> None:
+def test_only_the_newest_unfinished_runs_are_kept_and_every_active_one(store: RunStore) -> None:
     at_work = _run(store, 9000.0)
     runs = [_run(store, 1000.0 * (number + 1)) for number in range(4)]
     for run in runs:
@@ -92,7 +92,7 @@ def test_only_some_left_runs_are_kept_the_oldest_go_and_never_one_at_work(store:
     at_work.delete()
 
 
-def test_a_folder_whose_making_was_interrupted_goes_unless_it_is_being_made(store: RunStore) -> None:
+def test_an_incomplete_folder_is_deleted_unless_it_is_being_created(store: RunStore) -> None:
     old, new = store.create(), store.create()
     _set_age(old, 3600.0)
     old.release()
@@ -102,12 +102,12 @@ def test_a_folder_whose_making_was_interrupted_goes_unless_it_is_being_made(stor
 
 
 @pytest.mark.parametrize("run_id", ["", "..", "../../etc", "0" * 32, "A" * 32])
-def test_an_id_that_names_no_run_gives_none(store: RunStore, run_id: str) -> None:
+def test_an_unknown_id_has_no_run(store: RunStore, run_id: str) -> None:
     _run(store, 0.0).delete()
     assert store.acquire(run_id) is None
 
 
-def test_what_was_not_made_by_a_store_is_left_alone(store: RunStore) -> None:
+def test_files_that_are_not_runs_are_not_deleted(store: RunStore) -> None:
     store.folder.mkdir(parents=True)
     (store.folder / "holiday").mkdir()
     (store.folder / "notes.txt").write_text("keep", encoding="utf-8")
@@ -116,7 +116,7 @@ def test_what_was_not_made_by_a_store_is_left_alone(store: RunStore) -> None:
     assert store.interrupted() == []
 
 
-def test_nobody_else_may_read_a_run(store: RunStore) -> None:
+def test_a_run_is_readable_by_its_owner_only(store: RunStore) -> None:
     folder = store.create()
     if os.name != "nt":
         assert folder.path.stat().st_mode & 0o077 == 0

@@ -50,7 +50,7 @@ def test_a_run_reports_its_start_every_slice_and_its_end(short_job: JobFolder, s
     assert JobFolder.open(short_job.path).pending() == []
 
 
-def test_progress_counts_up_to_all_slices_and_its_eta_down_to_nothing(short_job: JobFolder, spawned: Spawned) -> None:
+def test_progress_rises_to_all_slices_and_the_time_left_falls_to_zero(short_job: JobFolder, spawned: Spawned) -> None:
     pending = short_job.pending()
     progress = [event for event in poll_to_end(spawned.worker(short_job)) if isinstance(event, Progress)]
     counted = [event.done for event in progress]
@@ -86,7 +86,7 @@ def test_polling_after_the_end_gives_no_events(short_job: JobFolder, spawned: Sp
     assert process.poll() == []
 
 
-def test_the_worker_gets_along_without_simpleitk_torch_slicer_and_qt(long_job: JobFolder, spawned: Spawned) -> None:
+def test_the_worker_imports_neither_simpleitk_torch_slicer_nor_qt(long_job: JobFolder, spawned: Spawned) -> None:
     pid = worker_pid(poll_until(spawned.worker(long_job), slices_done))
     with paused(pid):
         maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
@@ -95,7 +95,7 @@ def test_the_worker_gets_along_without_simpleitk_torch_slicer_and_qt(long_job: J
         assert name not in maps
 
 
-def test_a_finished_folder_is_finished_at_once_when_run_again(short_job: JobFolder, spawned: Spawned) -> None:
+def test_a_run_of_a_finished_folder_ends_at_once(short_job: JobFolder, spawned: Spawned) -> None:
     poll_to_end(spawned.worker(short_job))
     before = finished_slices(short_job)
     events = poll_to_end(spawned.worker(short_job))
@@ -107,7 +107,7 @@ def test_a_finished_folder_is_finished_at_once_when_run_again(short_job: JobFold
 # --- cancel
 
 
-def test_cancel_keeps_what_is_finished(long_job: JobFolder, spawned: Spawned) -> None:
+def test_cancel_keeps_finished_slices(long_job: JobFolder, spawned: Spawned) -> None:
     exit_code = long_job.path.parent / "exit code"
     launcher = write_launcher(long_job, f'"{sys.executable}" "$@"; code=$?; echo $code > "{exit_code}"; exit $code')
     process = spawned.worker(long_job, python=launcher)
@@ -143,7 +143,7 @@ def test_a_worker_that_does_not_react_to_cancel_is_killed(long_job: JobFolder, s
 # --- what the host reads
 
 
-def test_nothing_that_stands_among_the_events_breaks_polling(long_job: JobFolder, spawned: Spawned) -> None:
+def test_invalid_lines_among_the_events_do_not_break_polling(long_job: JobFolder, spawned: Spawned) -> None:
     chance = random.Random(5)
     process = spawned.worker(long_job)
     events = poll_until(process, slices_done)
@@ -207,7 +207,7 @@ def test_a_worker_of_another_installation_is_refused(long_job: JobFolder, spawne
     assert str(script) in ending.reason
 
 
-def test_the_worker_runs_the_package_it_belongs_to_whatever_else_is_installed(
+def test_the_worker_runs_its_own_package_whatever_else_is_installed(
     short_job: JobFolder, spawned: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impostor = tmp_path / "impostor" / "fewshot_annotate"
@@ -220,7 +220,7 @@ def test_the_worker_runs_the_package_it_belongs_to_whatever_else_is_installed(
 # --- two workers, no host
 
 
-def test_a_second_worker_on_a_folder_is_refused_and_the_first_is_not_disturbed(
+def test_a_second_worker_on_a_folder_is_refused_and_the_first_continues(
     long_job: JobFolder, spawned: Spawned
 ) -> None:
     first = spawned.worker(long_job)
@@ -253,7 +253,7 @@ def test_a_damaged_folder_is_refused_by_the_worker_in_one_line(short_job: JobFol
     assert "image.npy" in ending.reason
 
 
-def test_a_worker_that_is_stuck_when_its_host_goes_away_does_not_stay(spawned: Spawned) -> None:
+def test_a_worker_that_hangs_when_its_host_exits_is_ended(spawned: Spawned) -> None:
     code = """
         import sys, time
         from fewshot_annotate.jobs import worker
@@ -271,7 +271,7 @@ def test_a_worker_that_is_stuck_when_its_host_goes_away_does_not_stay(spawned: S
     assert stuck.wait(5) == 130
 
 
-def test_an_incomplete_event_does_not_spoil_those_of_the_next_worker(short_job: JobFolder, spawned: Spawned) -> None:
+def test_an_incomplete_event_does_not_affect_those_of_the_next_worker(short_job: JobFolder, spawned: Spawned) -> None:
     short_job.events_path.write_text('{"event": "slice", "ind')
     reported = poll_to_end(spawned.worker(short_job))
     incomplete, *lines = short_job.events_path.read_text().splitlines()

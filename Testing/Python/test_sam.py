@@ -75,7 +75,7 @@ def vertebrae() -> tuple[Volume, Support]:
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_sam_answers_as_the_predictor_of_its_package(several: bool) -> None:
+def test_masks_of_sam_equal_those_of_its_package(several: bool) -> None:
     from segment_anything import SamPredictor
 
     official = random_sam()
@@ -109,7 +109,7 @@ def test_the_released_size_is_recognised_by_keys_and_shapes(size: str) -> None:
     assert built.image_encoder.img_size == official.image_encoder.img_size
 
 
-def test_medsam_answers_as_its_inference_script() -> None:
+def test_masks_of_medsam_equal_those_of_its_inference_script() -> None:
     official = random_sam()
     grey = picture(60, 90)[:, :, 0]
     model = SamModel(official.state_dict())
@@ -138,7 +138,7 @@ def test_medsam_answers_as_its_inference_script() -> None:
 
 if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
 
-    def test_medsam_prepares_and_answers_as_the_official_repository(weights_folder: WeightsFolder) -> None:
+    def test_input_and_masks_of_medsam_equal_those_of_the_official_repository(weights_folder: WeightsFolder) -> None:
         import ast
 
         from skimage import transform
@@ -180,14 +180,16 @@ if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
 # --- in the same worker, from the same command line
 
 
-def test_without_weights_it_says_what_to_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_named_with_the_command_to_download_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     WeightsFolder(tmp_path, monkeypatch)
     with pytest.raises(InputError) as refused:
         runnable_engine("sam")
     assert "models download sam-vit-b" in error_text(refused.value)
 
 
-def test_the_size_is_an_option(weights_folder: WeightsFolder, vertebrae: tuple[Volume, Support]) -> None:
+def test_the_size_of_the_model_is_an_option(weights_folder: WeightsFolder, vertebrae: tuple[Volume, Support]) -> None:
     weights_folder.put("sam-vit-h", random_sam(seed=1).state_dict())
     volume, support = vertebrae
     (index,) = query_slices(support, 1)
@@ -213,7 +215,7 @@ def test_weights_of_another_model_are_refused_in_one_line(
 # --- prompts decide where labels can be
 
 
-def test_labels_stay_within_reach_of_the_labelled_slices(weights_folder: WeightsFolder) -> None:
+def test_labels_are_found_only_near_those_of_the_labelled_slices(weights_folder: WeightsFolder) -> None:
     volume, label_map = load_case("ct_liver")
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
     engine = prepared("sam", volume, support)
@@ -229,7 +231,9 @@ def test_labels_stay_within_reach_of_the_labelled_slices(weights_folder: Weights
     assert (found.max(axis=0) <= (rows.max() + slack, columns.max() + slack)).all()
 
 
-def test_a_label_absent_on_both_sides_is_absent_between(weights_folder: WeightsFolder, encoded: list[int]) -> None:
+def test_a_label_absent_on_both_sides_of_a_gap_is_absent_in_it(
+    weights_folder: WeightsFolder, encoded: list[int]
+) -> None:
     volume, label_map = small_case()
     masks = label_map.array.copy()
     masks[:] = 0
@@ -282,7 +286,7 @@ def test_embeddings_can_be_switched_off(
     assert not list(weights_folder.home.rglob("*.embedding.npy"))
 
 
-def test_the_cache_keeps_what_was_used_last_within_its_limit(tmp_path: Path) -> None:
+def test_the_cache_keeps_the_most_recently_used_within_its_limit(tmp_path: Path) -> None:
     folder = tmp_path / "embeddings"
     array = np.arange(256, dtype=np.float32)
     cache = EmbeddingCache(folder, 4 * (array.nbytes + 128))
@@ -297,7 +301,7 @@ def test_the_cache_keeps_what_was_used_last_within_its_limit(tmp_path: Path) -> 
     assert not list(folder.glob("*.partial"))
 
 
-def test_a_damaged_embedding_is_made_again(
+def test_a_damaged_embedding_is_computed_again(
     weights_folder: WeightsFolder, encoded: list[int], vertebrae: tuple[Volume, Support]
 ) -> None:
     volume, support = vertebrae
@@ -309,7 +313,7 @@ def test_a_damaged_embedding_is_made_again(
     np.testing.assert_array_equal(first, again)
 
 
-def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_causes_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = EmbeddingCache(tmp_path / "file" / "folder", 1 << 20)
     cache.put("key", np.zeros(3))

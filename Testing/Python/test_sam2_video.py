@@ -80,7 +80,7 @@ def test_the_authors_file_and_that_of_transformers_give_the_same(weights_folder:
     assert one[10][1:].max() > 0.1
 
 
-def test_beyond_the_labelled_slices_nothing_is_filled(weights_folder: WeightsFolder) -> None:
+def test_slices_outside_the_labelled_range_are_not_filled(weights_folder: WeightsFolder) -> None:
     volume, support = supported([8, 14])
     results = predict(volume, support, [3, 7, 9, 15, 30])
     assert sorted(results) == [3, 7, 9, 15, 30]
@@ -103,7 +103,7 @@ def test_a_label_is_not_tracked_beyond_the_slices_annotated_for_it(weights_folde
     assert results[11][1].max() > 0
 
 
-def test_a_label_that_both_sides_lack_is_absent(weights_folder: WeightsFolder) -> None:
+def test_a_label_absent_on_both_sides_is_not_tracked(weights_folder: WeightsFolder) -> None:
     volume, label_map = small_case()
     array = label_map.array.copy()
     for index in (8, 14):
@@ -117,7 +117,7 @@ def test_a_label_that_both_sides_lack_is_absent(weights_folder: WeightsFolder) -
 
 
 @pytest.mark.slow
-def test_each_gap_is_filled_the_same_whichever_others_are_asked_for(weights_folder: WeightsFolder) -> None:
+def test_the_result_of_a_gap_does_not_depend_on_other_requested_slices(weights_folder: WeightsFolder) -> None:
     volume, support = supported([8, 14, 20])
     everything = predict(volume, support, [9, 10, 11, 12, 13, 15, 16, 17, 18, 19])
     alone = predict(volume, support, [18])
@@ -125,7 +125,7 @@ def test_each_gap_is_filled_the_same_whichever_others_are_asked_for(weights_fold
 
 
 @pytest.mark.slow
-def test_both_labelled_slices_count_by_distance(weights_folder: WeightsFolder) -> None:
+def test_both_labelled_slices_are_weighted_by_distance(weights_folder: WeightsFolder) -> None:
     volume, support = supported([8, 20])
     model = VideoModel(renamed(random_sam2()), SIDE)
     greys = GreyscaleSlices(volume.array)
@@ -149,7 +149,7 @@ def test_both_labelled_slices_count_by_distance(weights_folder: WeightsFolder) -
     np.testing.assert_allclose(predict(volume, one, [11])[11][1], expected, atol=1e-5)
 
 
-def test_frames_are_made_when_they_are_looked_at() -> None:
+def test_frames_are_made_when_they_are_accessed() -> None:
     made: list[int] = []
 
     def make(index: int) -> torch.Tensor:
@@ -174,7 +174,7 @@ def test_weights_of_another_model_are_refused_in_one_line(weights_folder: Weight
 if REFERENCE:  # a checkout of bowang-lab/MedSAM2
 
     @pytest.mark.parametrize("side", [64, 128])
-    def test_it_tracks_as_the_official_predictor(side: int) -> None:
+    def test_tracked_masks_equal_those_of_the_official_predictor(side: int) -> None:
         official = reference.medsam2(Path(str(REFERENCE)), side)
         official.load_state_dict(wide_state(official))
         volume, label_map = load_case("ct_liver")

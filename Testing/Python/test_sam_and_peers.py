@@ -99,7 +99,7 @@ def test_the_same_input_gives_the_same_result(name: str, weights_folder: Weights
 
 
 @pytest.mark.parametrize("name", SOME_SLOW)
-def test_any_axis_will_do(name: str, weights_folder: WeightsFolder) -> None:
+def test_slices_along_any_axis_are_filled(name: str, weights_folder: WeightsFolder) -> None:
     volume, support = supported(axis=2)
     ((index, probabilities),) = prepared(name, volume, support).predict([21])
     assert index == 21
@@ -107,7 +107,7 @@ def test_any_axis_will_do(name: str, weights_folder: WeightsFolder) -> None:
 
 
 @pytest.mark.parametrize("name", SOME_SLOW)
-def test_labels_of_a_single_pixel_and_empty_slices_are_no_trouble(name: str, weights_folder: WeightsFolder) -> None:
+def test_labels_of_a_single_pixel_and_empty_slices_are_accepted(name: str, weights_folder: WeightsFolder) -> None:
     def sparse(array: np.ndarray) -> None:
         for index in LABELLED:
             array[index] = 0
@@ -145,7 +145,7 @@ def test_a_run_can_be_stopped_within_the_first_slice(name: str, weights_folder: 
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_menus_can_show_what_it_needs_before_anything_is_loaded(name: str, weights_folder: WeightsFolder) -> None:
+def test_requirements_are_known_before_weights_are_loaded(name: str, weights_folder: WeightsFolder) -> None:
     engine = engine_class(name)
     assert engine.unavailable_reason() is None
     assert engine.needs_weights
@@ -154,7 +154,7 @@ def test_menus_can_show_what_it_needs_before_anything_is_loaded(name: str, weigh
         assert "\n" not in text
 
 
-def test_without_weights_each_says_in_one_line_what_to_download(
+def test_missing_weights_of_each_engine_are_named_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     WeightsFolder(tmp_path, monkeypatch)

@@ -28,7 +28,7 @@ def test_a_package_that_does_not_load_is_named_in_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_a_package_that_is_not_there_is_left_to_the_check_for_missing_ones() -> None:
+def test_a_missing_package_is_not_reported_as_one_that_does_not_load() -> None:
     require_importable("no_such_package_at_all", "json")
 
 
@@ -47,7 +47,7 @@ def test_errors_of_a_model_about_other_weights_become_one_line(error: Exception,
     assert "\n" not in str(refused.value)
 
 
-def test_memory_that_runs_out_while_building_is_not_blamed_on_the_weights() -> None:
+def test_a_lack_of_memory_while_a_model_is_built_is_not_reported_as_wrong_weights() -> None:
     with pytest.raises(RuntimeError, match="out of memory"), architecture_errors(Path("weights.pth")):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
@@ -63,14 +63,14 @@ def test_all_weights_must_be_there_and_no_others() -> None:
     assert model.weight.data_ptr() == weight.data_ptr()
 
 
-def test_repeated_parts_are_counted_by_their_keys() -> None:
+def test_repeated_blocks_are_counted_by_their_keys() -> None:
     state = {"blocks.0.a": torch.ones(1), "blocks.11.a": torch.ones(1)}
     assert count(state, "blocks.") == 12
     with pytest.raises(KeyError):
         count(state, "layers.")
 
 
-def test_what_is_missing_is_named_as_pip_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_have_their_name_in_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "find_spec", lambda name: None)
     named = {package for name in ENGINES for package in engine_class(name).missing_packages()}
     assert named == {

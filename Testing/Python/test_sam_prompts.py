@@ -30,7 +30,7 @@ def disc(row: float, column: float, radius: float, size: int = 64) -> np.ndarray
 
 
 @pytest.mark.parametrize("case", every_case())
-def test_a_real_ct_is_seen_at_its_window_and_everything_else_by_its_range(case: Path) -> None:
+def test_a_real_ct_is_shown_in_its_window_and_other_images_in_their_range(case: Path) -> None:
     greys = GreyscaleSlices(load_case(case)[0].array)
     assert greys.scale is (IntensityScale.CT if "ct" in case.name.split("_") else IntensityScale.RANGE)
 
@@ -50,7 +50,7 @@ def test_other_images_are_scaled_by_the_percentiles_of_what_is_not_0() -> None:
     assert np.abs(grey.astype(int) - expected).max() <= 1
 
 
-def test_the_user_has_the_last_word_on_the_kind_of_image() -> None:
+def test_the_user_can_state_the_kind_of_image() -> None:
     volume, _ = small_case()
     assert GreyscaleSlices(volume.array, IntensityScale.CT).scale is IntensityScale.CT
 
@@ -76,7 +76,7 @@ def test_a_box_surrounds_each_part_and_points_lie_inside_and_outside() -> None:
     assert large.points[0].tolist() == [15, 20]
 
 
-def test_crumbs_get_no_prompt() -> None:
+def test_very_small_components_have_no_prompt() -> None:
     mask = disc(20, 15, 8)
     mask[60, 60] = True
     assert len(prompts_of(mask, EVERYWHERE)) == 1
@@ -85,11 +85,11 @@ def test_crumbs_get_no_prompt() -> None:
 @pytest.mark.parametrize(
     "mask", [np.zeros((64, 64), dtype=bool), disc(50, 50, 4)], ids=["empty", "outside the limit"]
 )
-def test_nothing_to_point_at_gives_no_prompt(mask: np.ndarray) -> None:
+def test_an_empty_mask_has_no_prompt(mask: np.ndarray) -> None:
     assert prompts_of(mask, (0.0, 0.0, 20.0, 20.0)) == []
 
 
-def test_a_single_pixel_gets_a_prompt() -> None:
+def test_a_single_pixel_has_a_prompt() -> None:
     mask = np.zeros((64, 64), dtype=bool)
     mask[0, 63] = True
     (prompt,) = prompts_of(mask, EVERYWHERE)
@@ -106,7 +106,7 @@ def test_a_label_that_is_most_probable_nowhere_is_taken_from_its_most_probable_p
 
 
 @given(st.integers(0, 63), st.integers(0, 63), st.integers(1, 30), st.integers(0, 30), st.integers(0, 30))
-def test_no_prompt_leaves_its_limit(row: int, column: int, radius: int, left: int, top: int) -> None:
+def test_prompts_lie_within_the_given_limit(row: int, column: int, radius: int, left: int, top: int) -> None:
     limit = (float(left), float(top), 40.0, 45.0)
     for prompt in prompts_of(disc(row, column, radius), limit, outside=3):
         x0, y0, x1, y1 = prompt.box
@@ -143,7 +143,7 @@ def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 # --- several labels
 
 
-def test_one_label_keeps_its_probability_and_several_share_by_their_odds() -> None:
+def test_probabilities_of_several_labels_are_in_proportion_to_their_odds() -> None:
     alone = np.array([[[0.0, 0.3, 0.5, 1.0]]], dtype=np.float32)
     np.testing.assert_allclose(joint(alone)[1], alone[0], atol=1e-5)
     two = joint(np.array([[[0.5, 0.9]], [[0.5, 0.5]]], dtype=np.float32))

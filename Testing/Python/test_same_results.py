@@ -23,7 +23,7 @@ def test_times_and_versions_do_not_count_in_json_and_tables(tmp_path: Path) -> N
     assert not is_same(first, other)
 
 
-def test_a_new_key_is_listed_and_no_difference() -> None:
+def test_a_new_key_is_listed_but_is_not_a_difference() -> None:
     first, second = [{"slice": 3}], [{"slice": 3, "plane": "axial"}]
     assert is_same(first, second)
     assert fields_of_one(first, second) == {"plane"}

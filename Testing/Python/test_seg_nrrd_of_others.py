@@ -36,7 +36,7 @@ def masks(layers: list[LabelMap]) -> dict[str, np.ndarray]:
     return {one.name: (layer.array == one.value).T for layer in layers for one in layer.segments}
 
 
-def test_segments_of_old_files_are_a_layer_each(tmp_path: Path) -> None:
+def test_each_segment_of_an_old_file_is_a_layer(tmp_path: Path) -> None:
     path = write(tmp_path / "a.seg.nrrd", np.stack([FIRST, SECOND]), **segment(0), **segment(1))
     found = masks(read_label_maps(path))
     assert found.keys() == {"organ 0", "organ 1"}
@@ -79,14 +79,14 @@ def test_layers_are_found_whatever_the_kind_of_their_axis(kind: str, first: bool
     assert np.array_equal(found["organ 1"], SECOND)
 
 
-def test_a_number_that_is_left_out_ends_no_list(tmp_path: Path) -> None:
+def test_segment_numbers_may_have_gaps(tmp_path: Path) -> None:
     first, third = segment(0, LabelValue="1", Layer="0"), segment(2, LabelValue="2", Layer="0")
     path = write(tmp_path / "a.seg.nrrd", np.where(FIRST, 1, 2 * SECOND).astype(np.uint8), **first, **third)
     assert list(masks(read_label_maps(path))) == ["organ 0", "organ 2"]
 
 
 @pytest.mark.parametrize("field", ["Segmentation_MasterRepresentation", "Segmentation_SourceRepresentation"])
-def test_fractions_are_no_labels(field: str, tmp_path: Path) -> None:
+def test_fractional_labels_are_refused(field: str, tmp_path: Path) -> None:
     fields = {field: "Fractional labelmap", **segment(0, LabelValue="1", Layer="0")}
     path = write(tmp_path / "a.seg.nrrd", FIRST * np.uint8(108), **fields)
     with pytest.raises(InputError) as refused:

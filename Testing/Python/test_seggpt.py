@@ -75,14 +75,14 @@ def test_the_released_size_has_exactly_these_keys() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_the_same_prompt_several_times_gives_the_result_of_one(model: InContextModel, count: int) -> None:
+def test_a_repeated_prompt_gives_the_result_of_one(model: InContextModel, count: int) -> None:
     image, (prompt,) = examples(1)
     once, often = model.paint(image, [prompt]), model.paint(image, [prompt] * count)
     assert (once - often).abs().max() < 1e-3
     assert once.std() > 1
 
 
-def test_the_order_of_prompts_does_not_matter_and_each_counts(model: InContextModel) -> None:
+def test_every_prompt_is_used_and_their_order_does_not_matter(model: InContextModel) -> None:
     image, prompts = examples(3)
     forth, back = model.paint(image, prompts), model.paint(image, prompts[::-1])
     # The decoder's convolution sees one row of the first prompt above the slice.
@@ -90,7 +90,7 @@ def test_the_order_of_prompts_does_not_matter_and_each_counts(model: InContextMo
     assert (forth - model.paint(image, prompts[:2])).abs().max() > 1e-3
 
 
-def test_without_the_mended_layer_transformers_merges_otherwise(model: InContextModel) -> None:
+def test_the_layer_of_transformers_alone_merges_prompts_differently(model: InContextModel) -> None:
     image, prompts = examples(2)
     corrected = model.paint(image, prompts)
     plain = InContextModel(random_seggpt())
@@ -105,9 +105,7 @@ def test_a_mask_is_painted_white_on_black() -> None:
     assert {round(float(value), 6) for value in np.unique(painted)} == {0.0, 1.0}
 
 
-def test_labels_are_asked_for_by_the_nearest_slices_that_show_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prompts_are_the_nearest_slices_that_show_the_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights_folder = WeightsFolder(tmp_path, monkeypatch)
     weights_folder.put("seggpt-vit-large", renamed(random_seggpt()))
     volume, label_map = small_case()
@@ -120,7 +118,7 @@ def test_labels_are_asked_for_by_the_nearest_slices_that_show_them(
     assert engine.nearest(11, 1, 1) == [2]  # type: ignore[attr-defined]
 
 
-def test_memory_that_is_short_costs_prompts_and_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_prompts_are_used_where_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights_folder = WeightsFolder(tmp_path, monkeypatch)
     weights_folder.put("seggpt-vit-large", renamed(random_seggpt()))
     volume, label_map = small_case()
@@ -158,7 +156,7 @@ def test_weights_of_another_model_are_refused_in_one_line(tmp_path: Path, monkey
 if REFERENCE:  # a checkout of baaivision/Painter
 
     @pytest.mark.parametrize("count", [1, 2, 3, 8])
-    def test_it_paints_as_the_official_model(count: int, model: InContextModel) -> None:
+    def test_the_output_equals_that_of_the_official_model(count: int, model: InContextModel) -> None:
         official = reference.painter(Path(str(REFERENCE)), "models_seggpt", "SegGPT/SegGPT_inference")
         image, prompts = examples(count)
         more = torch.ones(count, 1), 0 if count > 1 else -1

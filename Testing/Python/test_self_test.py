@@ -55,7 +55,7 @@ def _titles() -> list[tuple[int, str, int]]:
     return [(int(number), title, int(minutes)) for number, title, minutes in found]
 
 
-def test_the_manual_has_numbered_steps_for_twenty_minutes_each_with_something_to_see() -> None:
+def test_the_manual_has_numbered_steps_of_twenty_minutes_each_with_an_expected_result() -> None:
     titles = _titles()
     assert [number for number, _, _ in titles] == list(range(1, len(titles) + 1))
     assert sum(minutes for _, _, minutes in titles) == 20
@@ -64,7 +64,7 @@ def test_the_manual_has_numbered_steps_for_twenty_minutes_each_with_something_to
     assert all("**" in step for step in steps)
 
 
-def test_the_self_test_takes_the_steps_of_the_manual_that_need_no_hand(open_panel: Callable[..., Panel]) -> None:
+def test_the_self_test_takes_the_steps_of_the_manual_that_can_be_automated(open_panel: Callable[..., Panel]) -> None:
     panel = open_panel()
     volume = mrml.add_volume(np.zeros((20, 4, 4), np.int16))
     steps = SelfTest(panel.widget, None, volume).steps
@@ -102,7 +102,7 @@ def test_the_example_is_ready_to_fill_in_one_click(
     assert panel.ui.slicesTable.rowCount > 2
 
 
-def test_the_example_is_walked_through_by_sentences_in_the_bar(
+def test_the_bar_guides_through_the_example(
     open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "SampleData", _SampleData())

@@ -66,7 +66,7 @@ def test_every_signal_that_ends_a_program_leaves_no_image_behind(name: str, plac
     assert not list((place / "tmp").glob(f"{FOLDER_PREFIX}*/job"))
 
 
-def test_what_a_killed_program_left_goes_at_the_next_start(place: Path) -> None:
+def test_files_of_a_killed_program_are_removed_at_the_next_start(place: Path) -> None:
     with start(place) as program:
         job_begins(place)
         program.kill()
@@ -100,7 +100,7 @@ def test_a_signal_is_a_keyboard_interrupt_while_the_program_runs(name: str) -> N
     assert signal.getsignal(getattr(signal, name)) is before
 
 
-def test_what_was_started_to_be_ignored_stays_ignored() -> None:
+def test_signals_ignored_at_the_start_stay_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with signals_as_interrupt():
@@ -110,7 +110,7 @@ def test_what_was_started_to_be_ignored_stays_ignored() -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGINT", *SIGNALS])
-def test_the_last_step_is_brought_to_its_end_and_tidying_up_too(name: str) -> None:
+def test_a_critical_section_and_the_clean_up_are_not_interrupted(name: str) -> None:
     done = []
     with signals_as_interrupt():
         with ignore_signals():
@@ -124,13 +124,13 @@ def test_the_last_step_is_brought_to_its_end_and_tidying_up_too(name: str) -> No
 
 @pytest.mark.parametrize("name", ["SIGINT", *SIGNALS])
 @pytest.mark.parametrize("module", ["rich", "numpy", "SimpleITK", "fewshot_annotate.cli.library"])
-def test_a_signal_while_the_program_loads_is_one_line(module: str, name: str) -> None:
+def test_a_signal_while_the_program_loads_is_reported_in_one_line(module: str, name: str) -> None:
     ended = interrupted_at(module, name)
     assert ended.returncode == 130
     assert ended.stderr == "fewshot-annotate: cancelled; no output was written.\n"
 
 
-def test_ctrl_c_is_one_line_before_its_handler_is_set_too() -> None:
+def test_ctrl_c_before_its_handler_is_set_is_reported_in_one_line() -> None:
     ended = interrupted_at("fewshot_annotate.core.signals", "SIGINT")
     assert (ended.returncode, ended.stderr) == (130, "fewshot-annotate: cancelled; no output was written.\n")
 
@@ -143,7 +143,7 @@ def test_the_exit_code_is_the_same_where_an_interrupt_leaves_a_text_that_python_
     assert (ended.returncode, ended.stderr) == (130, "fewshot-annotate: cancelled; no output was written.\n")
 
 
-def test_what_is_loaded_before_ctrl_c_is_handled_is_little() -> None:
+def test_few_modules_are_loaded_before_ctrl_c_is_handled() -> None:
     code = "import sys\nbefore = set(sys.modules)\nimport fewshot_annotate\nprint(*set(sys.modules) - before)"
     loaded = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys\nsys.path.insert(0, {str(PACKAGE_PARENT)!r})\n{code}"],

@@ -61,7 +61,7 @@ def test_other_slices_show_superior_at_the_top(axis: int) -> None:
     ("shape", "pixel_mm", "size"),
     [((10, 10), (1, 1), (40, 40)), ((10, 10), (2, 1), (20, 40)), ((5, 20), (1, 1), (40, 10))],
 )
-def test_a_picture_is_true_to_scale(
+def test_a_picture_has_the_proportions_of_the_slice_in_mm(
     shape: tuple[int, int], pixel_mm: tuple[float, float], size: tuple[int, int]
 ) -> None:
     assert scaled_size(shape, pixel_mm, 40) == size
@@ -97,7 +97,7 @@ def test_only_segments_on_the_slice_are_drawn() -> None:
     np.testing.assert_array_equal(region.mask, middle())
 
 
-def test_a_png_reads_back(tmp_path: Path) -> None:
+def test_a_png_is_read_as_written(tmp_path: Path) -> None:
     picture = draw_slice(np.arange(100).reshape(10, 10), BLACK_TO_WHITE, (20, 20))
     write_png(tmp_path / "slice.png", picture)
     for source in (tmp_path / "slice.png", io.BytesIO(png_bytes(picture))):

@@ -28,14 +28,14 @@ def spotted() -> tuple[np.ndarray, np.ndarray]:
     return probabilities, truth
 
 
-def test_a_very_small_component_is_reassigned_and_all_else_stays() -> None:
+def test_only_very_small_components_are_reassigned() -> None:
     probabilities, truth = spotted()
     cleaned = remove_small_labels(probabilities, np.full(len(probabilities) - 1, MIN_PIXELS), MIN_PIXELS)
     np.testing.assert_array_equal(cleaned.argmax(axis=0), truth)
     np.testing.assert_array_equal(np.sort(cleaned, axis=0), np.sort(probabilities, axis=0))
 
 
-def test_a_label_that_is_as_small_where_it_was_painted_stays() -> None:
+def test_a_label_painted_as_small_is_kept() -> None:
     probabilities, _ = spotted()
     smallest = np.full(len(probabilities) - 1, MIN_PIXELS)
     smallest[0] = 2

@@ -55,7 +55,7 @@ def test_a_copy_equals_its_array() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (3, 1000, 1000), (0, 5, 5)])
-def test_zeros_can_be_written_and_are_like_those_of_numpy(shape: tuple[int, ...]) -> None:
+def test_sparse_zeros_are_writable_and_equal_those_of_numpy(shape: tuple[int, ...]) -> None:
     array = sparse_zeros(shape, np.uint16)
     assert array.shape == shape
     assert array.dtype == np.uint16
@@ -66,7 +66,7 @@ def test_zeros_can_be_written_and_are_like_those_of_numpy(shape: tuple[int, ...]
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="where the system takes memory back")
-def test_many_full_arrays_lie_in_files_and_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_full_arrays_are_kept_in_files_and_not_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparse_array, "MAX_MEMORY_BYTES", 10 << 20)
     monkeypatch.setattr(sparse_array, "MAX_FILE_BYTES", 0)
     before, arrays = resident_mib(), []
@@ -95,7 +95,9 @@ def test_arrays_for_which_the_disk_has_no_room_are_kept_in_memory(monkeypatch: p
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where the system takes memory back")
-def test_full_layers_in_files_are_written_and_read_as_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_layers_kept_in_files_are_written_and_read_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sparse_array, "MAX_MEMORY_BYTES", 0)
     grid, random = Geometry((20, 256, 256)), np.random.default_rng(0)
     layers = [LabelMap(sparse_zeros(grid.shape, np.uint8), grid, (default_segment(1),)) for _ in range(8)]

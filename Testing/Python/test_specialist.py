@@ -119,7 +119,7 @@ def test_the_report_counts_patients_and_expects_a_dice_with_a_range(model: Path)
     assert read_description(model).plan.labels == 1
 
 
-def test_only_the_model_is_left_of_a_training(model: Path) -> None:
+def test_a_finished_training_leaves_only_the_model(model: Path) -> None:
     assert {path.name for path in model.iterdir()} == {"model.safetensors", "plan.json", "report.json"}
 
 
@@ -220,7 +220,7 @@ def test_a_label_that_one_network_lacks_has_the_soft_dice_of_the_others() -> Non
     np.testing.assert_allclose(mean_soft_dice([SoftDice(2).add(shown), SoftDice(2).add(nowhere)]), soft_dice(shown))
 
 
-def test_certain_probabilities_promise_a_dice_of_one() -> None:
+def test_certain_probabilities_have_a_soft_dice_of_one() -> None:
     certain = np.zeros((3, 4, 4))
     certain[0], certain[1, :2], certain[0, :2] = 1, 1, 0
     np.testing.assert_allclose(soft_dice(certain), [1, np.nan], atol=1e-4)
@@ -282,7 +282,7 @@ def test_every_orientation_is_brought_to_the_same_order_and_back(direction: tupl
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_slices_of_a_prediction_lie_where_the_volume_has_them(axis: int) -> None:
+def test_slices_of_a_prediction_have_the_position_of_those_of_the_volume(axis: int) -> None:
     direction = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
     geometry = Geometry((8, 12, 10), (1.0, 1.0, 1.0), direction=direction)
     plan = make_plan([summary_of((8, 12, 10), (1.0, 1.0, 1.0))], 1)
@@ -296,7 +296,7 @@ def test_slices_of_a_prediction_lie_where_the_volume_has_them(axis: int) -> None
 # --- interrupted, limited and wrong
 
 
-def test_a_training_that_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_stopped_training_is_resumed_from_its_checkpoint(tmp_path: Path) -> None:
     calls = []
 
     def stop() -> bool:
@@ -315,7 +315,7 @@ def test_a_training_that_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path)
     assert read_report(tmp_path) == report
 
 
-def test_a_torn_checkpoint_is_trained_anew(tmp_path: Path) -> None:
+def test_a_training_with_a_truncated_checkpoint_begins_again(tmp_path: Path) -> None:
     stopping = RunContext(stop=iter([*[False] * 4, *[True] * 50]).__next__)
     with pytest.raises(Stopped):
         fit_specialist(balls(1), 1, tmp_path, budget_seconds=120, config=FEW, context=stopping)
@@ -381,7 +381,7 @@ def test_a_run_without_a_model_is_refused() -> None:
 # --- with painted slices
 
 
-def test_adapt_with_a_model_fills_what_its_painted_slices_do_not_show(model: Path) -> None:
+def test_adapt_with_a_model_fills_structures_that_no_painted_slice_shows(model: Path) -> None:
     volume, truth = ball(seed=77)
     support = Support(SliceAxis(0), (0,), np.zeros((1, *SHAPE[1:]), np.uint8), (1,), np.ones((1, 1), dtype=bool))
     assert not truth[0].any()
@@ -412,7 +412,7 @@ def test_networks_are_fine_tuned_on_the_painted_slices_of_a_patient(model: Path)
     assert dice(painted(wider, middle)) > dice(nothing_painted()) + 0.03
 
 
-def test_slices_that_do_not_show_every_label_do_not_make_networks_forget(model: Path) -> None:
+def test_fine_tuning_on_slices_without_some_labels_keeps_these_labels(model: Path) -> None:
     volume, truth = ball(seed=77)
     assert not truth[0].any()
     probabilities, _ = filled(model, volume, painted(truth, 0))
@@ -420,7 +420,7 @@ def test_slices_that_do_not_show_every_label_do_not_make_networks_forget(model: 
     np.testing.assert_array_equal(probabilities[:, 1:], others[:, 1:])
 
 
-def test_a_model_does_not_change_for_the_next_patient(model: Path) -> None:
+def test_fine_tuning_does_not_change_the_model_for_the_next_patient(model: Path) -> None:
     volume, truth = ball(seed=77)
     before, _ = filled(model, volume, nothing_painted())
     filled(model, volume, painted(truth, SHAPE[0] // 2))

@@ -29,7 +29,7 @@ def fitted(predicted: Callable[[int], np.ndarray], truth: np.ndarray, painted: t
     return SpecialistBlend.fit(predicted, expected, support, [], Calibration(AdaptConfig()), BlendConfig())
 
 
-def test_a_specialist_that_is_right_on_the_labelled_slices_decides_far_from_them() -> None:
+def test_a_specialist_that_is_right_on_labelled_slices_determines_the_result_far_from_them() -> None:
     _, truth = ball(seed=1)
     blend = fitted(lambda index: one_hot(truth[index]), truth, (3,))
     near, far = blend.shares((1, None)), blend.shares((4, None))
@@ -39,7 +39,7 @@ def test_a_specialist_that_is_right_on_the_labelled_slices_decides_far_from_them
     np.testing.assert_array_equal(blend.blend(5, (4, None), nothing, WHOLE).argmax(axis=0), truth[5])
 
 
-def test_a_specialist_that_is_wrong_on_the_labelled_slices_changes_nothing() -> None:
+def test_a_specialist_that_is_wrong_on_labelled_slices_has_no_weight() -> None:
     _, truth = ball(seed=1)
     blend = fitted(lambda index: one_hot(1 - truth[index]), truth, (3, 4))
     own = one_hot(truth[5])

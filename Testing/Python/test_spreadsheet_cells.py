@@ -17,7 +17,7 @@ _SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("cell", ["a;=1+1", "a;  +1", "a\t@SUM(1)", "a\n=1", "a\r\n-1", "a;\uff1d1", ";;=1", "\t=1"])
-def test_no_part_of_a_cell_is_a_formula(cell: str, separator: str, tmp_path: Path) -> None:
+def test_no_part_of_a_cell_is_evaluated_as_a_formula(cell: str, separator: str, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     write_csv(path, ["name", "message"], [["x", cell]])
     with path.open(encoding="utf-8", newline="") as file:
@@ -26,5 +26,5 @@ def test_no_part_of_a_cell_is_a_formula(cell: str, separator: str, tmp_path: Pat
 
 
 @given(st.text(st.sampled_from(f"{_SIGNS};\t\r\n' ,a")))
-def test_escaped_cells_come_back(cell: str) -> None:
+def test_escaped_cells_are_read_as_written(cell: str) -> None:
     assert unescape_formula(escape_formula(cell)) == cell

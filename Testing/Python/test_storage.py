@@ -85,7 +85,7 @@ def test_on_a_full_disk_the_old_file_stays_and_the_failure_is_reported(
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
-def test_names_of_labels_that_do_not_fit_keep_the_old_image_too(suffix: str, tmp_path: Path) -> None:
+def test_the_old_image_is_kept_if_names_of_labels_do_not_fit_on_the_disk(suffix: str, tmp_path: Path) -> None:
     image = tmp_path / f"label{suffix}"
     image.write_bytes(OLD)
     with largest_file(20_000), pytest.raises(InputError) as error:
@@ -95,7 +95,7 @@ def test_names_of_labels_that_do_not_fit_keep_the_old_image_too(suffix: str, tmp
     assert image.read_bytes() == OLD
 
 
-def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_with_block_that_fails_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(OLD)
     with pytest.raises(KeyError), FileTransaction() as files:
         files.stream(tmp_path / "a").write(b"new")
@@ -105,7 +105,7 @@ def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == OLD
 
 
-def test_what_is_changed_on_the_disk_before_it_takes_its_place_is_noticed(tmp_path: Path) -> None:
+def test_a_file_changed_on_the_disk_before_it_is_renamed_is_detected(tmp_path: Path) -> None:
     with pytest.raises(InputError), atomic_stream(tmp_path / "a") as stream:
         stream.write(b"as it should be")
         (other,) = tmp_path.iterdir()
@@ -117,7 +117,7 @@ def test_what_is_changed_on_the_disk_before_it_takes_its_place_is_noticed(tmp_pa
 # --- other users
 
 
-def test_links_under_names_that_can_be_guessed_are_not_followed(tmp_path: Path) -> None:
+def test_links_under_predictable_names_are_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(OLD)
     folder = tmp_path / "shared"
@@ -132,7 +132,7 @@ def test_links_under_names_that_can_be_guessed_are_not_followed(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("planted", ["link", "dangling link", "file", "folder"])
-def test_a_temporary_name_that_is_taken_is_left_alone(
+def test_an_existing_file_with_a_temporary_name_is_not_changed(
     planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = iter(["00000000", "11111111"])
@@ -155,7 +155,7 @@ def test_a_temporary_name_that_is_taken_is_left_alone(
     assert not victim.exists() or victim.read_bytes() == OLD
 
 
-def test_a_link_in_the_place_itself_is_replaced_and_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_output_is_replaced_and_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(OLD)
     (tmp_path / "a").symlink_to(victim)
@@ -165,7 +165,7 @@ def test_a_link_in_the_place_itself_is_replaced_and_not_followed(tmp_path: Path)
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
-def test_nobody_else_reads_a_file_until_it_is_whole(mask: int, tmp_path: Path) -> None:
+def test_a_file_is_readable_by_others_only_once_it_is_complete(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
         with atomic_stream(tmp_path / "a") as stream:
@@ -177,7 +177,7 @@ def test_nobody_else_reads_a_file_until_it_is_whole(mask: int, tmp_path: Path) -
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
 
 
-def test_a_temporary_folder_is_closed_to_others_and_goes(tmp_path: Path) -> None:
+def test_a_temporary_folder_is_private_and_is_removed(tmp_path: Path) -> None:
     with TemporaryFolder(tmp_path) as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         (folder / "image").touch()
@@ -228,7 +228,7 @@ with atomic_stream(place / "a") as stream:
 """
 
 
-def test_what_a_dead_process_left_is_removed_but_nothing_of_a_live_one(tmp_path: Path, spawned: Spawned) -> None:
+def test_files_of_a_dead_process_are_removed_and_those_of_a_live_one_kept(tmp_path: Path, spawned: Spawned) -> None:
     program = spawned.python("-c", DYING, str(tmp_path))
     wait_for((tmp_path / "ready").exists)
     held = names_in(tmp_path)
@@ -242,7 +242,7 @@ def test_what_a_dead_process_left_is_removed_but_nothing_of_a_live_one(tmp_path:
     assert names_in(tmp_path) == ["b", "ready"]
 
 
-def test_the_folder_for_temporary_files_is_swept_at_the_next_occasion(
+def test_the_folder_for_temporary_files_is_swept_when_it_is_used_again(
     tmp_path: Path, spawned: Spawned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tempfile
@@ -270,7 +270,7 @@ def test_the_folder_for_temporary_files_is_swept_at_the_next_occasion(
     ],
 )
 @pytest.mark.parametrize("is_folder", [True, False])
-def test_what_a_user_gave_a_name_like_ours_is_never_removed(name: str, is_folder: bool, tmp_path: Path) -> None:
+def test_files_of_the_user_with_names_like_ours_are_not_removed(name: str, is_folder: bool, tmp_path: Path) -> None:
     path = tmp_path / name
     (path.mkdir if is_folder else path.touch)()
     os.utime(path, (0, 0))
@@ -323,7 +323,7 @@ def test_the_longest_names_are_written_or_refused_before_the_work(letter: str, s
 
 @pytest.mark.parametrize("kept", [None, OLD])
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
-def test_the_early_check_leaves_no_trace(suffix: str, kept: bytes | None, tmp_path: Path) -> None:
+def test_the_early_check_changes_no_file(suffix: str, kept: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     if kept:
         path.write_bytes(kept)
@@ -350,7 +350,7 @@ def test_the_early_check_sees_a_full_disk(suffix: str, tmp_path: Path) -> None:
     assert names_in(tmp_path) == []
 
 
-def test_what_torch_compiles_goes_with_the_program_unless_the_user_names_a_folder(
+def test_compiled_files_of_torch_are_removed_at_exit_unless_the_user_names_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path))
@@ -366,7 +366,7 @@ def test_what_torch_compiles_goes_with_the_program_unless_the_user_names_a_folde
 
 
 @pytest.mark.parametrize("mask", [0o777, 0o277])
-def test_a_temporary_folder_can_be_used_and_goes_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+def test_a_temporary_folder_can_be_used_and_removed_with_any_umask(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
         with TemporaryFolder(tmp_path) as folder:
@@ -376,13 +376,13 @@ def test_a_temporary_folder_can_be_used_and_goes_whatever_the_umask(mask: int, t
     assert names_in(tmp_path) == []
 
 
-def test_new_folders_go_again_if_nothing_can_be_written_to_them(tmp_path: Path) -> None:
+def test_new_folders_are_removed_if_nothing_can_be_written_to_them(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"), new_folder(tmp_path / "a" / "b"):
         raise OSError("full")
     assert names_in(tmp_path) == []
 
 
-def test_folders_that_existed_or_hold_something_stay(tmp_path: Path) -> None:
+def test_existing_folders_and_those_with_content_are_kept(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(OSError, match="full"), new_folder(tmp_path / "a" / "b" / "c"):
         (tmp_path / "a" / "b" / "of another process").touch()
@@ -393,7 +393,7 @@ def test_folders_that_existed_or_hold_something_stay(tmp_path: Path) -> None:
     assert (tmp_path / "d").is_dir()
 
 
-def test_json_holds_what_no_text_can_hold(tmp_path: Path) -> None:
+def test_json_holds_invalid_unicode(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"path": "caf\udce9"})
     assert json.loads((tmp_path / "a.json").read_text(encoding="ascii")) == {"path": "caf\udce9"}
 
@@ -406,7 +406,7 @@ def files_below(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("there", ["nothing", "an empty folder", "other files"])
-def test_a_batch_that_is_refused_late_leaves_its_folder_as_it_was(there: str, tmp_path: Path) -> None:
+def test_a_batch_that_is_refused_late_does_not_change_its_folder(there: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     dataset = make_dataset(tmp_path / "data", ["a"])
     output = tmp_path / "new" / "output"
@@ -424,7 +424,7 @@ def test_a_batch_that_is_refused_late_leaves_its_folder_as_it_was(there: str, tm
     assert files_below(tmp_path) == before
 
 
-def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_again(
+def test_a_folder_removed_by_another_process_before_it_is_locked_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
@@ -445,7 +445,7 @@ def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_again
 
 
 @pytest.mark.parametrize("there", [(), (0,), (1,), (0, 1), (0, 1, 2)])
-def test_files_renamed_together_come_back_if_one_cannot_be_renamed(there: tuple[int, ...], tmp_path: Path) -> None:
+def test_files_renamed_together_are_restored_if_one_cannot_be_renamed(there: tuple[int, ...], tmp_path: Path) -> None:
     paths = [tmp_path / name for name in "abc"]
     for number in there:
         paths[number].write_text(f"old {number}")

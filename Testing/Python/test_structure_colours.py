@@ -21,7 +21,7 @@ def test_an_unknown_or_nearly_grey_structure_has_a_generated_colour() -> None:
     assert colours_by_name({3: "thing", 5: "gray matter"}) == {3: label_colour(3), 5: label_colour(5)}
 
 
-def test_no_two_labels_are_alike_though_slicer_recommends_the_same_colour() -> None:
+def test_labels_have_different_colours_though_slicer_recommends_the_same() -> None:
     names = ["left kidney", "right kidney", "liver", "stomach", "spleen", *(f"part {n}" for n in range(40))]
     colours = colours_by_name(dict(enumerate(names, start=1)), used=[LIVER])
     lab = cielab(np.array([*colours.values(), LIVER]))

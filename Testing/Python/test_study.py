@@ -208,7 +208,7 @@ def test_volumes_are_labelled_across_their_thickest_spacing_by_default(manifest:
         ),
     ],
 )
-def test_a_manifest_that_cannot_be_used_is_one_clear_line(
+def test_an_unusable_manifest_is_refused_in_one_clear_line(
     rows: list[str], header: str, message: str, manifest: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     put(manifest.parent, rows, header)
@@ -265,7 +265,7 @@ def series(count: int, lead: float, varies: float = 0.0) -> StudyResult:
     return StudyResult(("one", "two"), tuple(volumes), ())
 
 
-def test_a_lead_counts_if_it_holds_over_volumes() -> None:
+def test_a_lead_is_significant_if_it_is_consistent_over_volumes() -> None:
     assert any("+0.050" in words and "is beyond" in words for words in findings(series(8, 0.05)))
     assert any("+0.010" in words and "is within" in words for words in findings(series(8, 0.01, varies=0.1)))
     assert any("no finding yet: 5 or more" in words for words in findings(series(4, 0.05)))
@@ -306,7 +306,7 @@ HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "'=1"]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_cell_of_a_table_is_a_formula(name: str, tmp_path: Path) -> None:
+def test_no_cell_of_a_table_is_evaluated_as_a_formula(name: str, tmp_path: Path) -> None:
     point = EngineScore(
         engine="one",
         size=1,

@@ -88,7 +88,7 @@ def test_where_labels_reach_the_outermost_labelled_slices_the_ends_come_first() 
         assert str(one.reason).endswith("is unknown.")
 
 
-def test_ends_settled_by_empty_slices_are_not_asked_for_again() -> None:
+def test_ends_limited_by_empty_slices_are_not_suggested() -> None:
     labelled = [8, MIDDLE, LAST - 8]
     array = np.zeros_like(small_case()[1].array)
     AXIS.slices(array)[MIDDLE] = AXIS.slices(small_case()[1].array)[MIDDLE]
@@ -132,7 +132,7 @@ def test_several_suggestions_are_spread() -> None:
     assert sorted(one.index for one in suggest(smooth, 3)) == [10, 20, 30]
 
 
-def test_labels_seen_on_one_slice_only_hint_at_labels_not_seen_yet() -> None:
+def test_labels_on_a_single_slice_suggest_that_others_were_missed() -> None:
     shown = [[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [0] * 6]
     wrong = {index: [20.0 if index < 6 else 0.0] * 6 for index in range(1, 37) if index not in (6,)}
     (seen,) = suggest(table([0, 6, 37], [[1] * 6] * 3, wrong), 1)
@@ -173,7 +173,7 @@ def test_nothing_is_suggested_outside_the_range() -> None:
     assert sorted(one.index for one in suggested(ENDS, part, count=99)) == list(part)
 
 
-def test_the_same_input_gives_the_same_answer() -> None:
+def test_the_same_input_gives_the_same_suggestions() -> None:
     assert suggested(ENDS, count=5) == suggested(ENDS, count=5)
 
 
@@ -268,7 +268,7 @@ def test_labels_and_confidence_of_a_finished_job_give_about_the_same(tmp_path: P
     assert abs(suggest(read, 1)[0].index - suggest(computed, 1)[0].index) <= 3
 
 
-def test_uncertain_background_counts_to_the_label_nearby() -> None:
+def test_uncertain_background_counts_for_the_label_nearby() -> None:
     masks = np.zeros((2, 9, 9), dtype=np.uint8)
     masks[:, 1:4, 1:4], masks[:, 6:8, 6:8] = 3, 7
     support = Support(AXIS, (0, 4), masks, (3, 7), np.ones((2, 2), bool))
@@ -289,7 +289,7 @@ def test_beyond_the_labelled_slices_a_label_may_have_ended() -> None:
     )
 
 
-def test_layers_are_weighed_together_and_must_fit() -> None:
+def test_layers_are_considered_together_and_must_have_the_same_slices() -> None:
     one, other = even_uncertainty([0, 9], range(1, 9)), even_uncertainty([0, 9], range(1, 9))
     both = Uncertainty.concatenate(
         [one, replace(other, names=("tumour",), expected_errors=3 * other.expected_errors)]
@@ -387,7 +387,7 @@ def test_the_command_prints_json_best_first(case_folder: Path, capfd: pytest.Cap
     assert {path.name: path.read_bytes() for path in case_folder.iterdir()} == before
 
 
-def test_range_count_and_empty_slices_are_heeded(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_range_count_and_empty_slices_are_respected(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     between = printed(capfd, case_folder, "--slices", "between", "--count", "99")
     inner = set(range(HELD[0], HELD[-1])) - {HELD[0], MIDDLE}
     assert {one["slice"] for one in between} == inner
@@ -408,7 +408,7 @@ def test_where_every_slice_is_labelled_there_is_nothing_to_suggest(
     assert len(printed(capfd, case_folder, "--axis", 0)) == 3
 
 
-def test_overlapping_segments_are_weighed_together(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_overlapping_segments_are_considered_together(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     labelled = [HELD[0], HELD[-1]]
     layers = [keep_slices(layer, AXIS, labelled) for layer in overlapping_layers(small_case()[1], 2)]
     put(case_folder, small_case()[0], *layers)
@@ -443,7 +443,7 @@ def test_bad_input_is_one_clear_line(
     assert message in err
 
 
-def test_without_a_label_there_is_nothing_to_go_by(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_support_without_labels_is_refused(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     put(case_folder, small_case()[0], small_case()[1].with_array(np.zeros_like(small_case()[1].array)))
     assert main(command(case_folder)) == 2
     assert "no slice is labelled" in capfd.readouterr().err

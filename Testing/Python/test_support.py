@@ -303,7 +303,7 @@ def test_a_button_calls_its_slot_by_string_signal_until_disconnected(tiny: Any) 
     assert tiny.clicks == [False]
 
 
-def test_what_pythonqt_would_refuse_is_refused(tiny: Any) -> None:
+def test_the_stand_in_refuses_what_pythonqt_refuses(tiny: Any) -> None:
     with pytest.raises(TypeError):
         tiny.ui.statusLabel.text()
     assert tiny.ui.fillButton.connect("clacked()", print) is False
@@ -353,7 +353,7 @@ def test_a_timer_ticks_while_events_are_processed(tiny: Any) -> None:
     assert not tiny.timer.active
 
 
-def test_closing_the_scene_empties_selectors_and_is_heard(tiny: Any) -> None:
+def test_closing_the_scene_empties_selectors_and_notifies_the_module(tiny: Any) -> None:
     volume, _ = mrml.oblique_volume()
     tiny.ui.volumeSelector.setCurrentNode(volume)
     del volume
@@ -418,7 +418,7 @@ def test_a_file_dialog_returns_a_bare_path_and_is_cancelled_by_default(scene: An
     assert qt.QFileDialog.getSaveFileName(None, "Export", "", "*.nii.gz") == "/data/out.nii.gz"
 
 
-def test_errors_in_slots_are_kept_for_the_test_to_see(scene: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_in_slots_are_recorded_for_the_test(scene: Any, capsys: pytest.CaptureFixture[str]) -> None:
     qt = sys.modules["qt"]
     button = qt.QPushButton("x")
 

@@ -54,7 +54,7 @@ def test_segmentations_and_volumes_appear_in_the_subject_hierarchy_and_leave_it(
     assert hierarchy.GetItemName(item) == ""
 
 
-def test_a_new_scene_closes_the_old_one_which_hears_no_more(scene: Any) -> None:
+def test_a_new_scene_closes_the_old_one_whose_observers_are_removed(scene: Any) -> None:
     volume, _ = mrml.oblique_volume()
     assert mrml.new_scene() is slicer.mrmlScene is not scene
     assert volume.GetScene() is None

@@ -202,7 +202,7 @@ def test_the_committed_surfaces_are_those_of_the_process_and_equal_slicers(
 
 
 @pytest.mark.slow
-def test_paint_while_the_surfaces_are_made_is_in_the_surfaces(runs: Runs) -> None:
+def test_paint_added_while_the_surfaces_are_made_is_in_the_surfaces(runs: Runs) -> None:
     scene = shown_scene()
     runner = runs(scene)
     runner.start()

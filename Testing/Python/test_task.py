@@ -156,7 +156,7 @@ def test_images_of_one_pseudonym_are_one_patient(tmp_path: Path, pseudonym: str)
     assert pseudonym not in (task.folder / "task.json").read_text()
 
 
-def test_a_task_travels_as_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_is_exported_and_imported_as_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = organs(0, 1)
     file = tmp_path / "task.zip"
     assert main(["task", "export", "organs", "-o", str(file)]) == 0
@@ -169,7 +169,7 @@ def test_a_task_travels_as_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("harm", ["another image", "a longer image", "an unlisted file", "compressed"])
-def test_a_file_that_is_not_as_listed_is_not_imported(
+def test_files_that_differ_from_the_list_are_not_imported(
     harm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     organs(0)
@@ -215,7 +215,7 @@ def test_a_task_lies_in_a_shared_folder_under_its_path(tmp_path: Path) -> None:
     assert list(folder.parent.glob("[!.]*")) == []
 
 
-def test_two_people_who_add_at_once_both_do(home: Path) -> None:
+def test_examples_added_at_the_same_time_are_all_kept(home: Path) -> None:
     task = organs(0)
     added = [threading.Thread(target=add_example, args=(task.folder, *case(seed))) for seed in range(1, 5)]
     for one in added:
@@ -242,7 +242,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_be_is_refused_in_one_line(
+def test_impossible_requests_are_refused_in_one_line(
     words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = create_task("organs")
@@ -270,7 +270,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert (task.folder / "task.json").read_bytes() == before
 
 
-def test_a_full_disk_leaves_the_task_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_does_not_change_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = organs(0)
     image, labels = files(tmp_path, 1)
     with largest_file(300):
@@ -310,7 +310,7 @@ def test_a_task_file_of_another_version_or_damaged_is_refused(capsys: pytest.Cap
     assert "is damaged" in capsys.readouterr().out
 
 
-def test_a_process_that_died_while_it_added_leaves_nothing_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_example_whose_addition_failed_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     task = organs(0)
     monkeypatch.setattr(Task, "write", lambda self: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(InputError):

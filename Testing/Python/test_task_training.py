@@ -65,7 +65,7 @@ def test_a_trained_task_has_its_dice_on_unseen_patients(trained: Path, capsys: p
     assert f"{np.mean([one.dice for _, one in model.expected(balls(trained))]):.3f}" in capsys.readouterr().out
 
 
-def test_what_torch_compiles_for_a_training_goes_with_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_files_of_a_training_are_removed_with_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     folders = []
 
@@ -105,7 +105,7 @@ def test_the_python_api_fills_by_a_task(trained: Path) -> None:
 
 
 @pytest.mark.slow
-def test_painted_slices_come_back_as_they_were_with_their_own_values(trained: Path, tmp_path: Path) -> None:
+def test_painted_slices_are_unchanged_and_keep_their_own_values(trained: Path, tmp_path: Path) -> None:
     image, _ = write_ball(tmp_path, 9)
     painted = np.zeros(SHAPE, np.uint8)
     painted[[4, 6]] = ball(9)[1].array[[4, 6]]
@@ -149,7 +149,7 @@ def test_a_batch_fills_by_the_task_and_its_accepted_cases_become_examples(
 
 
 @pytest.mark.slow
-def test_training_that_was_stopped_is_continued_and_the_next_starts_from_it(
+def test_a_stopped_training_is_resumed_and_the_next_one_starts_from_its_model(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = task_of_balls("more", 0, 1)
@@ -187,7 +187,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_be_is_refused_in_one_line(
+def test_impossible_requests_are_refused_in_one_line(
     words: str, message: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     create_task("empty")
@@ -236,7 +236,7 @@ def test_one_process_trains_a_task_at_a_time(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_training_that_was_killed_is_continued_by_the_same_command(
+def test_a_killed_training_is_resumed_by_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spawned: Spawned
 ) -> None:
     monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))

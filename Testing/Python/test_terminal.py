@@ -64,7 +64,7 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("streams", STREAMS)
-def test_names_that_a_stream_lacks_do_not_spoil_the_work(streams: str, tmp_path: Path) -> None:
+def test_names_that_a_stream_cannot_encode_cause_no_error(streams: str, tmp_path: Path) -> None:
     for number, name in enumerate(NAMES):
         place = tmp_path / str(number)
         case(place)
@@ -86,7 +86,7 @@ def require_harmless(printed: bytes) -> None:
 
 
 @pytest.mark.slow
-def test_names_of_segments_and_files_cannot_steer_the_terminal(tmp_path: Path) -> None:
+def test_names_of_segments_and_files_cannot_control_the_terminal(tmp_path: Path) -> None:
     case(tmp_path, ESCAPES)
     commands = [
         ("fill", tmp_path / "image.nrrd", tmp_path / "support.seg.nrrd", "-o", tmp_path / f"{ESCAPES}.nrrd"),
@@ -110,7 +110,7 @@ def test_names_of_segments_and_files_cannot_steer_the_terminal(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("shell", [">/dev/full", ">&-", "2>/dev/full", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
-def test_streams_that_take_nothing_lose_no_result(shell: str, tmp_path: Path) -> None:
+def test_results_are_written_although_streams_are_closed_or_full(shell: str, tmp_path: Path) -> None:
     case(tmp_path)
     done = fill(tmp_path, tmp_path / "out.nii.gz", shell=shell)
     assert done.returncode == (1 if shell == ">/dev/full" else 0)
@@ -122,7 +122,7 @@ def test_streams_that_take_nothing_lose_no_result(shell: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("columns", ["9" * 5000, "0", "\u00b2", "99999999"])
-def test_a_width_that_is_none_does_not_spoil_a_table_or_a_bar(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_terminal_width_is_ignored(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("LINES", columns)
     for console in (table_console(), bar_console()):
@@ -130,7 +130,7 @@ def test_a_width_that_is_none_does_not_spoil_a_table_or_a_bar(columns: str, monk
 
 
 @pytest.mark.parametrize("command", ["models list", "suggest", "--help", "library list"])
-def test_a_full_stdout_is_one_line(command: str, tmp_path: Path) -> None:
+def test_a_full_stdout_is_reported_in_one_line(command: str, tmp_path: Path) -> None:
     words: list[object] = [*command.split()]
     if command == "suggest":
         words += [*case(tmp_path), "--progress", "none"]
@@ -153,18 +153,18 @@ def test_a_full_stdout_is_one_line(command: str, tmp_path: Path) -> None:
         ("\u2028\u2029\x85", "\\u2028\\u2029\\x85"),
     ],
 )
-def test_what_is_no_text_is_shown_as_such(text: str, harmless: str) -> None:
+def test_control_characters_are_escaped(text: str, harmless: str) -> None:
     assert printable(text) == harmless
     assert printable(harmless) == harmless
 
 
-def test_an_error_is_one_harmless_line() -> None:
+def test_an_error_is_printed_in_one_line_without_control_characters() -> None:
     error = str(InputError("file_missing", path=f"{ESCAPES}\r\nsecond"))
     require_harmless(error.encode("utf-8"))
     assert "\n" not in error
 
 
-def test_the_end_of_the_wrapper_leaves_its_stream_open_and_does_not_mind_a_closed_one() -> None:
+def test_deleting_the_wrapper_leaves_its_stream_open_or_closed() -> None:
     inner = io.TextIOWrapper(io.BytesIO())
     SafeStream(inner, lossy=False).close()
     assert not inner.closed

@@ -72,7 +72,7 @@ def test_columns_side_by_side_keep_their_labels(width: int) -> None:
         assert dice(found == label, labels == label) > 0.85
 
 
-def test_the_image_leads_a_small_structure_that_it_shows() -> None:
+def test_a_small_structure_with_contrast_follows_the_image() -> None:
     labels = columns(3, [lambda k: (12 + round(4 * np.sin(np.pi * k / 10)), 12)])
     straight = columns(3, [lambda k: (12, 12)])
     found, _ = filled(labels, contrast=0.3)
@@ -87,7 +87,7 @@ def test_confidence_is_low_where_no_image_confirms_a_structure() -> None:
     assert not wrong.any() or confidence[wrong].max() < 0.8
 
 
-def test_a_structure_that_one_side_alone_shows_is_unsure_beside_it() -> None:
+def test_pixels_around_a_structure_on_one_side_of_a_gap_are_uncertain() -> None:
     labels = columns(2, [lambda k: (10, 10)])
     labels[-1] = 0
     found, confidence = filled(labels)

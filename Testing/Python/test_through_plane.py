@@ -39,7 +39,7 @@ def certain(truth: np.ndarray, labels: int) -> dict[int, np.ndarray]:
     return {index: labelled_logits(rows, labels + 1, CERTAIN_PROBABILITY) for index, rows in enumerate(truth)}
 
 
-def test_an_uncertain_slice_follows_the_slices_next_to_it() -> None:
+def test_an_uncertain_slice_is_corrected_by_its_neighbours() -> None:
     image, truth, labels = part_of_a_case()
     logits = certain(truth, labels)
     logits[5] = np.where(np.roll(truth[5], 3, axis=0) == np.arange(labels + 1)[:, None, None], 0.4, -0.4)
@@ -48,7 +48,7 @@ def test_an_uncertain_slice_follows_the_slices_next_to_it() -> None:
     assert mean_dice(truth[5], evened(image, truth, logits)[5]) > before + 0.05
 
 
-def test_a_labelled_slice_next_to_it_counts_too() -> None:
+def test_a_neighbouring_labelled_slice_is_used_too() -> None:
     image, truth, labels = part_of_a_case()
     alone = {5: labelled_logits(np.zeros_like(truth[5]), labels + 1, 0.01)}
     alone[5][1:] = -0.01
@@ -57,7 +57,7 @@ def test_a_labelled_slice_next_to_it_counts_too() -> None:
     assert mean_dice(truth[5], alone[5]) == 0
 
 
-def test_slices_that_are_neither_labelled_nor_filled_do_not_count() -> None:
+def test_neighbours_that_are_neither_labelled_nor_filled_are_ignored() -> None:
     image, truth, labels = part_of_a_case()
     every_other = {index: one for index, one in certain(truth, labels).items() if index % 2}
     for index, logits in evened(image, truth, every_other).items():
@@ -71,7 +71,7 @@ def test_slices_come_back_in_order_with_the_background_at_zero() -> None:
     assert not any(logits[0].any() for logits in result.values())
 
 
-def test_what_is_sure_and_right_stays_so() -> None:
+def test_certain_correct_slices_are_unchanged() -> None:
     image, truth, labels = part_of_a_case()
     result = evened(image, truth, certain(truth, labels))
     filled = np.stack([logits.argmax(axis=0) for logits in result.values()])

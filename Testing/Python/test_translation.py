@@ -73,12 +73,12 @@ def test_the_literals_are_written_as_the_extractor_of_slicer_reads_them(source: 
 @pytest.mark.parametrize(
     "code", ["_(text)", "_(f'{text}')", "_('a' + text)", "_('a {}'.format(text))", "tr(str(text))"]
 )
-def test_a_text_that_is_made_up_would_be_seen(code: str) -> None:
+def test_a_text_that_is_not_a_literal_is_detected(code: str) -> None:
     ((_, text),) = translated(ast.parse(code))
     assert not isinstance(text, ast.Constant)
 
 
-def test_there_are_texts_to_find() -> None:
+def test_texts_of_the_panel_are_found() -> None:
     assert sum(len(literals(parsed(source))) for source in SOURCES) > 500
 
 

@@ -111,9 +111,7 @@ def panel(open_panel: Callable[..., Panel]) -> Panel:
     return opened
 
 
-def test_uncertainty_lies_in_the_world_where_the_command_line_finds_it_and_is_seen_there(
-    panel: Panel, tmp_path: Path
-) -> None:
+def test_uncertainty_is_shown_at_the_position_where_the_command_line_finds_it(panel: Panel, tmp_path: Path) -> None:
     scene = panel.scene
     assert scene is not None
     confidence = confidence_of_the_command_line(scene, tmp_path)

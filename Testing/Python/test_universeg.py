@@ -62,7 +62,7 @@ def test_the_state_is_that_of_the_official_file() -> None:
 
 @pytest.mark.parametrize("size", [(16, 16), (24, 40), (8, 8)])
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_it_computes_the_published_definition(count: int, size: tuple[int, int]) -> None:
+def test_the_output_equals_that_of_the_published_definition(count: int, size: tuple[int, int]) -> None:
     state = random_state()
     image, images, labels = shown(count, size)
     net = UniverSegNet(state, CPU)
@@ -88,7 +88,7 @@ def test_chunks_of_any_size_give_the_same(values: int, monkeypatch: pytest.Monke
     )
 
 
-def test_a_support_set_serves_many_images_and_is_left_as_it_was() -> None:
+def test_an_encoded_support_set_can_be_used_for_many_images() -> None:
     net = UniverSegNet(random_state(), CPU)
     image, images, labels = shown(3)
     seen = net.encode_support(images, labels)
@@ -108,7 +108,7 @@ if REFERENCE:  # a checkout of JJGO/UniverSeg, and its packages einops and pydan
 
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize("count", [1, 8, 64])
-    def test_it_equals_the_official_network(official: Any, count: int) -> None:
+    def test_the_output_equals_that_of_the_official_network(official: Any, count: int) -> None:
         state = random_state()
         image, images, labels = shown(count, (128, 128))
         net, theirs = UniverSegNet(state, CPU), OfficialNetwork(state, CPU)
@@ -179,7 +179,7 @@ def test_weights_of_another_network_are_refused_in_one_line(
     assert not (tmp_path / "out.nii.gz").exists()
 
 
-def test_without_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_named_with_the_way_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     WeightsFolder(tmp_path, monkeypatch)
     with pytest.raises(InputError) as refused:
         runnable_engine("universeg")
@@ -189,7 +189,7 @@ def test_without_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatch: py
     assert "\n" not in line
 
 
-def test_without_packages_it_names_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "find_spec", lambda name: None)
     reason = str(UniverSeg.unavailable_reason())
     assert reason.startswith("it needs the Python packages torch, platformdirs: ")
@@ -214,12 +214,12 @@ def test_the_official_implementation_is_refused_where_it_is_not_installed(weight
         ("ensemble", 0, "from 1 to 16"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(option: str, value: object, words: str) -> None:
+def test_invalid_options_are_refused(option: str, value: object, words: str) -> None:
     with pytest.raises(InputError, match=words):
         UniverSeg(options={option: value})
 
 
-def test_the_command_line_has_a_word_for_the_implementation(
+def test_the_implementation_is_an_option_of_the_command_line(
     weights_folder: WeightsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fill", "i.nrrd", "s.nrrd", "-o", "o.nrrd", "--engine", "universeg", "--implementation", "x"]) == 2

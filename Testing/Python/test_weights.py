@@ -81,7 +81,7 @@ def test_a_file_name_that_leaves_the_folder_is_refused(name: str) -> None:
         Checkpoint.from_json(toy_row(file=name))
 
 
-def test_files_lie_in_the_users_data_folder_or_that_of_the_variable(
+def test_files_lie_in_the_users_data_folder_or_that_of_the_environment_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
@@ -124,7 +124,7 @@ def test_an_md5_is_compared_where_that_is_what_was_published(tmp_path: Path, mon
         load_state(toy)
 
 
-def test_a_file_of_which_nothing_is_known_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_any_known_checksum_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = use_table(tmp_path, monkeypatch, toy_row())
     store.folder().mkdir(parents=True)
     saved(store.path_of(toy), STATE)
@@ -183,7 +183,7 @@ def test_a_pickle_with_code_is_refused_and_its_code_does_not_run(tmp_path: Path)
     assert not mark.exists()
 
 
-def test_code_that_merely_has_a_known_name_is_refused(tmp_path: Path) -> None:
+def test_code_under_the_name_of_an_allowed_function_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "toy.pt"
     saved(path, STATE)
     replaced(path, "data.pkl", b"cposix\nsystem\n(Vtrue\ntR.")
@@ -219,7 +219,7 @@ def test_many_missing_names_are_counted(tmp_path: Path) -> None:
     assert "b0, b1, b2 and 6 more" in line
 
 
-def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_state_dict_is_refused(tmp_path: Path) -> None:
     for content in (STATE["a.bias"], [STATE], {}, {"a": 1}, {1: STATE["a.bias"]}):
         refusal(saved(tmp_path / "toy.pt", content), "weights_no_state")
 
@@ -259,7 +259,7 @@ def test_an_archive_that_names_a_path_outside_is_refused(tmp_path: Path) -> None
     assert sorted(one.name for one in tmp_path.iterdir()) == ["toy.pt"]
 
 
-def test_a_web_page_is_no_file_of_weights(tmp_path: Path) -> None:
+def test_a_web_page_is_refused_as_weights(tmp_path: Path) -> None:
     for suffix in (".pt", ".safetensors"):
         path = tmp_path / f"toy{suffix}"
         path.write_bytes(b"<!DOCTYPE html><html></html>" * 50)
