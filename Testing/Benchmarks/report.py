@@ -10,7 +10,7 @@ from methods import RIVALS
 from results import LabelRow, Row, calibration, compare
 from rich.console import Console
 from rich.table import Table
-from scores import mean
+from scores import MIN_VOXELS, mean
 
 Cells = list[list[str]]
 _RANGES = {"between": "between the labelled slices", "all": "all unlabelled slices"}
@@ -21,7 +21,7 @@ def print_report(
 ) -> None:
     """Print the tables by setting and by method, then the summary."""
     console = Console(width=150)
-    for title, (head, *body) in _tables(rows, methods, over):
+    for title, (head, *body) in _tables(rows, label_rows, methods, over):
         table = Table(*head, title=title)
         for cells in body:
             table.add_row(*cells)
@@ -40,7 +40,7 @@ def write_markdown(
 ) -> None:
     """Write what `print_report` prints as a markdown file."""
     parts = []
-    for title, cells in _tables(rows, methods, over):
+    for title, cells in _tables(rows, label_rows, methods, over):
         parts += [f"{title}:", "", *markdown_table(cells), ""]
     for line in summary(rows, label_rows, engines, over):
         parts.append(f"  - {line.strip()}" if line.startswith(" ") else f"- {line}")
@@ -108,10 +108,16 @@ def _left_out(rows: Sequence[Row], over: str) -> list[str]:
     return [f"left out: {count} settings without unlabelled slices {_RANGES[over]}"] if count else []
 
 
-def _tables(rows: Sequence[Row], methods: Sequence[str], over: str) -> list[tuple[str, Cells]]:
+def _tables(
+    rows: Sequence[Row], label_rows: Sequence[LabelRow], methods: Sequence[str], over: str
+) -> list[tuple[str, Cells]]:
     rows = [row for row in rows if row.dice(over) is not None]
     return [
         (f"Mean Dice (HD95 in mm), {_RANGES[over]}", _by_setting(rows, methods, over)),
+        (
+            f"Mean Dice of labels with at least {MIN_VOXELS} voxels {_RANGES[over]}",
+            _of_shown_labels(label_rows, methods, over),
+        ),
         ("By method, over all settings", _by_method(rows, methods, over)),
     ]
 
@@ -122,6 +128,19 @@ def _by_setting(rows: Sequence[Row], methods: Sequence[str], over: str) -> Cells
         found = {row.method: row for row in rows if row.setting == setting}
         scores = [f"{found[m].dice(over):.3f} ({found[m].hd95(over):.1f})" if m in found else "-" for m in methods]
         cells.append([setting.case, str(setting.spacing), str(setting.start), *scores])
+    return cells
+
+
+def _of_shown_labels(label_rows: Sequence[LabelRow], methods: Sequence[str], over: str) -> Cells:
+    """Mean Dice over the labels with enough voxels on the scored slices, where a few voxels do not decide it."""
+    cells = [["case", "every", "from", "labels", *methods]]
+    shown = [row for row in label_rows if row.voxels_over(over) >= MIN_VOXELS]
+    for setting in dict.fromkeys(row.setting for row in shown):
+        found = [row for row in shown if row.setting == setting]
+        means = [mean(row.dice(over) or 0.0 for row in found if row.method == method) for method in methods]
+        scores = ["-" if dice is None else f"{dice:.3f}" for dice in means]
+        labels = str(len({row.label for row in found}))
+        cells.append([setting.case, str(setting.spacing), str(setting.start), labels, *scores])
     return cells
 
 

@@ -87,6 +87,7 @@ class Row:
 class LabelRow:
     """Scores of one label of one method in one setting, and the Dice that the engine expected of it.
 
+    `voxels` are those of the label in the whole case, `voxels_between` and `voxels_all` those on the scored slices.
     `expected`, `low` and `high` are about all unlabelled slices, as `dice_all` is; None if the engine reports none.
     """
 
@@ -97,6 +98,8 @@ class LabelRow:
     label: int
     name: str
     voxels: int
+    voxels_between: int
+    voxels_all: int
     dice_between: float | None
     dice_all: float | None
     hd95_between: float | None
@@ -104,6 +107,19 @@ class LabelRow:
     expected: float | None
     low: float | None
     high: float | None
+
+    @property
+    def setting(self) -> Setting:
+        """Where it was measured."""
+        return Setting(self.case, self.spacing, self.start)
+
+    def dice(self, over: str) -> float | None:
+        """Dice over a range."""
+        return self.dice_all if over == "all" else self.dice_between
+
+    def voxels_over(self, over: str) -> int:
+        """Voxels on the scored slices of a range."""
+        return self.voxels_all if over == "all" else self.voxels_between
 
 
 @dataclass(frozen=True)

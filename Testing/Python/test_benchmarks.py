@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "Benchmarks"))
 from curve import LEVELS, Case, Suggested, dice_by_count, evenly, first_reaching, needs
 from methods import NEAREST_COPY, Listener, Task, fill, limited, run_in_process
 from peers import GROW_FROM_SEEDS
-from report import markdown_table, summary
+from report import markdown_table, summary, write_markdown
 from responsiveness import COMMANDS
 from results import LabelRow, Point, Row, Setting, calibration, compare, write_csv
 from scores import (
@@ -59,9 +59,12 @@ def row(case: str, method: str, dice: float | None, rank: float | None = None) -
     return Row(case, 4, 0, method, 20, 5, 1, dice, dice, hd, hd, 0, 0, rank, rank, None, None, None, 1.0, None)
 
 
-def label_row(dice: float, expected: float | None, low: float | None, high: float | None) -> LabelRow:
-    """A row of which only the true and the expected Dice matter."""
-    return LabelRow("spleen", 4, 0, "adapt", 1, "spleen", 900, dice, dice, 1.0, 1.0, expected, low, high)
+def label_row(
+    dice: float, expected: float | None, low: float | None, high: float | None, label: int = 1, between: int = 700
+) -> LabelRow:
+    """A row of which only the true and the expected Dice matter, and the voxels between the labelled slices."""
+    sizes, scores = (900, between, 800), (dice, dice, 1.0, 1.0)
+    return LabelRow("spleen", 4, 0, "adapt", label, "spleen", *sizes, *scores, expected, low, high)
 
 
 # Dice
@@ -268,6 +271,15 @@ def test_a_setting_without_such_slices_or_without_a_rival_is_left_out():
 def test_a_setting_a_hundredth_behind_is_not_notable():
     rows = [row("a", "copy", 0.9), row("a", "grow", 0.8), row("a", "adapt", 0.891)]
     assert compare(rows, "adapt", RIVALS, "between").notably_behind == {}
+
+
+def test_a_label_of_a_few_voxels_between_the_labelled_slices_does_not_decide_the_second_mean(tmp_path):
+    rows = [label_row(0.9, None, None, None), label_row(0.0, None, None, None, label=2, between=1)]
+    path = tmp_path / "accuracy.md"
+    write_markdown(path, [row("spleen", "adapt", 0.45)], rows, ["adapt"], ["adapt"], "between")
+    text = path.read_text(encoding="utf-8")
+    assert "| spleen | 4 | 0 | 0.450 (1.0) |" in text
+    assert "| spleen | 4 | 0 | 1 | 0.900 |" in text
 
 
 def test_the_summary_names_the_settings_that_are_behind():
