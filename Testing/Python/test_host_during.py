@@ -10,6 +10,7 @@ import pytest
 import slicer
 from fewshot_annotate.host.annotation.record_store import read_record
 from fewshot_annotate.host.fill import run_commit
+from fewshot_annotate.host.fill.commit import SavedSegmentation
 from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.mrml.preview import PREVIEW_ATTRIBUTE
 from fewshot_annotate.host.mrml.reading import set_locked
@@ -216,6 +217,61 @@ def test_painting_while_the_changes_are_computed_is_kept(
     assert drawn.any()
     runner.to_end()
     np.testing.assert_array_equal(scene.array(name)[index], drawn)
+
+
+def test_painting_just_before_the_changes_are_written_is_kept(
+    running: tuple[Scene, Runner], gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, runner = running
+    name, index = scene.ids[0], scene.between[0]
+    copies: list[SavedSegmentation] = []
+
+    def save(node: Any) -> SavedSegmentation:
+        copies.append(SavedSegmentation(node))
+        return copies[-1]
+
+    monkeypatch.setattr(run_commit, "SavedSegmentation", save)
+    gate.open()
+    runner.until(lambda: bool(copies))
+    drawn = _paint(scene, name, index)
+    runner.to_end()
+    assert len(copies) == 2
+    np.testing.assert_array_equal(scene.array(name)[index], drawn)
+
+
+@pytest.mark.parametrize("what", ["nothing", "discard", "suspend", "close", "volume removed"])
+def test_a_written_fill_is_whole_whatever_the_user_does_next(
+    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray], what: str
+) -> None:
+    scene, runner = running
+    controller, committed = runner.controller, []
+    before = scene.arrays()
+    controller.committed.connect(lambda outcome: committed.append(outcome.segmentation_id))
+    gate.open()
+    runner.until(lambda: controller.commit.written)
+    assert controller.state is State.FINISHING
+    assert all_equal(scene.arrays(), undisturbed)
+    if what == "discard":
+        controller.cancel(keep=False)
+    elif what == "suspend":
+        controller.suspend()
+    elif what == "close":
+        controller.close()
+    elif what == "volume removed":
+        slicer.mrmlScene.RemoveNode(scene.volume_node)
+    if what != "close":
+        runner.to_end()
+    assert controller.state is State.IDLE
+    assert "slices filled" in controller.message
+    assert committed == [scene.node.GetID()]
+    assert controller.unfinished_runs.find(scene.node) is None
+    assert runner.undo_states_saved == 1
+    if what == "volume removed":  # its grid is needed to read the segments
+        return
+    assert all_equal(scene.arrays(), undisturbed)
+    runner.undo_logic.Undo()
+    assert all_equal(scene.arrays(), before)
+    _require_nothing_left()
 
 
 def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, undisturbed: dict[str, np.ndarray]) -> None:

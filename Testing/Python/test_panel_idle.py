@@ -1,4 +1,4 @@
-"""An idle panel does nothing: it parses no JSON, reads no voxel, translates no text and sets no tool tip."""
+"""An idle panel does nothing: it parses no JSON, reads no voxel, translates no text, sets no tool tip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+from fewshot_annotate.host.annotation import annotations
 from fewshot_annotate.host.mrml import reading
+from fewshot_annotate.host.mrml.reading import set_locked
 from support import slicer_standin
 from support.panel import Panel
 from support.scene_cases import Gate, case, scene_of
@@ -19,6 +21,7 @@ from support.scene_cases import Gate, case, scene_of
 slicer_standin.install()
 
 import qt  # noqa: E402
+from fewshot_annotate.host import module_logic  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -261,3 +264,44 @@ def test_tools_set_no_tool_tip_until_they_are_opened(panel: Panel) -> None:
     panel.widget.accordion.open("tools")
     section.collapsed = False
     assert changes.count > 0
+
+
+def test_a_tick_reads_the_chosen_nodes_and_the_slices_of_the_segmentation_once(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel.fill()
+    settle(panel)
+    calls = {"ticks": 0, "further_volumes": 0, "segments_left_out": 0}
+
+    def count(owner: Any, name: str, key: str) -> None:
+        original = getattr(owner, name)
+
+        def counted(*arguments: Any) -> Any:
+            calls[key] += 1
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    count(panel.widget.logic, "poll", "ticks")
+    count(module_logic, "further_volumes", "further_volumes")
+    count(annotations, "segments_left_out", "segments_left_out")
+    slicer_standin.process_events(IDLE_MILLISECONDS)
+    ticks = calls.pop("ticks")
+    assert ticks > 2
+    # Beside the ticks, the check for an unfinished run may read them.
+    assert all(0 < count <= ticks + 3 for count in calls.values()), (ticks, calls)
+
+
+def test_a_change_within_a_tick_is_seen_in_the_same_tick(panel: Panel) -> None:
+    logic, scene = panel.widget.logic, panel.scene
+    index = scene.between[0]
+    with logic.readOnce():
+        assert index not in logic.annotations.snapshot(scene.node).selection.labelled
+        logic.annotations.change(scene.node, lambda record: record.with_slice(index, True))
+        assert index in logic.annotations.snapshot(scene.node).selection.labelled
+        assert logic.chosenNodes().segmentation is scene.node
+        panel.parameters.segmentation = None
+        assert logic.chosenNodes().segmentation is None
+        panel.parameters.segmentation = scene.node
+    set_locked(scene.node.GetSegmentation().GetSegment(scene.ids[0]), True)
+    assert scene.ids[0] not in logic.annotations.snapshot(scene.node).selection.segment_ids

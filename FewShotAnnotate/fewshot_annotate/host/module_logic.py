@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +53,8 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self.parameters: Any = None
+        self._readsOnce = False
+        self._chosen: ChosenNodes | None = None  # of the present block of `readOnce`
         self.surveyed: Signal[[]] = Signal()
         self.settings = Settings(slicer.app.userSettings())
         self.log = RunLog(self.settings)
@@ -84,7 +88,30 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
 
     def chosenNodes(self) -> ChosenNodes:
         """The nodes that the user chose."""
-        return self._nodes(self.parameters) if self.parameters is not None else ChosenNodes()
+        if self.parameters is None:
+            return ChosenNodes()
+        if not self._readsOnce or self._chosen is None:
+            self._chosen = self._nodes(self.parameters)
+        return self._chosen
+
+    @contextmanager
+    def readOnce(self) -> Iterator[None]:
+        """Within the block, the chosen nodes and what is known of their slices are read once, and anew after a write.
+
+        Dozens of widgets ask for both, ten times a second; who writes other nodes than before calls `chosenChanged`.
+        """
+        outer, self._readsOnce = self._readsOnce, True
+        try:
+            with self.annotations.read_once():
+                yield
+        finally:
+            self._readsOnce = outer
+            if not outer:
+                self._chosen = None
+
+    def chosenChanged(self) -> None:
+        """The user or the scene changed which nodes are chosen."""
+        self._chosen = None
 
     def _nodes(self, parameters: Any) -> ChosenNodes:
         further = further_volumes(self.rawParameterNode(), parameters.volume)

@@ -6,7 +6,8 @@ after one of them has changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ...core.slice_axis import SliceAxis, thickest_axis
@@ -36,6 +37,19 @@ class SliceAnnotations:
         self.survey = Survey(self.grids)
         self._made_from: tuple[object, ...] | None = None
         self._snapshot = AnnotationSnapshot()
+        self._reads_once = False
+        self._read_of: tuple[object, ...] | None = None  # what the snapshot was last read of in the block
+
+    @contextmanager
+    def read_once(self) -> Iterator[None]:
+        """Within the block, names, locks and record of the segments are read once, and anew after a write."""
+        outer, self._reads_once = self._reads_once, True
+        try:
+            yield
+        finally:
+            self._reads_once = outer
+            if not outer:
+                self._read_of = None
 
     def snapshot(self, segmentation_node: Any) -> AnnotationSnapshot:
         """What is known now; the same object as long as nothing has changed. Takes microseconds.
@@ -47,6 +61,10 @@ class SliceAnnotations:
         """
         if segmentation_node is None:
             return AnnotationSnapshot()
+        read_of = (segmentation_node.GetID(), segmentation_node.GetMTime(), self.survey.result)
+        if self._reads_once and self._read_of is not None and _same(self._read_of, read_of):
+            return self._snapshot
+        self._read_of = read_of
         names, left_out = _segment_names(segmentation_node), segments_left_out(segmentation_node)
         source = (segmentation_node.GetID(), record_text(segmentation_node), names, left_out, self.survey.result)
         if self._made_from is None or not _same(self._made_from, source):
@@ -91,7 +109,7 @@ class SliceAnnotations:
     def clear(self) -> None:
         """Clear survey and snapshot, before the scene is closed; the record is saved in the scene."""
         self.survey.reset()
-        self._made_from, self._snapshot = None, AnnotationSnapshot()
+        self._made_from, self._read_of, self._snapshot = None, None, AnnotationSnapshot()
 
     def close(self) -> None:
         """Release the thread."""

@@ -193,9 +193,10 @@ class ActiveRun:
             self.preview.write(0, self.plan.axis, index, np.zeros(1, dtype=np.uint8))
 
     def kill_worker(self) -> None:
-        """End the worker at once."""
+        """End the worker at once; no commit waits for its surfaces any more."""
         if self.process is not None:
             self.process.kill()
+        self.surfaces = None
 
     def remove_preview(self) -> None:
         """Take the preview out of the scene."""

@@ -45,12 +45,14 @@ def commit_result(
     editor: RunEditor,
     grids: GridReader,
     surfaces: Mapping[str, Any] | None = None,
+    saved: SavedSegmentation | None = None,
 ) -> None:
     """Write the changes of a run and the record of its slices: all of it, or nothing.
 
-    `surfaces` maps segment id to the closed surface, vtkPolyData, that the segment has afterwards.
+    `surfaces` maps segment id to the closed surface, vtkPolyData, that the segment has afterwards; `saved` is what to
+    restore if it fails, saved here if it was not before.
     """
-    with all_or_nothing(nodes.segmentation):
+    with all_or_nothing(nodes.segmentation, saved):
         if found.changes.add or found.changes.remove:
             grid = grids.read(nodes)
             editor.save_undo(nodes.segmentation)
@@ -97,35 +99,49 @@ def commit(
                 logic.ModifySegmentByLabelmap(node, segment_id, modifier, mode, extent, False, True)
     logic.SetSegmentEditorNode(None)
     written = grids.read(nodes)
-    for boxes, expected in ((changes.add, True), (changes.remove, False)):
+    for boxes, added in ((changes.add, True), (changes.remove, False)):
         for segment_id, box in boxes.items():
-            if (written.segment_box(segment_id, box.first, box.mask.shape)[box.mask] != expected).any():
+            present = written.segment_box(segment_id, box.first, box.mask.shape)
+            # Whole arrays: picking the voxels of the mask would take ten times as long.
+            if (box.mask > present if added else box.mask & present).any():
                 raise RuntimeError("Slicer's segment editor did not write the filled voxels.")
 
 
+class SavedSegmentation:
+    """A segmentation node's segments and record as they are now, to be restored after a failure."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._surface = node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
+        self._record = node.GetAttribute(RECORD_ATTRIBUTE)
+        self._history = slicer.vtkSegmentationHistory()
+        self._history.SetSegmentation(node.GetSegmentation())
+        self._history.SaveState()
+
+    def restore(self) -> None:
+        """Restore the segments and the record."""
+        node, segmentation = self._node, self._node.GetSegmentation()
+        modifying = node.StartModify()
+        try:
+            self._history.RestorePreviousState()
+            if self._surface and not segmentation.ContainsRepresentation(CLOSED_SURFACE):
+                segmentation.CreateRepresentation(CLOSED_SURFACE)
+            if self._record is None:
+                node.RemoveAttribute(RECORD_ATTRIBUTE)
+            else:
+                node.SetAttribute(RECORD_ATTRIBUTE, self._record)
+        finally:
+            node.EndModify(modifying)
+
+
 @contextmanager
-def all_or_nothing(node: Any) -> Iterator[None]:
-    """Restore the segmentation if the block raises."""
-    segmentation = node.GetSegmentation()
-    surface = segmentation.ContainsRepresentation(CLOSED_SURFACE)
-    record = node.GetAttribute(RECORD_ATTRIBUTE)
-    history = slicer.vtkSegmentationHistory()
-    history.SetSegmentation(segmentation)
-    history.SaveState()
+def all_or_nothing(node: Any, saved: SavedSegmentation | None = None) -> Iterator[None]:
+    """Restore the segmentation if the block raises: as it was saved, or else as it is before the block."""
+    saved = saved or SavedSegmentation(node)
     try:
         yield
     except BaseException:
-        modifying = node.StartModify()
-        try:
-            history.RestorePreviousState()
-            if surface and not segmentation.ContainsRepresentation(CLOSED_SURFACE):
-                segmentation.CreateRepresentation(CLOSED_SURFACE)
-            if record is None:
-                node.RemoveAttribute(RECORD_ATTRIBUTE)
-            else:
-                node.SetAttribute(RECORD_ATTRIBUTE, record)
-        finally:
-            node.EndModify(modifying)
+        saved.restore()
         raise
 
 
@@ -173,7 +189,8 @@ def _modifier(box: Box, grid: SegmentationGrid) -> tuple[Any, tuple[int, ...]]:
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(ijk_to_ras(grid.geometry, grid.first).reshape(-1))
     image.SetGeometryFromImageToWorldMatrix(matrix)
-    image.GetPointData().SetScalars(numpy_to_vtk(box.mask.view(np.uint8).reshape(-1), deep=True))
+    # Not copied: the box outlives the image, and Slicer only reads it.
+    image.GetPointData().SetScalars(numpy_to_vtk(box.mask.view(np.uint8).reshape(-1)))
     return image, extent
 
 

@@ -7,8 +7,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import slicer
-
 from ...core.errors import InputError
 from ...core.events import Event, Expected, Failed, Finished, Progress
 from ..chosen_nodes import ChosenNodes
@@ -105,8 +103,7 @@ class FillController:
             committed=self.committed.emit,
             done=self._after_commit,
         )
-        closing = slicer.vtkMRMLScene.StartCloseEvent
-        self._scene_observation = scene.AddObserver(closing, lambda caller, event: self.suspend())
+        self._scene_observation = scene.AddObserver(scene.StartCloseEvent, lambda caller, event: self.suspend())
 
     @property
     def stopping(self) -> bool:
@@ -164,7 +161,7 @@ class FillController:
             self._failed(error)
 
     def _step(self) -> None:
-        if self.run is not None:
+        if self.run is not None and not self.commit.written:
             self.run.require_nodes()
         delivered = self._tasks.poll()
         run = self.run
@@ -192,6 +189,7 @@ class FillController:
 
     def cancel(self, keep: bool) -> None:
         """Stop the run. Finished slices are committed if `keep`; else the segmentation is not changed."""
+        self.commit.finish()
         run = self.run
         if run is None:
             return
@@ -222,13 +220,14 @@ class FillController:
 
     def reset(self) -> None:
         """End the run at once and delete its folder."""
-        run = self.run
-        if run is not None:
-            run.mark(run.previous)
+        self.commit.finish()
+        if self.run is not None:
+            self.run.mark(self.run.previous)
         self._end(RunFolder.delete)
 
     def suspend(self) -> None:
         """End the run at once; finished slices stay in its folder, so that the run can be resumed."""
+        self.commit.finish()
         run = self.run
         if run is not None and run.prepared is None and not run.resumed:
             self.reset()
@@ -324,7 +323,6 @@ class FillController:
         """Stop the run; the user decides whether finished slices are kept."""
         if self.run is not None:
             self.run.kill_worker()
-            self.run.surfaces = None
         self._tasks.cancel()
         self.message = reason
         self._change(State.STOPPED)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..surfaces.representation import surface_settings
 from ..surfaces.surface_run import ComputedCommit, compute_commit, surface_warnings
 from ..tasks import BackgroundTasks
 from .active_run import ActiveRun
-from .commit import commit_result, step_after_commit
+from .commit import SavedSegmentation, commit_result, step_after_commit
 from .edit_rules import EditRules
 from .fill_result import FillResult
 from .preparation import read_unchanged
@@ -22,8 +23,21 @@ from .run_editor import RunEditor
 from .run_outcome import RunOutcome
 
 
+@dataclass(frozen=True)
+class _ReadyCommit:
+    """What the next step writes, and the segmentation before it."""
+
+    run: ActiveRun
+    found: FillResult
+    surfaces: Mapping[str, Any]
+    saved: SavedSegmentation
+
+
 class RunCommit:
     """Commits the finished slices of a run in short steps.
+
+    The segmentation is written in one step. What follows takes steps of its own; whatever the user does meanwhile, it
+    still has to be done: see `finish`.
 
     Parameters
     ----------
@@ -41,7 +55,7 @@ class RunCommit:
     Attributes
     ----------
     seconds : float or None
-        Duration of the last commit, during which the application was blocked.
+        Duration of the step that wrote the last commit, during which the application was blocked.
     """
 
     def __init__(
@@ -61,6 +75,24 @@ class RunCommit:
         self._editor = editor
         self._committed = committed
         self._done = done
+        self._ready: _ReadyCommit | None = None
+        self._left: deque[Callable[[], object]] = deque()
+        self._announced = True
+
+    @property
+    def written(self) -> bool:
+        """Whether the segmentation is written, but steps are left after that."""
+        return bool(self._left)
+
+    @property
+    def unannounced(self) -> bool:
+        """Whether the segmentation is written, and who shows its slices was not told yet."""
+        return self.written and not self._announced
+
+    def finish(self) -> None:
+        """Take all steps that are left once the segmentation is written; nothing if it is not."""
+        while self.written:
+            self._left.popleft()()
 
     def poll(self, run: ActiveRun) -> None:
         """Advance by one short step.
@@ -70,7 +102,12 @@ class RunCommit:
         InputError
             The nodes have changed so that the slices no longer fit them.
         """
-        if run.surfaces is not None:
+        if self.written:
+            self._left.popleft()()
+        elif self._ready is not None and self._ready.run is run:
+            ready, self._ready = self._ready, None
+            self._write(ready)
+        elif run.surfaces is not None:
             self._follow_surfaces(run, run.surfaces)
         elif not self._tasks.awaited:
             self._compute(run)
@@ -92,7 +129,7 @@ class RunCommit:
     def _computed(self, run: ActiveRun, computed: ComputedCommit) -> None:
         """Write the changes, after a process has made the surfaces if any are shown."""
         if computed.surfaces is None:
-            self._write(run, computed.found, {})
+            self._prepare(run, computed.found, {})
         else:
             run.start_surfaces(computed, self._python)
 
@@ -104,25 +141,38 @@ class RunCommit:
             return
         run.warnings += surface_warnings(run.process.ending)
         run.surfaces = None
-        self._tasks.start(computed.surfaces.read, partial(self._write, run, computed.found))
+        self._tasks.start(computed.surfaces.read, partial(self._prepare, run, computed.found))
 
     def _rules(self, run: ActiveRun) -> tuple[EditRules, tuple[object, ...]]:
         """Rules and labels from which changes are computed; with others they have to be computed again."""
         node = run.nodes.segmentation
         return EditRules.from_nodes(node, self._editor().node(), run.plan.may_overwrite), labels_version(node)
 
-    def _write(self, run: ActiveRun, found: FillResult, surfaces: Mapping[str, Any]) -> None:
+    def _prepare(self, run: ActiveRun, found: FillResult, surfaces: Mapping[str, Any]) -> None:
+        """Copy the segmentation, so that the next step has only to write."""
+        self._ready = _ReadyCommit(run, found, surfaces, SavedSegmentation(run.nodes.segmentation))
+
+    def _write(self, ready: _ReadyCommit) -> None:
         """Write the changes, if the segmentation was not edited meanwhile; else they are computed again."""
+        run, found = ready.run, ready.found
         read_unchanged(run.plan, run.nodes, self._grids)
         if (found.rules, found.version) != self._rules(run):
             return
         began = time.monotonic()
-        run.warnings += (replace(found, painted=[]) if run.live else found).warnings(run.names)
         dice = {segment_id: expected for segment_id, (_name, expected) in run.expected.items()}
         outcome = RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice)
-        commit_result(run.plan, run.nodes, found, outcome, self._editor(), self._grids, surfaces)
-        with step_after_commit(run.warnings):
-            if found.filled:
-                self._committed(outcome)
+        commit_result(run.plan, run.nodes, found, outcome, self._editor(), self._grids, ready.surfaces, ready.saved)
         self.seconds = time.monotonic() - began
+        self._announced = not found.filled
+        if found.filled:
+            self._left.append(partial(self._announce, run, outcome))
+        self._left.append(partial(self._end, run, found))
+
+    def _announce(self, run: ActiveRun, outcome: RunOutcome) -> None:
+        self._announced = True
+        with step_after_commit(run.warnings):
+            self._committed(outcome)
+
+    def _end(self, run: ActiveRun, found: FillResult) -> None:
+        run.warnings += (replace(found, painted=[]) if run.live else found).warnings(run.names)
         self._done(run, found)

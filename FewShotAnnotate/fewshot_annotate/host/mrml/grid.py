@@ -112,7 +112,10 @@ class SegmentationGrid:
             for value, name in layer.segments.items():
                 if name == segment_id:
                     theirs, ours = _overlap(layer, first, size)
-                    mask[ours] = layer.array[theirs] == value
+                    present = layer.array[theirs] == value
+                    if present.shape == mask.shape:
+                        return np.asarray(present)
+                    mask[ours] = present
         return mask
 
     def snapshot(self, segment_ids: Collection[str]) -> SegmentationGrid:

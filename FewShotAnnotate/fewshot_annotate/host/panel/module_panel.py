@@ -243,6 +243,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._onParametersChanged()
 
     def _onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
+        self.logic.chosenChanged()
         nodes = self.logic.chosenNodes()
         volume, segmentation = nodes.volume, nodes.segmentation
         if segmentation is not None and has_voxels(volume) and not has_geometry(segmentation):
@@ -289,9 +290,12 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         run, parameters = self._timerSteps.run, self._parameterNode
         if parameters is not None and run(lambda: self.logic.poll(parameters)) is not None:
             run(self._show)
-        for section in (self.volumeStep, self.labelStep, self.fillStep, *self._sections):
-            run(section.poll)
-        self._work.show(run)
+        if self.logic.controller.commit.unannounced:
+            return  # half of what there is to show is not known yet, and the tick was long
+        with self.logic.readOnce():
+            for section in (self.volumeStep, self.labelStep, self.fillStep, *self._sections):
+                run(section.poll)
+            self._work.show(run)
         busy = self.busy
         idle = self.logic.controller.state is State.IDLE and not busy and not self.datasetSection.in_background
         if not self.parent.isEntered and idle:
@@ -301,16 +305,18 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._timer.setInterval(interval)
 
     def _show(self) -> None:
-        for step in self._steps:
-            step.show()
-        self._showRun()
+        with self.logic.readOnce():
+            for step in self._steps:
+                step.show()
+            self._showRun()
 
     def _showRun(self) -> None:
-        self.fillStep.show_run()
-        self.volumeStep.show()
-        self.labelStep.show_controls()
-        self.reviewSection.disable_refill(self.fillStep.why_busy() or self.fillStep.why_not_fill())
-        self._work.show(self._timerSteps.run)
+        with self.logic.readOnce():
+            self.fillStep.show_run()
+            self.volumeStep.show()
+            self.labelStep.show_controls()
+            self.reviewSection.disable_refill(self.fillStep.why_busy() or self.fillStep.why_not_fill())
+            self._work.show(self._timerSteps.run)
 
     def _onRefill(self, request: Any) -> None:
         attempt(lambda: self.logic.fill(self._parameterNode, refill=request))

@@ -50,10 +50,11 @@ class ReviewSection:
         return self._controller.busy
 
     def poll(self) -> None:
-        """Update what is shown; called by the panel's timer."""
-        self._controller.poll()
+        """Show what is new, or else let the controller advance: not both in a tick, for each may take long."""
         if self._controller.view != self._shown:
             self.show()
+        else:
+            self._controller.poll()
         self._follow_views()
         self._show_buttons()
 
