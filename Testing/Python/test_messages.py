@@ -50,7 +50,7 @@ def placeholders(sentence: str) -> set[str]:
 def made(source: Path) -> Iterator[tuple[str, ast.Call]]:
     """The codes of all errors and messages that a file makes, but for the one that makes them from files."""
     for node in ast.walk(tree_of(source)):
-        if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("InputError", "Message"):
+        if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in ("InputError", "Message"):
             continue
         code = node.args[0]
         for choice in (code.body, code.orelse) if isinstance(code, ast.IfExp) else (code,):
@@ -59,6 +59,7 @@ def made(source: Path) -> Iterator[tuple[str, ast.Call]]:
                 yield str(choice.value), node
 
 
+@cache
 def files_by_code() -> dict[str, set[Path]]:
     found: dict[str, set[Path]] = defaultdict(set)
     for source in SOURCES:
@@ -67,14 +68,11 @@ def files_by_code() -> dict[str, set[Path]]:
     return found
 
 
-FILES = files_by_code()
-
-
 # --- sentences and codes belong together
 
 
 def test_every_code_has_a_sentence_in_each_catalogue() -> None:
-    for code, sources in FILES.items():
+    for code, sources in files_by_code().items():
         rooms = {room(source) for source in sources}
         assert "cli" not in rooms or code in SENTENCES | command_line.OWN_SENTENCES, code
         assert "host" not in rooms or code in panel.sentences(), code
@@ -83,7 +81,7 @@ def test_every_code_has_a_sentence_in_each_catalogue() -> None:
 
 def test_every_sentence_is_used() -> None:
     for table, code in ALL:
-        rooms = {room(source) for source in FILES[code]}
+        rooms = {room(source) for source in files_by_code()[code]}
         assert rooms, code
         assert rooms - {"cli", "host"} or (rooms == {"cli"} and table == "command line") or table == "panel", code
 
@@ -117,7 +115,7 @@ def reached_by_the_panel() -> set[Path]:
 
 def test_the_panel_has_sentences_for_exactly_the_codes_that_can_reach_it() -> None:
     reached = reached_by_the_panel() - {PACKAGE / name for name in WITHOUT_PANEL}
-    assert set(panel.sentences()) == {code for code, sources in FILES.items() if sources & reached}
+    assert set(panel.sentences()) == {code for code, sources in files_by_code().items() if sources & reached}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(PACKAGE).as_posix())
@@ -346,4 +344,4 @@ def test_a_message_of_the_package_needs_no_other_import() -> None:
 
 
 def test_codes_of_failures_are_used() -> None:
-    assert set(FILES) >= FAILURES
+    assert set(files_by_code()) >= FAILURES
