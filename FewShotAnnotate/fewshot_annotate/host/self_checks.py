@@ -17,6 +17,7 @@ from .effect.registration import EFFECT_NAME, register_effect
 from .panel import help_buttons
 from .panel.help_buttons import DOCUMENTATION, PAGES
 from .panel.shortcuts import KEYS
+from .self_dialogs import SelfDialogs
 from .self_offers import SelfOffers
 from .self_refusals import SelfRefusals, recorded_errors
 
@@ -65,6 +66,7 @@ class SelfChecks:
             "Errors are reported in one sentence": self._errors,
             "What cannot be filled is refused": SelfRefusals(self._walk).run,
             "Installations and downloads ask first": SelfOffers(self._walk).run,
+            "Dialogs of the export, the tools and the review": SelfDialogs(self._walk).run,
             "A saved scene is opened with the panel open": self._saved_scene,
         }
 

@@ -15,7 +15,7 @@ import slicer
 from ..engines.registry import engine_class
 from ..weights import catalog
 from .fill.engine_setup import REQUESTER, REQUIREMENTS
-from .self_refusals import recorded_errors, replaced
+from .self_refusals import recorded_errors, recorded_questions, replaced
 
 if TYPE_CHECKING:
     from .self_test import SelfTest
@@ -82,33 +82,21 @@ def _lacking(packages: Sequence[str], checkpoints: Sequence[Any]) -> Iterator[No
 @contextmanager
 def _declined_installation(asked: list[str]) -> Iterator[None]:
     """The user declines in pip's dialog."""
-    with _installation(asked, RuntimeError("declined")), _answered(asked, False):
+    with _installation(asked, RuntimeError("declined")), recorded_questions(False, asked):
         yield
 
 
 @contextmanager
 def _failed_installation(asked: list[str]) -> Iterator[None]:
     """The user agrees, and pip fails."""
-    with _installation(asked, CalledProcessError(1, "pip")), _answered(asked, True):
+    with _installation(asked, CalledProcessError(1, "pip")), recorded_questions(True, asked):
         yield
 
 
 @contextmanager
 def _declined_question(asked: list[str]) -> Iterator[None]:
     """The user presses Cancel."""
-    with _answered(asked, False):
-        yield
-
-
-@contextmanager
-def _answered(asked: list[str], answer: bool) -> Iterator[None]:
-    """Questions are recorded and answered, and not shown."""
-
-    def ask(text: str, *_arguments: Any, **_keywords: Any) -> bool:
-        asked.append(text)
-        return answer
-
-    with replaced(slicer.util, "confirmOkCancelDisplay", ask):
+    with recorded_questions(False, asked):
         yield
 
 

@@ -132,6 +132,19 @@ def recorded_errors() -> Iterator[list[str]]:
 
 
 @contextmanager
+def recorded_questions(answer: bool, asked: list[str] | None = None) -> Iterator[list[str]]:
+    """Questions that dialogs would ask, added to a list, which are answered and not shown."""
+    asked = [] if asked is None else asked
+
+    def ask(text: str, *_arguments: Any, **_keywords: Any) -> bool:
+        asked.append(text)
+        return answer
+
+    with replaced(slicer.util, "confirmOkCancelDisplay", ask):
+        yield asked
+
+
+@contextmanager
 def _without_torch() -> Iterator[None]:
     """As if neither torch nor the extension that installs it were there."""
     modules = {"PyTorchUtils": sys.modules.get("PyTorchUtils")}
