@@ -24,14 +24,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "FewShotAnnotate")]
-# Forked processes have no threads of those that were before; so there are none.
+# A forked process has none of the threads of its parent, so the parent must have none.
 os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
 
 from support.disk import private_mounts  # noqa: E402
 from support.faults.rounds import SIGNALS, FaultRunner, Round, moments  # noqa: E402
 
-# Imported once, before the processes are forked. What is ours is not: signals come while it is imported, too.
+# Imported once, before processes are forked. The package is not, so that signals arrive during its import, too.
 _LIBRARIES = ("SimpleITK", "scipy.ndimage", "scipy.optimize", "rich.progress", "rich.table", "pydicom", "highdicom")
 COLUMNS = ("lost", "left behind", "wrong exit code", "unclear message")
 
@@ -41,13 +41,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="only commands whose names begin so, as fill,batch")
-    parser.add_argument("--fault", default="", help="only faults whose names hold this")
+    parser.add_argument(
+        "--only", default="", help="only commands whose names begin with one of these, such as fill,batch"
+    )
+    parser.add_argument("--fault", default="", help="only kinds of faults whose names contain this text")
     parser.add_argument("--verbose", action="store_true", help="print every round")
     options = parser.parse_args()
     can_mount = private_mounts()
     if not can_mount:
-        print("No small disks can be mounted here: pages are not counted.", file=sys.stderr)
+        print("No small disks can be mounted here: disks with few free pages are left out.", file=sys.stderr)
     from support.faults.commands import every_command
     from support.faults.running import become_subreaper
 
@@ -76,10 +78,12 @@ def main() -> int:
     return 1 if any(completed.findings for completed in done) else 0
 
 
-def _rounds(runner: FaultRunner, commands: list, chance: random.Random, wanted: str) -> Iterator[Callable[[], Round]]:
+def _rounds(
+    runner: FaultRunner, commands: list, chance: random.Random, selected: str
+) -> Iterator[Callable[[], Round]]:
     """Endless rounds, of each kind in turn; a kind goes through all of its points before it repeats one."""
     kinds = [_signals(runner, commands, chance), _renames(runner, commands, chance), _disks(runner, commands, chance)]
-    kinds = [kind for kind, name in zip(kinds, ("signal", "rename", "disk"), strict=True) if wanted in name]
+    kinds = [kind for kind, name in zip(kinds, ("signal", "rename", "disk"), strict=True) if selected in name]
     while True:
         for kind in kinds:
             yield next(kind)
@@ -90,7 +94,7 @@ def _signals(runner: FaultRunner, commands: list, chance: random.Random) -> Iter
         points = [
             (command, name, stage)
             for command, name, stage in itertools.product(commands, SIGNALS, moments())
-            if command.program is None or name == "SIGKILL"  # Slicer heeds no other
+            if command.program is None or name == "SIGKILL"  # Slicer handles no other signal
         ]
         chance.shuffle(points)
         for command, name, stage in points:
@@ -100,14 +104,14 @@ def _signals(runner: FaultRunner, commands: list, chance: random.Random) -> Iter
 def _renames(runner: FaultRunner, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
     while True:
         points = [
-            (command, at, all_die)
+            (command, at, kill_all)
             for command in commands
             for at in range(1, runner.reference(command).tree["rename"] + 1)
-            for all_die in (True, False)
+            for kill_all in (True, False)
         ]
         chance.shuffle(points)
-        for command, at, all_die in points:
-            yield lambda command=command, at=at, all_die=all_die: runner.kill_at_rename(command, at, all_die)
+        for command, at, kill_all in points:
+            yield lambda command=command, at=at, kill_all=kill_all: runner.kill_at_rename(command, at, kill_all)
 
 
 def _disks(runner: FaultRunner, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:

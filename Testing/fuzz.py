@@ -3,8 +3,8 @@
     .venv/bin/python Testing/fuzz.py --inputs 2000 --seed 1
 
 The table has a row for each command. All columns but the first three must be zero, else the exit code is 1. The same
-seed makes the same inputs; `--only 'fill:17'` makes one of them again, `--odd surroundings` makes all of them odd in
-one way, and `--keep FOLDER` keeps the workspaces of those that went wrong, with the call and its output.
+seed makes the same inputs; `--only 'fill:17'` makes one of them again, `--odd surroundings` limits all of them to
+one kind of change, and `--keep FOLDER` keeps the workspaces of those that went wrong, with the call and its output.
 """
 
 from __future__ import annotations
@@ -81,17 +81,17 @@ def main(arguments: list[str] | None = None) -> int:
     if not commands:
         print(f"There is no such command; there are: {', '.join(RECIPES)}.", file=sys.stderr)
         return 2
-    wanted = numbers(commands, options.inputs)
+    selected = numbers(commands, options.inputs)
     if options.only:
         command, _, number = options.only.rpartition(":")
-        wanted = [(command, int(number))]
+        selected = [(command, int(number))]
     began = time.monotonic()
-    counts: dict[str, Counter[str]] = {command: Counter() for command, _ in wanted}
-    with contextlib.suppress(KeyboardInterrupt):  # the table shows how far it came
-        _collect(results(wanted, options), counts, options)
+    counts: dict[str, Counter[str]] = {command: Counter() for command, _ in selected}
+    with contextlib.suppress(KeyboardInterrupt):  # the table shows the inputs that were tried
+        _collect(results(selected, options), counts, options)
     print(table(counts))
     tried = sum(count.total() for count in counts.values())
-    print(f"{tried} of {len(wanted)} inputs, seed {options.seed}, {time.monotonic() - began:.0f} s")
+    print(f"{tried} of {len(selected)} inputs, seed {options.seed}, {time.monotonic() - began:.0f} s")
     return int(any(count[column] for count in counts.values() for column in BAD))
 
 
@@ -117,14 +117,16 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=SECONDS, metavar="S", help="a command that takes longer counts as hanging"
     )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep inputs that went wrong here")
-    parser.add_argument("--only", metavar="COMMAND:NUMBER", help="this input alone")
-    parser.add_argument("--odd", nargs="*", choices=STEPS, metavar="KIND", help=f"only these: {', '.join(STEPS)}")
+    parser.add_argument("--only", metavar="COMMAND:NUMBER", help="only this input")
+    parser.add_argument(
+        "--odd", nargs="*", choices=STEPS, metavar="KIND", help=f"only these changes: {', '.join(STEPS)}"
+    )
     parser.add_argument("--verbose", action="store_true", help="print every input")
     return parser
 
 
 def numbers(commands: list[str], count: int) -> list[tuple[str, int]]:
-    """Command and number of each input: commands in turn, each as often as its share says, and at least once."""
+    """Command and number of each input: commands in turn, each in proportion to its share and at least once."""
     total = sum(RECIPES[command].share for command in commands)
     each = {command: max(1, round(count * RECIPES[command].share / total)) for command in commands}
     return [
@@ -151,13 +153,13 @@ def table(counts: dict[str, Counter[str]]) -> str:
     return "\n".join(lines)
 
 
-def results(wanted: list[tuple[str, int]], options: argparse.Namespace) -> Iterator[Outcome]:
+def results(selected: list[tuple[str, int]], options: argparse.Namespace) -> Iterator[Outcome]:
     """Outcomes of the inputs, some run at the same time, in the order in which they end."""
     scratch = Path(tempfile.mkdtemp(prefix="fuzz-"))
     running: dict[int, tuple[tuple[str, int], Path]] = {}
     try:
         _prepare(scratch / "originals")
-        waiting = list(reversed(wanted))
+        waiting = list(reversed(selected))
         while waiting or running:
             while waiting and len(running) < options.jobs:
                 key = waiting.pop()
@@ -177,7 +179,7 @@ def results(wanted: list[tuple[str, int]], options: argparse.Namespace) -> Itera
 
 
 def _prepare(originals: Path) -> None:
-    """Import what is needed, and make the originals, in another process: threads do not survive a fork."""
+    """Import libraries, and make the originals in another process, because threads do not survive a fork."""
     import importlib
 
     for library in _LIBRARIES:
@@ -218,7 +220,7 @@ def _result(key: tuple[str, int], folder: Path, status: int) -> Outcome:
     with contextlib.suppress(OSError, ValueError):
         column, why, steps, arguments, seconds = json.loads((folder / "input.json").read_text())
         return Outcome(*key, column, why, steps, arguments, seconds)
-    return Outcome(*key, "crashes", f"the judge itself ended with {status}", [], [], 0.0)
+    return Outcome(*key, "crashes", f"the verdict itself ended with {status}", [], [], 0.0)
 
 
 def _tidy(folder: Path, keep: Path | None) -> None:

@@ -1,7 +1,7 @@
 """Checks of the reviewers and scripts of Slicer's extensions index, made on this repository.
 
-Prints one line for each thing that is wrong and ends with 1, or ends with 0. What only the index's own machines can
-see is left to them: that addresses answer, and the repository's topic `3d-slicer-extension`.
+Prints one line for each violation and ends with exit code 1, or with 0 if there is none. What can be checked only
+online is left to the index: that addresses answer, and the repository's topic `3d-slicer-extension`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCHEMA = re.compile(
     r"https://raw\.githubusercontent\.com/Slicer/Slicer/main/Schemas/"
     r"slicer-extension-catalog-entry-schema-v\d+\.\d+\.\d+\.json#?"
 )
-# The keys of that schema and their types; the first three must be there.
+# The keys of that schema and their types; the first three are required.
 REQUIRED = {"$schema": str, "category": str, "scm_url": str}
 KEYS = {
     **REQUIRED,
@@ -38,10 +38,10 @@ SCREENSHOT_PIXELS = 400
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENCE", "License.txt", "COPYING")
 MODULE = "FewShotAnnotate"
 OWN = "fewshot_annotate"
-# At file scope of whatever Slicer imports when it starts.
+# Imports allowed at file scope of files that Slicer imports when it starts.
 ALLOWED = {*sys.stdlib_module_names, "numpy", "scipy", "SimpleITK", "vtk", "slicer", "qt", "ctk", OWN}
 ALLOWED |= {"SegmentEditorEffects"}  # Slicer's own module of scripted effects
-# Also at file scope of files that neither Slicer nor the panel imports when it starts.
+# Imports allowed at file scope of all other files.
 ALLOWED_LATER = ALLOWED | {"torch", "rich"}
 _INSTALLERS = {"pip_install", "pip_ensure", "installTorch", "urlopen", "urlretrieve", "download"}
 # What Slicer imports when it starts and when its user first opens the panel; the rest follows from these files.
@@ -70,24 +70,24 @@ def _description(root: Path) -> Iterator[str]:
         return
     raw = path.read_bytes()
     if b"\r" in raw or b"\t" in raw or not raw.endswith(b"}\n"):
-        yield "lines end with one line feed, without tabs"
+        yield "a line has a tab, or does not end with a single line feed"
     try:
         data = json.loads(raw)
     except ValueError as error:
         yield f"{path.name} is not JSON: {error}"
         return
     yield from (f"{key} is missing" for key in REQUIRED if key not in data)
-    yield from (f"the schema knows no {key}" for key in data if key not in KEYS)
+    yield from (f"{key} is not a key of the schema" for key in data if key not in KEYS)
     yield from (f"{k} is not a {t.__name__}" for k, t in KEYS.items() if k in data and not isinstance(data[k], t))
     if not SCHEMA.fullmatch(str(data.get("$schema"))):
-        yield "$schema names no published schema of catalog entries"
+        yield "$schema is not a published schema of catalog entries"
     if data.get("category") != CATEGORY:
-        yield f"category is {CATEGORY}, as in the module"
+        yield f"category is not {CATEGORY}, which is that of the module"
     if data.get("tier") not in (1, 3, 5):
-        yield "tier is 1, 3 or 5"
+        yield "tier is not 1, 3 or 5"
     address = urlsplit(str(data.get("scm_url")))
     if address.scheme not in ("https", "git") or not Path(address.path).stem.startswith("Slicer"):
-        yield "scm_url is the https address of a repository whose name starts with Slicer"
+        yield "scm_url is not the https address of a repository whose name starts with Slicer"
     if data.get("scm_url") != _set_in_cmake(root, "HOMEPAGE"):
         yield "scm_url and EXTENSION_HOMEPAGE differ"
     if data.get("build_dependencies", []) != (_set_in_cmake(root, "DEPENDS") or "").split():
@@ -97,15 +97,15 @@ def _description(root: Path) -> Iterator[str]:
 def _cmake(root: Path) -> Iterator[str]:
     name = _name(root)
     if name != MODULE or name.lower().startswith("slicer"):
-        yield "project() names the extension, and not with Slicer at its beginning"
+        yield "project() does not name the extension, or the name begins with Slicer"
     for key in ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS"):
         value = _set_in_cmake(root, key)
         if not value:
             yield f'EXTENSION_{key} is not set in one line to a literal "..."'
         elif key.endswith(("PAGE", "URL", "URLS")) and not all(one.startswith("https://") for one in value.split()):
-            yield f"EXTENSION_{key} is no https address"
+            yield f"EXTENSION_{key} is not an https address"
     if len(_set_in_cmake(root, "DESCRIPTION") or "") < 40:
-        yield "EXTENSION_DESCRIPTION is a sentence that says what the extension is for"
+        yield "EXTENSION_DESCRIPTION is not a sentence that states the purpose of the extension"
 
 
 def _pictures(root: Path) -> Iterator[str]:
@@ -136,13 +136,13 @@ def _readme(root: Path) -> Iterator[str]:
     text = _readme_text(root)
     title, _, rest = text.partition("\n")
     if title.strip("# ") != MODULE:
-        yield "README begins with the extension's name"
+        yield "README does not begin with the name of the extension"
     if len(rest.strip().partition("\n\n")[0]) < 80:
-        yield "README says in its first lines what the extension is for"
+        yield "README does not state the purpose of the extension in its first lines"
     pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
     if not pictures:
         yield "README shows no picture"
-    yield from (f"README shows {one}, which is not there" for one in pictures if not (root / one).is_file())
+    yield from (f"README shows {one}, which does not exist" for one in pictures if not (root / one).is_file())
     for heading in ("Modules", "Tutorial", "cite"):
         if not re.search(rf"^#+ .*\b{heading}\b", text, re.MULTILINE):
             yield f"README has no heading with '{heading}'"
@@ -150,12 +150,12 @@ def _readme(root: Path) -> Iterator[str]:
     found = re.search(r'parent\.title = _\("([^"]+)"\)', source)
     modules = _section(text, "Modules")
     if found is None or found.group(1) not in modules:
-        yield "README's Modules says nothing of the module"
+        yield "section Modules of README does not describe the module"
     tutorial = _section(text, "Tutorial")
     if len(re.findall(r"^\d+\. ", tutorial, re.MULTILINE)) < 3:
-        yield "README's tutorial has no numbered steps"
+        yield "the tutorial in README has no numbered steps"
     if "Sample Data" not in tutorial:
-        yield "README's tutorial does not say where its data come from"
+        yield "the tutorial in README does not state the source of its data"
     samples = (root / MODULE / OWN / "host" / "mrml" / "sample_data.py").read_text(encoding="utf-8")
     for sample in re.findall(rf"\b{MODULE}[A-Z]\w+", tutorial):
         if f'"{sample}"' not in samples:
@@ -176,7 +176,7 @@ def _imports(root: Path) -> Iterator[str]:
 
 
 def _effects_of_import(root: Path) -> Iterator[str]:
-    """Nothing is installed or downloaded by an import, and torch is the PyTorch extension's to install."""
+    """No import installs or downloads anything, and torch is installed only by the extension PyTorch."""
     for path in sorted((root / MODULE).rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in _at_file_scope(tree):
@@ -235,7 +235,7 @@ def _section(text: str, heading: str) -> str:
 
 
 def _at_file_scope(tree: ast.Module) -> Iterator[ast.AST]:
-    """What runs when a file is imported."""
+    """Nodes that are executed when a file is imported."""
     waiting: list[ast.AST] = list(tree.body)
     while waiting:
         node = waiting.pop()

@@ -22,16 +22,17 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
-LEAST = (3, 11)
+OLDEST = (3, 11)
 # The newest Python that slicer-core==5.12.4.0, which the tests need, has wheels for.
 NEWEST_FOR_TESTS = (3, 13)
 # What pip downloads and what it becomes on the disk, about, in MB: the size of the files that `pip download .[KIND]`
 # downloads for Linux and Python 3.11, and of `.venv` with the files that Python compiles.
 SIZES = {"demo": (150, 750), "demo,adapt": (350, 1500), "test": (760, 3200)}
-# One process more than cores, up to four, because many tests wait for processes that they start. Files stay whole:
-# tests share fixtures. They keep their order: the files with most tests are not those that take longest.
+# One process more than cores, up to four, because many tests wait for processes that they start. One process
+# runs all tests of a file, because they share fixtures. Files keep their order: those
+# with most tests do not take longest.
 PROCESSES = min(4, (os.cpu_count() or 1) + 1)
-# Each has one thread: more would wait for each other, since all cores are taken.
+# One thread in each: more would wait for each other, since all cores are busy.
 ONE_THREAD = dict.fromkeys(
     (
         "FEWSHOT_ANNOTATE_THREADS",
@@ -51,8 +52,10 @@ def main(arguments):
         print(__doc__)
         return 2
     kind, *rest = arguments
-    if sys.version_info[:2] < LEAST:
-        print(f"Python {LEAST[0]}.{LEAST[1]} or newer is needed, this is {sys.version.split()[0]}.", file=sys.stderr)
+    if sys.version_info[:2] < OLDEST:
+        print(
+            f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, this is {sys.version.split()[0]}.", file=sys.stderr
+        )
         return 2
     if kind == "test" and sys.version_info[:2] > NEWEST_FOR_TESTS:
         return _rerun_with_older_python(arguments)
@@ -63,7 +66,7 @@ def main(arguments):
     _make_environment(needed)
     commands = {"demo": [BIN / "fewshot-annotate", "demo"], "test": [PYTHON, "-m", "pytest", *SEVERAL_PROCESSES]}
     if kind == "demo" and not any(word.startswith(("-o", "--out")) for word in rest):
-        rest = [*rest, "--overwrite"]  # the folder of its own that an earlier demo left
+        rest = [*rest, "--overwrite"]  # replaces the folder of an earlier demo
     # Compiled files are kept, whatever the user's settings: the tests start hundreds of processes.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     if kind == "test":
@@ -107,7 +110,7 @@ def _make_environment(kind):
         if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]):
             sys.exit("The environment could not be made; on Debian and Ubuntu install python3-venv first.")
     download, disk = SIZES[kind]
-    print(f"Installing: about {download} MB to download, {disk} MB on the disk; pip tells how far it is.", flush=True)
+    print(f"Installing: about {download} MB to download, {disk} MB on the disk; pip shows the progress.", flush=True)
     began = time.monotonic()
     install = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-warn-script-location"]
     if subprocess.call([*install, "--editable", f"{ROOT}[{kind}]"]):
@@ -117,14 +120,14 @@ def _make_environment(kind):
 
 
 def _rerun_with_older_python(arguments):
-    """slicer-core has no build for this Python yet: take an older one if the machine has it."""
-    for minor in range(NEWEST_FOR_TESTS[1], LEAST[1] - 1, -1):
+    """Run with an older Python, if there is one: slicer-core has no build for this one yet."""
+    for minor in range(NEWEST_FOR_TESTS[1], OLDEST[1] - 1, -1):
         launcher = ["py", f"-3.{minor}"] if os.name == "nt" else [f"python3.{minor}"]
         works = shutil.which(launcher[0]) and not subprocess.call([*launcher, "-c", ""], stderr=subprocess.DEVNULL)
         if works:
             return subprocess.call([*launcher, __file__, *arguments])
     newest = ".".join(map(str, NEWEST_FOR_TESTS))
-    print(f"The tests need Python 3.{LEAST[1]} to {newest} (slicer-core has no newer build).", file=sys.stderr)
+    print(f"The tests need Python 3.{OLDEST[1]} to {newest} (slicer-core has no newer build).", file=sys.stderr)
     return 2
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "FewShotAnnotate"), str(ROOT / "Testing")]
-importlib.import_module("support")  # first: host code needs what it stands in for
+importlib.import_module("support")  # first: it provides the stand-ins that host code needs
 
 from fewshot_annotate.export.request import Target  # noqa: E402
 from fewshot_annotate.host.export_controller import ExportState  # noqa: E402
@@ -29,7 +29,7 @@ ENGINE = "propagate"
 
 
 def main() -> None:
-    """Fill a case in the panel and keep a picture of each step."""
+    """Fill a case in the panel and save a picture of each step."""
     scene = scene_of(case(CASE, 1), step=STEP)
     scene.volume_node.SetName("CT")
     scene.node.SetName(NAME)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def review(panel: Panel) -> None:
-    """Accept the worst slice, flag the next, and look at the one after."""
+    """Accept the worst slice, flag the next, and select the one after."""
     section = panel.widget.reviewSection
     for button in (section.worst_button, section.accept_button):
         button.click()
@@ -78,7 +78,7 @@ def export(panel: Panel) -> None:
 
 
 def picture(panel: Panel, step: str) -> None:
-    """Keep a picture of the panel with a step open."""
+    """Save a picture of the panel with a step open."""
     parent = panel.widget.parent
     panel.widget.accordion.open(step)
     parent.show()

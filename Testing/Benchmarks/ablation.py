@@ -40,8 +40,8 @@ from report import markdown_table
 from scores import dice_by_label, mean, scored_labels
 from support.data import benchmark_case_names, load_benchmark_case
 
-# What a setting is chosen by: the first of these that its name begins with. Dice is to be large; the error of the
-# expected Dice, and the score of its interval (its width, plus a penalty where the true Dice lies outside), small.
+# Measure by which a setting is chosen: the first whose prefix its name has. Dice is maximised; the error of the
+# expected Dice and the score of its interval (width, plus a penalty where the true Dice lies outside) are minimised.
 MEASURES = {
     "expected_dice.interval": "interval_score",
     "expected_dice": "expected_error",
@@ -49,7 +49,7 @@ MEASURES = {
     "": "dice",
 }
 TITLES = {"dice": "Dice", "expected_error": "error of expected Dice", "interval_score": "interval score"}
-# The interval of the expected Dice is meant to miss the true Dice one time in ten.
+# The interval of the expected Dice should miss the true Dice in one of ten cases.
 MISSES = 0.1
 
 
@@ -64,7 +64,7 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """Names the trial in the file of results."""
+        """Key of the trial in the file of results."""
         digest = hashlib.sha256(repr(self.config).encode()).hexdigest()[:16]
         return f"{self.case} {self.spacing} {self.steps} {digest}"
 
@@ -179,7 +179,7 @@ def _engine(trial: Trial) -> Adapt | Propagate:
 def run(trials: Iterable[Trial], cache: Path, jobs: int, seconds: float) -> dict[str, Result]:
     """Results by key: those in the file, and those of the trials that are not, which are added to it.
 
-    No trial is begun after so many seconds.
+    No trial is begun after `seconds`.
     """
     results = read_results(cache)
     until = time.monotonic() + seconds

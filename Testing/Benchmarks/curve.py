@@ -1,7 +1,7 @@
 """Number of slices to paint until the others reach a Dice: Dice by the number of labelled slices.
 
-Labelled slices are spread evenly over the slices that show any label, or chosen one after the other as
-`fewshot-annotate suggest` says, from the same first few on. Every method fills between the first and the last
+Labelled slices are spread evenly over the slices that show any label, or chosen one after the other by
+`fewshot-annotate suggest`, after the same first few. Every method fills between the first and the last
 labelled slice. Dice is the mean over labels of at least 200 voxels, pooled over the slices that are not labelled.
 
     python Testing/Benchmarks/curve.py [--cases ct_spleen ...] [--methods ...] [--most 32] [--cache DIR] [-o DIR]
@@ -61,7 +61,7 @@ class Case:
 
 
 def evenly(extent: range, count: int) -> list[int]:
-    """So many slices of an extent, its ends among them, ascending; fewer where it has not so many."""
+    """`count` slices of an extent, both ends included, ascending; all of them if the extent is shorter."""
     return sorted({int(index) for index in np.rint(np.linspace(extent[0], extent[-1], count))})
 
 
@@ -76,7 +76,7 @@ class Suggested:
         self._chosen = list(first)
 
     def __call__(self, count: int) -> list[int] | None:
-        """The first `count` chosen slices, ascending; None if there are not so many."""
+        """The first `count` chosen slices, ascending; None if there are fewer."""
         while len(self._chosen) < count:
             following = self._suggest(sorted(self._chosen))
             if following is None:
@@ -140,7 +140,7 @@ def dice_by_count(
     cache: Path | None,
     levels: Sequence[float] = LEVELS,
 ) -> list[Point]:
-    """Dice at each number of slices that had to be looked at until the highest level is reached."""
+    """Dice at each number of slices that was tried until the highest level is reached."""
     truth = np.ascontiguousarray(case.axis.slices(case.truth.array))
     labels, extent = scored_labels(truth), case.extent
     first = evenly(extent, counts[0])

@@ -1,8 +1,8 @@
 """Settings of a specialist's fine-tuning on painted slices, compared on patients that it was not trained on.
 
 The patients are the last of those that may be trained on, so the model must be of the first ones (`many.py --models`
-keeps it). Dice is that of the specialist alone, on slices that are not painted. The specialist is held to its
-predictions before by the distillation; "error" is the mean error (1 - Dice) relative to that before fine-tuning.
+keeps it). Dice is that of the specialist alone, on slices that are not painted. Distillation keeps it near
+its earlier predictions; "error" is the mean error (1 - Dice) relative to that before fine-tuning.
 
     python Testing/Benchmarks/fine_tuning.py MODEL [--set mr_hippocampus] [--painted 3] [--patients 8]
         [--settings steps=20 steps=40,learning_rate=1e-3 ...]

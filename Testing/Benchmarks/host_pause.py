@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
-importlib.import_module("support")  # first: host code needs what it stands in for
+importlib.import_module("support")  # first: it provides the stand-ins that host code needs
 
 import numpy as np
 import slicer

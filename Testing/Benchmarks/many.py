@@ -48,13 +48,13 @@ COUNTS = (1, 2, 5, 10, 20, 40)
 PAINTED = (0, 1, 3, 5)
 SPARSE_STEP = 8
 MAJORITY = 5
-# Cores that a time limit is meant for, with `--processor-time`.
+# Number of cores to which a time limit refers with `--processor-time`.
 CORES = 2
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: how well a method did on all unseen patients.
+    """One line of the table: results of a method on all unseen patients.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Row:
 
 
 def model_of(data: PatientSet, count: int, every: int, options: argparse.Namespace) -> Path:
-    """Folder of the model of a task with so many cases, trained now if it is not there."""
+    """Folder of the model of a task with `count` cases, trained now if there is none."""
     folder = Path(options.models) / f"{data.name}-{count}-{every}-{options.budget:g}"
     config, budget = None, options.budget
     if options.processor_time:
@@ -218,7 +218,7 @@ def universeg_rows(data: PatientSet, options: argparse.Namespace) -> Iterator[Ro
 
 
 def rows(options: argparse.Namespace) -> Iterable[Row]:
-    """All lines of the parts that were asked for."""
+    """All lines of the requested parts."""
     for name in options.sets:
         data = PatientSet.find(name)
         parts = {

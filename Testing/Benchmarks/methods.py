@@ -115,9 +115,9 @@ def fill(method: str, task: Task, cache: Path | None = None, slices: str = "all"
     Parameters
     ----------
     cache : folder, optional
-        Results of all but our engines are kept here and taken from here, with the seconds of the first time.
+        Results of all but our engines are stored here and reused, with the seconds of the first run.
     slices : 'all' or 'between'
-        What engines are asked for; other methods do what they do.
+        Slices that engines fill; other methods fill all that they can.
 
     Raises
     ------
@@ -125,20 +125,20 @@ def fill(method: str, task: Task, cache: Path | None = None, slices: str = "all"
         The method gave no result.
     """
     if method in OTHERS:
-        return _remembered(cache, method, task)
+        return _cached(cache, method, task)
     name, _, limit = method.partition(", ")
     return run_engine(name, task, slices, float(limit.removesuffix(" s")) if limit else None)
 
 
 class Listener:
-    """Called with each line that a command prints, keeps what the benchmark wants of its events.
+    """Called with each line that a command prints; keeps the events that the benchmark needs.
 
     Attributes
     ----------
     first_slice : float or None
         Seconds from now to the first slice, be it a draft.
     expected : dict
-        Label to (Dice, low, high); the last word on each label counts.
+        Label to (Dice, low, high); the last estimate of each label counts.
     """
 
     def __init__(self) -> None:
@@ -251,7 +251,7 @@ def _run_other(method: str, task: Task) -> Filled:
     return Filled(labels, seconds, peak)
 
 
-def _remembered(cache: Path | None, method: str, task: Task) -> Filled:
+def _cached(cache: Path | None, method: str, task: Task) -> Filled:
     """`_run_other`, or what it gave for the same image, labels and labelled slices before."""
     if cache is None:
         return _run_other(method, task)

@@ -35,7 +35,7 @@ CHANNELS = (24, 48, 96, 96)
 
 
 class Peer(nn.Module):
-    """A network of MONAI with the parts that the training looks for."""
+    """A network of MONAI with the attributes that the training expects."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ NETWORKS: Mapping[str, Callable[[SpecialistPlan], nn.Module]] = {
 
 
 def trained(name: str, data: PatientSet, cases: int, seconds: float) -> tuple[nn.Module, SpecialistPlan, int]:
-    """Network trained for so much processor time, its plan and the number of steps."""
+    """Network trained for some seconds of processor time, its plan and the number of steps."""
     examples = data.examples(cases)
     loaded = [example.load() for example in examples]
     summaries = [summary(*pair, example) for pair, example in zip(loaded, examples, strict=True)]

@@ -122,7 +122,7 @@ def _dice(labels: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _described(case: Path, model: Path) -> tuple[CaseDescription, float]:
-    """The case as it would be ranked, and the Dice of its fill."""
+    """The description by which a case is ranked, and the Dice of its fill."""
     volume, truth = _load(case)
     labels, confidence, error = _filled(case, model)
     undecided = float((confidence[labels != 0] < 0.7).mean()) if labels.any() else 1.0

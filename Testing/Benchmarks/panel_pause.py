@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
-importlib.import_module("support")  # first: host code needs what it stands in for
+importlib.import_module("support")  # first: it provides the stand-ins that host code needs
 
 from host_pause import large_case, paint
 from rich.console import Console
@@ -39,8 +39,8 @@ class Beats:
     Attributes
     ----------
     longest, working : float
-        Longest time by the clock, and longest processor time of the thread itself: the clock goes on while the
-        interpreter or the processor is another thread's or program's.
+        Longest time by the clock, and longest processor time of the thread itself: the clock also runs while
+        another thread holds the interpreter or another program the processor.
     during : str
         State of the run in the longest pause by the processor.
     seconds, cpu : float

@@ -27,7 +27,7 @@ class PatientSet:
 
     @classmethod
     def find(cls, name: str) -> PatientSet:
-        """The set of a name; raises `SystemExit` where it is not."""
+        """The set of a name; raises `SystemExit` if it does not exist."""
         default = Path(__file__).parents[3] / "shared" / "data_many"
         folder = Path(os.environ.get("FEWSHOT_DATA_MANY") or default) / name
         cases = tuple(sorted(path.parent for path in folder.glob("*/image.nii.gz")))
@@ -74,10 +74,10 @@ def mean_dice(filled: np.ndarray, truth: np.ndarray, labels: int, painted: Seque
     """Mean Dice over the labels of a case, on the slices of the first axis that are not painted."""
     kept = np.ones(len(truth), dtype=bool)
     kept[list(painted)] = False
-    found, wanted = filled[kept], truth[kept]
+    found, expected = filled[kept], truth[kept]
     dice = []
     for label in range(1, labels + 1):
-        one, other = found == label, wanted == label
+        one, other = found == label, expected == label
         size = one.sum() + other.sum()
         if size:
             dice.append(2 * float((one & other).sum()) / float(size))

@@ -1,7 +1,7 @@
 """Slicer's own Fill between slices and Grow from seeds, each run in a process of its own.
 
-They are what a Segment Editor user would pick instead. Both come from slicer-core, the same code as in Slicer;
-ITK's interpolator can crash a process at its end, so the result is handed back before that.
+They are the alternatives in the Segment Editor. Both come from slicer-core, the same code as in Slicer;
+ITK's interpolator can crash a process at its end, so the result is written before that.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run_peer(name: str, image: np.ndarray, labels: np.ndarray, indices: list[int
         seeds = np.zeros(labels.shape, dtype=np.int16)
         seeds[indices] = labels[indices]
         np.savez(place / "input.npz", image=image, seeds=seeds, indices=indices)
-        # The exit code is passed over: a crash after the result was written does not matter.
+        # The exit code is ignored: a crash after the result was written does not matter.
         _, peak, _ = run_measured([sys.executable, __file__, name, str(place)])
         if not (place / "output.npz").exists():
             raise RuntimeError(f"{name} gave no result")

@@ -54,7 +54,7 @@ def plot_accuracy(path: Path, rows: Sequence[Row], methods: Sequence[str], over:
 
 
 def plot_curve(path: Path, points: Sequence[Point], levels: Sequence[float]) -> None:
-    """Mean Dice by the number of labelled slices, one panel a case, with the levels that count as right."""
+    """Mean Dice by the number of labelled slices, one panel a case, with the levels to reach."""
     cases = list(dict.fromkeys(point.case for point in points))
     if not cases:
         return
@@ -75,7 +75,7 @@ def plot_curve(path: Path, points: Sequence[Point], levels: Sequence[float]) -> 
 
 
 def grid(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels."""
+    """A figure with `count` panels."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -75,7 +75,7 @@ def summary(rows: Sequence[Row], label_rows: Sequence[LabelRow], engines: Sequen
         expectation = calibration(label_rows, engine)
         lines.append(
             f"{engine}: expected Dice is off by {expectation.error:.3f} (mean over {expectation.count} labels of all "
-            f"settings, all unlabelled slices); truth lies in its range {expectation.inside:.0%} of times"
+            f"settings, all unlabelled slices); the true Dice lies in its range in {expectation.inside:.0%} of cases"
             if expectation
             else f"{engine}: reports no expected Dice"
         )

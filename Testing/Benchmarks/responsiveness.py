@@ -37,7 +37,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 from support.weights_server import NAME, serving, toy_row
 
 FIRST_SECONDS, PAUSE_SECONDS, CANCEL_SECONDS = 1.0, 2.0, 5.0
-# What ends sooner needs no output while it runs.
+# A command that ends sooner needs no output while it runs.
 QUICK_SECONDS = 1.0
 CANCELLED = 130
 EVERY = 10
@@ -100,7 +100,7 @@ COMMANDS = {
     "models verify": "models verify toy",
     "models remove": "models remove toy --yes",
 }
-# Before these, the weights that an earlier one brought are deleted.
+# Weights that an earlier command downloaded are deleted before these.
 FETCHING = ("models download", "models import")
 
 

@@ -88,7 +88,7 @@ class LabelRow:
     """Scores of one label of one method in one setting, and the Dice that the engine expected of it.
 
     `voxels` are those of the label in the whole case, `voxels_between` and `voxels_all` those on the scored slices.
-    `expected`, `low` and `high` are about all unlabelled slices, as `dice_all` is; None if the engine reports none.
+    `expected`, `low` and `high` refer to all unlabelled slices, as `dice_all` does; None if the engine reports none.
     """
 
     case: str
@@ -124,7 +124,7 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class Point:
-    """Mean Dice of a method on the other slices when so many slices are labelled."""
+    """Mean Dice of a method on the other slices, with a number of labelled slices."""
 
     case: str
     method: str

@@ -1,7 +1,7 @@
 """Accuracy of a filled volume: Dice, HD95, and how well its confidence predicts its errors.
 
 All arrays are slices `[n, h, w]` of small whole numbers, 0 is background. Everything is counted on unlabelled slices
-only: on labelled ones every method hands back what it was given.
+only: on labelled ones every method returns the given labels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MIN_VOXELS = 200
 MIN_SLICES = 4
 # Margin around the predicted foreground in which the confidence of voxels is compared with the truth.
 MARGIN_PIXELS = 2
-# Bins of confidence in which it is compared with how often it is right.
+# Bins of confidence, in each of which it is compared with the share of correct voxels.
 BINS = 10
 
 
@@ -62,7 +62,7 @@ def scored_labels(truth: np.ndarray) -> list[int]:
 
 
 def dice_by_label(truth: np.ndarray, result: np.ndarray, labels: Sequence[int]) -> dict[int, float]:
-    """Dice of each label, voxels pooled over the arrays; labels that neither side holds are left out."""
+    """Dice of each label, voxels pooled over the arrays; labels in neither array are left out."""
     size = 1 + max(int(truth.max(initial=0)), int(result.max(initial=0)), *labels, 0)
     joint = np.bincount(truth.reshape(-1).astype(np.int64) * size + result.reshape(-1), minlength=size * size)
     joint = joint.reshape(size, size)
@@ -87,7 +87,7 @@ def label_scores(
     """Scores of each label on the unlabelled slices of a range; labels that neither side has there are left out.
 
     A label that only one side has there counts as Dice 0, and its HD95 as the diagonal of the label's box in `truth`
-    (the whole case): a method must not gain by losing what is hard.
+    (the whole case): so that a method gains nothing by leaving out difficult labels.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def surface(mask: np.ndarray) -> np.ndarray:
 def rank_correlation(
     truth: np.ndarray, result: np.ndarray, confidence: np.ndarray, slices: Sequence[int], labels: Sequence[int]
 ) -> float | None:
-    """Spearman correlation over slices of confidence and true Dice: 1 if confidence ranks slices rightly.
+    """Spearman correlation over slices of confidence and true Dice: 1 if confidence ranks slices as Dice does.
 
     A slice's confidence is that by which the review is ordered. Its Dice is the mean over the labels that either side
     has there. Slices without predicted foreground are left out, and so is (None) a ranking of fewer than `MIN_SLICES`
@@ -175,7 +175,7 @@ def rank_correlation(
 def calibration_error(
     truth: np.ndarray, result: np.ndarray, confidence: np.ndarray, slices: Sequence[int]
 ) -> float | None:
-    """By how much the confidence of voxels differs from how often they are right: expected calibration error.
+    """Expected calibration error: difference between the confidence of voxels and how often they are correct.
 
     Voxels in and within `MARGIN_PIXELS` of the predicted foreground, in `BINS` equal bins of confidence (Guo et al.
     2017, arXiv 1706.04599); 0 is best. None without predicted foreground.

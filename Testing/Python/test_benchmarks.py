@@ -288,7 +288,7 @@ def test_the_summary_names_the_settings_that_are_behind():
     text = "\n".join(summary(rows, [label_row(0.9, 0.8, 0.7, 0.95)], ["adapt"], "between"))
     assert "-0.100  spleen, every 4th" in text
     assert "off by 0.100 (mean over 1 labels" in text
-    assert "in its range 100%" in text
+    assert "in its range in 100% of cases" in text
     assert "mean over 1 settings: 0.50" in text
     assert "left out: 1 settings" in text
 

@@ -69,10 +69,10 @@ def stepwise_engine(python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_options_reach_the_engine_with_their_types(case_folder: CaseFolder, stepwise_engine: str) -> None:
-    more = ["--option", "fit=0", "--option", "talks=False", "--option", "fit=0.25", "--option", "trouble="]
+    more = ["--option", "fit=0", "--option", "reports_dice=False", "--option", "fit=0.25", "--option", "failure="]
     assert main(case_folder.fill("--engine", stepwise_engine, "--job-dir", case_folder.job, *more)) == 0
     job = JobFolder.open(case_folder.job).job
-    assert job.options == {"fit": 0.25, "talks": False, "trouble": ""}
+    assert job.options == {"fit": 0.25, "reports_dice": False, "failure": ""}
     assert job.budget is None
 
 
@@ -82,8 +82,8 @@ def test_options_reach_the_engine_with_their_types(case_folder: CaseFolder, step
         ("fit=soon", "Option fit of engine stepwise cannot be 'soon'; it must be a number of at least 0."),
         ("fit=-1", "cannot be -1.0"),
         ("fit=nan", "cannot be 'nan'"),
-        ("talks=1", "Option talks of engine stepwise cannot be '1'; it must be true or false."),
-        ("talks=", "cannot be ''"),
+        ("reports_dice=1", "Option reports_dice of engine stepwise cannot be '1'; it must be true or false."),
+        ("reports_dice=", "cannot be ''"),
     ],
 )
 def test_an_option_of_another_type_is_refused_in_one_clear_line(

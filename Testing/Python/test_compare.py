@@ -329,7 +329,7 @@ def compared(place: Path, *contenders: EngineSettings, wish: TrialDesign = QUICK
 
 @pytest.mark.usefixtures("stand_in")
 def test_the_failure_of_one_engine_does_not_stop_the_others(tmp_path: Path) -> None:
-    broken = EngineSettings("stepwise", {"fit": 0.0, "trouble": "bug"})
+    broken = EngineSettings("stepwise", {"fit": 0.0, "failure": "bug"})
     found = compared(tmp_path / "report", broken, PROPAGATE)
     assert found.engines == ("propagate",)
     (absent,) = found.unscored
@@ -362,7 +362,7 @@ def test_a_killed_process_of_one_engine_does_not_stop_the_others(
 
 @pytest.mark.usefixtures("stand_in")
 def test_if_every_engine_fails_each_reason_is_reported(tmp_path: Path) -> None:
-    broken = EngineSettings("stepwise", {"fit": 0.0, "trouble": "bug"})
+    broken = EngineSettings("stepwise", {"fit": 0.0, "failure": "bug"})
     with pytest.raises(EngineFailed, match=r"stepwise: .*ZeroDivisionError"):
         compared(tmp_path / "report", broken)
 

@@ -178,7 +178,7 @@ def test_a_batch_fills_a_volume_by_a_library_task_alone(dataset: Dataset, orient
     saved_task()
     volume, truth = turned(orientation)
     write_array(dataset.folder / "other.nii.gz", volume.array, volume.geometry)
-    dataset.rows = [{"image": "other.nii.gz", "support": "", "library": "hippocampus", "engine": "lookalike"}]
+    dataset.rows = [{"image": "other.nii.gz", "support": "", "library": "hippocampus", "engine": "most-similar"}]
     dataset.write()
     assert main(dataset.command()) == 0
     (filled,) = read_label_maps(dataset.case("other").label, volume.geometry)
@@ -191,7 +191,7 @@ def test_a_batch_fills_a_volume_by_a_library_task_alone(dataset: Dataset, orient
 
 def test_a_batch_uses_a_library_task_beside_painted_slices(dataset: Dataset) -> None:
     saved_task()
-    dataset.add("a", library="hippocampus", engine="lookalike")
+    dataset.add("a", library="hippocampus", engine="most-similar")
     assert main(dataset.command()) == 0
     _, truth = small_case()
     volume, _ = small_case()
@@ -210,8 +210,8 @@ def test_an_engine_that_cannot_use_the_library_is_refused_with_its_row(
     assert main(dataset.command()) == 2
     stderr = capsys.readouterr().err
     assert "row 3: Engine propagate needs labelled slices of the same volume and cannot use a task" in stderr
-    assert "lookalike" in stderr
-    dataset.rows[1].update(library="unknown", engine="lookalike")
+    assert "most-similar" in stderr
+    dataset.rows[1].update(library="unknown", engine="most-similar")
     dataset.write()
     assert main(dataset.command()) == 2
     assert "row 3: There is no task 'unknown'; there are: hippocampus." in capsys.readouterr().err
@@ -220,7 +220,7 @@ def test_an_engine_that_cannot_use_the_library_is_refused_with_its_row(
 
 def test_a_damaged_task_fails_its_case_alone(dataset: Dataset) -> None:
     task = saved_task(step=8)
-    dataset.add("a", library=task.name, engine="lookalike")
+    dataset.add("a", library=task.name, engine="most-similar")
     dataset.add("b")
     file = task.folder / f"{task.slices[0].file}.mask.npy"
     file.write_bytes(file.read_bytes()[:-5])

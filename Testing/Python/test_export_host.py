@@ -245,7 +245,7 @@ def test_a_database_that_does_not_store_the_file_is_reported(
 
 
 def test_slices_missing_from_the_database_are_reported(export_scene: ExportScene) -> None:
-    export_scene.database.forget(export_scene.volume.GetAttribute(INSTANCES_ATTRIBUTE).split()[3])
+    export_scene.database.remove(export_scene.volume.GetAttribute(INSTANCES_ATTRIBUTE).split()[3])
     with pytest.raises(InputError) as refused:
         export_scene.check()
     assert refused.value.code == "database_incomplete"

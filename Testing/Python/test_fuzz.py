@@ -55,9 +55,9 @@ def column(place: Path, ended: Ended, leaves: str = "") -> str:
     [
         ("refused clearly", 2, "", LINE, ""),
         ("refused unclearly", 2, "", "image.nii.gz is bad\n", ""),
-        ("refused unclearly", 2, "", "fewshot-annotate: it is bad; mend it.\n", ""),
-        ("refused unclearly", 2, "", "fewshot-annotate: image.nii.gz: [Errno 5] x; mend it.\n", ""),
-        ("refused unclearly", 2, "", "fewshot-annotate: image.nii.gz \x1b[31m; mend it.\n", ""),
+        ("refused unclearly", 2, "", "fewshot-annotate: it is bad; correct it.\n", ""),
+        ("refused unclearly", 2, "", "fewshot-annotate: image.nii.gz: [Errno 5] x; correct it.\n", ""),
+        ("refused unclearly", 2, "", "fewshot-annotate: image.nii.gz \x1b[31m; correct it.\n", ""),
         ("refused unclearly", 2, "", "UserWarning: image.nii.gz\n" + LINE, ""),
         ("tracebacks", 1, "", "Traceback (most recent call last):\n", ""),
         (
@@ -76,7 +76,7 @@ def column(place: Path, ended: Ended, leaves: str = "") -> str:
         ("leftovers", 2, "", LINE, "workspace/image.nii.gz"),
         ("accepted wrongly", 0, "no JSON", "", ""),
         ("accepted wrongly", 0, '[{"slice": 3}, {"slice": 3}]', "", ""),
-        ("patient data", 2, "", "fewshot-annotate: image.nii.gz of Quirzweig^Zelda; mend it.\n", ""),
+        ("patient data", 2, "", "fewshot-annotate: image.nii.gz of Quirzweig^Zelda; correct it.\n", ""),
     ],
 )
 def test_every_wrong_outcome_is_recognised(

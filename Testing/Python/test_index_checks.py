@@ -48,13 +48,15 @@ def append(root: Path, name: str, text: str) -> None:
 WRONG: dict[str, Callable[[Path], object]] = {
     "description: FewShotAnnotate.json is missing": lambda root: (root / DESCRIPTION).unlink(),
     "description: category is missing": lambda root: describe(root, category=None),
-    "description: the schema knows no screenshots": lambda root: describe(root, screenshots=[]),
+    "description: screenshots is not a key": lambda root: describe(root, screenshots=[]),
     "description: tier is not a int": lambda root: describe(root, tier="1"),
-    "description: category is Segmentation": lambda root: describe(root, category="Segmenting"),
-    "description: scm_url is the https": lambda root: describe(root, scm_url="https://github.com/a/FewShotAnnotate"),
+    "description: category is not Segmentation": lambda root: describe(root, category="Segmenting"),
+    "description: scm_url is not the https": lambda root: describe(
+        root, scm_url="https://github.com/a/FewShotAnnotate"
+    ),
     "description: scm_url and": lambda root: describe(root, scm_url="https://github.com/a/SlicerFewShotAnnotate"),
     "description: build_dependencies": lambda root: describe(root, build_dependencies=[]),
-    "description: lines end": lambda root: append(root, DESCRIPTION, "\r\n"),
+    "description: a line has a tab": lambda root: append(root, DESCRIPTION, "\r\n"),
     "description: FewShotAnnotate.json is not JSON": lambda root: append(
         root, "Resources/FewShotAnnotate.json", "}\n"
     ),
@@ -62,7 +64,9 @@ WRONG: dict[str, Callable[[Path], object]] = {
     "cmake: EXTENSION_ICONURL is not set": lambda root: replace(
         root, "CMakeLists.txt", '"https://raw[^"]*FewShotAnnotate.png"', '"${HOME_URL}/icon.png"'
     ),
-    "cmake: EXTENSION_HOMEPAGE is no https": lambda root: replace(root, "CMakeLists.txt", "https://github", "github"),
+    "cmake: EXTENSION_HOMEPAGE is not an https": lambda root: replace(
+        root, "CMakeLists.txt", "https://github", "github"
+    ),
     "cmake: EXTENSION_DESCRIPTION": lambda root: replace(
         root, "CMakeLists.txt", 'DESCRIPTION ".*"', 'DESCRIPTION "-"'
     ),
@@ -75,14 +79,16 @@ WRONG: dict[str, Callable[[Path], object]] = {
     ),
     "licence: there is no": lambda root: (root / "LICENSE").unlink(),
     "licence: README": lambda root: replace(root, "README.md", "Apache-2.0", "free"),
-    "readme: README begins": lambda root: replace(root, "README.md", r"\A# FewShotAnnotate", "# Annotate"),
+    "readme: README does not begin": lambda root: replace(root, "README.md", r"\A# FewShotAnnotate", "# Annotate"),
     "readme: README shows": lambda root: replace(root, "README.md", r"\(Resources/Screenshots/brain", "(brain"),
     "readme: README has no heading with 'Tutorial'": lambda root: replace(
         root, "README.md", "^## Tutorial", "## How"
     ),
     "readme: README has no heading with 'cite'": lambda root: replace(root, "README.md", "how to cite", "more"),
-    "readme: README's Modules": lambda root: replace(root, "README.md", r"\*\*Few-Shot Annotate\*\*", "It"),
-    "readme: README's tutorial does not": lambda root: replace(root, "README.md", r"\*Sample Data\*", "internet"),
+    "readme: section Modules": lambda root: replace(root, "README.md", r"\*\*Few-Shot Annotate\*\*", "It"),
+    "readme: the tutorial in README does not": lambda root: replace(
+        root, "README.md", r"\*Sample Data\*", "internet"
+    ),
     "readme: FewShotAnnotateNowhere": lambda root: replace(
         root, "README.md", r"^(## Tutorial)$", "\\1\n\nFewShotAnnotateNowhere"
     ),

@@ -229,7 +229,7 @@ def test_every_disabled_control_states_the_reason(panel: ExportPanel) -> None:
 
 
 def test_unreadable_files_are_reported_in_a_dialog(panel: ExportPanel, database: DicomDatabaseStandIn) -> None:
-    database.forget(panel.parameters.volume.GetAttribute(INSTANCES_ATTRIBUTE).split()[0])
+    database.remove(panel.parameters.volume.GetAttribute(INSTANCES_ATTRIBUTE).split()[0])
     panel.export.check_button.click()
     (text,) = slicer_standin.dialogs().texts
     assert text.startswith("Volume 'CT': 1 of its 9 DICOM slices are no longer in the database")

@@ -1,4 +1,4 @@
-"""Hundreds of random actions in the panel, real MRML and real workers; every promise is checked after each.
+"""Hundreds of random actions in the panel, real MRML and real workers; all invariants are checked after each.
 
 `WALK_STEPS=2000 WALK_SEEDS=11,12 pytest Testing/Python/test_random_walk.py` walks further. A failure prints the
 seed and the shortest list of actions that still fails, which `test_a_list_of_actions` repeats.
@@ -16,7 +16,7 @@ from support import slicer_standin
 from support.panel import Panel
 from support.random_walk import Action, Walk, random_actions, shortest
 from support.scene_cases import case
-from support.walk_promises import BrokenPromiseError
+from support.walk_invariants import BrokenInvariantError
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -24,10 +24,10 @@ STEPS = int(os.environ.get("WALK_STEPS", "80"))
 SEEDS = [int(text) for text in os.environ.get("WALK_SEEDS", "1").split(",")]
 SHORTEN_SECONDS = float(os.environ.get("WALK_SHORTEN_SECONDS", "120"))
 
-# What once failed, and what the walk rests on.
+# Lists that failed once, and the basic course of a fill.
 LISTS: dict[str, list[tuple[str, int]]] = {
     "a fill is committed and undone in one step": [("wait", 1), ("fill", 2), ("wait", 3), ("undo", 4)],
-    "no axis is chosen any more after a fill": [("wait", 1), ("fill", 2), ("wait", 3), ("axis", 1), ("wait", 5)],
+    "the axis is reset to automatic after a fill": [("wait", 1), ("fill", 2), ("wait", 3), ("axis", 1), ("wait", 5)],
 }
 
 
@@ -35,7 +35,7 @@ LISTS: dict[str, list[tuple[str, int]]] = {
 def walk_through(
     open_panel: Callable[..., Panel], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> Callable[[Sequence[Action]], Walk]:
-    """Opens a panel, does the actions and ends."""
+    """Opens a panel, does the actions and closes the panel."""
 
     def walk_through(actions: Sequence[Action]) -> Walk:
         panel = open_panel()
@@ -61,19 +61,19 @@ def test_a_list_of_actions(walk_through: Callable[[Sequence[Action]], Walk], nam
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_random_walk_breaks_no_promise(walk_through: Callable[[Sequence[Action]], Walk], seed: int) -> None:
+def test_a_random_walk_breaks_no_invariant(walk_through: Callable[[Sequence[Action]], Walk], seed: int) -> None:
     actions = random_actions(seed, STEPS)
 
     def fails(tried: Sequence[Action]) -> bool:
         try:
             walk_through(tried)
-        except BrokenPromiseError:
+        except BrokenInvariantError:
             return True
         return False
 
     try:
         walk = walk_through(actions)
-    except BrokenPromiseError as error:
+    except BrokenInvariantError as error:
         found = shortest(actions, fails, SHORTEN_SECONDS)
         pytest.fail(f"seed {seed}: {error}\n" + ", ".join(map(str, found)))
     assert walk.commits or len(actions) < 50

@@ -179,7 +179,7 @@ def test_the_expected_dice_is_reported_for_the_drafts_and_again_at_the_end(
 
 
 def test_an_engine_without_expected_dice_reports_none(make_job: MakeJob, start: Callable[..., Any]) -> None:
-    folder = make_job(fit=0.0, talks=False)
+    folder = make_job(fit=0.0, reports_dice=False)
     events = poll_to_end(start(folder))
     assert isinstance(events[-1], Finished)
     assert not [event for event in events if isinstance(event, Expected)]
@@ -312,11 +312,11 @@ def test_after_a_killed_worker_only_missing_slices_are_computed_again(
     assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices)
 
 
-@pytest.mark.parametrize(("trouble", "code"), [("bug", "worker_failed"), ("input", "volume_constant")])
+@pytest.mark.parametrize(("failure", "code"), [("bug", "worker_failed"), ("input", "volume_constant")])
 def test_drafts_of_an_engine_that_fails_later_are_kept(
-    trouble: str, code: str, make_job: MakeJob, start: Callable[..., Any]
+    failure: str, code: str, make_job: MakeJob, start: Callable[..., Any]
 ) -> None:
-    folder = make_job(fit=0.0, trouble=trouble)
+    folder = make_job(fit=0.0, failure=failure)
     pending = folder.pending()
     ending = poll_to_end(start(folder))[-1]
     assert isinstance(ending, Failed)
@@ -374,7 +374,7 @@ def test_a_run_ends_within_its_time_limit(make_job: MakeJob, start: Callable[...
 def test_an_engine_that_overruns_the_time_limit_is_reported_once_and_still_fills_every_slice(
     make_job: MakeJob, start: Callable[..., Any]
 ) -> None:
-    folder = make_job(budget=0.5, fit=0.5 + OVERRUN_SECONDS + 0.7, heeds=False)
+    folder = make_job(budget=0.5, fit=0.5 + OVERRUN_SECONDS + 0.7, keeps_deadline=False)
     events = poll_to_end(start(folder))
     (warning,) = [event for event in events if isinstance(event, Warned)]
     assert "time limit of 0.5 s" in warning.message

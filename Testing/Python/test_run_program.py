@@ -43,7 +43,7 @@ def test_an_installation_is_announced_with_its_size_and_shows_the_progress_of_pi
     announced, progress, done, demo = capfd.readouterr().out.splitlines()
     download, disk = program.SIZES["demo"]
     assert announced == (
-        f"Installing: about {download} MB to download, {disk} MB on the disk; pip tells how far it is."
+        f"Installing: about {download} MB to download, {disk} MB on the disk; pip shows the progress."
     )
     assert progress.startswith("progress of: -m pip install ")
     assert progress.endswith(f"--editable {SOURCE.parents[1]}[demo]")
@@ -103,7 +103,7 @@ def test_nothing_is_installed_where_nobody_can_be_asked(
 def test_a_python_that_is_too_old_is_named(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(program, "LEAST", (*sys.version_info[:1], sys.version_info[1] + 1))
+    monkeypatch.setattr(program, "OLDEST", (*sys.version_info[:1], sys.version_info[1] + 1))
     assert program.main(["demo"]) == 2
     printed = capfd.readouterr()
     assert "or newer is needed" in printed.err

@@ -55,7 +55,7 @@ _NIFTI_FIELDS = (
         (348, "<I"),
     ),
 )
-# The same of MGH: version, size, frames, type, whether it says where it lies; spacing, directions, centre.
+# The same of MGH: version, size, frames, type, whether the position is valid; spacing, directions, centre.
 _MGH_FIELDS = (
     *((offset, ">i") for offset in range(0, 28, 4)),
     (28, ">h"),
@@ -69,7 +69,7 @@ _DICOM_VALUES = ("", "0", "-1", "nan", "nan\\nan", "1e400", "a", "1\\0\\0\\0\\0\
 
 
 def damage(random: Random, path: Path) -> str:
-    """Damage a file; returns how."""
+    """Damage a file; returns the kind of damage."""
     suffix = path.name.lower()
     data = path.read_bytes()
     packed = data[:2] == b"\x1f\x8b" and random.random() < 0.85
@@ -96,7 +96,7 @@ def damage(random: Random, path: Path) -> str:
 
 
 def any_bytes(random: Random, data: bytes) -> bytes:
-    """Bits turned, cut off, zeroed, repeated, put in, or something else altogether."""
+    """Flipped, removed, zeroed, repeated or inserted bytes, or other content altogether."""
     changed = bytearray(data)
     for _ in range(random.choice((1, 1, 2, 20))):
         start = random.randrange(max(1, random.choice((len(changed), min(400, len(changed))))))
@@ -170,7 +170,7 @@ def text_header(random: Random, data: bytes) -> bytes:
 
 
 def json_text(random: Random, data: bytes) -> bytes:
-    """A value in it, or its text."""
+    """A value in a JSON file, or its text."""
     try:
         content = json.loads(data.decode("utf-8").splitlines()[0] if b"\n{" in data else data)
     except (ValueError, IndexError):
@@ -214,7 +214,7 @@ def _change_inside(random: Random, content: Any) -> None:
 
 
 def csv_table(random: Random, data: bytes) -> bytes:
-    """A cell, a row or a column, or the text."""
+    """A cell, a row or a column of a table, or its text."""
     kind = random.randrange(10)
     if kind == 0:
         text = data.decode("utf-8", "replace")
@@ -244,7 +244,7 @@ def csv_table(random: Random, data: bytes) -> bytes:
 
 
 def npy(random: Random, data: bytes) -> bytes:
-    """What the header says of type, order and shape."""
+    """Type, order or shape in the header of an array."""
     end = data.find(b"\n") + 1
     header = data[:end]
     for _ in range(random.choice((1, 1, 2))):
@@ -262,7 +262,7 @@ def npy(random: Random, data: bytes) -> bytes:
 
 
 def archive(random: Random, data: bytes) -> bytes:
-    """An entry: its name, its content, its kind, or a copy; or the directory."""
+    """An entry of an archive: its name, its content, its kind, or a copy; or the directory."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as source:
             entries = [(info.filename, source.read(info)) for info in source.infolist()]
@@ -304,7 +304,7 @@ def archive(random: Random, data: bytes) -> bytes:
 
 
 def dicom(random: Random, data: bytes) -> bytes:
-    """An element of a DICOM file: another value, none, or cut."""
+    """An element of a DICOM file: another value, no value, or cut off."""
     import warnings
 
     import pydicom

@@ -18,7 +18,7 @@ from .odd_files import make_odd
 from .recipes import RECIPES
 from .surroundings import Surroundings, odd_surroundings
 
-# How often a step is taken, of those that an input can take.
+# Relative frequency of each kind of change, among those that an input allows.
 STEPS = {
     "content": 32,
     "file": 14,
@@ -55,7 +55,7 @@ class Input:
     number : int
     arguments : list of str
     steps : list of str
-        What was changed about it.
+        The changes, in words.
     files, outputs : dict of str to str
         By their names in the recipe; paths as in `arguments`.
     surroundings : Surroundings
@@ -89,7 +89,7 @@ class _Maker:
         self.input = Input(command, number, [], self.steps, self.files, self.outputs)
 
     def make(self, kinds: Sequence[str]) -> Input:
-        """Take steps of these kinds, and put the names into the arguments."""
+        """Make changes of these kinds, and put the file names into the arguments."""
         for _ in range(self.random.choice((1, 1, 1, 2))):
             kind = self.random.choices(kinds, [STEPS[kind] for kind in kinds])[0]
             step: Callable[[], str] = getattr(self, f"_{kind}")
@@ -102,7 +102,7 @@ class _Maker:
         ] + self.recipe.ending.split()
         if (
             "{out}" in self.recipe.arguments and "-o" in self.input.arguments[:-1]
-        ):  # an odd word may have taken its place
+        ):  # an odd argument may have replaced it
             self.outputs["out"] = self.input.arguments[self.input.arguments.index("-o") + 1]
         return self.input
 
@@ -128,8 +128,8 @@ class _Maker:
         if not paths:
             return self._content()
         path = self.random.choice(paths)
-        with contextlib.suppress(Exception):  # it was damaged before
-            return f"{path.name} with odd voxels: {odd_voxels.make_odd_voxels(self.random, path)}"
+        with contextlib.suppress(Exception):  # it may have been damaged before
+            return f"{path.name} with unusual voxels: {odd_voxels.make_odd_voxels(self.random, path)}"
         return f"{path.name} as it is"
 
     def _file(self) -> str:
@@ -155,7 +155,7 @@ class _Maker:
             new = odd_values.odd_name(self.random, suffix)
             path.rename(self.workspace / new)
         self.files[name] = new
-        return f"{name} is called {new[:40]!r}"
+        return f"{name} is named {new[:40]!r}"
 
     def _output(self) -> str:
         if not self.outputs:
@@ -238,7 +238,7 @@ class _Maker:
         if kind == 2:
             other = random.randrange(len(arguments))
             arguments[at], arguments[other] = arguments[other], arguments[at]
-            return f"{arguments[at]!r} and {arguments[other]!r} change places"
+            return f"{arguments[at]!r} and {arguments[other]!r} exchanged"
         if kind == 3:
             arguments.append(random.choice(_FLAGS))
             return f"also {arguments[-1]}"
@@ -247,7 +247,7 @@ class _Maker:
             arguments.insert(at, odd)
             return f"also {odd[:40]!r}"
         arguments[at] = odd
-        return f"a word is {odd[:40]!r}"
+        return f"an argument is {odd[:40]!r}"
 
     def _path_read(self, whole_folder: bool) -> Path | None:
         """A file or folder that the command reads; a file within a folder, unless `whole_folder`."""

@@ -1,4 +1,4 @@
-"""Unexpected kinds of files in the place of a valid one."""
+"""Unexpected kinds of files in place of a valid one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def make_odd(random: Random, path: Path, others: list[Path]) -> str:
 
 def _make_socket(path: Path) -> None:
     before = Path.cwd()
-    os.chdir(path.parent)  # the system takes short names only
+    os.chdir(path.parent)  # addresses of sockets must be short
     try:
         with socket.socket(socket.AF_UNIX) as made:
             made.bind(path.name[:90])

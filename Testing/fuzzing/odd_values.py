@@ -101,7 +101,7 @@ KINDS = {
     "tag": TAGS,
 }
 
-# Names that a file system takes; {} stands where the suffix must be.
+# Names that a file system accepts; {} is replaced by the suffix where its position matters.
 STEMS = (
     "with blank", "na\u00efve \u00e9", "\u5c71\u7530", "\U0001f984", "\udcff\udcfe", "\x1b[31mred\x07",
     "line\nbreak", "tab\there",
@@ -113,17 +113,17 @@ _LONGEST_NAME = 255
 
 
 def odd_value(random: Random, kind: str) -> str:
-    """A value of an argument: mostly of its kind, now and then of another."""
+    """A value of an argument: mostly of its kind, sometimes of another."""
     return random.choice(KINDS[kind] if random.random() < 0.8 else random.choice((NUMBERS, TEXTS)))
 
 
 def odd_name(random: Random, suffix: str) -> str:
-    """A name of a file that can be made."""
+    """A possible but unusual file name."""
     if random.random() < 0.2:
         return "n" * (_LONGEST_NAME - len(suffix)) + suffix
     return random.choice(STEMS) + suffix
 
 
 def impossible_name(random: Random, suffix: str) -> str:
-    """A name that no file can have, or that hardly any has."""
+    """An impossible or very unusual file name."""
     return random.choice(("n" * 256, "n" * 5000, "d/" * 3000, "loop/x", "filled.nii.gz/x")) + suffix

@@ -1,4 +1,4 @@
-"""Valid files with unusual voxels, sizes, types or packing, in the place of an image or a label map."""
+"""Valid files with unusual voxels, sizes, types or compression, in place of an image or a label map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from random import Random
 
 import numpy as np
 
-# Formats that are rewritten here; in others only voxels could be changed, as in these.
+# Formats that are rewritten here; rewriting others would add no further kinds of voxels.
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
@@ -121,7 +121,7 @@ _PACKINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def _nifti(random: Random, array: np.ndarray, affine: np.ndarray) -> bytes:
-    """NIfTI of version 1 or 2, now and then with a slope."""
+    """NIfTI of version 1 or 2, sometimes with a slope."""
     import nibabel
 
     kind = random.choice((nibabel.Nifti1Image, nibabel.Nifti1Image, nibabel.Nifti2Image))
@@ -132,7 +132,7 @@ def _nifti(random: Random, array: np.ndarray, affine: np.ndarray) -> bytes:
 
 
 def _write_text_format(random: Random, path: Path, array: np.ndarray, affine: np.ndarray) -> str:
-    """NRRD or MetaImage with a header of its own, now and then with voxels in another encoding."""
+    """NRRD or MetaImage with a header of its own, sometimes with voxels in another encoding."""
     array = np.ascontiguousarray(array.T)
     code = array.dtype.str[1:]
     if code not in _TYPES:

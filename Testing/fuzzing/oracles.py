@@ -24,18 +24,18 @@ from .inputs import Input
 from .originals import TASK
 from .sandbox import Ended
 
-# Image as another reader reads it: voxels [k, j, i], and the matrix from (i, j, k) to mm.
-Seen = tuple[np.ndarray, np.ndarray]
+# An image as an independent reader reads it: voxels [k, j, i], and the matrix from (i, j, k) to mm.
+ReadImage = tuple[np.ndarray, np.ndarray]
 _TOLERANCE_MM = 1e-3
 
 
 def nothing(given: Input, workspace: Path, ended: Ended) -> str:
-    """Accepts everything: for commands that only print."""
+    """Accept everything: for commands that only print."""
     return ""
 
 
 def refusal(given: Input, workspace: Path, ended: Ended) -> str:
-    """Accepts only help: every other such input must be refused."""
+    """Accept only help; every other input must be refused."""
     return "" if ended.stdout.startswith("usage") else "it should have been refused"
 
 
@@ -46,7 +46,7 @@ def fill(given: Input, workspace: Path, ended: Ended) -> str:
     if out is None:
         return "the output cannot be read"
     if image is None:
-        return "no other reader reads the image"
+        return "no independent reader can read the image"
     if out[0].shape != image[0].shape:
         return f"the output has the shape {out[0].shape} and the image {image[0].shape}"
     if not _same_geometry(out, image):
@@ -60,12 +60,12 @@ def fill(given: Input, workspace: Path, ended: Ended) -> str:
     return _labelled_kept(given, workspace, ended, out)
 
 
-def _labelled_kept(given: Input, workspace: Path, ended: Ended, seen: Seen) -> str:
+def _labelled_kept(given: Input, workspace: Path, ended: Ended, seen: ReadImage) -> str:
     labels = read_labels(workspace / given.files["labels"], seen)
     if labels is None and given.files["labels"].endswith(".dcm"):
         return ""  # highdicom refuses segmentations without attributes that their voxels do not need
     if labels is None:
-        return "no other reader reads the labels"
+        return "no independent reader can read the labels"
     found = re.search(r"\(axis (\d)", ended.stdout)
     axis = int(found[1]) if found else 0
     named = re.findall(r"^--labelled-slices=([\d,]+)$", "\n".join(given.arguments), re.MULTILINE)
@@ -88,7 +88,7 @@ def _labelled_kept(given: Input, workspace: Path, ended: Ended, seen: Seen) -> s
 
 
 def suggest(given: Input, workspace: Path, ended: Ended) -> str:
-    """A list of different slices of the image, at most as many as asked for."""
+    """A list of different slices of the image, at most as many as requested."""
     if not given.surroundings.stdout_readable:
         return ""
     suggested = json.loads(ended.stdout)
@@ -100,7 +100,7 @@ def suggest(given: Input, workspace: Path, ended: Ended) -> str:
         return f"repeated slices, or too many: {indices}"
     image = read_image(workspace / given.files["image"])
     if image is None:
-        return "no other reader reads the image"
+        return "no independent reader can read the image"
     if any(not 0 <= index < max(image[0].shape) for index in indices):
         return f"slices that the image does not have: {indices}"
     return ""
@@ -251,7 +251,7 @@ def export(given: Input, workspace: Path, ended: Ended) -> str:
     labels = read_labels(workspace / given.files["labels"], out)
     if labels is None:
         is_dicom = given.files["labels"].endswith(".dcm") or (workspace / given.files["labels"]).is_dir()
-        return "" if is_dicom else "no other reader reads the labels"
+        return "" if is_dicom else "no independent reader can read the labels"
     if any(word in ("--resample", "--crop", "--reference") for word in given.arguments):
         return ""
     if not np.array_equal(out[0] != 0, labels != 0):
@@ -271,7 +271,7 @@ def segmentation(given: Input, workspace: Path, ended: Ended) -> str:
     if labelled is None and given.files["labels"].endswith(".dcm"):
         return ""
     if labelled is None:
-        return "no other reader reads the labels"
+        return "no independent reader can read the labels"
     if any(
         word in ("--resample", "--crop", "--leave-out-missing-slices", "--slice-by-slice") for word in given.arguments
     ):
@@ -292,11 +292,11 @@ def _are_probabilities(array: np.ndarray) -> bool:
     return bool((array >= 0).all() and (array <= 1).all())
 
 
-def _same_grid(first: Seen, second: Seen) -> bool:
+def _same_grid(first: ReadImage, second: ReadImage) -> bool:
     return first[0].shape == second[0].shape and _same_geometry(first, second)
 
 
-def _same_geometry(first: Seen, second: Seen) -> bool:
+def _same_geometry(first: ReadImage, second: ReadImage) -> bool:
     """Whether all corners of two images coincide, to a thousandth of a voxel's size or of a millimetre."""
     k, j, i = np.array(first[0].shape[-3:]) - 1
     corners = np.array([(x, y, z, 1) for x in (0, i) for y in (0, j) for z in (0, k)]).T
@@ -305,14 +305,14 @@ def _same_geometry(first: Seen, second: Seen) -> bool:
     return bool(np.allclose(points, others, rtol=0, atol=_TOLERANCE_MM * scale))
 
 
-def read_image(path: Path) -> Seen | None:
+def read_image(path: Path) -> ReadImage | None:
     """An image as nibabel, SimpleITK or pynrrd read it, in a process of its own; None if none does."""
     return _isolated(_read_image, path)
 
 
-def read_labels(path: Path, grid: Seen) -> np.ndarray | None:
+def read_labels(path: Path, grid: ReadImage) -> np.ndarray | None:
     """Labels on the grid of an image, 0 where there are none; on their own grid if that has the same shape."""
-    seen: Seen | None = _isolated(_read_labels, path)
+    seen: ReadImage | None = _isolated(_read_labels, path)
     if seen is None or (seen[0].shape == grid[0].shape and path.suffix != ".dcm"):
         return None if seen is None else seen[0]
     labels = np.zeros(grid[0].shape[:3], seen[0].dtype)
@@ -327,12 +327,12 @@ def read_labels(path: Path, grid: Seen) -> np.ndarray | None:
 
 
 def labelled_count(path: Path) -> int | None:
-    """Number of labelled voxels; None if no other reader reads the file."""
-    seen: Seen | None = _isolated(_read_labels, path)
+    """Number of labelled voxels; None if no independent reader can read the file."""
+    seen: ReadImage | None = _isolated(_read_labels, path)
     return None if seen is None else int(np.count_nonzero(seen[0]))
 
 
-def _read_image(path: Path) -> Seen:
+def _read_image(path: Path) -> ReadImage:
     import SimpleITK as sitk
 
     path = Path(os.path.realpath(path))
@@ -341,7 +341,7 @@ def _read_image(path: Path) -> Seen:
             reader = sitk.ImageSeriesReader()
             names = reader.GetGDCMSeriesFileNames(str(path))
             if len(names) < len(list(path.iterdir())) and (series := _read_series(path)):
-                return series  # GDCM passes over files that do not say how they are encoded
+                return series  # GDCM skips files without a transfer syntax
             reader.SetFileNames(names)
             image = reader.Execute()
         else:
@@ -362,7 +362,7 @@ def _read_image(path: Path) -> Seen:
             )
             plain = Path(folder) / f"plain{suffix}"
             if suffix == ".mhd" or data[:4] == b"NRRD":
-                plain = path  # its voxels may lie beside it
+                plain = path  # its voxels may be in a file beside it
             else:
                 plain.write_bytes(data)
             try:
@@ -380,8 +380,8 @@ def _read_image(path: Path) -> Seen:
         return array, np.diag((-1, -1, 1, 1)) @ matrix
 
 
-def _read_nrrd(path: Path) -> Seen:
-    """As pynrrd reads it, which takes an empty `kinds` for none; in left-posterior-superior only."""
+def _read_nrrd(path: Path) -> ReadImage:
+    """As pynrrd reads it, which ignores an empty `kinds`; in left-posterior-superior only."""
     import nrrd
 
     array, header = nrrd.read(str(path))
@@ -393,7 +393,7 @@ def _read_nrrd(path: Path) -> Seen:
     return array.T, np.diag((-1, -1, 1, 1)) @ matrix
 
 
-def _read_series(path: Path) -> Seen | None:
+def _read_series(path: Path) -> ReadImage | None:
     """A series of single slices of a common grid, as pydicom reads them; None if there are several series."""
     import pydicom
 
@@ -414,7 +414,7 @@ def _read_series(path: Path) -> Seen | None:
     return np.stack([file.pixel_array for file in files]), np.diag((-1, -1, 1, 1)) @ matrix
 
 
-def _read_nifti(data: bytes, folder: Path, suffix: str = ".nii") -> Seen:
+def _read_nifti(data: bytes, folder: Path, suffix: str = ".nii") -> ReadImage:
     import nibabel
 
     plain = folder / f"plain{suffix}{'.gz' if data[:2] == bytes((31, 139)) and suffix == '.nii' else ''}"
@@ -425,7 +425,7 @@ def _read_nifti(data: bytes, folder: Path, suffix: str = ".nii") -> Seen:
     return array.T, loaded.affine
 
 
-def _read_labels(path: Path) -> Seen:
+def _read_labels(path: Path) -> ReadImage:
     path = Path(os.path.realpath(path))
     data = b"" if path.is_dir() else path.read_bytes()[:200]
     if data[128:132] == b"DICM":
@@ -436,7 +436,7 @@ def _read_labels(path: Path) -> Seen:
     return array, matrix
 
 
-def _read_segmentation(path: Path) -> Seen:
+def _read_segmentation(path: Path) -> ReadImage:
     import highdicom
 
     read = highdicom.seg.segread(path)
@@ -446,7 +446,7 @@ def _read_segmentation(path: Path) -> Seen:
 
 
 def _with_plain_name(path: Path) -> Path:
-    """A file by a name that every reader takes: a link beside it where its own is no UTF-8."""
+    """Path of a file that every reader accepts: a link beside it if its name is not UTF-8."""
     if path.name.isprintable() or not path.is_file():
         return path
     plain = path.with_name(f"plain{path.suffix}")
@@ -455,8 +455,8 @@ def _with_plain_name(path: Path) -> Path:
     return plain
 
 
-def _isolated(read: Callable[[Path], Seen], path: Path) -> Any:
-    """What a function returns in a process of its own; None if it raises, crashes or takes too long."""
+def _isolated(read: Callable[[Path], ReadImage], path: Path) -> Any:
+    """Result of a function in a process of its own; None if it raises, crashes or takes too long."""
     end, begin = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 DATA = Path(__file__).parents[1] / "Data"
-# What nobody may find on a stream or in a log: it is in the headers of the DICOM files.
+# In the headers of the DICOM files; none of it may appear on a stream or in a log.
 PATIENT_NAME, PATIENT_ID, BIRTH_DATE = "Quirzweig^Zelda", "QZ771PID", "19370211"
 UID_ROOT = "1.2.826.0.1.3680043.10.99917."
 PRIVATE = ("Quirzweig", "Zelda", PATIENT_ID, BIRTH_DATE, UID_ROOT)
@@ -21,7 +21,7 @@ UNPUBLISHED = "universeg_v1_nf64_ss64_STA.pt"  # weights whose publisher gives n
 
 
 def make_originals(root: Path) -> None:
-    """Make `root/workspace` and `root/home`, the user's data folder. To be called in a process of its own."""
+    """Make `root/workspace` and `root/home`, the user's data folder. Call it in a process of its own."""
     workspace, home = root / "workspace", root / "home"
     workspace.mkdir(parents=True)
     home.mkdir()
@@ -61,7 +61,7 @@ def _product(arguments: str) -> None:
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         code = main(arguments.split())
     if code != 0:
-        raise RuntimeError(f"the sound command '{arguments}' ended with {code}: {printed.getvalue()}")
+        raise RuntimeError(f"the valid command '{arguments}' ended with {code}: {printed.getvalue()}")
 
 
 def _make_images(workspace: Path) -> None:

@@ -16,21 +16,21 @@ class Recipe:
     arguments : str
         With the names of files in braces.
     files : sequence of mappings
-        Valid choices of these files, one of which is taken.
+        Valid choices of these files, one of which is used.
     outputs : mapping
         The files or folders that it writes, by their name in braces.
     options : mapping of str to str
         Options that may be given, and the kind of their values.
     damageable : tuple of str
-        Further files, or folders of such, that the command reads.
+        Further files, or folders of files, that the command reads.
     changes : tuple of str
-        What else it may change, if it ends well.
+        Further files that it may change if it succeeds.
     check : str
-        Name of the check of what was accepted.
+        Name of the oracle for accepted inputs.
     share : float
-        How many inputs it gets in relation to others.
+        Relative number of inputs.
     ending : str
-        Arguments that follow whatever is odd.
+        Arguments after all others.
     """
 
     arguments: str

@@ -1,4 +1,4 @@
-"""One call of the command line in a forked process, and all of its effects that can be seen from outside."""
+"""One call of the command line in a forked process, and all of its visible effects."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .surroundings import Surroundings
 MEMORY_BYTES = 12 << 30
 _FILE_BYTES = 2 << 30
 _MARK = "FEWSHOT_FUZZ_INPUT"
-_LINGER_SECONDS = 6.0
+_END_SECONDS = 6.0
 _HASHED_BYTES = 64 << 20
 _PIPE_BYTES = 1 << 20
-# Numbers of the kernel: what lets root pass over the permissions of files.
+# Constants of the kernel: the capabilities by which root ignores the permissions of files.
 _OVERRIDE, _READ_SEARCH, _DROP_FROM_BOUNDING_SET, _CAPABILITY_VERSION = 1, 2, 24, 0x20080522
 _END_WITH_PARENT = 1
 
@@ -38,7 +38,7 @@ class Ended:
     Attributes
     ----------
     code : int or None
-        Exit code, -N if signal N ended it, None if it had to be ended because it took too long.
+        Exit code, -N if signal N ended it, None if it was ended because it took too long.
     seconds : float
     stdout, stderr : str
     left : tuple of str
@@ -78,7 +78,7 @@ def call(arguments: list[str], folder: Path, seconds: float, surroundings: Surro
 
 
 class _Stream:
-    """What a command prints goes to a file, or to a pipe where the length of files is limited."""
+    """An output stream of a command: a file, or a pipe where the length of files is limited."""
 
     def __init__(self, path: Path, as_pipe: bool) -> None:
         self._path, self._reading = path, None
@@ -115,11 +115,11 @@ def _as_program(arguments: list[str], folder: Path, surroundings: Surroundings) 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _obey_permissions()
+    _respect_permissions()
     surroundings.apply(folder)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    sys.modules["__main__"] = types.ModuleType("__main__")  # what processes started from here would import
+    sys.modules["__main__"] = types.ModuleType("__main__")  # which processes started by multiprocessing would import
     sys.argv = ["fewshot-annotate", *arguments]
     try:
         code = main(arguments)
@@ -161,8 +161,8 @@ class _Sets(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-def _obey_permissions() -> None:
-    """Permissions of files hold for root too, here and in processes started from here."""
+def _respect_permissions() -> None:
+    """Respect permissions of files even as root, in this process and those that it starts."""
     if os.getuid() != 0 or sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)
@@ -191,19 +191,19 @@ def _waited_for(pid: int, until: float) -> int | None:
 def _marked(mark: str) -> list[int]:
     """Processes that were started by the call, or by what it started."""
     found = []
-    wanted = mark.encode()
+    variable = mark.encode()
     for name in os.listdir("/proc"):  # noqa: PTH208
         if name.isdigit():
             with contextlib.suppress(OSError):
-                if wanted in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
+                if variable in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
                     state = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
                     found += [int(name)] if state not in "ZX" else []
     return found
 
 
 def _lingering(mark: str) -> tuple[str, ...]:
-    """Processes that are still there after a moment."""
-    until = time.monotonic() + _LINGER_SECONDS
+    """Processes that have not ended after some seconds."""
+    until = time.monotonic() + _END_SECONDS
     while found := _marked(mark):
         if time.monotonic() > until:
             return tuple(_command_of(pid) for pid in found)

@@ -51,7 +51,7 @@ class Surroundings:
     encoding : str
         Of both streams.
     variables : dict of str to str or None
-        Environment variables; None takes one away.
+        Environment variables; None removes one.
     largest_file, open_files : int or None
         Limits of the system.
     umask : int
@@ -77,7 +77,7 @@ class Surroundings:
         for number, end, name in ((1, self.stdout, "stdout"), (2, self.stderr, "stderr")):
             if end == CLOSED:
                 os.close(number)
-                setattr(sys, name, None)  # as Python does at its start
+                setattr(sys, name, None)  # as in Python with closed streams
 
     def apply(self, folder: Path) -> None:
         """Set variables, limits, and the current folder."""

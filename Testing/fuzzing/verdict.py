@@ -18,7 +18,7 @@ from .recipes import RECIPES
 from .sandbox import Ended
 from .surroundings import NO_READER
 
-GOOD = ("accepted rightly", "refused clearly")
+GOOD = ("accepted correctly", "refused clearly")
 BAD = (
     "refused unclearly",
     "tracebacks",
@@ -30,11 +30,11 @@ BAD = (
 )
 _DONE, _FAILED, _BAD_INPUT, _CANCELLED = 0, 1, 2, 130
 _OURS = ("fewshot-annotate: ", "Note: ")
-# Printed by what takes longer than a moment, as on a busy machine.
+# Printed by work that takes long, as on a busy machine.
 _ACTIVITY = re.compile(r"[A-Z][\w -]* \.\.\.|Searching( \d+ %)? \(.*\)")
 _LONGEST_LINE = 1000
 _TRACEBACK = re.compile(r"Traceback \(most|unexpected error|^\s+File \".*\", line \d+", re.MULTILINE)
-# Words of libraries and names of temporary files, which mean nothing to users.
+# Terms of libraries and names of temporary files, which users do not understand.
 _LIBRARY = re.compile(
     r"itk::|ITK ERROR|sitk::|Errno|0x[0-9a-f]{6,}|<\w+ object|\bWarning:|[A-Z]\w+Error\b|[A-Z]\w+Exception\b"
     r"|\bDescription:|numpy\.|pydicom\.|codec can't"
@@ -42,13 +42,13 @@ _LIBRARY = re.compile(
     r"|invalid literal|could not convert|not subscriptable|NoneType|argument of type"
 )
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
-# Files that tell of a run and hold no images.
+# Logs and tables, which hold no images.
 _LOGS = (".log", ".csv", ".html", ".jsonl")
 
 
 @dataclass
 class Verdict:
-    """Which column an input counts in, and why."""
+    """The column in which an input counts, and the reason."""
 
     column: str
     why: str = ""
@@ -78,7 +78,7 @@ def judge(
         return Verdict("patient data", secret)
     if around.stderr_readable and (unclear := _unclear(given, folder, ended)):
         return Verdict("refused unclearly", unclear)
-    output_lost = around.stdout_fails and ended.code == _FAILED  # what was to be written is there
+    output_lost = around.stdout_fails and ended.code == _FAILED  # its files are written before it prints
     if ended.code == _DONE or _is_partial(given, ended, changed) or output_lost:
         return _judge_accepted(given, folder, ended, changed, before)
     if changed := [name for name in changed if not _may_stay(given, folder, name)]:
@@ -91,12 +91,12 @@ def _judge_accepted(
 ) -> Verdict:
     new = [
         word for word in given.arguments if word and _relative(folder, word) not in before
-    ]  # an odd word may be an output
+    ]  # an odd argument may be an output
     allowed = [_relative(folder, path) for path in new] + [
         _relative(folder, path) for path in (*given.outputs.values(), *RECIPES[given.command].changes)
     ]
     allowed += [_relative(folder, str(given.surroundings.data_folder(folder)))] if _changes_home(given) else []
-    allowed += [re.sub("([^/]+)$", r"aside-\1", path) for path in allowed]  # where a link leads
+    allowed += [re.sub("([^/]+)$", r"aside-\1", path) for path in allowed]  # targets of links
     links = [path for path in allowed if before.get(path, ("",))[0] == "link"]
     allowed += [os.path.normpath(f"{path.rpartition('/')[0]}/{before[path][1]}") for path in links]
     allowed += [f"{path}.labels.json" for path in allowed] + [path.rpartition(".nii")[0] or path for path in allowed]
@@ -106,14 +106,14 @@ def _judge_accepted(
     if strange:
         return Verdict("leftovers", f"beside the output: {', '.join(strange[:8])}")
     if asked_only or (ended.code == _FAILED and given.surroundings.stdout_fails):
-        return Verdict("accepted rightly", "asked only" if asked_only else "its output could not be printed")
+        return Verdict("accepted correctly", "help or version" if asked_only else "its output could not be printed")
     if given.surroundings.stdout_fails:
-        return Verdict("accepted wrongly", "what it printed was lost and the exit code is 0")
+        return Verdict("accepted wrongly", "its output was lost and the exit code is 0")
     try:
         wrong = oracles.CHECKS[RECIPES[given.command].check](given, folder / "workspace", ended)
     except Exception as error:
         wrong = f"the output cannot be read: {type(error).__name__}: {error}"
-    return Verdict("accepted wrongly", wrong) if wrong else Verdict("accepted rightly")
+    return Verdict("accepted wrongly", wrong) if wrong else Verdict("accepted correctly")
 
 
 def _changes_home(given: Input) -> bool:
@@ -121,7 +121,7 @@ def _changes_home(given: Input) -> bool:
 
 
 def _is_partial(given: Input, ended: Ended, changed: list[str]) -> bool:
-    """A batch of which some cases fail has exit code 1, and is done; bad input has the same code."""
+    """Whether a batch ended with failed cases, which has the same exit code as other failures."""
     if not given.command.startswith("batch") or ended.code != _FAILED:
         return False
     if given.surroundings.stdout_readable:
@@ -130,10 +130,10 @@ def _is_partial(given: Input, ended: Ended, changed: list[str]) -> bool:
 
 
 def _may_stay(given: Input, folder: Path, name: str) -> bool:
-    """What a call that came to no end keeps, as documented: the job, finished trials, the lock of a library."""
+    """Whether an incomplete call keeps a file as documented: the job, finished trials, the lock of a library."""
     kept = RECIPES[given.command].changes
     if given.surroundings.largest_file is not None and any(_is_within(name, f"workspace/{path}") for path in kept):
-        return True  # what was finished before the disk was full, and what tables and logs say of it
+        return True  # results finished before the disk was full, with tables and logs
     home = _relative(folder, str(given.surroundings.data_folder(folder)))
     return (
         name in (home, f"{home}/library", f"{home}/weights")
@@ -160,18 +160,18 @@ def _unclear(given: Input, folder: Path, ended: Ended) -> str:
         lines = [line for line in lines if line.startswith(_OURS)]
     for line in lines:
         if not line.startswith(_OURS) and "download" not in given.arguments:  # which shows the licence first
-            return f"no line of ours: {line[:300]}"
+            return f"a line of another program: {line[:300]}"
         if len(line) > _LONGEST_LINE:
             return f"a line of {len(line)} characters: {line[:100]}"
         if found := _LIBRARY.search(line):
-            return f"words of a library ({found[0]}): {line[:300]}"
+            return f"a term of a library ({found[0]}): {line[:300]}"
     if ended.code == _DONE:
         return ""
     refusals = [line for line in lines if line.startswith(_OURS[0])]
     if not refusals and given.surroundings.stdout == NO_READER:
         return ""
     if not refusals:
-        return f"no line says why: {lines[-1:]}"
+        return f"no line gives a reason: {lines[-1:]}"
     if not any(_names_input(given, folder, line) for line in refusals):
         return f"names no input: {refusals[-1][:300]}"
     return ""

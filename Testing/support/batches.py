@@ -96,8 +96,8 @@ def make_dataset(folder: Path, names: Sequence[str] = (), step: int = 8) -> Data
 
 
 def finish_but_one(dataset: Dataset) -> None:
-    """Run a batch whose second row names a file that is no image."""
-    from fewshot_annotate.cli import main  # not for all the processes that import this file
+    """Run a batch whose second row names a file that is not an image."""
+    from fewshot_annotate.cli import main  # slow, and not needed by worker processes that import this file
 
     dataset.rows.insert(1, {"image": dataset.manifest.name, "support": dataset.support.name, "name": "failed"})
     dataset.write()
@@ -116,7 +116,7 @@ class Deadly(Propagate):
     name = "deadly"
     options = {  # noqa: RUF012
         "signal": Option(int(signal.SIGSEGV), "Signal."),
-        "once": Option("", "File that it makes before it dies; it does not die if it is there."),
+        "once": Option("", "File that it makes before it dies; it does not die if this exists."),
     }
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext(), **more: Any) -> None:
@@ -130,13 +130,13 @@ class Deadly(Propagate):
 
 
 class Heavy(Propagate):
-    """A stand-in with weights, which a process loads once, and that is slow once a process has done some cases."""
+    """A stand-in with weights, which a process loads once; after some cases it waits for a file."""
 
     name = "heavy"
     options = {  # noqa: RUF012
-        "log": Option("", "File to note the process in that loads weights."),
-        "quick": Option(1000, "Cases that a process does before it is slow."),
-        "slow": Option("", "File to note the process in that is slow now, until there is one named so and .go."),
+        "log": Option("", "File that lists the processes that loaded weights."),
+        "quick": Option(1000, "Number of cases after which a process waits."),
+        "slow": Option("", "File that lists waiting processes; they go on once FILE.go exists."),
     }
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext(), **more: Any) -> None:
@@ -169,10 +169,10 @@ def _note(path: str) -> None:
         file.write(f"{os.getpid()}\n")
 
 
-class Lookalike(Engine):
-    """A stand-in for an engine that needs no slices of the same volume: it takes the mask of the likest example."""
+class MostSimilar(Engine):
+    """A stand-in for an engine that uses examples alone: it copies the mask of the most similar one."""
 
-    name = "lookalike"
+    name = "most-similar"
     title = summary = licence = ""
     uses_library = True
 
@@ -185,22 +185,22 @@ class Lookalike(Engine):
         values = np.array([0, *self._labels])[:, None, None]
         for index in slice_indices:
             image = self._slices[index].astype(np.float32)
-            alike = min(self.context.examples, key=lambda example: float(np.abs(example.image - image).mean()))
-            yield index, (alike.mask == values).astype(np.float32)
+            nearest = min(self.context.examples, key=lambda example: float(np.abs(example.image - image).mean()))
+            yield index, (nearest.mask == values).astype(np.float32)
 
 
-_STANDINS = (Deadly, Heavy, Lookalike)
+_STANDINS = (Deadly, Heavy, MostSimilar)
 
 
 def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> None:
-    """Make the stand-ins known in this process, as if their files were among the engines'."""
+    """Register the stand-ins in this process, as if their files were among those of the engines."""
     for engine in _STANDINS:
         set_item(sys.modules, f"{registry.__package__}.{engine.name}", sys.modules[__name__])
         set_item(registry.ENGINES, engine.name, (engine.name, engine.__name__))
 
 
 def environment_with_standins(folder: Path) -> dict[str, str]:
-    """Environment in which every Python knows the stand-ins, and so do all that it starts."""
+    """Environment in which every Python process, and all that it starts, has the stand-ins registered."""
     (folder / "sitecustomize.py").write_text(
         "try:\n    from support.batches import register\n    register()\nexcept ImportError:\n    pass\n"
     )

@@ -32,7 +32,7 @@ _CUT = {
 
 
 def case_names() -> list[str]:
-    """Names of the cases that the repository carries."""
+    """Names of the cases of the repository."""
     return _names(CARRIED)
 
 
@@ -68,7 +68,7 @@ def every_case() -> list[Any]:
 
 @cache
 def load_case(name: str | Path) -> tuple[Volume, LabelMap]:
-    """Image and full label map of a case that the repository carries, by name, or of any other, by its path.
+    """Image and full label map of a case of the repository, by name, or of any other, by its path.
 
     Do not write into the arrays: they are shared by all tests.
     """
@@ -84,13 +84,13 @@ def load_case(name: str | Path) -> tuple[Volume, LabelMap]:
 
 
 def load_benchmark_case(name: str) -> tuple[Volume, LabelMap]:
-    """Image and full label map of a case of the shared folder, or of one that the repository carries."""
+    """Image and full label map of a case of the shared folder, or of one of the repository."""
     folder = shared_data_folder()
     return load_case(folder / name) if folder and name in shared_case_names() else load_case(name)
 
 
 def benchmark_case_names() -> list[str]:
-    """Names of the cases of the shared folder, or of those that the repository carries where there is none."""
+    """Names of the cases of the shared folder, or of those of the repository where there is none."""
     return shared_case_names() or case_names()
 
 

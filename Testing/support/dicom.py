@@ -42,7 +42,7 @@ def cut_series(folder: Path, change: Callable[[Dataset, int], None] = lambda hea
     Parameters
     ----------
     change : function
-        `change(header, place)` may move, turn or spoil a slice before it is written.
+        `change(header, place)` may move, rotate or damage a slice before it is written.
     """
     folder.mkdir(exist_ok=True)
     for place, original in enumerate(_headers()):

@@ -9,7 +9,7 @@ from pydicom import dcmread
 
 
 class DicomDatabaseStandIn:
-    """What the host uses of `slicer.dicomDatabase`."""
+    """The part that the host uses of `slicer.dicomDatabase`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -30,6 +30,6 @@ class DicomDatabaseStandIn:
         """Instances in it."""
         return len(self._files)
 
-    def forget(self, uid: str) -> None:
-        """As if the user had deleted an instance."""
+    def remove(self, uid: str) -> None:
+        """Remove an instance, as if the user had deleted it."""
         del self._files[uid]

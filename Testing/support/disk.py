@@ -19,7 +19,7 @@ _DETACH = 2
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes, as on a disk with no more room."""
+    """No file may grow beyond `size` bytes, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -43,7 +43,7 @@ def few_open_files(count: int) -> Iterator[None]:
 
 @contextmanager
 def small_disk(place: Path, size: int) -> Iterator[Path]:
-    """A disk of `size` bytes; a process beside this one has it mounted at `place`, which only it sees.
+    """A disk of `size` bytes, mounted at `place` by a separate process that alone sees it there.
 
     Yields
     ------
@@ -57,7 +57,7 @@ def small_disk(place: Path, size: int) -> Iterator[Path]:
     assert holder.stdin is not None
     assert holder.stdout is not None
     try:
-        assert holder.stdout.readline() == "mounted\n", "this system lets nobody mount a disk of their own"
+        assert holder.stdout.readline() == "mounted\n", "this system does not permit users to mount a disk"
         yield Path(f"/proc/{holder.pid}/root{place}")
     finally:
         holder.stdin.close()
@@ -66,7 +66,7 @@ def small_disk(place: Path, size: int) -> Iterator[Path]:
 
 
 def private_mounts() -> bool:
-    """Whether this process may mount disks from now on, which no other sees. It must have one thread only."""
+    """Give this process, of a single thread, mounts that no other sees; False where that is not permitted."""
     user, group = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_NEW_MOUNTS | (_NEW_USERS if user else 0)):
@@ -79,7 +79,7 @@ def private_mounts() -> bool:
 
 
 def mount_disk(place: Path, size: int, again: bool = False) -> None:
-    """Mount a disk of so many bytes, or give one that is mounted another size."""
+    """Mount a disk of `size` bytes, or change the size of a mounted one."""
     libc = ctypes.CDLL(None, use_errno=True)
     flags = _NOSUID | _NODEV | (_REMOUNT if again else 0)
     if libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", flags, f"size={size}".encode()):
@@ -88,7 +88,7 @@ def mount_disk(place: Path, size: int, again: bool = False) -> None:
 
 
 def unmount_disk(place: Path) -> None:
-    """Take a disk away, be it in use or not."""
+    """Unmount a disk, even one that is in use."""
     ctypes.CDLL(None).umount2(os.fsencode(place), _DETACH)
 
 

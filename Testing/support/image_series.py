@@ -34,14 +34,14 @@ def stored_values(seed: int = 0, grid: Geometry = GRID) -> np.ndarray:
 
 @contextlib.contextmanager
 def lenient() -> Iterator[None]:
-    """Values that break the standard may be set and read without a warning."""
+    """Values that violate the standard may be set and read without a warning."""
     with warnings.catch_warnings(), disable_value_validation():
         warnings.simplefilter("ignore")
         yield
 
 
 def change_slices(folder: Path, change: Callable[[Dataset, int], None]) -> Path:
-    """Rewrite the slices of a series after `change(dataset, place)`, values unchecked; its place is from 0."""
+    """Rewrite the slices of a series after `change(dataset, place)`, values unchecked; the first place is 0."""
     for path in sorted(folder.iterdir()):
         dataset = dcmread(path)
         with lenient():
@@ -111,7 +111,7 @@ def world_values_of(volume: Volume) -> dict[tuple[float, ...], float]:
 
 
 def assert_same_world(volume: Volume, expected: dict[tuple[float, ...], float], tolerance: float = 1e-6) -> None:
-    """Every voxel lies where it is expected and holds what is expected there."""
+    """Every voxel has an expected position, and its expected value."""
     found = world_values_of(volume)
     assert set(found) == set(expected)
     differences = [abs(found[place] - value) for place, value in expected.items()]
@@ -140,7 +140,7 @@ def multi_frame(
     rescale : function
         Slope and intercept of the frame at a place.
     shared : bool
-        Whether orientation, spacing and, without `rescale`, the rescaling stand in the shared group.
+        Whether orientation, spacing and, without `rescale`, the rescaling are in the shared group.
     change : function
         `change(group, place)` alters the functional groups of a frame, with place -1 the shared ones.
     """

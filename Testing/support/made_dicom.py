@@ -47,10 +47,10 @@ def ct_series(folder: Path, grid: Geometry = GRID, array: np.ndarray | None = No
 
 
 def labels(count: int, slices: slice = slice(None), grid: Geometry = GRID, seed: int = 0) -> LabelMap:
-    """A label map with `count` segments, each voxel of the slices labelled at random, each segment somewhere."""
+    """A label map with `count` segments, each voxel of the slices labelled at random; every segment has voxels."""
     shape = np.zeros(grid.shape)[slices].shape
     values = np.random.default_rng(seed).integers(0, count + 1, shape)
-    values.reshape(-1)[:count] = np.arange(1, count + 1)  # each is there
+    values.reshape(-1)[:count] = np.arange(1, count + 1)  # each label occurs
     array = np.zeros(grid.shape, dtype=np.uint8 if count <= 255 else np.uint16)
     array[slices] = values
     segments = tuple(

@@ -69,7 +69,7 @@ def start_mrml() -> Any:
         _kept["Terminologies"].SetModuleShareDirectory(str(share / "Terminologies"))
         slicer.modules = SimpleNamespace(**{key: ModuleStandIn(name, _kept[name]) for key, name, _ in _MODULES})
         new_scene()
-        atexit.register(_close_for_good)
+        atexit.register(_delete_scene)
     return slicer.mrmlScene
 
 
@@ -92,10 +92,10 @@ def application_logic() -> Any:
 
 
 def new_scene() -> Any:
-    """Close the old scene for good, singletons too, and make a fresh `slicer.mrmlScene`."""
+    """Delete the old scene, singletons too, and make a new `slicer.mrmlScene`."""
     if "application" not in _kept:
         return start_mrml()
-    _close_for_good()
+    _delete_scene()
     scene = slicer.vtkMRMLScene()
     application = _kept["application"]
     application.SetMRMLScene(scene)
@@ -108,7 +108,7 @@ def new_scene() -> Any:
     return scene
 
 
-def _close_for_good() -> None:
+def _delete_scene() -> None:
     """Empty the scene before the interpreter shuts down: its destructor would call deleted observers."""
     scene = getattr(slicer, "mrmlScene", None)
     if scene is not None:

@@ -7,7 +7,7 @@ import platform
 import struct
 import sys
 
-# Numbers of the calls connect, sendto, sendmsg and sendmmsg, and what the kernel calls the machine.
+# Numbers of the system calls connect, sendto, sendmsg and sendmmsg, and the number of the architecture (AUDIT_ARCH).
 _CALLS = {
     "x86_64": ((42, 44, 46, 307), 0xC000003E),
     "aarch64": ((203, 206, 211, 269), 0xC00000B7),
@@ -25,7 +25,7 @@ class _Program(ctypes.Structure):
 def forbid_requests() -> None:
     """From now on, for this process and those it starts, without patching Python. Call it before threads start.
 
-    A request whose error is caught is seen all the same: its process dies by the signal SIGSYS.
+    A request is detected even if its error would be caught: the process is killed by the signal SIGSYS.
     """
     if sys.platform != "linux":
         return

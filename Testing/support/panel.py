@@ -91,7 +91,7 @@ class Panel:
         item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
 
     def picture(self, name: str, width: int = 460, height: int = 0) -> Any:
-        """Picture of the panel, as high as it likes to be unless a height is given, kept for inspection."""
+        """Picture of the panel at its preferred height or a given one, kept for inspection."""
         ARTIFACTS.mkdir(exist_ok=True)
         parent = self.widget.parent
         parent.show()

@@ -21,7 +21,7 @@ pytest_plugins = ("support.run_fixtures",)
 
 @pytest.fixture
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Nothing is left behind: no error in a slot, no folder, no thread, no complaint of VTK."""
+    """Nothing is left behind: no error in a slot, no folder, no thread, no error of VTK."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     slicer_standin.slot_errors.clear()
     slicer_standin.dialogs().clear()

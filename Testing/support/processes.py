@@ -31,27 +31,27 @@ WAIT_SECONDS = 120.0
 def make_folder(
     path: Path, volume: Volume, label_map: LabelMap, axis: SliceAxis, step: int, engine: str = "propagate", **job: Any
 ) -> JobFolder:
-    """A job over the whole volume, every `step`-th of the slices with labels being labelled; `job` is more of it."""
+    """A job over the whole volume, with every `step`-th slice of labels as support; `job` are further fields."""
     support = Support.from_label_map(label_map, axis, every(label_map, axis, step))
     slices = tuple(support.unlabelled(range(axis.count(volume.geometry))))
     return JobFolder.create(path, Job(engine=engine, slices=slices, **job), volume, support)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
-    """Return once `condition` holds; fail if it does not in time."""
+    """Return once `condition` holds; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.005)
 
 
 def poll_until(process: WorkerProcess, condition: Callable[[list[Event]], bool]) -> list[Event]:
-    """Poll until the events so far fulfil `condition`; fails if the worker ends before."""
+    """Poll until the events so far fulfil `condition`; fail if the worker ends before."""
     events: list[Event] = []
     end = time.monotonic() + WAIT_SECONDS
     while not condition(events):
         assert process.running, f"ended before: {events[-3:]}"
-        assert time.monotonic() < end, f"waited in vain: {events[-3:]}"
+        assert time.monotonic() < end, f"timed out: {events[-3:]}"
         events += process.poll()
         time.sleep(0.002)
     return events
@@ -62,7 +62,7 @@ def poll_to_end(process: WorkerProcess) -> list[Event]:
     events: list[Event] = []
     end = time.monotonic() + WAIT_SECONDS
     while process.running:
-        assert time.monotonic() < end, f"waited in vain: {events[-3:]}"
+        assert time.monotonic() < end, f"timed out: {events[-3:]}"
         events += process.poll()
         time.sleep(0.002)
     return events
@@ -104,7 +104,7 @@ def write_program(path: Path, script: str) -> str:
 
 @contextmanager
 def paused(pid: int) -> Iterator[None]:
-    """A process that stands still for the time of the block."""
+    """Suspend a process during the block."""
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_for(lambda: state(pid) in "T")
@@ -164,7 +164,7 @@ class Spawned:
         """The command line in a process of its own."""
         words = list(map(str, arguments))
         if words[0] in ("fill", "demo") and "--engine" not in words:
-            words += ["--engine", "propagate"]  # most tests are about what surrounds an engine
+            words += ["--engine", "propagate"]  # quick; most tests are not about the engine
         return self.python("-m", "fewshot_annotate.cli", *words, environment=environment)
 
     def __enter__(self) -> Spawned:

@@ -1,7 +1,7 @@
-"""A random walk through the panel: actions of a user and failures, and the promises checked after each of them.
+"""A random walk through the panel: actions of a user and failures, with invariants that are checked after each.
 
-An action is a name and a number; the number decides what the action is done to, given what is there. So a list of
-actions can be repeated, and any part of a list is a walk again, which is how the shortest that fails is found.
+An action is a name and a number, which determines on which of the present objects the action is done. So a list of
+actions can be repeated, and any part of it is a valid walk, which is how the shortest one that fails is found.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from support.panel import Panel
 from support.scene_cases import Case
 from support.walk_actions import WalkActions
-from support.walk_promises import Promises
+from support.walk_invariants import Invariants
 
-# How often each is done, in relation to the others.
+# Relative frequency of each action.
 ACTIONS = {
     "turn": 4, "turns": 5, "wait": 10, "some_slices": 8, "paint": 6, "erase": 3, "undo": 4, "redo": 2, "fill": 14,
     "cancel": 2, "keep": 3, "resume": 4, "kill_worker": 3, "review": 6, "refill": 3, "mark_slice": 3,
@@ -30,7 +30,7 @@ ACTIONS = {
 
 @dataclass(frozen=True)
 class Action:
-    """Something that is done; `number` decides to what."""
+    """An action of the user, or a failure; `number` determines on which object."""
 
     name: str
     number: int
@@ -40,44 +40,44 @@ class Action:
 
 
 class Walk:
-    """A panel on an empty scene, and what is done to it.
+    """A panel on an empty scene, on which actions are done.
 
     Parameters
     ----------
     panel : Panel
     case : Case
-        What volumes and segmentations are made of.
+        Source of the volumes and segmentations that are added.
     folder : Path
         For saved scenes.
-    complaints : function
-        Gives what was printed to stderr since the last call.
+    read_stderr : function
+        Returns what was printed to stderr since the last call.
     """
 
-    def __init__(self, panel: Panel, case: Case, folder: Path, complaints: Callable[[], str]) -> None:
+    def __init__(self, panel: Panel, case: Case, folder: Path, read_stderr: Callable[[], str]) -> None:
         self._panel = panel
-        self._promises = Promises(panel, complaints)
-        self._actions = WalkActions(panel, case, folder, self._promises)
+        self._invariants = Invariants(panel, read_stderr)
+        self._actions = WalkActions(panel, case, folder, self._invariants)
         self.do(Action("add_volume", 0))
         self.do(Action("add_segmentation", 0))
 
     @property
     def commits(self) -> int:
         """How many runs were committed."""
-        return self._promises.commits
+        return self._invariants.commits
 
     def do(self, action: Action) -> None:
-        """Do an action and check all promises.
+        """Do an action and check all invariants.
 
         Raises
         ------
-        BrokenPromiseError
+        BrokenInvariantError
         """
-        self._promises.keep_through(lambda: self._actions.do(action.name, action.number))
+        self._invariants.check_around(lambda: self._actions.do(action.name, action.number))
 
     def finish(self) -> None:
         """End the run, if there is one; no process may be left."""
         self._panel.controller.cancel(keep=False)
-        self._promises.nothing_left()
+        self._invariants.require_nothing_left()
 
 
 def random_actions(seed: int, count: int) -> list[Action]:
@@ -88,7 +88,7 @@ def random_actions(seed: int, count: int) -> list[Action]:
 
 
 def shortest(actions: Sequence[Action], fails: Callable[[Sequence[Action]], bool], seconds: float) -> list[Action]:
-    """A list as short as could be found within some seconds that still fails; parts are left out again and again."""
+    """The shortest list found within the given time that still fails; parts are left out repeatedly."""
     end = time.monotonic() + seconds
     found, size = list(actions), max(1, len(actions) // 2)
     while time.monotonic() < end:

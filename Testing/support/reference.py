@@ -50,7 +50,7 @@ def from_checkout(folder: Path, name: str, forget: tuple[str, ...] = ()) -> Any:
 
 
 class _Mlp(nn.Module):
-    """As timm's: two layers with GELU between."""
+    """As in timm: two layers with GELU between."""
 
     def __init__(self, in_features: int, hidden_features: int, act_layer: type[nn.Module] = nn.GELU) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from support.scene_cases import Gate, Runs
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """Lets workers write so many slices."""
+    """Lets workers write a given number of slices."""
     folder = tmp_path / "gate"
     folder.mkdir()
     return Gate(folder, monkeypatch)
@@ -21,7 +21,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Runs]:
-    """Makes runners, which are closed before patches are undone; nothing may be left and VTK not complain."""
+    """Makes runners, closed before patches are undone; they may leave nothing behind, and VTK may report no error."""
     started = Runs(tmp_path)
     yield started
     started.finish()

@@ -34,7 +34,7 @@ def save_scene(path: Path) -> None:
 
 
 def open_scene(path: Path) -> Any:
-    """Open a saved scene in place of the one at hand, as File > Load Scene does. Returns the scene."""
+    """Open a saved scene in place of the current one, as File > Load Scene does. Returns the scene."""
     scene = mrml.start_mrml()
     if path.suffix == ".mrml":
         scene.SetURL(str(path))

@@ -26,7 +26,7 @@ from support import mrml
 from support.data import MNI152, load_case
 
 WAIT_SECONDS = 60.0
-GONE_SECONDS = 10.0
+END_SECONDS = 10.0
 GATE_VARIABLE = "FEWSHOT_TEST_GATE"
 
 # Imported by every Python that starts with this file's folder on PYTHONPATH: the worker then waits before each slice
@@ -50,7 +50,7 @@ if gate:
 
 
 class Gate:
-    """Lets a worker write so many slices and no more, so that a test can inspect a run in progress."""
+    """Lets a worker write a given number of slices, so that a test can inspect a run in progress."""
 
     def __init__(self, folder: Path, monkeypatch: Any) -> None:
         (folder / "sitecustomize.py").write_text(_GATE, encoding="utf-8")
@@ -60,7 +60,7 @@ class Gate:
         self.allow(0)
 
     def allow(self, count: int) -> None:
-        """Let `count` slices in all through."""
+        """Let the worker write `count` slices in total."""
         partial = self._file.with_suffix(".partial")
         partial.write_text(str(count), encoding="ascii")
         partial.replace(self._file)
@@ -71,7 +71,7 @@ class Gate:
         return reached.exists() and reached.read_text(encoding="ascii").count("slice") == count
 
     def open(self) -> None:
-        """Let everything through."""
+        """Let the worker write all slices."""
         self.allow(1 << 30)
 
 
@@ -265,7 +265,7 @@ def label_map_of(masks: dict[str, np.ndarray], volume: Volume) -> LabelMap:
 
 
 class Runs:
-    """Runners of one test, whose runs lie below a temporary folder; at its end nothing of them may be at work."""
+    """Runners of one test, whose runs lie below a temporary folder; none may be active at its end."""
 
     def __init__(self, temporary_folder: Path) -> None:
         self.store = RunStore(temporary_folder / "runs")
@@ -277,10 +277,10 @@ class Runs:
         return self._runners[-1]
 
     def finish(self) -> None:
-        """Close all; threads and workers must go."""
+        """Close all, and wait until threads and workers have ended."""
         for runner in self._runners:
             runner.controller.close()
-        end = time.monotonic() + GONE_SECONDS
+        end = time.monotonic() + END_SECONDS
         while self.store.active() or threads():
             assert time.monotonic() < end, f"left behind: {self.store.active()} {threads()}"
             time.sleep(0.005)
@@ -291,6 +291,6 @@ def threads() -> list[str]:
 
 
 def require_quiet(captured: Any) -> None:
-    """Fail if VTK or a Python observer complained on stderr."""
+    """Fail if VTK or a Python observer printed an error to stderr."""
     errors = [line for line in captured.err.splitlines() if "ERR" in line or "Error" in line or "Traceback" in line]
     assert not errors, captured.err

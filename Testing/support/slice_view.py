@@ -58,7 +58,7 @@ class SliceView:
 
     def _draw_over(self, renderer: Any, application: Any) -> None:
         """Draw segmentations, over what the renderer draws already."""
-        self._interactor = vtk.vtkRenderWindowInteractor()  # the manager asks for one
+        self._interactor = vtk.vtkRenderWindowInteractor()  # required by the manager
         self._interactor.SetRenderWindow(self._window)
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
         factory.SetMRMLApplicationLogic(application)
@@ -90,7 +90,7 @@ class SliceView:
         return np.asarray((points @ matrix.T)[..., :3])
 
     def close(self) -> None:
-        """Let go of the scene."""
+        """Release the scene."""
         self._managers.SetMRMLDisplayableNode(None)
         self._window.Finalize()
         self._logic.SetMRMLScene(None)
@@ -107,7 +107,7 @@ def slice_view(volume_node: Any, pixels: int = 360) -> Iterator[SliceView]:
 
 
 def save_picture(path: Path, *pictures: np.ndarray) -> None:
-    """Write pictures side by side, to be looked at."""
+    """Write pictures side by side, for inspection."""
     from PIL import Image
 
     path.parent.mkdir(exist_ok=True)

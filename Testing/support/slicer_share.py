@@ -1,4 +1,4 @@
-"""Stand-in for the files of Slicer's share folder that its logics look for and the wheel does not carry.
+"""Stand-in for the files of Slicer's share folder that its logics read and the wheel does not contain.
 
 The contents are small and made up for tests: three colours, a handful of terminology codes.
 """

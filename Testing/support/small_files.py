@@ -12,7 +12,7 @@ OLD = b"an older good file"
 
 
 def labels(names: int = 2) -> LabelMap:
-    """Random labels 0..2 with so many named segments; the same each time."""
+    """Random labels 0..2 with `names` named segments; the same each time."""
     array = np.random.default_rng(5).integers(0, 3, GRID.shape).astype(np.uint8)
     segments = (Segment(value=value + 1, name=f"segment number {value}") for value in range(names))
     return LabelMap(array, GRID, tuple(segments))

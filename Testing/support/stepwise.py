@@ -29,7 +29,7 @@ DRAFT_DICE, FINAL_DICE = (0.5, 0.25, 0.75), (0.8, 0.6, 0.9)  # expected, lowest,
 class Stepwise(Propagate):
     """Drafts copy the nearest labelled slice, the fit only waits, and the final slices are those of propagate.
 
-    With `preview` it yields the final slices once before, and waits again.
+    With `preview` the final slices are also reported as drafts, followed by another wait.
     """
 
     name = NAME
@@ -37,10 +37,10 @@ class Stepwise(Propagate):
     options = {  # noqa: RUF012
         "fit": Option(0.5, "Seconds of the fit.", 0.0),
         "preview": Option(0.0, "Seconds between the first and the last result of each slice.", 0.0),
-        "heeds": Option(True, "Whether the fit is over at the deadline."),
-        "trouble": Option("", "What happens at the end of the fit: nothing, 'bug' or 'input'."),
+        "keeps_deadline": Option(True, "Whether the fit ends at the deadline."),
+        "failure": Option("", "Error at the end of the fit: none, 'bug' or 'input'."),
         "pause": Option(0.0, "Seconds before each slice.", 0.0),
-        "talks": Option(True, "Whether it tells the expected Dice."),
+        "reports_dice": Option(True, "Whether it has an expected Dice."),
     }
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext(), **more: Any) -> None:
@@ -51,7 +51,7 @@ class Stepwise(Propagate):
     def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         values = np.array([0, *self._given.labels])[:, None, None]
         labelled = np.array(self._given.indices)
-        yield self._given.indices[0], np.ones((len(values), *self._given.masks.shape[1:]))  # not asked for
+        yield self._given.indices[0], np.ones((len(values), *self._given.masks.shape[1:]))  # not requested
         for index in slice_indices:
             time.sleep(self.settings["pause"])
             nearest = self._given.masks[np.abs(labelled - index).argmin()]
@@ -71,19 +71,19 @@ class Stepwise(Propagate):
             yield index, probabilities
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
-        if not self.settings["talks"]:
+        if not self.settings["reports_dice"]:
             return ()
         figures = FINAL_DICE if self._fitted else DRAFT_DICE
         return tuple(ExpectedDice(label, *figures) for label in self._given.labels)
 
     def _fit(self) -> None:
         seconds = self.settings["fit"]
-        if self.settings["heeds"]:
+        if self.settings["keeps_deadline"]:
             seconds = min(seconds, self.context.seconds_left / 2)
         self._wait(seconds, lambda part: FIT_FRACTION * part)
-        if self.settings["trouble"] == "bug":
+        if self.settings["failure"] == "bug":
             raise ZeroDivisionError("the loss is gone")
-        if self.settings["trouble"] == "input":
+        if self.settings["failure"] == "input":
             raise InputError("volume_constant", path="image", value=0)
         self._fitted = True
 
@@ -95,12 +95,12 @@ class Stepwise(Propagate):
 
 
 def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> None:
-    """Make the engine known in this process, as if its file were one of the engines'."""
+    """Register the engine in this process, as if its file were among those of the engines."""
     set_item(sys.modules, f"{registry.__package__}.{NAME}", sys.modules[__name__])
     set_item(registry.ENGINES, NAME, (NAME, "Stepwise"))
 
 
 def python_with_stepwise(folder: Path) -> str:
-    """A program that runs a Python script as Python does, the engine being known."""
+    """A program that runs a Python script as Python does, with the engine registered."""
     prelude = "from support.stepwise import register", "register()"
     return python_program(folder / "python-with-stepwise", *prelude)

@@ -1,6 +1,6 @@
 """Small random weights in the key layout of official checkpoints, in a table and a folder of their own.
 
-Stand-ins: they exercise the real loading code and forward passes; what comes out of them is noise.
+Stand-ins: they exercise the real loading code and forward passes; their results are noise.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PATCH = 16
 
 
 def random_sam(side: int = GRID * PATCH, seed: int = 0) -> torch.nn.Module:
-    """The package's own model, as small as it gets, with random weights."""
+    """The package's own model, as small as possible, with random weights."""
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
     grid, channels = side // PATCH, 32
@@ -146,7 +146,7 @@ class WeightsFolder:
 
 
 def use_table_of_environment() -> None:
-    """In a process of its own: know the table that a `WeightsFolder` made."""
+    """Use the table that a `WeightsFolder` made, in another process."""
     catalog.TABLE = Path(os.environ[TABLE_VARIABLE])
 
 
@@ -217,7 +217,7 @@ def random_tensors(
 
 
 def random_sam2(seed: int = 0) -> dict[str, torch.Tensor]:
-    """Weights in the layout of the authors' SAM 2.1 files, which MedSAM2 shares; objects are always there."""
+    """Weights in the layout of the authors' SAM 2.1 files, which MedSAM2 shares; objects are always present."""
     wide, hidden, memory, deep = 16, 128, 64, 64
     quarter, eighth = hidden // 4, hidden // 8
     shapes: dict[str, tuple[int, ...]] = {
@@ -315,7 +315,7 @@ def random_sam2(seed: int = 0) -> dict[str, torch.Tensor]:
             norm(f"{name}.norm{which}", hidden)
     attention(f"{decoder}.transformer.final_attn_token_to_image", hidden // 2)
     norm(f"{decoder}.transformer.norm_final_attn", hidden)
-    # Transposed convolutions: the first number is of what comes in.
+    # Transposed convolutions: the first number is that of input channels.
     for place, rows, columns in ((0, hidden, quarter), (3, quarter, eighth)):
         shapes[f"{decoder}.output_upscaling.{place}.weight"] = (rows, columns, 2, 2)
         shapes[f"{decoder}.output_upscaling.{place}.bias"] = (columns,)
@@ -337,7 +337,7 @@ WORDS = ("liver", "spleen", "left", "kidney", "##s", "tumour")
 
 
 def vocabulary() -> list[str]:
-    """Words with the special tokens where BERT's uncased vocabulary has them, which the model counts on."""
+    """Words with the special tokens where BERT's uncased vocabulary has them, on which the model relies."""
     words = [f"[unused{number}]" for number in range(1030)]
     words[0], words[100], words[101], words[102], words[103] = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
     words[1012], words[1029] = ".", "?"

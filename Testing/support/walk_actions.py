@@ -21,7 +21,7 @@ from support import mrml, slicer_standin
 from support.panel import Panel
 from support.saved_scenes import open_scene, save_scene
 from support.scene_cases import Case, add_volume, painted
-from support.walk_promises import WAIT_SECONDS, Promises, all_voxels, require, same, voxels_of
+from support.walk_invariants import WAIT_SECONDS, Invariants, all_voxels, require, same, voxels_of
 
 slicer_standin.install()
 
@@ -31,22 +31,22 @@ ENGINES = ("auto", "propagate")
 
 
 class WalkActions:
-    """All actions, each a method `_do_<name>`; it gives the names of segmentations that it edits, if there are any.
+    """All actions, each a method `_do_<name>`, which returns the names of the segmentations that it edits, if any.
 
     See `Walk` for its parameters.
     """
 
-    def __init__(self, panel: Panel, case: Case, folder: Path, promises: Promises) -> None:
+    def __init__(self, panel: Panel, case: Case, folder: Path, invariants: Invariants) -> None:
         self._panel = panel
         self._case = case
         self._folder = folder
-        self._promises = promises
-        self._known = promises.known
+        self._invariants = invariants
+        self._known = invariants.known
         self._count = 0
         self._random = random.Random(0)
 
     def do(self, name: str, number: int) -> list[str] | None:
-        """Do something; the number decides to what. Gives the names of the segmentations that the user changed."""
+        """Do an action on an object that the number determines; returns the names of the edited segmentations."""
         self._random = random.Random(number)
         edited: list[str] | None = getattr(self, f"_do_{name}")()
         return edited
@@ -55,7 +55,7 @@ class WalkActions:
     def _ui(self) -> Any:
         return self._panel.ui
 
-    # --- what is there to choose from
+    # --- objects to choose from
 
     def _pick(self, things: Sequence[Any]) -> Any:
         return self._random.choice(list(things)) if things else None
@@ -77,7 +77,7 @@ class WalkActions:
         return (node, name) if name is not None else (None, "")
 
     def _click(self, button: Any) -> bool:
-        """Press a button as far as a user can."""
+        """Press a button if a user could."""
         if button.isHidden() or not button.enabled:
             return False
         button.click()
@@ -140,7 +140,7 @@ class WalkActions:
         expected, self._known.before_commit = self._known.before_commit, None
         self._ui.segmentEditor.undo()
         if expected is not None and expected[0] == node.GetName():
-            require(same(voxels_of(node), expected[1]), "one undo did not take back the whole commit")
+            require(same(voxels_of(node), expected[1]), "one undo did not revert the whole commit")
         return [node.GetName()]
 
     def _do_redo(self) -> list[str]:
@@ -253,9 +253,9 @@ class WalkActions:
         editor.SetSourceVolumeIntensityMaskRange(20.0, 200.0)
 
     def _do_fill(self) -> list[str]:
-        """Press Fill, mostly once what was painted is known, and mostly wait for the run to begin.
+        """Press Fill, usually once the painted slices are known, and usually wait until the run begins.
 
-        Without a volume or a segmentation these are made instead.
+        If there is no volume or no segmentation, add both instead.
         """
         logic = self._panel.widget.logic
         if not self._volumes() or not self._segmentations():
@@ -283,18 +283,18 @@ class WalkActions:
             os.kill(process.pid, signal.SIGKILL)
 
     def _do_turn(self) -> None:
-        self._promises.turn()
+        self._invariants.turn()
 
     def _do_turns(self) -> None:
         for _ in range(self._random.randint(2, 12)):
-            self._promises.turn()
+            self._invariants.turn()
 
     def _do_some_slices(self) -> None:
-        """Until some slices are finished, or the run is over."""
-        wanted = self._random.randint(1, 8)
+        """Wait until some slices are finished, or the run has ended."""
+        count = self._random.randint(1, 8)
         controller = self._panel.controller
         self._turn_until(
-            lambda: controller.progress.done >= wanted or self._panel.state not in ("PREPARING", "RUNNING")
+            lambda: controller.progress.done >= count or self._panel.state not in ("PREPARING", "RUNNING")
         )
 
     def _turn_until(self, reached: Callable[[], bool]) -> None:
@@ -302,11 +302,11 @@ class WalkActions:
         end = time.monotonic() + WAIT_SECONDS
         undo_states = self._ui.segmentEditor.undo_states_saved
         while not reached() and self._ui.segmentEditor.undo_states_saved == undo_states:
-            require(time.monotonic() < end, f"waited in vain: {self._panel.state} {self._panel.status}")
-            self._promises.turn()
+            require(time.monotonic() < end, f"timed out in state: {self._panel.state} {self._panel.status}")
+            self._invariants.turn()
 
     def _do_wait(self) -> None:
-        """Until the run is over or asks, and what was painted is known."""
+        """Wait until the run has ended or offers a choice, and the painted slices are known."""
         widget = self._panel.widget
         self._turn_until(lambda: self._panel.state in ("IDLE", "STOPPED") and not widget.logic.busy)
 
@@ -392,7 +392,7 @@ class WalkActions:
 
     def _do_leave_module(self) -> None:
         self._panel.widget.parent.exit()
-        self._promises.turn()
+        self._invariants.turn()
         self._panel.widget.parent.enter()
 
     def _do_close_scene(self) -> None:
@@ -400,7 +400,7 @@ class WalkActions:
         self._known.before_commit = None
         self._known.voxels.clear()
         mrml.clear_scene()
-        self._promises.turn()
+        self._invariants.turn()
         self._do_add_volume()
         self._do_add_segmentation()
 
@@ -416,5 +416,5 @@ class WalkActions:
         require(before.keys() == after.keys(), f"saved {list(before)} and opened {list(after)}")
         for name in before:
             require(same(before[name], after[name]), f"{name} is another one when opened again")
-        self._promises.turn()
+        self._invariants.turn()
         return list(after)

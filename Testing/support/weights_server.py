@@ -42,21 +42,21 @@ class Fault(StrEnum):
 
 @dataclass
 class Server:
-    """What a server gives, and what it was asked for.
+    """What a server sends, and which requests it got.
 
     Attributes
     ----------
     content : bytes
     faults : list of Fault
-        Of the next answers; then there are none.
+        Of the next answers, one after the other.
     status : int
-        Of all answers, without a body; 0 for what is right.
+        Of all answers, without a body; 0 for the correct ones.
     good_bytes : int
-        Bytes that a cut or stalled answer gives.
+        Bytes that a truncated or stalled answer sends.
     asked : list of (str, str)
         Path and range of each request; an empty range is the whole file.
     bytes_per_second : int
-        Speed of whole answers; 0 for as fast as it goes.
+        Speed of complete answers; 0 without a limit.
     """
 
     content: bytes
@@ -152,7 +152,7 @@ def serving(content: bytes) -> Iterator[Server]:
 
 
 def toy_row(**changes: Any) -> dict[str, Any]:
-    """A row of the table."""
+    """A row of the table of weights."""
     row = {
         "name": NAME,
         "title": "Toy",
@@ -175,7 +175,7 @@ def toy_row(**changes: Any) -> dict[str, Any]:
 
 
 def use_table(folder: Path, patch: pytest.MonkeyPatch, *rows: dict[str, Any]) -> Checkpoint:
-    """Let `weights` know these rows beside those of the product, and keep files in `folder`; returns the first."""
+    """Add rows to the table of weights, and keep files in `folder`; returns the checkpoint of the first row."""
     table = folder / "table.json"
     known = json.loads(catalog.TABLE.read_text(encoding="utf-8"))["checkpoints"]
     table.write_text(json.dumps({"version": 1, "checkpoints": [*rows, *known]}), encoding="utf-8")

@@ -20,7 +20,7 @@ from support.faults.running import Prepared, Workspace
 
 def batch(resume: bool = False) -> Command:
     """`batch` of two cases; with `resume` one more that was accepted and one that a person corrected."""
-    done = ("kept", "mended") if resume else ()
+    done = ("kept", "corrected") if resume else ()
 
     def prepare(workspace: Workspace) -> None:
         write_case(workspace)
@@ -43,7 +43,7 @@ def batch(resume: bool = False) -> Command:
             )
             status = StatusFile(workspace.outputs / "batch" / "status.csv")
             status.set_accepted("kept", True)
-            folder = workspace.outputs / "batch" / "mended"
+            folder = workspace.outputs / "batch" / "corrected"
             (folder / "label.filled.nii.gz").write_bytes((folder / "label.nii.gz").read_bytes())
             _, truth = arrays()
             write_label_maps(folder / "label.nii.gz", [LabelMap(truth, GRID, NAMES)])
@@ -120,14 +120,14 @@ def accept() -> Command:
         rows = StatusFile(workspace.outputs / "batch" / "status.csv").read()
         found["kept as filled"] = label_fact(folder / "label.filled.nii.gz")
         found["accepted"] = rows["kept"].accepted
-        return {key: found[key] for key in ("kept label", "kept as filled", "accepted", "mended label")}
+        return {key: found[key] for key in ("kept label", "kept as filled", "accepted", "corrected label")}
 
     def prepare(workspace: Workspace) -> None:
         of_batch.prepare(workspace)
         StatusFile(workspace.outputs / "batch" / "status.csv").set_accepted("kept", False)
 
     marks = {"reading": ["image.nii.gz"], "writing": ["label"]}
-    kept = ("mended label",)
+    kept = ("corrected label",)
     return Command(
         "accept in review",
         prepare,

@@ -11,7 +11,7 @@ from fewshot_annotate.cli import main
 from support.faults.running import Workspace
 
 Facts = Mapping[str, Any]
-# What `fill` and `batch` are called with besides their files.
+# Options of `fill` and `batch`.
 QUIET = ("--engine", "propagate", "--progress", "none")
 
 
@@ -27,15 +27,15 @@ class Command:
     arguments, arguments_after : function
         The command's arguments, and those that resume it after a fault.
     facts : function
-        What is in the output, by part: None where there is nothing, `BROKEN` where a reader refuses it.
+        Content of the output, by part: None where it is missing, `BROKEN` where a reader refuses it.
     marks : mapping
-        What begins its stages, see `Stages`.
+        Events that begin its stages, see `Stages`.
     kept : tuple of str
-        Parts that must be as before, whatever happens.
+        Parts that must never change.
     partial : bool
         Whether some parts may be new while others are old.
     tags : set of str
-        What it runs: "worker", "slicer".
+        Programs that it runs: "worker", "slicer".
     program : function or None
         In place of the command line.
     """

@@ -130,8 +130,8 @@ def export(kind: str, old: bool = False, each: bool = False) -> Command:
             write_old_result(workspace.outputs / name)
 
     def arguments(workspace: Workspace) -> list[str]:
-        goal = workspace.outputs / ("each" if each else name)
-        found = strings("export", workspace.inputs / "image-full.nii.gz", "--to", kind, "-o", goal)
+        output = workspace.outputs / ("each" if each else name)
+        found = strings("export", workspace.inputs / "image-full.nii.gz", "--to", kind, "-o", output)
         if each:
             found.append("--one-file-per-segment")
         if kind == "dicom-seg":
@@ -152,12 +152,12 @@ def export(kind: str, old: bool = False, each: bool = False) -> Command:
         series = workspace.outputs / "series"
         slices = len(list(series.iterdir())) if series.exists() else 0
         segmentation = label_fact(workspace.outputs / name)
-        # its identifiers are new each time, and so are those of the series that it names
+        # only its labels: identifiers, and those of the series it refers to, are new each time
         return {"series": slices or NOTHING, "seg": segmentation}
 
     def arguments_after(workspace: Workspace) -> list[str]:
         found = arguments(workspace) if old else [*arguments(workspace), "--overwrite"]
-        if kind == "dicom-seg" and (workspace.outputs / "series").exists():  # it is there, whole
+        if kind == "dicom-seg" and (workspace.outputs / "series").exists():  # complete, as it appears at once
             at = found.index("--derive-series")
             found[at : at + 4] = ["--reference", str(workspace.outputs / "series")]
             del found[found.index("--modality") : found.index("--modality") + 2]

@@ -1,4 +1,4 @@
-"""Content of the output of a command: none, broken, or a value by which two outputs are compared."""
+"""Content of the output of a command: missing, broken, or a value by which two outputs are compared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fewshot_annotate.io.files import read_label_maps, read_volume
 
 from support.faults.cases import PAINTED
 
-# No result, and one that is not whole.
+# No result, and an incomplete one.
 NOTHING, BROKEN = None, "broken"
 
 

@@ -63,22 +63,22 @@ def dataset(action: str) -> Command:
                 "dataset", "export", folder, "--format", "nnunet", "-o", workspace.outputs / out, "--no-previews",
                 "--progress", "none",
             )  # fmt: skip
-        return strings("dataset", action, folder, "mended")
+        return strings("dataset", action, folder, "corrected")
 
     def facts(workspace: Workspace) -> Facts:
         folder = workspace.outputs / "batch"
         found = of_batch.facts(workspace)
-        kept = {name: found[name] for name in ("kept label", "mended label", "mended filled")}
+        kept = {name: found[name] for name in ("kept label", "corrected label", "corrected filled")}
         if action == "export":
             return {**kept, "data set": folder_fact(workspace.outputs / out)}
-        return {**kept, "state": review_fact(folder, "mended")}
+        return {**kept, "state": review_fact(folder, "corrected")}
 
     def arguments_after(workspace: Workspace) -> list[str]:
-        if action == "export":  # refuses a folder that is there
+        if action == "export":  # it refuses an existing folder
             shutil.rmtree(workspace.outputs / out, ignore_errors=True)
         return arguments(workspace)
 
-    kept = ("kept label", "mended label", "mended filled")
+    kept = ("kept label", "corrected label", "corrected filled")
     marks = {"reading": ["status.csv"], "writing": ["/.fsa-", ".lock"]}
     return Command(f"dataset {action}", prepare, arguments, facts, arguments_after, marks, kept)
 

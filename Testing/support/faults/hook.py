@@ -1,6 +1,6 @@
 """Faults inside a process: events of Python's audit hooks are counted, and a fault is injected at one of them.
 
-Only the standard library is used: every Python process that a command starts takes this file in, too, by a
+Only the standard library is used: every Python process that a command starts imports this file, too, by a
 `sitecustomize` on PYTHONPATH, with the plan in an environment variable.
 """
 
@@ -28,14 +28,14 @@ def install_from_environment() -> None:
 
 
 class Stages:
-    """Delivers a signal at the n-th event of a stage of the process; without a stage it counts only.
+    """Delivers a signal at the n-th event of a stage of the process; without a plan it only counts.
 
     Parameters
     ----------
     marks : mapping of str to list of str
-        What begins a stage, after the one before it in order: an event whose arguments hold one of these texts.
+        Texts, one of which in the arguments of an event begins the stage, once the one before it has begun.
     writes : int or None
-        So many files are put in their places while writing; then comes 'after'.
+        Number of files renamed while writing, after which stage 'after' begins.
     """
 
     def __init__(self, marks: dict[str, list[str]], writes: int | None = None) -> None:
@@ -75,13 +75,13 @@ class Stages:
 
 
 class TreeFaults:
-    """Counts over all processes of a command: renames, files opened to be written, and writes brought to the disk.
+    """Counts over all processes of a command: renames, files opened for writing, and files flushed to the disk.
 
     Parameters
     ----------
     plan : mapping
-        `kind`: 'rename' kills at the n-th rename, 'open' and 'sync' find the disk full from the n-th file on;
-        'none' only counts. `at`: n, from 1. `under`: the folder that counts. `notes`: a folder for the counts.
+        `kind`: 'rename' kills at the n-th rename, 'open' and 'sync' simulate a full disk from the n-th file on;
+        'none' only counts. `at`: n, from 1. `under`: the folder whose files count. `notes`: a folder for the counts.
         `all`: whether all processes are killed.
     """
 

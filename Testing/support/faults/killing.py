@@ -1,4 +1,4 @@
-"""Pieces of code that are killed at each of their renames and removals in turn."""
+"""Code that is killed at each of its renames and removals in turn."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-_MOST = 50
+_MAX_STEPS = 50
 
 
 def at_every_rename(begin: Callable[[], object], act: Callable[[], object], observe: Callable[[], T]) -> list[T]:
     """State of the files after `act` was killed before its first rename, its second, ..., and without a kill.
 
-    It runs in forked processes, so it is for programs without threads.
+    It forks, so the calling program must not have threads.
 
     Parameters
     ----------
     begin : function
-        Called before each.
+        Called before each run.
     """
     found = []
-    for step in range(1, _MOST):
+    for step in range(1, _MAX_STEPS):
         begin()
         pid = os.fork()
         if pid == 0:

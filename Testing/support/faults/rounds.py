@@ -51,7 +51,7 @@ class Round:
 
 @dataclass
 class Reference:
-    """A command as it is without faults."""
+    """What a command does without faults."""
 
     before: Facts
     after: Facts
@@ -71,7 +71,7 @@ class FaultRunner:
     folder : Path
         An empty folder for workspace and templates.
     can_mount : bool
-        Whether disks of their own can be had, see `private_mounts`.
+        Whether disks can be mounted, see `private_mounts`.
     """
 
     def __init__(self, folder: Path, can_mount: bool) -> None:
@@ -83,7 +83,7 @@ class FaultRunner:
     # --- without faults
 
     def reference(self, command: Command) -> Reference:
-        """Result of the command without a fault; it is run for that the first time."""
+        """Result of the command without a fault, measured on the first call."""
         if command.name not in self._references:
             self._references[command.name] = self._measure(command)
         return self._references[command.name]
@@ -99,9 +99,9 @@ class FaultRunner:
         stages = Stages(dict(command.marks))
         ended = run(command.start(workspace), workspace, Disturbance(stages, self._plan("none", 0)))
         after = self._facts(command)
-        trouble = [f"{key}: {value}" for key, value in after.items() if value in (NOTHING, BROKEN)]
+        incomplete = [f"{key}: {value}" for key, value in after.items() if value in (NOTHING, BROKEN)]
         if ended.code or any(value == BROKEN for value in after.values()):
-            raise RuntimeError(f"{command.name} does not work undisturbed: {ended.err} {trouble}")
+            raise RuntimeError(f"{command.name} fails without a fault: {ended.err} {incomplete}")
         pages = _pages_below(workspace.outputs) - used
         largest = max((p.stat().st_size for p in workspace.folder.rglob("*") if p.is_file()), default=0)
         tree = {kind: (workspace.records / f"count-{kind}").stat().st_size for kind in TreeFaults.kinds}
@@ -110,9 +110,9 @@ class FaultRunner:
     def _template(self, command: Command) -> Path:
         return self._templates / re.sub(r"\W+", "-", command.name)
 
-    def _plan(self, kind: str, at: int, everything: bool = True, all_die: bool = False) -> dict[str, Any]:
+    def _plan(self, kind: str, at: int, everything: bool = True, kill_all: bool = False) -> dict[str, Any]:
         under = self.workspace.folder if everything else self.workspace.outputs
-        return {"kind": kind, "at": at, "under": str(under), "notes": str(self.workspace.records), "all": all_die}
+        return {"kind": kind, "at": at, "under": str(under), "notes": str(self.workspace.records), "all": kill_all}
 
     def _facts(self, command: Command) -> Facts:
         return in_child(lambda: dict(command.facts(self.workspace)), self.workspace)
@@ -124,19 +124,19 @@ class FaultRunner:
         reference = self.reference(command)
         group = chance.random() < 0.5
         number = getattr(signal, name)
-        whom = "all" if group else "one"
+        receiver = "all" if group else "one"
         self.workspace.restore(self._template(command))
         if stage == "any time":
             seconds = chance.uniform(0, 1.1 * reference.seconds)
             disturbance = Disturbance(after=(seconds, number, group))
-            how = f"{name} after {seconds:.3f} s to {whom}"
+            how = f"{name} after {seconds:.3f} s to {receiver}"
         else:
             writes = max(1, reference.renames)
             stages = Stages(dict(command.marks), writes)
             at = chance.randint(1, max(1, reference.counts.get(stage, 1)))
             stages.plan(stage, at, number, group)
             disturbance = Disturbance(stages)
-            how = f"{name} at event {at} of {stage} to {whom}"
+            how = f"{name} at event {at} of {stage} to {receiver}"
         result = Round(f"{name} {stage}", command.name, how)
         ended = self._disturbed(command, disturbance)
         killed = name == "SIGKILL"
@@ -149,33 +149,33 @@ class FaultRunner:
             allowed = (*allowed, -number)
         if ended.code not in allowed and not (ended.code == 0 and complete):
             result.findings.append(Finding("wrong exit code", f"{ended.code}: {ended.err[:300]}"))
-        came = complete and reference.before != reference.after
-        if came and ended.code == _CANCELLED and "no output" in ended.err:
-            result.findings.append(Finding("unclear message", f"the output is there: {ended.err[:300]}"))
+        output_changed = complete and reference.before != reference.after
+        if output_changed and ended.code == _CANCELLED and "no output" in ended.err:
+            result.findings.append(Finding("unclear message", f"there is output: {ended.err[:300]}"))
         if not killed:
             self._require_message(ended, result)
             self._require_tidy(result)
-        self._require_same_in_the_end(command, reference, result, killed)
+        self._require_same_after_resuming(command, reference, result, killed)
         return result
 
-    def kill_at_rename(self, command: Command, at: int, all_die: bool) -> Round:
+    def kill_at_rename(self, command: Command, at: int, kill_all: bool) -> Round:
         """SIGKILL just before the n-th rename: of all processes, or only of the one that renames."""
         reference = self.reference(command)
         self.workspace.restore(self._template(command))
-        how = f"at rename {at} of {reference.tree['rename']}, {'all processes' if all_die else 'one process'}"
+        how = f"at rename {at} of {reference.tree['rename']}, {'all processes' if kill_all else 'one process'}"
         result = Round("SIGKILL at a rename", command.name, how)
-        ended = self._disturbed(command, Disturbance(tree=self._plan("rename", at, True, all_die)))
+        ended = self._disturbed(command, Disturbance(tree=self._plan("rename", at, True, kill_all)))
         self._observe(command, reference, ended, result)
         if ended.code not in (-signal.SIGKILL, 0, 1):
             result.findings.append(Finding("wrong exit code", f"{ended.code}: {ended.err[:300]}"))
-        self._require_same_in_the_end(command, reference, result, True)
+        self._require_same_after_resuming(command, reference, result, True)
         return result
 
     def full(self, command: Command, kind: str, at: int, everything: bool) -> Round:
-        """A full disk: pages left on a real one, the n-th file opened or brought to the disk, or a longest file."""
+        """A full disk: few free pages on a real one, failure of the n-th file opened or flushed, or a size limit."""
         reference = self.reference(command)
-        everything = everything and command.program is None  # Slicer's own files are not looked at
-        where = "everywhere" if everything else "where results go"
+        everything = everything and command.program is None  # Slicer's own files are not checked
+        where = "everywhere" if everything else "in the folder of results"
         result = Round(f"disk full, {kind}", command.name, f"{kind} {at}, {where}")
         if kind == "pages":
             with self._small_disk(command, at, everything):
@@ -199,8 +199,8 @@ class FaultRunner:
         self._require_message(ended, result)
         self._require_kept(command, reference, ended, result)
         self._require_tidy(result)
-        with self._room():
-            self._require_same_in_the_end(command, reference, result, False)
+        with self._enlarged_disk():
+            self._require_same_after_resuming(command, reference, result, False)
 
     def _disturbed(self, command: Command, disturbance: Disturbance) -> Ended:
         self._given = _contents(self.workspace.inputs)
@@ -210,7 +210,7 @@ class FaultRunner:
     def _observe(self, command: Command, reference: Reference, ended: Ended, result: Round) -> Facts:
         """Content of the files now; each must be as before or as expected."""
         if _contents(self.workspace.inputs) != self._given:
-            result.findings.append(Finding("lost", "the person's files are not as they were"))
+            result.findings.append(Finding("lost", "the user's files have changed"))
         if ended.left:
             result.findings.append(Finding("left behind", f"{ended.left} processes"))
         try:
@@ -218,7 +218,7 @@ class FaultRunner:
         except RuntimeError as error:
             result.findings.append(Finding("lost", f"the output cannot be read: {str(error)[-300:]}"))
             return {}
-        # A comparison goes on without the trial of a killed process, and says so.
+        # A comparison continues without the trial of a killed process, and reports it.
         if not (ended.code == 1 and ("Not compared" in ended.out or "No figure on" in ended.out)):
             self._require_old_or_new(command, reference, after, result)
         return after
@@ -227,12 +227,12 @@ class FaultRunner:
         for part, value in after.items():
             old, new = reference.before.get(part, NOTHING), reference.after.get(part)
             if part in command.kept and value != old:
-                result.findings.append(Finding("lost", f"{part} is not as it was: {value}"))
+                result.findings.append(Finding("lost", f"{part} has changed: {value}"))
             elif value not in (old, new) and part != "all done":
                 result.findings.append(Finding("lost", f"{part} is neither old nor new: {value}"))
 
     def _require_message(self, ended: Ended, result: Round) -> None:
-        """Messages must be one clear line each, without Python's own words."""
+        """Messages must be one clear line each, without those of Python."""
         lines = [line for line in ended.err.splitlines() if line.strip()]
         wrong = [line for line in lines if not _CLEAR.match(line)]
         if wrong or "Traceback" in ended.out:
@@ -251,50 +251,52 @@ class FaultRunner:
                 if file.name.endswith(".labels.json"):
                     continue
                 if str(file) not in messages:
-                    result.findings.append(Finding("unclear message", f"{file.name} is kept but not named"))
+                    result.findings.append(Finding("unclear message", f"{file.name} is kept but not reported"))
                 fact = in_child(lambda file=file: _kept_fact(file), self.workspace)
                 if fact not in list(reference.after.values()):
                     result.findings.append(Finding("lost", f"{file.name}, kept elsewhere, is {fact}"))
 
     def _require_tidy(self, result: Round, but: Callable[[Path], bool] = lambda path: False) -> None:
-        """The temporary folder must be empty, and no hidden file be left beside the results."""
+        """The temporary folder must be empty, and there must be no hidden file beside the results."""
         left = [
             path for path in self.workspace.tmp.iterdir() if not path.name.startswith((KEPT_PREFIX, "slicer-home"))
         ]
         for place in (self.workspace.outputs, self.workspace.data, self.workspace.folder / "home"):
             left += [*place.rglob(".fsa-*"), *place.rglob("*.copy")]
         left += [path for path in (self.workspace.outputs / "report" / "working",) if path.exists()]
-        left = [path for path in left if path.exists() and not but(path) and not _is_pythons(path)]
+        left = [path for path in left if path.exists() and not but(path) and not _is_probe_of_python(path)]
         if left:
             names = ", ".join(str(path.relative_to(self.workspace.folder)) for path in left)
             result.findings.append(Finding("left behind", names))
 
-    def _require_same_in_the_end(self, command: Command, reference: Reference, result: Round, killed: bool) -> None:
-        """Resume the command: the result must be as without a fault, and no temporary file be left."""
+    def _require_same_after_resuming(
+        self, command: Command, reference: Reference, result: Round, killed: bool
+    ) -> None:
+        """Resume the command: the result must be as without a fault, without temporary files."""
         before = self._facts(command) if not any(one.kind == "lost" for one in result.findings) else {}
         if before == reference.after:
-            # a new start of any kind sweeps what a killed one left
+            # every start of the program removes the temporary files of a killed one
             arguments = ["library", "list"]
             ended = run(lambda: main(arguments), self.workspace)
-            # what lies hidden beside results goes when something is written there again
+            # hidden files beside results are removed when a result is written there again
             self._require_tidy(result, lambda path: killed and self.workspace.tmp not in path.parents)
             return
         ended = run(command.resume(self.workspace), self.workspace)
         if ended.code:
-            result.findings.append(Finding("lost", f"cannot be gone on with: {ended.code} {ended.err[:300]}"))
+            result.findings.append(Finding("lost", f"cannot be resumed: {ended.code} {ended.err[:300]}"))
             return
         after = self._facts(command)
         different = [part for part in reference.after if after.get(part) != reference.after[part]]
         if different:
             values = {part: after.get(part) for part in different}
-            result.findings.append(Finding("lost", f"gone on with, these differ: {values}"))
+            result.findings.append(Finding("lost", f"after resuming, these differ: {values}"))
         self._require_tidy(result)
 
     # --- disks
 
     @contextlib.contextmanager
     def _small_disk(self, command: Command, pages: int, everything: bool) -> Iterator[None]:
-        """The workspace on a disk of its own with a number of free pages."""
+        """The workspace on a separate disk with this number of free pages."""
         workspace = self.workspace
         workspace.make()
         place = workspace.folder if everything else workspace.outputs
@@ -303,22 +305,22 @@ class FaultRunner:
             workspace.restore(self._template(command))
             disk = os.statvfs(place)
             used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize // _PAGE
-            self._larger = lambda: mount_disk(place, _LARGE_DISK, again=True)
+            self._enlarge_disk = lambda: mount_disk(place, _LARGE_DISK, again=True)
             mount_disk(place, max(1, used + pages) * _PAGE, again=True)
             yield
         finally:
-            self._larger = lambda: None
+            self._enlarge_disk = lambda: None
             unmount_disk(place)
 
-    _larger: Callable[[], None] = staticmethod(lambda: None)
+    _enlarge_disk: Callable[[], None] = staticmethod(lambda: None)
 
     @contextlib.contextmanager
-    def _room(self) -> Iterator[None]:
-        self._larger()
+    def _enlarged_disk(self) -> Iterator[None]:
+        self._enlarge_disk()
         yield
 
 
-def _is_pythons(path: Path) -> bool:
+def _is_probe_of_python(path: Path) -> bool:
     """Whether a file is Python's probe for a folder of temporary files, whose name has four letters."""
     return path.is_file() and path.read_bytes() in (b"", b"blat")
 
@@ -328,7 +330,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def _pages_below(folder: Path) -> int:
-    """Pages that a disk of its own needs for the files below a folder."""
+    """Pages of a disk that the files below a folder need."""
     return sum(-(-path.stat().st_size // _PAGE) if path.is_file() else 1 for path in folder.rglob("*"))
 
 

@@ -1,4 +1,4 @@
-"""Commands in forked processes, which start quickly: interrupted, and followed until their last process has ended."""
+"""Commands in forked processes, which start quickly: interrupted, and watched until all processes have ended."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from support.processes import PACKAGE_PARENT
 
 T = TypeVar("T")
 _PR_SET_CHILD_SUBREAPER = 36
-_LONGEST_SECONDS = 600.0  # far beyond what any takes, also on a machine that does much else
+_MAX_SECONDS = 600.0  # far more than any command takes, on a busy machine too
 _TESTING = Path(__file__).resolve().parents[2]
 
 
@@ -65,20 +65,20 @@ class Workspace:
         return self.folder.with_name(self.folder.name + "-notes")
 
     def make(self) -> None:
-        """The folders, empty."""
+        """Make the folders anew, empty."""
         self.remove()
         for folder in (self.inputs, self.outputs, self.tmp, self.data, self.folder / "home", self.records):
             folder.mkdir(parents=True)
 
     def restore(self, template: Path) -> None:
-        """The folders as in a template; times of files stay."""
+        """Restore the folders from a template, with the times of files."""
         for folder in (self.folder, self.records):
             _empty(folder)
         shutil.copytree(template, self.folder, symlinks=True, dirs_exist_ok=True)
         self.records.mkdir(exist_ok=True)
 
     def remove(self) -> None:
-        """Remove all of it."""
+        """Remove all folders."""
         for folder in (self.folder, self.records):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -108,9 +108,9 @@ class Disturbance:
     tree : dict or None
         A plan for all of its processes, see `TreeFaults`.
     after : (float, int, bool) or None
-        Seconds after which a signal comes from outside, its number, whether to all of the group.
+        Seconds until a signal is sent from outside, its number, and whether the whole group gets it.
     largest : int or None
-        Bytes beyond which no file grows.
+        Maximum size of a file in bytes.
     """
 
     stages: Stages | None = None
@@ -125,14 +125,14 @@ def become_subreaper() -> None:
 
 
 def run(program: Callable[[], int], workspace: Workspace, disturbance: Disturbance | None = None) -> Ended:
-    """Run a program in a process of its own and wait until all that it started is gone, too."""
+    """Run a program in a process of its own and wait until all processes that it started have ended."""
     disturbance = disturbance or Disturbance()
     began = time.monotonic()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _be(program, workspace, disturbance)
+        _run_child(program, workspace, disturbance)
     code, left = _wait(pid, disturbance.after)
     seconds = time.monotonic() - began
     ended = Ended(code, _text(workspace.records / "stdout"), _text(workspace.records / "stderr"), seconds, left)
@@ -144,7 +144,7 @@ def run(program: Callable[[], int], workspace: Workspace, disturbance: Disturban
 
 @dataclass(frozen=True)
 class Prepared:
-    """A program with a part that is not disturbed, such as the start of the application it runs in."""
+    """A program after a preparation without faults, such as the start of an application."""
 
     prepare: Callable[[], object]
     program: Callable[[], int]
@@ -166,8 +166,8 @@ def in_child(function: Callable[[], T], workspace: Workspace) -> T:
     return pickle.loads((workspace.records / "result").read_bytes())
 
 
-def _be(program: Callable[[], int], workspace: Workspace, disturbance: Disturbance) -> None:
-    """The forked process: does around a program what the start and the end of Python do."""
+def _run_child(program: Callable[[], int], workspace: Workspace, disturbance: Disturbance) -> None:
+    """The forked process: runs a program between the steps that Python takes at its start and at its end."""
     code = 1
     try:
         os.setsid()
@@ -179,8 +179,8 @@ def _be(program: Callable[[], int], workspace: Workspace, disturbance: Disturban
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.modules["__main__"] = types.ModuleType("__main__")  # for processes that are started as copies
-        # Signals may come by another thread than the main one; numeric libraries have such.
+        sys.modules["__main__"] = types.ModuleType("__main__")  # for processes started by multiprocessing
+        # The system may deliver a signal to another thread than the main one; numeric libraries start such threads.
         threading.Thread(target=threading.Event().wait, daemon=True).start()
         if isinstance(program, Prepared):
             program.prepare()
@@ -251,7 +251,7 @@ def _wait(pid: int, after: tuple[float, int, bool] | None) -> tuple[int, int]:
         if found == pid:
             code, main_ended = os.waitstatus_to_exitcode(status), True
         if found == 0:
-            if passed > _LONGEST_SECONDS:
+            if passed > _MAX_SECONDS:
                 for one in _children():
                     left += 1
                     os.kill(one, signal.SIGKILL)
@@ -271,7 +271,7 @@ def _text(path: Path) -> str:
 
 
 def _empty(folder: Path) -> None:
-    """Remove what is in a folder; disks that are mounted there stay, empty."""
+    """Remove the content of a folder; disks mounted there stay mounted, and are emptied."""
     for path in folder.iterdir() if folder.exists() else ():
         if path.is_mount():
             _empty(path)

@@ -10,7 +10,7 @@ NAME = "universeg-v1"  # its publisher gives no checksum, so that one is recorde
 
 
 def models_import(over: bool = False) -> Command:
-    """`models import`, also of a file that is there already."""
+    """`models import`, also of a file that exists already."""
 
     def prepare(workspace: Workspace) -> None:
         import torch
@@ -28,7 +28,7 @@ def models_import(over: bool = False) -> Command:
     def facts(workspace: Workspace) -> Facts:
         folder = workspace.data / "weights"
         files = sorted(folder.iterdir()) if folder.exists() else []
-        # The record alone is no harm: it says which file is to be accepted.
+        # A record of a checksum alone is harmless: it states which file is accepted.
         others = (".lock", ".sha256", ".copy")
         return {file.name: file_fact(file) for file in files if file.suffix not in others and file.name[0] != "."}
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from support.slicer_standin.dialog_recorder import Dialogs
 
-# Exceptions that Qt slots and VTK observers raised: both print them and go on, so a test has to ask.
+# Exceptions raised in Qt slots and VTK observers, which only print them; tests check this list.
 slot_errors: list[BaseException] = []
 
 
@@ -116,7 +116,7 @@ def dialogs() -> Dialogs:
 
 
 def process_events(milliseconds: int = 0) -> None:
-    """Run the Qt event loop for a while, so that timers and processes move."""
+    """Run the Qt event loop for a while, so that timers and processes advance."""
     from support.slicer_standin.qt_module import qt
 
     if milliseconds:

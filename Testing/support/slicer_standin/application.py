@@ -106,7 +106,7 @@ class ApplicationStandIn(qt.QApplication):
         return qt.QProcessEnvironment.systemEnvironment()
 
     def pauseRender(self) -> None:
-        """Count: `pauses` is how many are open, `render_pauses` how many there ever were."""
+        """Count: `pauses` is the number of open pauses, `render_pauses` that of all so far."""
         self.pauses += 1
         self.render_pauses += 1
 
@@ -140,7 +140,7 @@ def _make_main_window() -> Any:
 
 
 def _use_readable_font(app: Any) -> None:
-    """The offscreen platform may find no font at all: use the one that matplotlib carries, if it is there."""
+    """The offscreen platform may find no font at all: use the one in matplotlib, if it is installed."""
     spec = find_spec("matplotlib")
     for folder in spec.submodule_search_locations or () if spec else ():
         fonts = Path(folder) / "mpl-data" / "fonts" / "ttf"

@@ -44,7 +44,7 @@ class ctkCollapsibleButton(qt.QAbstractButton):
         self.contentsCollapsed.emit(not shown)
 
     def _apply(self) -> None:
-        """Hide all of the body, or show what was not hidden by others, be it while the body was hidden."""
+        """Hide all of the body, or show what others have not hidden, also while the body was hidden."""
         self._applying = True
         for child in filter(qt.QObject.isWidgetType, self.children()):
             known = child.property("_visible_to_parent")
@@ -56,7 +56,7 @@ class ctkCollapsibleButton(qt.QAbstractButton):
         self._applying = False
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
-        """Remember what others show and hide."""
+        """Record what others show and hide."""
         kinds = (qt.QEvent.Type.ShowToParent, qt.QEvent.Type.HideToParent)
         if event.type() in kinds and not self._applying:
             watched.setProperty("_visible_to_parent", event.type() == kinds[0])

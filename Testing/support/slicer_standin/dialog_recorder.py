@@ -44,7 +44,7 @@ class Dialogs:
         self._answers.extend(str(answer) for answer in answers)
 
     def clear(self) -> None:
-        """Forget the dialogs shown and the answers not used."""
+        """Remove the recorded dialogs and the unused answers."""
         self.shown.clear()
         self.opened_urls.clear()
         self._answers.clear()

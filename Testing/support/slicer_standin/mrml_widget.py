@@ -24,7 +24,7 @@ class Observations:
         self._observed.append((observed, observed.AddObserver(event, lambda *_: self._call(callback))))
 
     def add_node_event(self, scene: Any, event: int, callback: Callable[[Any], None]) -> None:
-        """Call `callback(node)` at each scene event that carries a node."""
+        """Call `callback(node)` at each scene event that has a node as call data."""
         tag = observe_node_event(scene, event, lambda node: self._call(lambda: callback(node)))
         self._observed.append((scene, tag))
 

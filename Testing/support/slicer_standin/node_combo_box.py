@@ -139,7 +139,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._box.setCurrentIndex(index + int(self._noneEnabled))
 
     def addAttribute(self, node_type: str, name: str, value: Any = None) -> None:
-        """List only nodes of this type with the attribute; without a value any value will do."""
+        """List only nodes of this type with the attribute; without a value, any value matches."""
         self._attributes[node_type, name] = value
         self._refresh()
 
@@ -201,7 +201,7 @@ class qMRMLNodeComboBox(qt.QWidget):
             self._refresh()
 
     def _refresh(self) -> None:
-        """List again; keep the choice if it is still there, else choose the neighbour that takes its place."""
+        """List again; keep the choice if it is still there, else choose its neighbour."""
         old_index, nodes = self._box.currentIndex, self._listed_nodes()
         was_blocked = self._box.blockSignals(True)
         self._box.clear()

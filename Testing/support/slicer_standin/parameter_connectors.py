@@ -28,7 +28,7 @@ _INT_LIMIT = 2**31 - 1
 
 @dataclass
 class Connector:
-    """One widget: how its value is read and written, and which signal tells of a change."""
+    """One widget: how its value is read and written, and which signal reports a change."""
 
     read: Callable[[], Any]
     write: Callable[[Any], None]

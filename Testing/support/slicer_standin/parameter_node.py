@@ -1,4 +1,4 @@
-"""Stand-in for `slicer.parameterNodeWrapper`: typed attributes on a real parameter node, tied to widgets.
+"""Stand-in for `slicer.parameterNodeWrapper`: typed attributes on a real parameter node, connected to widgets.
 
 Parameter packs, lists, dictionaries and createGui are left out. Values are read from the node at each access,
 where Slicer keeps a copy that it renews at each ModifiedEvent.
@@ -110,14 +110,14 @@ class _Wrapper:
         self._parameter(name).__set__(self, value)
 
     def connectGui(self, gui: Any) -> int:
-        """Tie each widget with the property SlicerParameterName to that parameter; returns a tag."""
+        """Connect each widget with the property SlicerParameterName to that parameter; returns a tag."""
         is_widget = isinstance(gui, qt.QWidget)
         widgets = gui.findChildren(qt.QWidget) if is_widget else vars(gui).values()
         named = {widget.property(SlicerParameterNamePropertyName): widget for widget in widgets}
         return self.connectParametersToGui({name: widget for name, widget in named.items() if name})
 
     def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
-        """Tie parameters to widgets by name; returns a tag."""
+        """Connect parameters to widgets by name; returns a tag."""
         connectors = {n: make_connector(widget, self._parameter(n).hint) for n, widget in mapping.items()}
         tag, self._next_tag = self._next_tag, self._next_tag + 1
         for name, connector in connectors.items():
@@ -128,7 +128,7 @@ class _Wrapper:
         return tag
 
     def disconnectGui(self, tag: int | None) -> None:
-        """Untie the widgets of a `connectGui`; an unknown tag does nothing."""
+        """Disconnect the widgets of a `connectGui`; an unknown tag does nothing."""
         if tag in self._guis:
             connectors, observer = self._guis.pop(tag)
             self.RemoveObserver(observer)
@@ -136,11 +136,11 @@ class _Wrapper:
                 connector.disconnect()
 
     def StartModify(self) -> int:
-        """Hold back ModifiedEvents."""
+        """Begin to defer ModifiedEvents."""
         return self.parameterNode.StartModify()
 
     def EndModify(self, was_modifying: int) -> int:
-        """Let ModifiedEvents go."""
+        """End the deferral of ModifiedEvents."""
         return self.parameterNode.EndModify(was_modifying)
 
     def AddObserver(self, event: Any, callback: Callable[..., None], priority: float = 0.0) -> int:

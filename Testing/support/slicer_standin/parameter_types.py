@@ -128,7 +128,7 @@ class PlainParameter:
         return next(iter(self.kind)) if is_enum(self.kind) else self.kind()  # type: ignore[call-overload]
 
     def accepts(self, value: Any) -> bool:
-        """Return whether `value` is of this type; an int will do for a float, None for a node."""
+        """Return whether `value` is of this type; an int is accepted for a float, None for a node."""
         if self.kind is float:
             return isinstance(value, (int, float))
         return isinstance(value, self.kind) or (value is None and is_node_type(self.kind))
@@ -155,7 +155,7 @@ class PlainParameter:
         return self.kind[text] if is_enum(self.kind) else _FROM_TEXT[self.kind](text)  # type: ignore[index]
 
     def remove(self, node: Any, name: str) -> None:
-        """Forget the stored value."""
+        """Remove the stored value."""
         node.UnsetParameter(name)
         if is_node_type(self.kind):
             node.RemoveNodeReferenceIDs(name)
@@ -215,7 +215,7 @@ class UnionParameter:
         return found[1].read(node, f"{name}_{found[0]}")
 
     def remove(self, node: Any, name: str) -> None:
-        """Forget all alternatives."""
+        """Remove the values of all alternatives."""
         for index, alternative in enumerate(self.alternatives):
             alternative.remove(node, f"{name}_{index}")
 

@@ -224,7 +224,7 @@ def load_module(path: str | Path, enter: bool = True) -> tuple[Any, Any]:
 def close_module(widget: Any) -> None:
     """Leave and unload a module: `exit`, `cleanup` through the module manager, panel deleted.
 
-    A widget made by a reload stands for the one it replaced; a closed one is left alone.
+    A widget that a reload replaced stands for its replacement; nothing is done for a closed one.
     """
     panel, name = widget.parent, widget.moduleName
     if not shiboken6.isValid(panel):

@@ -161,7 +161,7 @@ class qSlicerSegmentEditorEffectFactory(qt.QObject):
         return cls._instance
 
     def registerEffect(self, effect: qSlicerSegmentEditorScriptedEffect) -> bool:
-        """Add an effect; false if one of its name is there already."""
+        """Add an effect; false if there is one of this name already."""
         if any(effect.name == other.name for other in self._registered):
             return False
         self._registered.append(effect)
@@ -169,7 +169,7 @@ class qSlicerSegmentEditorEffectFactory(qt.QObject):
         return True
 
     def unregister_all(self) -> None:
-        """Forget all effects; not in Slicer."""
+        """Remove all effects; not in Slicer."""
         self._registered.clear()
 
     def clones(self, known: list[str]) -> list[qSlicerSegmentEditorScriptedEffect]:
@@ -190,7 +190,7 @@ class EditorEffects:
         self._effects: dict[str, qSlicerSegmentEditorScriptedEffect] = {}
 
     def update(self) -> None:
-        """Clone what was registered since."""
+        """Clone the effects registered since the last call."""
         for effect in qSlicerSegmentEditorEffectFactory.instance().clones(list(self._effects)):
             effect._save_state_for_undo = self._editor.saveStateForUndo
             effect.setParameterSetNode(self._editor.mrmlSegmentEditorNode())

@@ -110,7 +110,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     @property
     def logic(self) -> Any:
-        """The editor logic inside; Slicer's widget does not hand it out, so this is for tests alone."""
+        """The editor logic inside; Slicer's widget gives no access to it, so this is only for tests."""
         return self._logic
 
     def setMRMLScene(self, scene: Any) -> None:
@@ -212,11 +212,11 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         return ordered + others
 
     def effectByName(self, name: str) -> Any:
-        """Return the effect or None; one of Slicer's own is but its name."""
+        """Return the effect or None; for Slicer's own effects, only their name."""
         return name if name in _EFFECTS else self._scripted.by_name(name)
 
     def activeEffect(self) -> Any:
-        """Return the active effect or None; one of Slicer's own is but its name."""
+        """Return the active effect or None; for Slicer's own effects, only their name."""
         return self.effectByName(self._effect)
 
     def setActiveEffect(self, effect: Any) -> None:

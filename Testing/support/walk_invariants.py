@@ -1,4 +1,4 @@
-"""Promises of the panel that a random walk checks after each action: about voxels, leftovers, errors and time."""
+"""What must hold for the panel after each action of a random walk: voxels, leftovers, errors and time."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from support import slicer_standin
 from support.panel import Panel
 
 TICK_MILLISECONDS = 20
-# Processor time of the main thread for one turn of the event loop; generous, for a commit may be among it.
-MOST_TURN_SECONDS = 1.0
+# Processor time of the main thread for one turn of the event loop; generous, because the turn may include a commit.
+MAX_TURN_SECONDS = 1.0
 WAIT_SECONDS = 120.0
 
 Arrays = dict[str, np.ndarray]
 
 
-class BrokenPromiseError(AssertionError):
-    """What was found after an action."""
+class BrokenInvariantError(AssertionError):
+    """An invariant does not hold after an action."""
 
 
 @dataclass
-class Known:
-    """What the walk knows of the panel's last state, to compare with.
+class KnownState:
+    """The state of the panel before an action, with which the next one is compared.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Known:
     at_start : dict
         Run id -> voxels of its segmentation when the run began.
     before_commit : (str, dict) or None
-        What an undo must bring back, and the segmentation's name, while the commit is the last step of the history.
+        Name of the segmentation and the voxels that an undo must restore, while the commit is the last step to undo.
     """
 
     voxels: dict[str, Arrays] = field(default_factory=dict)
@@ -51,43 +51,43 @@ class Known:
     before_commit: tuple[str, Arrays] | None = None
 
 
-class Promises:
-    """What must hold of a panel, whatever is done.
+class Invariants:
+    """What must hold for the panel after any action.
 
     Parameters
     ----------
     panel : Panel
-    complaints : function
-        Gives what was printed to stderr since the last call.
+    read_stderr : function
+        Returns what was printed to stderr since the last call.
     """
 
-    def __init__(self, panel: Panel, complaints: Callable[[], str]) -> None:
-        self.known = Known()
+    def __init__(self, panel: Panel, read_stderr: Callable[[], str]) -> None:
+        self.known = KnownState()
         self.commits = 0
         self._panel = panel
-        self._complaints = complaints
-        self._of_others = {child.split()[0] for child in _children()}
+        self._read_stderr = read_stderr
+        self._earlier_processes = {child.split()[0] for child in _children()}
         self._seen: tuple[RunPlan, str] | None = None
 
-    def keep_through(self, step: Callable[[], list[str] | None]) -> None:
-        """Take a step and check all promises.
+    def check_around(self, step: Callable[[], list[str] | None]) -> None:
+        """Take a step and check all invariants.
 
         Parameters
         ----------
         step : function
-            Gives the names of the segmentations that the user changed, or None: the rest must be as before.
+            Returns the names of the segmentations that the user changed, or None; all others must be unchanged.
 
         Raises
         ------
-        BrokenPromiseError
+        BrokenInvariantError
         """
         before = {name: dict(arrays) for name, arrays in self.known.voxels.items()}
         self._seen = None
-        self._look_at_run()
+        self._record_run()
         editor = self._panel.ui.segmentEditor
         saved = editor.undo_states_saved
         edited = step()
-        self._look_at_run()
+        self._record_run()
         self.known.voxels = all_voxels()
         self._check_voxels(before, set(edited or ()), editor.undo_states_saved - saved)
         self._check_leftovers()
@@ -97,23 +97,23 @@ class Promises:
         """Let the event loop turn once."""
         began = time.thread_time()
         slicer_standin.process_events(TICK_MILLISECONDS)
-        self._look_at_run()
+        self._record_run()
         spent = time.thread_time() - began
-        require(spent < MOST_TURN_SECONDS, f"the event loop took {spent:.2f} s of the processor for one turn")
+        require(spent < MAX_TURN_SECONDS, f"the event loop took {spent:.2f} s of the processor for one turn")
 
-    def nothing_left(self) -> None:
-        """Wait until no folder of a run is held and no process is left; neither may stay."""
+    def require_nothing_left(self) -> None:
+        """Wait until no run is active and no process is left; fail if this takes too long."""
         end = time.monotonic() + WAIT_SECONDS
         while RunStore().active() or self._started():
             require(time.monotonic() < end, f"left behind: {RunStore().active()} {self._started()}")
             self.turn()
 
     def _started(self) -> set[str]:
-        """Processes of this walk: what was there before it belongs to others."""
-        return {child for child in _children() if child.split()[0] not in self._of_others}
+        """Processes that this walk started."""
+        return {child for child in _children() if child.split()[0] not in self._earlier_processes}
 
-    def _look_at_run(self) -> None:
-        """Remember the run at hand, and the voxels that it begins with: it may begin and end within one action."""
+    def _record_run(self) -> None:
+        """Record the current run and the voxels at its start; it may begin and end within one action."""
         run = self._panel.controller.run
         if run is None:
             return
@@ -133,10 +133,10 @@ class Promises:
             self.known.before_commit = None
         if not changed:
             return
-        require(len(changed) == 1, f"several segmentations changed by themselves: {changed}")
+        require(len(changed) == 1, f"several segmentations changed without an edit: {changed}")
         (name,) = changed
         if self._seen is None:
-            raise BrokenPromiseError(f"{name} changed though no run was active")
+            raise BrokenInvariantError(f"{name} changed though no run was active")
         plan, run_id = self._seen
         require(undo_states == 1, f"a commit saved {undo_states} undo steps")
         self._check_commit(name, before[name], after[name], plan, self.known.at_start.get(run_id, {}))
@@ -157,7 +157,7 @@ class Promises:
             if not difference.any():
                 continue
             require(not is_locked(segmentation.GetSegment(one)), f"locked segment {one} was changed")
-            require(one in ours or plan.may_overwrite, f"segment {one} is none of the run and was changed")
+            require(one in ours or plan.may_overwrite, f"segment {one} does not belong to the run and was changed")
             wrong = [index for index in sorted(fixed) if difference[index].any()]
             require(not wrong, f"painted slices {wrong} of {one} were changed")
 
@@ -169,17 +169,20 @@ class Promises:
         require(len(previews) <= int(active), f"{len(previews)} previews")
         shown = {node.GetNthDisplayNodeID(n) for node in nodes for n in range(node.GetNumberOfDisplayNodes())}
         displays = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode")}
-        require(displays <= shown, f"display nodes of nothing: {displays - shown}")
+        require(displays <= shown, f"display nodes without a segmentation: {displays - shown}")
         for kind, most in (("vtkMRMLSegmentEditorNode", 1), ("vtkMRMLScriptedModuleNode", 1)):
             require(scene.GetNumberOfNodesByClass(kind) <= most, f"more than {most} {kind}")
         if not active:
-            require(self._eventually(lambda: not RunStore().active()), "a run's folder is held though nothing runs")
+            require(
+                self._eventually(lambda: not RunStore().active()),
+                "the folder of a run is locked though no run is active",
+            )
             require(self._eventually(lambda: not self._started()), f"processes left: {self._started()}")
 
     def _check_errors(self) -> None:
         errors = slicer_standin.slot_errors
         require(not errors, f"a slot raised: {errors}")
-        printed = self._complaints()
+        printed = self._read_stderr()
         bad = [line for line in printed.splitlines() if "ERR" in line or "Error" in line or "Traceback" in line]
         require(not bad, f"printed: {printed}")
 
@@ -192,10 +195,10 @@ class Promises:
         return True
 
 
-def require(holds: bool, otherwise: str) -> None:
-    """Raise `BrokenPromiseError` unless something holds."""
+def require(holds: bool, message: str) -> None:
+    """Raise `BrokenInvariantError` unless something holds."""
     if not holds:
-        raise BrokenPromiseError(otherwise)
+        raise BrokenInvariantError(message)
 
 
 def _node(name: str) -> Any:
