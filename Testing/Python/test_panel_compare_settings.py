@@ -351,10 +351,10 @@ def test_settings_are_stored_applied_and_shown_again(settings_panel: SettingsPan
     assert section.device_box.currentText == "NVIDIA GPU (cuda)"
     assert section.threads_box.value == 1
     assert section.folder_edit.text == str(chosen)
-    section.usual_button.click()
+    section.default_button.click()
     assert data_folder() == tmp_path / "usual"
-    assert not section.usual_button.enabled
-    assert tool_tip(section.usual_button) == "This is the usual folder."
+    assert not section.default_button.enabled
+    assert tool_tip(section.default_button) == "This is the default folder."
 
 
 def test_weights_are_deleted_after_a_confirmation_that_states_their_size(settings_panel: SettingsPanel) -> None:
@@ -390,7 +390,7 @@ def test_unfinished_runs_are_counted_and_deleted_after_a_confirmation_but_no_act
     settings_panel: SettingsPanel,
 ) -> None:
     section, store = settings_panel.section, RunStore()
-    assert section.delete_runs_button.text == "Delete left runs (0 MB)"
+    assert section.delete_runs_button.text == "Delete interrupted runs (0 MB)"
     assert tool_tip(section.delete_runs_button) == "No run was interrupted."
     at_work, *left = [store.create() for _ in range(3)]
     for run in (at_work, *left):
@@ -399,7 +399,7 @@ def test_unfinished_runs_are_counted_and_deleted_after_a_confirmation_but_no_act
         run.release()
     settings_panel.window.show()
     until(lambda: section.delete_runs_button.enabled, lambda: tick(section))
-    assert section.delete_runs_button.text == "Delete left runs (8 MB)"
+    assert section.delete_runs_button.text == "Delete interrupted runs (8 MB)"
     slicer_standin.dialogs().answer_next("Cancel")
     section.delete_runs_button.click()
     assert len(store.interrupted()) == 2

@@ -56,7 +56,7 @@ class ReviewController:
     Attributes
     ----------
     overlays : RunOverlays
-        What the last run changed and where it was unsure, shown over the segmentation.
+        What the last run changed and where it was uncertain, shown over the segmentation.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class ReviewController:
         self._set_slice_status(indices, SliceStatus.IN_PROGRESS)
 
     def jump(self, index: int) -> None:
-        """Show a slice in the slice views, the others at the middle of where the last fill was unsure on it."""
+        """Show a slice in the slice views, the others at the middle of where the last fill was uncertain on it."""
         node, grid, axis = self._nodes().segmentation, self._annotations.survey.grid, self.view.axis
         if node is not None and grid is not None and axis is not None:
             contested = self.overlays.contested

@@ -1,4 +1,4 @@
-"""RunOverlays: what the last run changed and where it was unsure, shown over the segmentation on demand."""
+"""RunOverlays: what the last run changed and where it was uncertain, shown over the segmentation on demand."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class RunOverlays:
 
     @property
     def has_uncertainty(self) -> bool:
-        """Whether it is known where the last run was unsure."""
+        """Whether it is known where the last run was uncertain."""
         return self.contested is not None
 
     @property
@@ -91,14 +91,14 @@ class RunOverlays:
 
     @property
     def contested(self) -> ContestedVoxels | None:
-        """Where the last run on the chosen segmentation was unsure; None if that is not known."""
+        """Where the last run on the chosen segmentation was uncertain; None if that is not known."""
         node = self._nodes().segmentation
         if node is None or self._contested is None or self._contested[0] != node.GetID():
             return None
         return self._contested[1]
 
     def show_uncertainty(self, shown: bool) -> None:
-        """Show where the last run was unsure, except on slices that are accepted or corrected, or hide it."""
+        """Show where the last run was uncertain, except on slices that are accepted or corrected, or hide it."""
         nodes = self._nodes()
         self._uncertainty_overlay.hide()
         self._uncertainty_reviewed = None
@@ -118,7 +118,7 @@ class RunOverlays:
     # --- life cycle
 
     def start_run(self, segmentation_id: str, contested: ContestedVoxels) -> None:
-        """Hide what is shown of an earlier run, and keep where the new one was unsure."""
+        """Hide what is shown of an earlier run, and keep where the new one was uncertain."""
         self.hide()
         self._contested = (segmentation_id, contested)
 

@@ -1,4 +1,4 @@
-"""UncertaintyOverlay: where the last run was unsure, over the slice views. Not saved with the scene."""
+"""UncertaintyOverlay: where the last run was uncertain, over the slice views. Not saved with the scene."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..mrml.grid import SegmentationGrid
 from ..mrml.overlay import Overlay
 
 UNCERTAINTY_ATTRIBUTE = "FewShotAnnotate.Uncertainty"
-# From slightly to very unsure; apart in lightness too, for those who do not tell red from green.
+# From slightly to very uncertain; apart in lightness too, for those who do not tell red from green.
 _COLOURS = {1: (1.0, 0.95, 0.55), 2: (1.0, 0.65, 0.15), 3: (0.85, 0.1, 0.1)}
 _OPACITY = 0.75
 
@@ -35,7 +35,7 @@ class UncertaintyOverlay:
         name = _("{name}: uncertainty of the last fill").format(name=segmentation_node.GetName())
         self._overlay = Overlay(segmentation_node, name, UNCERTAINTY_ATTRIBUTE)
         image = self._overlay.add_image(grid.geometry, first, values)
-        titles = {1: _("Slightly unsure"), 2: _("Unsure"), 3: _("Very unsure")}
+        titles = {1: _("Slightly uncertain"), 2: _("Uncertain"), 3: _("Very uncertain")}
         for level, title in titles.items():
             self._overlay.add_segment(f"Uncertainty_{level}", title, _COLOURS[level], image, level)
         self._overlay.display(_OPACITY)

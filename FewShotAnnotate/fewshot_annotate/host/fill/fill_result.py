@@ -37,7 +37,7 @@ class FillResult:
     painted : list of int
         Slices that were painted during the run; they are not changed.
     contested : ContestedVoxels
-        Where the engine was unsure.
+        Where the engine was uncertain.
     drafts : int
         How many of the filled slices are drafts.
     """

@@ -37,7 +37,7 @@ class RunOutcome:
     expected : mapping of str to ExpectedDice
         Segment id -> what the engine expects of it.
     contested : ContestedVoxels
-        Where the engine was unsure.
+        Where the engine was uncertain.
     """
 
     segmentation_id: str

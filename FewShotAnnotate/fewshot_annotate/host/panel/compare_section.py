@@ -162,7 +162,9 @@ class CompareSection:
         self._controls.enable(self.engines_table, busy, _("Tick the engines to compare."))
         tip = _("How many painted slices the engines are shown, such as 2, 4, 8.")
         self._controls.enable(self.sizes_edit, busy, tip)
-        self._controls.enable(self.design_box, busy, _("More hidden slices take longer and tell more."))
+        self._controls.enable(
+            self.design_box, busy, _("More hidden slices take longer and give more reliable figures.")
+        )
         tip = _("Hide some of the painted slices, let each engine fill them from others, and compare.")
         self._controls.enable(self.compare_button, busy or self._why_not_compare(), tip)
         idle = None if controller.busy else InputError("no_comparison_under_way")

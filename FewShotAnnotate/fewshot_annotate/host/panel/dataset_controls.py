@@ -77,7 +77,7 @@ class DatasetControls:
         enable(self.accept_button, accept, _("Write the labels, as they were corrected, and add them to the task."))
         enable(self.flag_button, closed or now or _why_not_flag(case), _("Mark the case for another review."))
         enable(self.reset_button, closed or now or _why_not_reset(case), _("Remove acceptance and flag of the case."))
-        enable(self.refresh_button, closed or busy, _("Read the table again: others may be at work."))
+        enable(self.refresh_button, closed or busy, _("Read the table again: others may have changed it."))
         enable(self.minutes_box, closed or self._why_not_train(), _("Time limit; a model is better with more time."))
         self.fill_row.show(self._controls, closed or busy or self._why_not_fill())
         self.train_row.show(self._controls, closed or busy or self._why_not_train())

@@ -48,12 +48,12 @@ def _advice_text(advice: TrainingAdvice) -> str:
     """How the next cases would profit from a training."""
     if not advice.model:
         if advice.worthwhile:
-            return _("{count} accepted cases are in the task: train on them, and the next ones come filled.").format(
-                count=advice.examples
-            )
+            return _(
+                "{count} accepted cases are in the task: train a model on them, and it fills the next ones."
+            ).format(count=advice.examples)
         return _("Cases to label and accept before the first training: {count}.").format(count=2 - advice.examples)
     dice = "" if advice.dice is None else _(" Expected Dice on the next case: {dice:.2f}.").format(dice=advice.dice)
     if advice.worthwhile:
-        text = _("{count} accepted cases are new since the last training: train again, and the next ones profit.")
+        text = _("{count} accepted cases are new since the last training: train again, and the next fills improve.")
         return text.format(count=advice.new) + dice
     return _("{count} accepted cases are new since the last training.").format(count=advice.new) + dice

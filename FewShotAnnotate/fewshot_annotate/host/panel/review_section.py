@@ -218,12 +218,12 @@ class ReviewSection:
         closed = None if open_ones else InputError("all_reviewed")
         accept = choose or busy or self._why_not_accept(selected)
         self._controls.enable(
-            self.accept_button, accept, _("The selected slices are right: no fill changes them any more.")
+            self.accept_button, accept, _("The selected slices are correct: no fill changes them any more.")
         )
         progress = any(row.status is SliceStatus.IN_PROGRESS for row in open_ones)
         none = None if progress else InputError("none_in_progress")
         tip = _(
-            "All slices in progress are right; flagged ones stay flagged. Before that, the effects Islands and "
+            "All slices in progress are correct; flagged ones stay flagged. Before that, the effects Islands and "
             "Smoothing of the Segment Editor clean up a segment."
         )
         self._controls.enable(self.accept_all_button, nothing or busy or none, tip)

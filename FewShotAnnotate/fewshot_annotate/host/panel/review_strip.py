@@ -154,8 +154,8 @@ def _legend() -> str:
         (_COLOURS[Origin.CORRECTED], _("corrected")),
         (_COLOURS[SliceStatus.ACCEPTED], _("accepted")),
         (_COLOURS[SliceStatus.FLAGGED], _("flagged")),
-        (_shade(0.5), _("unsure")),
-        (_shade(1.0), _("sure")),
+        (_shade(0.5), _("uncertain")),
+        (_shade(1.0), _("certain")),
         (_COLOURS[SliceStatus.NOT_STARTED], _("not filled")),
     )
     square = '<span style="color:{colour}">\N{BLACK SQUARE}</span>&nbsp;{text}'

@@ -117,7 +117,7 @@ class SettingsSection:
     def _build(self, parent: Any) -> None:
         form = body_layout(parent, qt.QFormLayout)
         self._body = form.parentWidget()
-        tip = _("Where engines compute that have a choice; the others choose themselves.")
+        tip = _("Device of engines that have a choice; the others choose it themselves.")
         self.device_box = combo_box(_devices(), tip)
         form.addRow(_("Device:"), self.device_box)
         self.threads_box = qt.QSpinBox()
@@ -130,12 +130,12 @@ class SettingsSection:
         form.addRow(_("Data folder:"), self.folder_edit)
         self.folder_button = qt.QPushButton(_("Choose..."))
         self.folder_button.toolTip = _("Where weights, runs and the log go. What is in the old folder is not moved.")
-        self.usual_button = qt.QPushButton(_("Usual"))
-        form.addRow("", row_layout(self.folder_button, self.usual_button))
+        self.default_button = qt.QPushButton(_("Default"))
+        form.addRow("", row_layout(self.folder_button, self.default_button))
         self.delete_button = qt.QPushButton()
         form.addRow(_("Weights:"), self.delete_button)
         self.delete_runs_button = qt.QPushButton()
-        form.addRow(_("Left runs:"), self.delete_runs_button)
+        form.addRow(_("Runs:"), self.delete_runs_button)
         self.consents_table = qt.QTableWidget()
         select_rows(self.consents_table, qt.QAbstractItemView.SingleSelection)
         set_header(self.consents_table, (_("Licence agreed to for"), _("Licence")), wide=0)
@@ -155,7 +155,7 @@ class SettingsSection:
         self.device_box.connect("currentIndexChanged(int)", self._on_device)
         self.threads_box.connect("valueChanged(int)", self._on_threads)
         self.folder_button.connect("clicked(bool)", self._on_folder)
-        self.usual_button.connect("clicked(bool)", self._on_usual)
+        self.default_button.connect("clicked(bool)", self._on_default)
         self.delete_button.connect("clicked(bool)", self._on_delete)
         self.delete_runs_button.connect("clicked(bool)", self._on_delete_runs)
         self.consents_table.connect("itemSelectionChanged()", self._show_buttons)
@@ -196,14 +196,14 @@ class SettingsSection:
         self._controls.enable(
             self.delete_button, None if self._weights else InputError("no_weights_downloaded"), listed
         )
-        runs = _("Delete left runs ({size})").format(size=format_size(_size(self._runs)))
+        runs = _("Delete interrupted runs ({size})").format(size=format_size(_size(self._runs)))
         self.delete_runs_button.text = runs
         tip = _("Runs that were interrupted and can be resumed; each holds a copy of its images.")
         self._controls.enable(self.delete_runs_button, None if self._runs else InputError("no_interrupted_run"), tip)
         usual = InputError("usual_folder") if self._settings.data_folder is None else None
-        self._controls.enable(self.usual_button, usual, _("Go back to the usual folder."))
+        self._controls.enable(self.default_button, usual, _("Use the default folder again."))
         row = None if self._chosen_consent() else InputError("no_licence_clicked")
-        self._controls.enable(self.revoke_button, row, _("Agree no longer, and delete these weights."))
+        self._controls.enable(self.revoke_button, row, _("Withdraw your agreement, and delete these weights."))
         busy = InputError("details_being_gathered") if self.busy else None
         tip = _("Copy versions, computer, engines and settings for a bug report; nothing of a patient, no names.")
         self._controls.enable(self.copy_button, busy, tip)
@@ -240,7 +240,7 @@ class SettingsSection:
             self._apply()
             self._show_status("")
 
-    def _on_usual(self, checked: bool = False) -> None:
+    def _on_default(self, checked: bool = False) -> None:
         self._settings.data_folder = None
         self._apply()
         self._show_status("")
@@ -254,7 +254,7 @@ class SettingsSection:
 
     def _on_delete_runs(self, checked: bool = False) -> None:
         store, before = RunStore(), _size(self._runs)
-        question = _("Delete {count} interrupted runs ({size})? They can't be resumed afterwards.")
+        question = _("Delete {count} interrupted runs ({size})? They cannot be resumed afterwards.")
         if slicer.util.confirmOkCancelDisplay(question.format(count=len(self._runs), size=format_size(before))):
             for run in self._runs:
                 store.delete(run.run_id)
@@ -263,7 +263,7 @@ class SettingsSection:
     def _on_revoke(self, checked: bool = False) -> None:
         name = self._chosen_consent()
         weights = tuple(weight for weight in self._weights if weight.checkpoint.name == name)
-        question = _("Agree no longer to the licence of {name}? Its weights are deleted ({size}).")
+        question = _("Withdraw your agreement to the licence of {name}? Its weights are deleted ({size}).")
         size = format_size(sum(weight.size for weight in weights))
         if slicer.util.confirmOkCancelDisplay(question.format(name=name, size=size)):
             self._settings.remove_consent(name)
