@@ -266,6 +266,28 @@ def test_tools_set_no_tool_tip_until_they_are_opened(panel: Panel) -> None:
     assert changes.count > 0
 
 
+def test_a_fill_is_written_then_shown_then_can_be_undone_each_in_a_tick_of_its_own(panel: Panel) -> None:
+    node, table, undo = panel.scene.node, panel.widget.reviewSection.table, panel.ui.undoFillButton
+    painted = reading.labels_version(node)
+    after_ticks: list[tuple[bool, bool, bool]] = []
+    original = panel.widget.logic.poll
+
+    def poll(parameters: Any) -> None:
+        """A tick begins with this; what is seen then was left by the tick before."""
+        after_ticks.append((reading.labels_version(node) != painted, table.rowCount > 0, not undo.isHidden()))
+        original(parameters)
+
+    panel.widget.logic.poll = poll
+    panel.fill()
+    panel.until(lambda: after_ticks[-1] == (True, True, True))
+    assert list(dict.fromkeys(after_ticks)) == [
+        (False, False, False),
+        (True, False, False),
+        (True, True, False),
+        (True, True, True),
+    ]
+
+
 def test_a_tick_reads_the_chosen_nodes_and_the_slices_of_the_segmentation_once(
     panel: Panel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
