@@ -65,7 +65,7 @@ def no_activity_indicator() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def auto_is_quick() -> Iterator[None]:
-    """Engine `auto` is `propagate` in this process: most tests are about what surrounds an engine."""
+    """Engine `auto` is `propagate` in this process: most tests are not about the engine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "AUTO_ENGINES", ("propagate",))
         yield
@@ -81,7 +81,7 @@ def awkward_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def long_job(awkward_path: Path) -> JobFolder:
-    """A run folder of many slices, so that a worker can be caught in the middle."""
+    """A run folder of many slices, so that a worker can be interrupted."""
     return make_folder(awkward_path / "job", *long_case(), SliceAxis(0), 50)
 
 

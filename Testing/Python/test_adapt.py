@@ -116,10 +116,10 @@ def test_is_more_accurate_than_optical_flow_alone() -> None:
 
 def test_drafts_are_what_optical_flow_gives() -> None:
     volume, _, support = brain_part()
-    wanted = support.unlabelled(support.labelled_range())
-    drafts = dict(prepared(volume, support).draft(wanted))
-    assert sorted(drafts) == wanted
-    for index, probabilities in FlowPropagation(volume, support).predict(wanted):
+    query = support.unlabelled(support.labelled_range())
+    drafts = dict(prepared(volume, support).draft(query))
+    assert sorted(drafts) == query
+    for index, probabilities in FlowPropagation(volume, support).predict(query):
         np.testing.assert_array_equal(drafts[index], probabilities)
 
 
@@ -209,9 +209,9 @@ def test_query_slices_that_are_not_contiguous_are_filled_without_orthogonal_view
     volume, truth, support = brain_part(spacing=6)
     offered: dict[int, np.ndarray] = {}
     engine = prepared(volume, support, context=RunContext(report_draft=offered.__setitem__))
-    wanted = support.unlabelled(support.labelled_range())[::2]
-    result = dict(engine.predict(wanted))
-    assert sorted(result) == wanted
+    query = support.unlabelled(support.labelled_range())[::2]
+    result = dict(engine.predict(query))
+    assert sorted(result) == query
     assert not offered
     assert mean_dice(truth, result, support) > 0.5
 
@@ -222,8 +222,8 @@ def test_slices_outside_the_labelled_range_are_left_out_of_orthogonal_views() ->
     support = Support.from_label_map(LabelMap(labels, volume.geometry), SliceAxis(0), range(4, 13, 4))
     offered: dict[int, np.ndarray] = {}
     engine = prepared(volume, support, context=RunContext(report_draft=offered.__setitem__))
-    wanted = support.unlabelled(range(len(labels)))
-    assert sorted(dict(engine.predict(wanted))) == wanted
+    query = support.unlabelled(range(len(labels)))
+    assert sorted(dict(engine.predict(query))) == query
     assert sorted(offered) == support.unlabelled(support.labelled_range())
 
 
@@ -397,9 +397,9 @@ def test_few_labelled_slices_are_enough(count: int) -> None:
     rows = range(1, 1 + count)
     few = support.subset(rows)
     engine = prepared(volume, few)
-    wanted = few.unlabelled(range(few.indices[0] - 2, few.indices[-1] + 3))
-    result = dict(engine.predict(wanted))
-    assert sorted(result) == wanted
+    query = few.unlabelled(range(few.indices[0] - 2, few.indices[-1] + 3))
+    result = dict(engine.predict(query))
+    assert sorted(result) == query
     assert mean_dice(truth, result, few) > 0.3
     assert all(one.low <= one.dice <= one.high for one in engine.expected_dice())
 

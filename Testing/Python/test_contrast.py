@@ -84,11 +84,11 @@ def pools() -> tuple[CandidatePool, CandidatePool]:
 
 def test_region_growing_uses_the_equalised_contrast_and_propagation_does_not() -> None:
     usual, linear = pools()
-    wanted = usual.support.indices[0] + 2
-    ((_, log_probs),), ((_, others),) = usual.candidates([wanted]), linear.candidates([wanted])
+    query = usual.support.indices[0] + 2
+    ((_, log_probs),), ((_, others),) = usual.candidates([query]), linear.candidates([query])
     differ = [not np.array_equal(one, other) for one, other in zip(log_probs, others, strict=True)]
     assert differ == [number == REGION_GROWING for number in range(len(CANDIDATES))]
-    np.testing.assert_allclose(linear.contrasted(wanted), linear.images(wanted), atol=1e-6)
+    np.testing.assert_allclose(linear.contrasted(query), linear.images(query), atol=1e-6)
 
 
 def test_the_contrast_is_the_same_while_slices_are_held_out() -> None:

@@ -48,13 +48,13 @@ def standins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def slow_batch(dataset: Dataset, quick: int = 0) -> list[str]:
-    """Arguments of a batch each of whose processes does some cases and then is at the next one for good."""
+    """Arguments of a batch whose processes each fill some cases and then wait at the next one."""
     settings = (f"quick={quick}", f"slow={dataset.folder / 'slow'}")
     return dataset.command(*(word for setting in settings for word in ("--option", setting)), engine="heavy")
 
 
 def slow_process(dataset: Dataset) -> int:
-    """Id of the process that is at a case for good, once there is one."""
+    """Id of the process that waits at a case, once there is one."""
     log = dataset.folder / "slow"
     wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
     pid = int(log.read_text())

@@ -52,7 +52,7 @@ def held_batch(dataset: Dataset, *more: str) -> list[str]:
 
 
 def processes_at_a_case(dataset: Dataset, count: int) -> list[int]:
-    """Ids of the processes that are at a case, once there are so many."""
+    """Ids of the processes that are at a case, once there are `count`."""
     log = dataset.folder / "slow"
     wait_for(lambda: log.exists() and len(set(log.read_text().split())) >= count)
     return [int(pid) for pid in dict.fromkeys(log.read_text().split())]

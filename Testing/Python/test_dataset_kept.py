@@ -339,7 +339,7 @@ def test_folders_with_images_of_patients_are_readable_by_their_owner_only(datase
         os.umask(old)
     for folder in (dataset.output, *(dataset.output / name for name in "ab")):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    dataset.output.chmod(0o755)  # the user may let others look
+    dataset.output.chmod(0o755)  # the user may give others access
     assert main(dataset.command("--resume", "--slices", "all")) == 0
     assert stat.S_IMODE(dataset.output.stat().st_mode) == 0o755
 

@@ -37,7 +37,7 @@ OLD, NEW = Segment(value=1, name="old", colour=(1.0, 0.0, 0.0)), Segment(value=1
 
 
 def printed(code: str, *words: object, **environment: str) -> str:
-    """What Python prints that runs a piece of code; it finds this file."""
+    """Output of a Python process that runs a piece of code and can import this file."""
     places = (PACKAGE_PARENT, Path(__file__).parent, Path(__file__).parents[1])
     known = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), **environment}
     command = [sys.executable, "-c", code, *map(str, words)]

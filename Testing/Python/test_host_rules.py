@@ -119,11 +119,11 @@ def test_other_segments_lose_no_voxel_unless_the_user_allows_it(scene: Scene) ->
     before = scene.arrays()
     others = before["shown"] | before["hidden"]
     _apply(scene)
-    after, wanted = scene.arrays(), _truth_between_painted(scene)
+    after, truth = scene.arrays(), _truth_between_painted(scene)
     assert all(np.array_equal(after[name], before[name]) for name in ("shown", "hidden"))
     for name in scene.ids:
-        np.testing.assert_array_equal(after[name], before[name] | (wanted[name] & ~others))
-        assert (wanted[name] & others).any()
+        np.testing.assert_array_equal(after[name], before[name] | (truth[name] & ~others))
+        assert (truth[name] & others).any()
 
 
 @pytest.mark.parametrize(
@@ -138,10 +138,10 @@ def test_the_overwrite_mode_says_which_segments_lose_voxels_when_allowed(
     scene: Scene, mode: int, loses: tuple[str, ...], shared: tuple[str, ...]
 ) -> None:
     scene.editor_node.SetOverwriteMode(mode)
-    before, wanted = scene.arrays(), _truth_between_painted(scene)
+    before, truth = scene.arrays(), _truth_between_painted(scene)
     _apply(scene, may_overwrite=True)
     after = scene.arrays()
-    everything = np.logical_or.reduce(list(wanted.values()))
+    everything = np.logical_or.reduce(list(truth.values()))
     claimed = everything.copy()
     scene.axis.slices(claimed)[scene.labelled] = False  # painted slices are not written, so nothing is taken there
     for name in loses:
@@ -151,7 +151,7 @@ def test_the_overwrite_mode_says_which_segments_lose_voxels_when_allowed(
         np.testing.assert_array_equal(after[name], before[name])
         assert (before[name] & claimed).any()
     for name in scene.ids:
-        np.testing.assert_array_equal(after[name], before[name] | wanted[name])
+        np.testing.assert_array_equal(after[name], before[name] | truth[name])
 
 
 def test_a_locked_segment_keeps_every_voxel_even_when_overwriting(scene: Scene) -> None:
@@ -191,14 +191,14 @@ def test_the_mask_is_the_one_slicer_makes(scene: Scene, mode: str, intensity: tu
         editor.SetSourceVolumeIntensityMask(True)
         editor.SetSourceVolumeIntensityMaskRange(*intensity)
     allowed = _slicers_mask(scene, segment_id, intensity)
-    before, wanted = scene.arrays(), _truth_between_painted(scene)[segment_id]
+    before, truth = scene.arrays(), _truth_between_painted(scene)[segment_id]
     _apply(scene, ids=[segment_id])
     after = scene.arrays()
-    np.testing.assert_array_equal(after[segment_id], before[segment_id] | (wanted & allowed))
+    np.testing.assert_array_equal(after[segment_id], before[segment_id] | (truth & allowed))
     assert all(np.array_equal(after[name], before[name]) for name in others)
     if mode != "everywhere" or intensity:
-        assert (wanted & ~allowed)[scene.between].any()
-    assert (wanted & allowed)[scene.between].any()
+        assert (truth & ~allowed)[scene.between].any()
+    assert (truth & allowed)[scene.between].any()
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.uint8])
@@ -226,8 +226,8 @@ def test_the_outside_mask_excludes_other_segments_but_not_those_of_the_run(scene
     _apply(scene)  # as after a second run: old voxels of one do not keep the other out
     assert all_equal(scene.arrays(), first)
     outside = ~(first["shown"] | first["hidden"])
-    for name, wanted in _truth_between_painted(scene).items():
-        np.testing.assert_array_equal(first[name][scene.between], (wanted & outside)[scene.between])
+    for name, truth in _truth_between_painted(scene).items():
+        np.testing.assert_array_equal(first[name][scene.between], (truth & outside)[scene.between])
 
 
 @pytest.mark.parametrize("mode", ["everywhere", "outside all"])
@@ -258,9 +258,9 @@ def test_voxels_of_an_earlier_fill_outside_the_mask_stay(scene: Scene) -> None:
     editor.SetMaskMode(Node.EditAllowedInsideSingleSegment)
     editor.SetMaskSegmentID("shown")
     editor.SetOverwriteMode(Editor.OverwriteNone)
-    mask, wanted = scene.array("shown"), _truth_between_painted(scene)[segment_id]
+    mask, truth = scene.array("shown"), _truth_between_painted(scene)[segment_id]
     _apply(scene)
-    expected = (stray & ~mask) | (wanted & mask)
+    expected = (stray & ~mask) | (truth & mask)
     np.testing.assert_array_equal(scene.array(segment_id)[index], expected[index])
 
 
@@ -357,9 +357,9 @@ def test_without_a_closed_surface_none_is_made(scene: Scene) -> None:
 
 def test_many_segments_of_one_layer_are_each_written_to_its_own_voxels() -> None:
     scene = scene_of(case("mic_ovule_cells", 12))
-    before, wanted = scene.arrays(), _truth_between_painted(scene)
+    before, truth = scene.arrays(), _truth_between_painted(scene)
     _apply(scene)
-    assert all_equal(scene.arrays(), {name: before[name] | wanted[name] for name in scene.ids})
+    assert all_equal(scene.arrays(), {name: before[name] | truth[name] for name in scene.ids})
     assert scene.node.GetSegmentation().GetNumberOfLayers() == 1
 
 
@@ -367,9 +367,9 @@ def test_many_segments_of_one_layer_are_each_written_to_its_own_voxels() -> None
 def test_other_axes_are_written_as_well(axis: int) -> None:
     scene = scene_of(case("ct_vertebrae"), axis)
     assert scene.axis == SliceAxis(axis)
-    before, wanted = scene.arrays(), _truth_between_painted(scene)
+    before, truth = scene.arrays(), _truth_between_painted(scene)
     _apply(scene)
-    assert all_equal(scene.arrays(), {name: before[name] | wanted[name] for name in scene.ids})
+    assert all_equal(scene.arrays(), {name: before[name] | truth[name] for name in scene.ids})
 
 
 def test_a_second_commit_removes_what_only_the_first_filled(scene: Scene) -> None:

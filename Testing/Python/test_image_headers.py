@@ -61,7 +61,7 @@ def truth() -> np.ndarray:
 
 
 def assert_covers(output: Path, image: Path) -> None:
-    """Both lie alike for nibabel and ITK, and still do when turned to the nearest anatomical axes."""
+    """Both have the same position for nibabel and ITK, also reoriented to the nearest anatomical axes."""
     one, two = nibabel.load(output), nibabel.load(image)
     np.testing.assert_array_equal(one.affine, two.affine)
     for name in ("qform_code", "sform_code", "xyzt_units"):

@@ -221,8 +221,8 @@ def test_with_many_labels_the_result_is_the_same_and_less_is_cached(monkeypatch:
     assert list(blocks) == list(whole) == sorted(whole)
     for index, probabilities in whole.items():
         np.testing.assert_array_equal(blocks[index], probabilities)
-    wanted = len(support.unlabelled(support.labelled_range()))
-    assert len(network.seen) == len(support.labels) * -(-wanted // in_context.BLOCK_SLICES)
+    query_count = len(support.unlabelled(support.labelled_range()))
+    assert len(network.seen) == len(support.labels) * -(-query_count // in_context.BLOCK_SLICES)
 
 
 class MemoryLimited(MeanLabel):

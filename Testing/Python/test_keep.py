@@ -67,9 +67,9 @@ def recall_and_precision(
     geometry = Geometry(array.shape, spacing=tuple(spacings))
     support = Support.from_label_map(LabelMap(array, geometry), slice_axis, range(0, SLICES, spacing))
     engine.prepare(Volume(np.ascontiguousarray(slice_axis.restore(image.astype(np.float32))), geometry), support)
-    wanted = support.unlabelled(support.labelled_range())
-    found = {index: label_slice(probabilities, support.labels)[0] for index, probabilities in engine.predict(wanted)}
-    filled, truth = np.stack([found[index] for index in wanted]), labels[wanted]
+    query = support.unlabelled(support.labelled_range())
+    found = {index: label_slice(probabilities, support.labels)[0] for index, probabilities in engine.predict(query)}
+    filled, truth = np.stack([found[index] for index in query]), labels[query]
     hits = {label: np.sum((filled == label) & (truth == label)) for label in support.labels}
     return {
         label: (float(hit / np.sum(truth == label)), float(hit / max(1, np.sum(filled == label))))
@@ -173,12 +173,12 @@ def test_the_area_of_a_structure_on_both_slices_is_interpolated() -> None:
     assert abs(np.count_nonzero(found.distance > 0) - (100 + 400) / 2) < 8
 
 
-def fill(labels: np.ndarray, image: np.ndarray, painted: list[int], wanted: list[int]) -> dict[int, np.ndarray]:
+def fill(labels: np.ndarray, image: np.ndarray, painted: list[int], query: list[int]) -> dict[int, np.ndarray]:
     geometry = Geometry(labels.shape)
     support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), painted)
     engine = Propagate()
     engine.prepare(Volume(image.astype(np.float32), geometry), support)
-    return dict(engine.predict(wanted))
+    return dict(engine.predict(query))
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -18,7 +18,7 @@ Rows = list[tuple[str, str, str]]
 
 
 def put(root: Path, *names: str) -> None:
-    """Files of these names; what they hold is of no account here."""
+    """Files of these names, whose content does not matter here."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(name.encode())

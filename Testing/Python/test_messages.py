@@ -39,7 +39,7 @@ def tree_of(source: Path) -> ast.Module:
     return ast.parse(source.read_text(encoding="utf-8"))
 
 
-def room(source: Path) -> str:
+def part_of(source: Path) -> str:
     return source.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -73,17 +73,17 @@ def files_by_code() -> dict[str, set[Path]]:
 
 def test_every_code_has_a_sentence_in_each_catalogue() -> None:
     for code, sources in files_by_code().items():
-        rooms = {room(source) for source in sources}
-        assert "cli" not in rooms or code in SENTENCES | command_line.OWN_SENTENCES, code
-        assert "host" not in rooms or code in panel.sentences(), code
-        assert code in SENTENCES or rooms <= {"cli", "host"}, code
+        parts = {part_of(source) for source in sources}
+        assert "cli" not in parts or code in SENTENCES | command_line.OWN_SENTENCES, code
+        assert "host" not in parts or code in panel.sentences(), code
+        assert code in SENTENCES or parts <= {"cli", "host"}, code
 
 
 def test_every_sentence_is_used() -> None:
     for table, code in ALL:
-        rooms = {room(source) for source in files_by_code()[code]}
-        assert rooms, code
-        assert rooms - {"cli", "host"} or (rooms == {"cli"} and table == "command line") or table == "panel", code
+        parts = {part_of(source) for source in files_by_code()[code]}
+        assert parts, code
+        assert parts - {"cli", "host"} or (parts == {"cli"} and table == "command line") or table == "panel", code
 
 
 def modules_of(source: Path) -> Iterator[Path]:
@@ -235,7 +235,7 @@ def _is_documented(node: Any) -> bool:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(PACKAGE).as_posix())
 def test_only_the_command_line_names_its_options_and_only_the_panel_its_buttons(source: Path) -> None:
-    here = room(source)
+    here = part_of(source)
     for line, text in sentences_in(source):
         assert here == "cli" or not OPTION.search(text), f"{source}:{line}"
         assert here == "host" or not BUTTON.search(text), f"{source}:{line}"

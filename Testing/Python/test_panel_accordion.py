@@ -206,10 +206,10 @@ def test_a_click_on_a_point_of_the_plot_goes_to_its_slice(panel: Panel, monkeypa
     chosen.InsertNextValue(3)
     points.AddItem(chosen)
     view.dataSelected.emit(ids, points)
-    wanted = panel.widget.logic.review.view.rows[3].index
+    index_of_row = panel.widget.logic.review.view.rows[3].index
     section = panel.widget.reviewSection
     assert [index.row() for index in section.table.selectionModel().selectedRows()] == [3]
-    assert section.table.item(3, 0).text().startswith(str(wanted))
+    assert section.table.item(3, 0).text().startswith(str(index_of_row))
 
 
 def test_buttons_without_a_text_have_a_name_for_screen_readers(panel: Panel) -> None:

@@ -322,7 +322,9 @@ def settings_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def two_weights() -> list[catalog.Checkpoint]:
     """Weights that are here, the second with a licence agreed to."""
-    chosen = [next(one for one in catalog.checkpoints() if one.permissive is wanted) for wanted in (True, False)]
+    chosen = [
+        next(one for one in catalog.checkpoints() if one.permissive is permissive) for permissive in (True, False)
+    ]
     store.folder().mkdir(parents=True, exist_ok=True)
     for one, size in zip(chosen, (3_000_000, 5_000_000), strict=True):
         store.path_of(one).write_bytes(bytes(size))

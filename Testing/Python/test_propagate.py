@@ -45,8 +45,8 @@ def probabilities(image: np.ndarray, support: Support, slices: list[int] | None 
     array = support.axis.restore(image)
     engine = Propagate()
     engine.prepare(Volume(array, Geometry(array.shape)), support)
-    wanted = support.unlabelled(range(len(image))) if slices is None else slices
-    return dict(engine.predict(wanted))
+    query = support.unlabelled(range(len(image))) if slices is None else slices
+    return dict(engine.predict(query))
 
 
 def mean_dice(truth: np.ndarray, result: dict[int, np.ndarray]) -> float:
