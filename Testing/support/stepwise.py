@@ -81,6 +81,7 @@ class Stepwise(Propagate):
         if self.settings["keeps_deadline"]:
             seconds = min(seconds, self.context.seconds_left / 2)
         self._wait(seconds, lambda part: FIT_FRACTION * part)
+        self.context.report_progress(FIT_FRACTION)
         if self.settings["failure"] == "bug":
             raise ZeroDivisionError("the loss is gone")
         if self.settings["failure"] == "input":
