@@ -80,6 +80,16 @@ def test_an_existing_file_is_replaced_only_with_consent(name: str, capfd: pytest
     Path("new.nii.gz").unlink(missing_ok=True)
 
 
+@pytest.mark.parametrize("command", ["fill", "export"])
+def test_existing_label_names_are_replaced_only_with_consent(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    names = Path(f"{command}-new.nii.gz.labels.json")
+    names.write_text('{"1": "liver"}')
+    assert main([*WRITING[command], f"{command}-new.nii.gz"]) == 2
+    assert str(names) in capfd.readouterr().err
+    assert names.read_text() == '{"1": "liver"}'
+    assert not Path(f"{command}-new.nii.gz").exists()
+
+
 @pytest.mark.parametrize("name", REMOVING)
 def test_nothing_is_removed_without_consent(
     name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, case_folder: Path

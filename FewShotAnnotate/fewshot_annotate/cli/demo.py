@@ -14,6 +14,7 @@ from ..core.new_folder import new_folder
 from ..core.results import write_results
 from ..core.text import printable
 from ..io.files import require_writable, write_label_maps
+from ..io.label_names import sidecar_path
 from ..jobs.planning import EngineSettings, FillRequest, plan
 from . import demo_case as demo
 from .activity_indicator import activity_indicator
@@ -40,7 +41,7 @@ def _demo(options: argparse.Namespace) -> int:
 
     label_path, picture_path = options.output / "label.nii.gz", options.output / "contact-sheet.png"
     paths.require_nameable(options.output)
-    require_free(options, label_path, picture_path)
+    require_free(options, label_path, sidecar_path(label_path), picture_path)
     began_reading = time.monotonic()
     with activity_indicator(options.progress, "Reading"):
         volume, truth = demo.read_mni152()
