@@ -26,7 +26,7 @@ from ..datasets.task.task import Task, read_task
 from ..io.files import read_volume
 from ..io.label_names import read_segments
 from .activity_indicator import activity_indicator
-from .arguments import add_series, parse_count, parse_labelled_slices
+from .arguments import AXIS_HELP, add_series, parse_count, parse_labelled_slices
 from .consent import add_yes, require_yes
 from .labels import add_regrid_options, print_note
 from .messages import error_text
@@ -69,7 +69,7 @@ def _add_example_arguments(add: argparse.ArgumentParser) -> None:
         "--labelled-slices", metavar="3,10,20", help="only these slices are labelled (default: the whole volume)"
     )
     extent.add_argument("--whole", action="store_true", help="all slices are labelled, even if few have labels")
-    add.add_argument("--axis", default="auto", help="array axis of the labelled slices (default: %(default)s)")
+    add.add_argument("--axis", default="auto", help=AXIS_HELP)
     add.add_argument(
         "--origin",
         choices=[str(origin) for origin in LabelOrigin],
