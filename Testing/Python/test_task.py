@@ -329,6 +329,17 @@ def test_painted_slices_are_distinguished_from_complete_structures() -> None:
     assert looks_painted(LabelMap(array, GRID)) == [0, 3, 5]
 
 
+def test_a_narrow_terminal_cuts_nothing_of_a_task(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    organs(0)
+    assert main(["task", "show", "organs"]) == 0
+    out = capsys.readouterr().out
+    assert "Liver" in out
+    assert "…" not in out
+
+
 def test_a_task_is_shown_with_its_segments_and_examples(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

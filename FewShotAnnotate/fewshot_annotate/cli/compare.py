@@ -40,7 +40,7 @@ from .comparing import (
 from .labels import add_regrid_options, consents, print_note, read_labels
 from .messages import error_text
 from .progress import open_display
-from .terminal import table_console
+from .terminal import table_console, text_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,12 +161,10 @@ def _exit_code(unscored: Sequence[UnscoredEngine]) -> ExitCode:
 
 
 def _show(case: ComparisonCase, comparison: Comparison) -> None:
-    from rich.table import Table
-
     console = table_console()
     sizes = [format_slices(size) for size in comparison.sizes]
     time = [f"time for {case.to_fill} slices"] if case.to_fill else []
-    table = Table("engine", *sizes, *time, title="Mean Dice on hidden slices, by painted slices")
+    table = text_table("engine", *sizes, *time, title="Mean Dice on hidden slices, by painted slices")
     table.caption = f"Slices of {case.axis.describe(case.volume.geometry)}"
     for engine in comparison.engines:
         points = [comparison.at(engine, size) for size in comparison.sizes]
@@ -185,8 +183,6 @@ def _show(case: ComparisonCase, comparison: Comparison) -> None:
 
 
 def _show_study(study: StudyResult) -> None:
-    from rich.table import Table
-
     console = table_console()
     points = group_points(study)
     for group in dict.fromkeys(point.group for point in points):
@@ -195,7 +191,7 @@ def _show_study(study: StudyResult) -> None:
         volumes = max(point.volumes for point in group_curve)
         count = f"{volumes} volume{'' if volumes == 1 else 's'}"
         title = f"{printable(group)}: mean Dice of {count}, standard deviation in brackets"
-        table = Table("engine", *map(format_slices, sizes), title=title)
+        table = text_table("engine", *map(format_slices, sizes), title=title)
         for engine in study.engines:
             cells = {point.size: point for point in group_curve if point.engine == engine}
             table.add_row(engine, *(_mean_and_spread(cells.get(size)) for size in sizes))

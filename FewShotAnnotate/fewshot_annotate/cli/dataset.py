@@ -25,7 +25,7 @@ from .arguments import add_progress
 from .labels import print_note
 from .messages import error_text
 from .progress import Bar, Column, Display, open_display
-from .terminal import table_console
+from .terminal import table_console, text_table
 
 _MAX_NUMBER = 999
 
@@ -88,11 +88,9 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from rich.table import Table
-
     with activity_indicator("bar", "Reading"):
         rows = CaseTable(BatchFolder(options.batch)).rows()
-    table = Table("case", "state", "expected Dice", "reviewed by")
+    table = text_table("case", "state", "expected Dice", "reviewed by")
     for row in rows:
         mean = row.mean_expected_dice
         table.add_row(printable(row.name), str(row.state), "" if mean is None else f"{mean:.3f}", row.reviewer)

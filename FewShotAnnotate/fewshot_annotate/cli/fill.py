@@ -146,12 +146,13 @@ def _require_outputs(options: argparse.Namespace) -> None:
 
 
 def _read(options: argparse.Namespace) -> tuple[Volume, list[LabelMap], float]:
-    """Volume, layers of labels on its grid, and the seconds that reading took."""
+    """Volume, layers of labels on its grid, and the seconds that reading the volume took."""
     began = time.monotonic()
     with activity_indicator(options.progress, "Reading"):
-        volume = read_channels(read_volume(options.image, options.series), options.also)
+        volume = read_volume(options.image, options.series)
+        seconds = time.monotonic() - began
+        volume = read_channels(volume, options.also)
         layers = [] if options.support is None else read_labels(options.support, volume, options)
-    seconds = time.monotonic() - began
     if len(layers) > 1 and (options.task or image_suffix(options.output) != ".seg.nrrd"):
         layers = [merge_layers(layers, "labels.nii.gz" if options.task else options.output)]
     return volume, layers, seconds

@@ -18,7 +18,7 @@ from .arguments import AXIS_HELP, add_partial, add_series, parse_labelled_slices
 from .consent import add_yes, require_yes
 from .labels import add_regrid_options
 from .task_actions import add_action, add_export_and_import, print_tasks, read_one_label_map, segment_names
-from .terminal import table_console
+from .terminal import table_console, text_table
 
 
 def add_arguments(library: argparse.ArgumentParser) -> None:
@@ -54,10 +54,8 @@ def _list(_options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from rich.table import Table
-
     task = read_task(task_folder(options.name))
-    table = Table("slice", "size", "spacing mm", "labels", "origin", "added", "version")
+    table = text_table("slice", "size", "spacing mm", "labels", "origin", "added", "version")
     names = {segment.value: segment.name for segment in task.segments}
     for library_slice in task.slices:
         rows, columns = library_slice.spacing

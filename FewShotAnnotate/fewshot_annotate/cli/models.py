@@ -25,7 +25,7 @@ from .arguments import add_progress
 from .consent import add_yes, require_yes
 from .messages import error_text
 from .progress import Column, Display, open_display
-from .terminal import table_console
+from .terminal import table_console, text_table
 
 _MEGABYTE = 1e6
 _SHORT_STATES = {
@@ -65,15 +65,13 @@ def _add(
 
 
 def _list(_options: argparse.Namespace) -> int:
-    from rich.table import Table
-
     console = table_console()
-    engines = Table("engine", "state", "what it does")
+    engines = text_table("engine", "state", "what it does")
     for name in engine_names():
         engines.add_row(name, _short_state(engine_class(name)), engine_class(name).summary)
     console.print(engines)
     print(f"auto is {engine_class('auto').name} here. {_where_computed()}")
-    table = Table("weights", "state", "MB", "licence")
+    table = text_table("weights", "state", "MB", "licence")
     for checkpoint in catalog.checkpoints():
         table.add_row(checkpoint.name, _state(checkpoint), _megabytes(checkpoint.size), checkpoint.licence)
     console.print(table)
@@ -97,8 +95,6 @@ def _is_built_in(name: str) -> bool:
 
 def _print_engine(engine: type[Engine]) -> None:
     """Print what an engine does, needs and lets users set."""
-    from rich.table import Table
-
     rows = {
         "state": _readiness(engine),
         "what it does": engine.summary,
@@ -113,7 +109,7 @@ def _print_engine(engine: type[Engine]) -> None:
     if not engine.options:
         print("  It has no options.")
         return
-    table = Table("option", "default", "allowed", "what it sets", title="Options, set with --option NAME=VALUE")
+    table = text_table("option", "default", "allowed", "what it sets", title="Options, set with --option NAME=VALUE")
     for name, option in engine.options.items():
         table.add_row(name, str(option.default), option.allowed(), option.help)
     table_console().print(table)

@@ -31,7 +31,7 @@ from .consent import add_yes, require_yes
 from .labels import add_regrid_options, print_note
 from .messages import error_text
 from .task_actions import add_action, add_export_and_import, print_tasks, read_one_label_map, segment_names
-from .terminal import table_console
+from .terminal import table_console, text_table
 from .training import add_train_arguments, print_expected_dice
 
 
@@ -123,10 +123,8 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _tables(task: Task) -> Iterator[Any]:
-    from rich.table import Table
-
     if task.segments:
-        segments = Table("value", "segment", "ml, mean of examples")
+        segments = text_table("value", "segment", "ml, mean of examples")
         for segment in task.segments:
             counts = [
                 example.voxels[segment.value - 1] * example.geometry.voxel_ml
@@ -137,7 +135,7 @@ def _tables(task: Task) -> Iterator[Any]:
             segments.add_row(str(segment.value), printable(segment.name), mean)
         yield segments
     if task.examples:
-        examples = Table("example", "size", "spacing mm", "labelled", "by", "engine", "added", "version")
+        examples = text_table("example", "size", "spacing mm", "labelled", "by", "engine", "added", "version")
         for example in task.examples:
             examples.add_row(
                 example.number,
@@ -152,7 +150,7 @@ def _tables(task: Task) -> Iterator[Any]:
         yield examples
     trained = task_models(task)
     if trained:
-        models = Table("model", "examples", "patients", "steps", "seconds", "expected Dice", "version")
+        models = text_table("model", "examples", "patients", "steps", "seconds", "expected Dice", "version")
         for model in trained:
             report = model.report
             figures = (

@@ -19,7 +19,7 @@ from .activity_indicator import activity_indicator
 from .consent import add_overwrite
 from .labels import read_labels
 from .messages import error_text
-from .terminal import table_console
+from .terminal import table_console, text_table
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -64,9 +64,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def print_tasks(columns: Sequence[str], row: Callable[[Task], Sequence[str]]) -> None:
     """Print a table of all tasks; for one that cannot be read, the error is in the column 'labels'."""
-    from rich.table import Table
-
-    table = Table("task", *columns)
+    table = text_table("task", *columns)
     for name in task_names():
         try:
             cells = row(read_task(task_folder(name)))

@@ -10,13 +10,14 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, TextIO, cast
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 from ..core.numbers import int_or_none
 from ..core.text import printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _WIDTH = 200
 _HEIGHT = 50  # of no consequence, but rich would read LINES, whatever stands there
@@ -124,6 +125,13 @@ def discard_stdout() -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
+
+
+def text_table(*headers: str, **options: Any) -> Table:
+    """An empty table, whose cells are wrapped where they do not fit, never cut; options as of rich's."""
+    from rich.table import Column, Table
+
+    return Table(*(Column(header, overflow="fold") for header in headers), **options)
 
 
 def table_console() -> Console:
