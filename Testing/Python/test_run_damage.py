@@ -68,7 +68,8 @@ def template(tmp_path_factory: pytest.TempPathFactory, painted: LabelMap) -> Pat
     write_array(folder / "image.nii.gz", volume.array, volume.geometry)
     write_label_maps(folder / "support.nii.gz", [painted])
     assert fill(folder) == 0
-    (folder / "out.nii.gz").rename(folder / "undisturbed.nii.gz")
+    for name in ("", ".labels.json"):
+        (folder / f"out.nii.gz{name}").rename(folder / f"undisturbed.nii.gz{name}")
     file = folder / "job" / "layers" / "0" / "finished.npy"
     flags = np.load(file)
     flags[len(flags) // 2 :] = 0
