@@ -296,7 +296,7 @@ def test_a_training_goes_on_while_the_panel_and_the_data_set_are_closed(
     task_of_balls("balls", 1, 2)
     panel.controls.task_box.setEditText("balls")
     panel.press("task")
-    assert "2 accepted cases are in the task: train on them" in panel.controls.status_label.text
+    assert "2 accepted cases are in the task: train a model on them" in panel.controls.status_label.text
     panel.controls.train_row.button.click()
     training = panel.section.controller.training
     panel.section.show_controls()
