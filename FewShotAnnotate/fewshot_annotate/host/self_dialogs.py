@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import qt
@@ -27,32 +27,17 @@ from .messages import error_text
 from .mrml.reading import volume_geometry
 from .panel import export_section, settings_section, volume_step
 from .panel.problem_list import remedy_titles
+from .self_part import SelfTestPart
 from .self_refusals import recorded_errors, recorded_questions, replaced
 from .settings import Settings
-
-if TYPE_CHECKING:
-    from .self_test import SelfTest
 
 _TOOLS = ("compareSection", "datasetSection", "settingsSection")
 # Stands for whatever a step may refuse; its sentence needs no data.
 _REFUSAL = InputError("run_active")
 
 
-class SelfDialogs:
-    """Each dialog is met, and answered so that nothing of the user changes.
-
-    Parameters
-    ----------
-    walk : SelfTest
-        Whose segmentation was filled and reviewed.
-    """
-
-    def __init__(self, walk: SelfTest) -> None:
-        self._walk = walk
-        self._test = walk.test
-        self._widget = walk.widget
-        self._ui = walk.widget.ui
-        self._parameters = walk.widget.logic.getParameterNode()
+class SelfDialogs(SelfTestPart):
+    """Each dialog is met, and answered so that nothing of the user changes."""
 
     def run(self) -> None:
         """Meet every dialog."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from subprocess import CalledProcessError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -15,30 +15,16 @@ import slicer
 from ..engines.registry import engine_class
 from ..weights import catalog
 from .fill.engine_setup import REQUESTER, REQUIREMENTS
+from .self_part import SelfTestPart
 from .self_refusals import recorded_errors, recorded_questions, replaced
-
-if TYPE_CHECKING:
-    from .self_test import SelfTest
 
 # Made to lack a package and weights, whatever is there.
 _ENGINE = "universeg"
 _PACKAGE, _REQUIREMENT = next(iter(REQUIREMENTS.items()))
 
 
-class SelfOffers:
-    """pip's dialog and the one before a download are declined, and an installation fails.
-
-    Parameters
-    ----------
-    walk : SelfTest
-        Whose segmentation was filled and reviewed.
-    """
-
-    def __init__(self, walk: SelfTest) -> None:
-        self._walk = walk
-        self._test = walk.test
-        self._ui = walk.widget.ui
-        self._parameters = walk.widget.logic.getParameterNode()
+class SelfOffers(SelfTestPart):
+    """pip's dialog and the one before a download are declined, and an installation fails."""
 
     def run(self) -> None:
         """Press Fill with an engine that lacks something, and decline."""

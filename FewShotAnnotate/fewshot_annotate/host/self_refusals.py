@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -15,29 +15,15 @@ import vtk
 from ..core.errors import InputError
 from ..engines.registry import engine_class
 from .messages import error_text
-
-if TYPE_CHECKING:
-    from .self_test import SelfTest
+from .self_part import SelfTestPart
 
 _ENGINE_OF_PYTORCH = "adapt"
 # Time for the panel's timer to notice what changed in the scene.
 _NOTICE_SECONDS = 0.5
 
 
-class SelfRefusals:
-    """Each refusal is met on nodes of its own, which are removed again.
-
-    Parameters
-    ----------
-    walk : SelfTest
-        Whose segmentation was filled and reviewed.
-    """
-
-    def __init__(self, walk: SelfTest) -> None:
-        self._walk = walk
-        self._test = walk.test
-        self._ui = walk.widget.ui
-        self._parameters = walk.widget.logic.getParameterNode()
+class SelfRefusals(SelfTestPart):
+    """Each refusal is met on nodes of its own, which are removed again."""
 
     def run(self) -> None:
         """Meet every refusal, and fill nothing."""
