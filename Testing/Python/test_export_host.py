@@ -33,7 +33,7 @@ WAIT_SECONDS = 60.0
 
 @dataclass
 class ExportScene:
-    """A scene with the cut loaded from the database, and its labels as a segmentation."""
+    """A scene with the cropped series, loaded from the database, and a segmentation of it."""
 
     database: DicomDatabaseStandIn
     controller: ExportController
@@ -54,7 +54,7 @@ class ExportScene:
     def wait(self) -> None:
         end = time.monotonic() + WAIT_SECONDS
         while self.controller.state in (ExportState.CHECKING, ExportState.EXPORTING):
-            assert time.monotonic() < end, "waited in vain"
+            assert time.monotonic() < end, "the check or export did not end in time"
             self.controller.poll()
 
     def export(self) -> None:
@@ -95,8 +95,8 @@ def voxels(path: Path, folder: Path, labels: LabelMap) -> dict[str, np.ndarray]:
     """Mask of each segment of a file on the grid of `labels`, as dcmqi reads it."""
     found = {}
     for name, (mask, grid) in dcmqi_segments(path, folder).items():
-        (moved,) = regrid([LabelMap(mask.astype(np.uint8), grid)], labels.geometry).layers
-        found[name] = moved.array.astype(bool)
+        (resampled,) = regrid([LabelMap(mask.astype(np.uint8), grid)], labels.geometry).layers
+        found[name] = resampled.array.astype(bool)
     return found
 
 
@@ -138,8 +138,8 @@ def test_slicers_default_tissue_is_reported_and_replaced_by_a_click(
 
 def test_terminology_colour_and_algorithm_of_a_segment_are_exported(export_scene: ExportScene) -> None:
     segment = export_scene.segmentation.GetSegmentation().GetSegment("liver")
-    logic_tag = "x~SCT^123037004^Anatomical Structure~SCT^78961009^Spleen~^^~x~^^~^^"
-    segment.SetTag("TerminologyEntry", logic_tag)
+    tag = "x~SCT^123037004^Anatomical Structure~SCT^78961009^Spleen~^^~x~^^~^^"
+    segment.SetTag("TerminologyEntry", tag)
     for name, text in Algorithm("FewShotAnnotate adapt", "0.1.0", "none").tags().items():
         segment.SetTag(name, text)
     segment.SetColor(0.2, 0.4, 0.6)
@@ -155,7 +155,7 @@ def test_terminology_colour_and_algorithm_of_a_segment_are_exported(export_scene
     assert colour == (51, 102, 153)
 
 
-def test_only_the_segments_asked_for_are_exported(export_scene: ExportScene) -> None:
+def test_only_the_requested_segments_are_exported(export_scene: ExportScene) -> None:
     export_scene.check(agreed=frozenset({Remedy.SUGGEST_CODES}), segment_ids=("aorta", "pancreas"))
     export_scene.export()
     labels = [item.SegmentLabel for item in dcmread(export_scene.folder / "seg.dcm").SegmentSequence]
@@ -187,7 +187,7 @@ def test_painting_after_the_check_is_not_part_of_the_file(export_scene: ExportSc
     assert found["liver"].any()
 
 
-def test_a_transform_of_both_does_not_move_the_labels_on_their_images(
+def test_a_transform_of_volume_and_segmentation_keeps_the_labels_in_place(
     export_scene: ExportScene, tmp_path: Path
 ) -> None:
     import slicer
@@ -227,8 +227,8 @@ def test_an_export_into_the_database_writes_no_other_file(export_scene: ExportSc
     export_scene.export()
     assert export_scene.controller.state is ExportState.DONE
     assert export_scene.database.count == before + 1
-    (made,) = [path for path in (tmp_path / "database").iterdir() if dcmread(path).Modality == "SEG"]
-    found = voxels(made, tmp_path / "dcmqi", export_scene.labels)
+    (stored,) = [path for path in (tmp_path / "database").iterdir() if dcmread(path).Modality == "SEG"]
+    found = voxels(stored, tmp_path / "dcmqi", export_scene.labels)
     assert (found["liver"] == (export_scene.labels.array == export_scene.labels.values[0])).all()
     assert list(export_scene.folder.iterdir()) == []
 
@@ -287,12 +287,12 @@ def test_exported_image_files_equal_the_scene(export_scene: ExportScene, target:
         assert (found[segment.name] == (export_scene.labels.array == segment.value)).all()
 
 
-def test_what_a_click_changes(tmp_path: Path) -> None:
+def test_each_remedy_changes_the_settings_that_it_names(tmp_path: Path) -> None:
     settings = ExportSettings(target=Target.NIFTI, output=tmp_path / "a.nii.gz")
     assert with_remedy(settings, Remedy.OVERWRITE) == replace(settings, agreed=frozenset({Remedy.OVERWRITE}))
     assert with_remedy(settings, Remedy.TO_SEG_NRRD).output == tmp_path / "a.seg.nrrd"
-    each = with_remedy(settings, Remedy.ONE_FILE_PER_SEGMENT)
-    assert (each.one_file_per_segment, each.output) == (True, tmp_path / "a")
+    separate = with_remedy(settings, Remedy.ONE_FILE_PER_SEGMENT)
+    assert (separate.one_file_per_segment, separate.output) == (True, tmp_path / "a")
     assert with_remedy(settings, Remedy.DEFAULT_CODE).agreed == {Remedy.DEFAULT_CODE}
 
 
@@ -313,11 +313,11 @@ def test_nothing_to_export_and_no_database_are_reported(export_scene: ExportScen
     export_scene.controller.check(ChosenNodes(export_scene.volume, empty), settings)
     export_scene.wait()
     assert export_scene.codes == ["labels_empty"]
-    alone = ExportController(None)
+    without_database = ExportController(None)
     with pytest.raises(InputError) as refused:
-        alone.check(export_scene.nodes, ExportSettings(target=Target.DICOM_SEG, output=None))
+        without_database.check(export_scene.nodes, ExportSettings(target=Target.DICOM_SEG, output=None))
     assert refused.value.code == "database_missing"
-    alone.close()
+    without_database.close()
 
 
 class UnexpectedError(Exception):

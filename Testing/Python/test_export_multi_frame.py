@@ -1,4 +1,4 @@
-"""DICOM SEG of multi-frame images: every frame of the segmentation names the frame that it was made from."""
+"""DICOM SEG of multi-frame images: every frame of the segmentation refers to its source frame."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from support.image_series import multi_frame
 from support.labels import OBLIQUE
 from support.made_dicom import GRID, ct_series, labels
 
-TURNED = Geometry(GRID.shape, (0.75, 1.25, 2.5), (-11.5, 23.25, -40.0), OBLIQUE)
-# Places of the frames in the order in which they are stored, file by file.
+OBLIQUE_GRID = Geometry(GRID.shape, (0.75, 1.25, 2.5), (-11.5, 23.25, -40.0), OBLIQUE)
+# Slice indices of the frames in stored order, file by file.
 FORMS = {
     "one file": [(3, 0, 5, 4, 1, 2)],
     "two files": [(3, 1), (0, 5, 4, 2)],
-    "a file for each slice": [(place,) for place in (3, 0, 5, 4, 1, 2)],
+    "a file for each slice": [(index,) for index in (3, 0, 5, 4, 1, 2)],
 }
 
 
@@ -34,9 +34,9 @@ def multi_frame_series(folder: Path, grid: Geometry, files: Sequence[Sequence[in
     """Multi-frame files of one series, parts of a concatenation where there are several."""
     folder.mkdir()
     common: Dataset | None = None
-    for number, places in enumerate(files, start=1):
+    for number, indices in enumerate(files, start=1):
         file = folder / f"part {number}.dcm"
-        multi_frame(file, grid, places, shared=number % 2 == 0, modality=modality)
+        multi_frame(file, grid, indices, shared=number % 2 == 0, modality=modality)
         dataset = dcmread(file)
         common = common or dataset
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
@@ -50,19 +50,19 @@ def multi_frame_series(folder: Path, grid: Geometry, files: Sequence[Sequence[in
 
 
 def label_layers(kind: str, grid: Geometry) -> list[LabelMap]:
-    some = labels(3, slice(1, 5), grid)
+    label_map = labels(3, slice(1, 5), grid)
     if kind != "overlapping":
-        return [some]
+        return [label_map]
     whole = LabelMap(
-        (some.array > 0).astype(np.uint8), grid, (Segment(value=1, name="Whole", colour=(0.1, 0.9, 0.4)),)
+        (label_map.array > 0).astype(np.uint8), grid, (Segment(value=1, name="Whole", colour=(0.1, 0.9, 0.4)),)
     )
-    return [some, whole]
+    return [label_map, whole]
 
 
-def exported(folder: Path, layers: Sequence[LabelMap], reference: Path, *words: str) -> Path:
+def exported(folder: Path, layers: Sequence[LabelMap], reference: Path, *options: str) -> Path:
     write_label_maps(folder / "in.seg.nrrd", layers)
     command = ["export", str(folder / "in.seg.nrrd"), "--to", "dicom-seg", "-o", str(folder / "seg.dcm")]
-    assert main([*command, "--default-code", "--reference", str(reference), *words]) == 0
+    assert main([*command, "--default-code", "--reference", str(reference), *options]) == 0
     return folder / "seg.dcm"
 
 
@@ -71,15 +71,13 @@ def masks_by_name(layers: Sequence[LabelMap]) -> dict[str, np.ndarray]:
 
 
 def assert_refers_to_frames(path: Path, series: Path) -> None:
-    """By pydicom: the frames and files that a segmentation names are there, and lie where its own frames lie."""
+    """Check with pydicom that the referenced frames exist, at the positions of the segmentation's frames."""
     sources = {str(dataset.SOPInstanceUID): dataset for dataset in map(dcmread, series.iterdir())}
     dataset = dcmread(path)
     (referenced,) = dataset.ReferencedSeriesSequence
     assert referenced.SeriesInstanceUID == next(iter(sources.values())).SeriesInstanceUID
     for items in (referenced.ReferencedInstanceSequence, dataset.SourceImageSequence):
-        assert [str(item.ReferencedSOPInstanceUID) for item in items] == sorted(
-            sources, key=[str(item.ReferencedSOPInstanceUID) for item in items].index
-        )
+        assert sorted(str(item.ReferencedSOPInstanceUID) for item in items) == sorted(sources)
     for groups in dataset.PerFrameFunctionalGroupsSequence:
         (derivation,) = groups.DerivationImageSequence
         (reference,) = derivation.SourceImageSequence
@@ -91,7 +89,7 @@ def assert_refers_to_frames(path: Path, series: Path) -> None:
         assert np.allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("grid", [GRID, TURNED], ids=["upright", "oblique"])
+@pytest.mark.parametrize("grid", [GRID, OBLIQUE_GRID], ids=["upright", "oblique"])
 @pytest.mark.parametrize("kind", ["binary", "labelmap", "overlapping"])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_segmentation_refers_to_its_source_frames(form: str, kind: str, grid: Geometry, tmp_path: Path) -> None:
@@ -103,23 +101,25 @@ def test_a_segmentation_refers_to_its_source_frames(form: str, kind: str, grid: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         segmentation = segread(path)
-    named = {str(item.SegmentLabel): int(item.SegmentNumber) for item in segmentation.SegmentSequence}
-    for number, places in enumerate(FORMS[form], start=1):
+    numbers = {str(item.SegmentLabel): int(item.SegmentNumber) for item in segmentation.SegmentSequence}
+    for number, indices in enumerate(FORMS[form], start=1):
         found = segmentation.get_pixels_by_source_frame(
             dcmread(series / f"part {number}.dcm").SOPInstanceUID,
-            list(range(1, len(places) + 1)),
-            [named[name] for name in expected],
+            list(range(1, len(indices) + 1)),
+            [numbers[name] for name in expected],
             assert_missing_frames_are_empty=True,
         )
         for channel, mask in enumerate(expected.values()):
-            assert (found[..., channel].astype(bool) == mask[list(places)]).all()
-    for name, (mask, own) in dcmqi_segments(path, tmp_path / "dcmqi").items():
+            assert (found[..., channel].astype(bool) == mask[list(indices)]).all()
+    for name, (mask, found_grid) in dcmqi_segments(path, tmp_path / "dcmqi").items():
         if name != "Background":
-            assert np.allclose(own.spacing, grid.spacing)
-            assert np.allclose(own.direction, grid.direction, atol=1e-6)
+            assert np.allclose(found_grid.spacing, grid.spacing)
+            assert np.allclose(found_grid.direction, grid.direction, atol=1e-6)
             assert int(mask.sum()) == int(expected[name].sum())
-    back = masks_by_name(read_layers(path, grid))
-    assert {name: mask.sum() for name, mask in back.items()} == {n: mask.sum() for n, mask in expected.items()}
+    read_back = masks_by_name(read_layers(path, grid))
+    assert {name: mask.sum() for name, mask in read_back.items()} == {
+        name: mask.sum() for name, mask in expected.items()
+    }
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR", "PT"])

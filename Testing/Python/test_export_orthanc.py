@@ -1,4 +1,4 @@
-"""A segmentation sent to a real archive, found, retrieved, and compared."""
+"""A segmentation sent to a real DICOM archive, found, retrieved and compared."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 
 
 def exported(folder: Path, kind: SegType = SegType.BINARY) -> tuple[Path, SegContent]:
-    """A segmentation file of the cut, with overlap where the type keeps it, and what it says."""
+    """A segmentation of the cropped series, overlapping where its type allows it: the file and its content."""
     layers = two_layers(cut_labels()) if kind is SegType.BINARY else (cut_labels(),)
     series = read_series(cut_series(folder / "series"))
     path = folder / "seg.dcm"
@@ -80,12 +80,12 @@ def test_sent_by_stow_found_by_qido_and_retrieved_by_wado(orthanc: Orthanc, tmp_
     sent = dcmread(path)
     answer = orthanc.stow(path)
     assert answer.get("00081198", {}).get("Value", []) == []  # Failed SOP Sequence
-    where = f"studies/{sent.StudyInstanceUID}/series/{sent.SeriesInstanceUID}"
-    (found,) = orthanc.qido(f"{where}/instances")
+    resource = f"studies/{sent.StudyInstanceUID}/series/{sent.SeriesInstanceUID}"
+    (found,) = orthanc.qido(f"{resource}/instances")
     assert found["00080018"]["Value"] == [sent.SOPInstanceUID]
     (series,) = orthanc.qido(f"studies/{sent.StudyInstanceUID}/series?SeriesInstanceUID={sent.SeriesInstanceUID}")
     assert series["00080060"]["Value"] == ["SEG"]
-    (body,) = orthanc.wado(where)
+    (body,) = orthanc.wado(resource)
     returned = tmp_path / "returned.dcm"
     returned.write_bytes(body)
     assert compare_segmentation(returned, content) == []

@@ -29,19 +29,19 @@ def test_a_filled_label_map_names_its_engine_in_the_exported_file(tmp_path: Path
     write_array(image, volume.array, volume.geometry)
     axis = SliceAxis(0)
     write_label_maps(painted, [keep_slices(label_map, axis, every(label_map, axis, 8))])
-    words = ["--engine", "propagate", "--progress", "none"]
-    assert main(["fill", str(image), str(painted), "-o", str(filled), *words]) == 0
+    options = ["--engine", "propagate", "--progress", "none"]
+    assert main(["fill", str(image), str(painted), "-o", str(filled), *options]) == 0
     (found,) = read_label_maps(filled)
     assert {of_segment(segment) for segment in found.segments} == {PROPAGATE}
-    more = ["--derive-series", str(tmp_path / "images"), "--image", str(image), "--code", "*=hippocampus"]
-    assert main(["export", str(filled), "--to", "dicom-seg", "-o", str(output), *more]) == 0
+    options = ["--derive-series", str(tmp_path / "images"), "--image", str(image), "--code", "*=hippocampus"]
+    assert main(["export", str(filled), "--to", "dicom-seg", "-o", str(output), *options]) == 0
     items = dcmread(output).SegmentSequence
     assert {item.SegmentAlgorithmName for item in items} == {PROPAGATE.name}
     versions = {item.SegmentationAlgorithmIdentificationSequence[0].AlgorithmVersion for item in items}
     assert versions == {__version__}
 
 
-def test_a_fill_in_the_scene_marks_the_segments_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fill_in_the_scene_marks_the_segments_it_changed(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     scene = scene_of(case("ct_vertebrae"))
     segmentation = scene.node.GetSegmentation()
@@ -55,8 +55,8 @@ def test_a_fill_in_the_scene_marks_the_segments_it_changed(tmp_path: Path, monke
 
 
 def test_tags_are_read_as_written() -> None:
-    made_by = Algorithm("FewShotAnnotate sam", "1", "sam-vit-b sha256:ec2d", AlgorithmType.AUTOMATIC)
-    assert of_segment(Segment(value=1, name="a", tags=made_by.tags())) == made_by
+    algorithm = Algorithm("FewShotAnnotate sam", "1", "sam-vit-b sha256:ec2d", AlgorithmType.AUTOMATIC)
+    assert of_segment(Segment(value=1, name="a", tags=algorithm.tags())) == algorithm
     assert of_segment(Segment(value=1, name="a", tags={"DICOM.SegmentAlgorithmType": "MAGIC"})) is None
 
 
@@ -67,7 +67,7 @@ def test_engines_without_weights_have_no_weights_in_the_export(engine: str) -> N
 
 def test_an_engine_names_its_weights_and_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights_folder = WeightsFolder(tmp_path, monkeypatch)
-    path = weights_folder.put_file("universeg-v1", b"no weights, but a file with a checksum")
+    path = weights_folder.put_file("universeg-v1", b"any content")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert store.known_digests(catalog.checkpoint("universeg-v1"))["sha256"] == digest
     named = weights_in_use("universeg")

@@ -1,4 +1,4 @@
-"""Verification by reading back: every difference is found, and then no file is left."""
+"""Verification by reading back: every difference is found, and a file that differs is removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.structures import TISSUE
 from fewshot_annotate.core.volume import LabelMap, Segment
 from fewshot_annotate.export import delivery as deliver_module
-from fewshot_annotate.export import image_files as nifti
+from fewshot_annotate.export import image_files
 from fewshot_annotate.export.delivery import deliver
 from fewshot_annotate.export.dicom_series import read_series
 from fewshot_annotate.export.preflight import Preflight, check
@@ -25,8 +25,8 @@ from support.labels import small_case
 from test_export_dicom_seg import ENGINE
 
 
-def passed(tmp_path: Path) -> Preflight:
-    """The cut, ready to be written."""
+def checked_export(tmp_path: Path) -> Preflight:
+    """The checked export of the cropped series, ready to be written."""
     series = read_series(cut_series(tmp_path / "series"))
     output = tmp_path / "out" / "seg.dcm"
     output.parent.mkdir()
@@ -55,96 +55,96 @@ def move_a_frame(dataset: Dataset) -> None:
     frame.PlanePositionSequence[0].ImagePositionPatient[2] += 0.5
 
 
-def swap_segments(dataset: Dataset) -> None:
+def change_the_segment_of_a_frame(dataset: Dataset) -> None:
     frames = dataset.PerFrameFunctionalGroupsSequence
     frames[0].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 5
 
 
-def point_elsewhere(dataset: Dataset) -> None:
+def change_the_source(dataset: Dataset) -> None:
     frames = dataset.PerFrameFunctionalGroupsSequence
     frames[0].DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
 
 
-def drop_a_reference(dataset: Dataset) -> None:
+def remove_a_reference(dataset: Dataset) -> None:
     del dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0]
 
 
-def rename(dataset: Dataset) -> None:
+def change_the_name(dataset: Dataset) -> None:
     dataset.SegmentSequence[0].SegmentLabel = "another"
 
 
-def recode(dataset: Dataset) -> None:
+def change_the_code(dataset: Dataset) -> None:
     dataset.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0].CodeValue = "78961009"
 
 
-def drop_the_side(dataset: Dataset) -> None:
+def remove_the_laterality(dataset: Dataset) -> None:
     del dataset.SegmentSequence[3].SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence
 
 
-def recolour(dataset: Dataset) -> None:
+def change_the_colour(dataset: Dataset) -> None:
     dataset.SegmentSequence[0].RecommendedDisplayCIELabValue = [30000, 30000, 30000]
 
 
-def rename_the_engine(dataset: Dataset) -> None:
+def change_the_algorithm_version(dataset: Dataset) -> None:
     dataset.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmVersion = "9"
 
 
-def squeeze(dataset: Dataset) -> None:
+def change_the_pixel_spacing(dataset: Dataset) -> None:
     measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     measures.PixelSpacing = [0.9, 0.9765625]
 
 
-def mistake_the_patient(dataset: Dataset) -> None:
+def change_the_patient(dataset: Dataset) -> None:
     dataset.PatientID = "another"
 
 
-SPOILERS = {
+CHANGES = {
     flip_a_voxel: "voxels on",
     move_a_frame: "position of frame 4",
-    swap_segments: "segment vertebrae_T12",
-    point_elsewhere: "source of frame 1",
-    drop_a_reference: "referenced slices",
-    rename: "label of segment liver",
-    recode: "type of segment stomach",
-    drop_the_side: "type modifier of segment adrenal_gland_right",
-    recolour: "colour of segment liver",
-    rename_the_engine: "algorithm version of segment liver",
-    squeeze: "pixel spacing",
-    mistake_the_patient: "PatientID",
+    change_the_segment_of_a_frame: "segment vertebrae_T12",
+    change_the_source: "source of frame 1",
+    remove_a_reference: "referenced slices",
+    change_the_name: "label of segment liver",
+    change_the_code: "type of segment stomach",
+    remove_the_laterality: "type modifier of segment adrenal_gland_right",
+    change_the_colour: "colour of segment liver",
+    change_the_algorithm_version: "algorithm version of segment liver",
+    change_the_pixel_spacing: "pixel spacing",
+    change_the_patient: "PatientID",
 }
 
 
-@pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_every_difference_is_named_and_the_file_removed(
-    spoil: Callable[[Dataset], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: Callable[[Dataset], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preflight = passed(tmp_path)
+    preflight = checked_export(tmp_path)
     write = deliver_module.write_segmentation
 
-    def write_and_spoil(path: Path, content: object) -> None:
+    def write_and_change(path: Path, content: object) -> None:
         write(path, content)  # type: ignore[arg-type]
         dataset = dcmread(path)
-        spoil(dataset)
+        change(dataset)
         dataset.save_as(path)
 
-    monkeypatch.setattr(deliver_module, "write_segmentation", write_and_spoil)
+    monkeypatch.setattr(deliver_module, "write_segmentation", write_and_change)
     report = deliver(preflight)
     assert not report.verified
-    assert any(SPOILERS[spoil] in str(difference) for difference in report.differences), report.differences
+    assert any(CHANGES[change] in str(difference) for difference in report.differences), report.differences
     assert report.paths == ()
     assert list(preflight.request.output.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("length", [0, 100, 3000, 20000])
 def test_a_truncated_file_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
-    preflight = passed(tmp_path)
+    preflight = checked_export(tmp_path)
     write = deliver_module.write_segmentation
 
-    def write_and_cut(path: Path, content: object) -> None:
+    def write_and_truncate(path: Path, content: object) -> None:
         write(path, content)  # type: ignore[arg-type]
         path.write_bytes(path.read_bytes()[:length])
 
-    monkeypatch.setattr(deliver_module, "write_segmentation", write_and_cut)
+    monkeypatch.setattr(deliver_module, "write_segmentation", write_and_truncate)
     assert not deliver(preflight).verified
     assert list(preflight.request.output.parent.iterdir()) == []
 
@@ -152,7 +152,7 @@ def test_a_truncated_file_is_detected(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_full_disk_leaves_no_new_file_and_an_older_one_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preflight = passed(tmp_path)
+    preflight = checked_export(tmp_path)
     output = preflight.request.output
     output.write_bytes(b"older")
 
@@ -186,12 +186,12 @@ def test_a_derived_series_is_removed_with_its_segmentation(tmp_path: Path, monke
 
 def test_an_image_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, label_map = small_case()
-    write = nifti.write_label_maps
+    write = image_files.write_label_maps
 
-    def write_others(path: Path, layers: list[LabelMap]) -> None:
+    def write_shifted(path: Path, layers: list[LabelMap]) -> None:
         write(path, [layer.with_array(np.roll(layer.array, 1, axis=0)) for layer in layers])
 
-    monkeypatch.setattr(nifti, "write_label_maps", write_others)
+    monkeypatch.setattr(image_files, "write_label_maps", write_shifted)
     report = deliver(
         check(
             ExportRequest(

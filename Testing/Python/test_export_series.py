@@ -40,22 +40,25 @@ def test_other_objects_in_the_folder_are_ignored(tmp_path: Path) -> None:
     assert len(read_series(folder).headers) == COUNT
 
 
-def spoil(folder: Path, change: Callable[[Dataset], None], place: int = 4) -> Path:
-    def at_one(header: Dataset, number: int) -> None:
-        if number == place:
+CHANGED_SLICE = 4
+
+
+def series_with_a_changed_slice(folder: Path, change: Callable[[Dataset], None]) -> Path:
+    def change_one(header: Dataset, index: int) -> None:
+        if index == CHANGED_SLICE:
             change(header)
 
-    return cut_series(folder, at_one)
+    return cut_series(folder, change_one)
 
 
 def test_two_series_are_refused_unless_one_is_chosen(tmp_path: Path) -> None:
     other = generate_uid()
 
-    def belongs_elsewhere(header: Dataset, place: int) -> None:
-        if place >= 5:
+    def split(header: Dataset, index: int) -> None:
+        if index >= 5:
             header.SeriesInstanceUID = other
 
-    folder = cut_series(tmp_path / "series", belongs_elsewhere)
+    folder = cut_series(tmp_path / "series", split)
     assert refusal(folder).code == "many_series"
     assert len(read_series(folder, other).headers) == COUNT - 5
     with pytest.raises(InputError) as refused:
@@ -64,12 +67,12 @@ def test_two_series_are_refused_unless_one_is_chosen(tmp_path: Path) -> None:
 
 
 def test_mixed_orientations_are_refused_and_one_is_named(tmp_path: Path) -> None:
-    def turn(header: Dataset) -> None:
+    def rotate(header: Dataset) -> None:
         header.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
 
-    error = refusal(spoil(tmp_path / "series", turn))
+    error = refusal(series_with_a_changed_slice(tmp_path / "series", rotate))
     assert error.code == "series_mixed"
-    assert error.data["first"] == f"{(4 * 5 + 3) % COUNT:02}.dcm"
+    assert error.data["first"] == f"{(CHANGED_SLICE * 5 + 3) % COUNT:02}.dcm"  # as `cut_series` names its files
     assert error.data["count"] == 1
 
 
@@ -85,9 +88,9 @@ def test_two_slices_at_one_position_are_refused_and_named(tmp_path: Path) -> Non
 
 def test_a_copy_of_a_file_changes_nothing(tmp_path: Path) -> None:
     folder = cut_series(tmp_path / "series")
-    alone = read_series(folder)
+    original = read_series(folder)
     shutil.copyfile(folder / "03.dcm", folder / "copy.dcm")
-    assert read_series(folder).geometry == alone.geometry
+    assert read_series(folder).geometry == original.geometry
 
 
 def test_uneven_slices_are_refused(tmp_path: Path) -> None:
@@ -95,34 +98,35 @@ def test_uneven_slices_are_refused(tmp_path: Path) -> None:
         x, y, z = header.ImagePositionPatient
         header.ImagePositionPatient = [x, y, z + 0.7]
 
-    assert refusal(spoil(tmp_path / "series", shift)).code == "series_uneven"
+    assert refusal(series_with_a_changed_slice(tmp_path / "series", shift)).code == "series_uneven"
 
 
 @pytest.mark.parametrize(("name", "value"), [("Rows", 40), ("Columns", 40), ("PixelSpacing", [0.5, 0.5])])
 def test_slices_of_several_sizes_are_refused(tmp_path: Path, name: str, value: object) -> None:
-    error = refusal(spoil(tmp_path / "series", lambda header: setattr(header, name, value)))
+    error = refusal(series_with_a_changed_slice(tmp_path / "series", lambda header: setattr(header, name, value)))
     assert (error.code, error.data["what"]) == ("series_sizes", name)
 
 
 def test_images_without_a_position_in_the_patient_are_refused(tmp_path: Path) -> None:
-    def forget(header: Dataset, place: int) -> None:
+    def remove_position(header: Dataset, index: int) -> None:
         del header.ImagePositionPatient
 
-    assert refusal(cut_series(tmp_path / "series", forget)).code == "series_no_place"
+    assert refusal(cut_series(tmp_path / "series", remove_position)).code == "series_no_place"
 
 
 def test_a_series_without_frame_of_reference_is_refused(tmp_path: Path) -> None:
-    def forget(header: Dataset, place: int) -> None:
+    def remove_frame_of_reference(header: Dataset, index: int) -> None:
         del header.FrameOfReferenceUID
 
-    error = refusal(cut_series(tmp_path / "series", forget))
+    error = refusal(cut_series(tmp_path / "series", remove_frame_of_reference))
     assert (error.code, error.data["what"]) == ("series_frames", "FrameOfReferenceUID")
 
 
-def test_many_frames_in_one_file_are_refused(tmp_path: Path) -> None:
-    assert refusal(spoil(tmp_path / "series", lambda header: setattr(header, "NumberOfFrames", 3))).code == (
-        "series_no_place"
-    )
+def test_several_frames_without_functional_groups_are_refused(tmp_path: Path) -> None:
+    def claim_frames(header: Dataset) -> None:
+        header.NumberOfFrames = 3
+
+    assert refusal(series_with_a_changed_slice(tmp_path / "series", claim_frames)).code == "series_no_place"
 
 
 def test_a_single_slice_an_empty_folder_and_a_missing_one_are_refused(tmp_path: Path) -> None:
@@ -142,14 +146,12 @@ def test_a_truncated_slice_is_refused(tmp_path: Path) -> None:
         read_series(folder)
 
 
-@pytest.mark.parametrize(("broken", "code"), [("mixed", "series_mixed"), ("doubled", "series_doubled")])
-def test_an_unusable_series_is_refused_as_an_image_too(tmp_path: Path, broken: str, code: str) -> None:
-    from pydicom import dcmread
-
+@pytest.mark.parametrize(("fault", "code"), [("mixed", "series_mixed"), ("doubled", "series_doubled")])
+def test_an_unusable_series_is_refused_as_an_image_too(tmp_path: Path, fault: str, code: str) -> None:
     for path in sorted(series_folder().iterdir())[:6]:
         shutil.copyfile(path, tmp_path / path.name)
     header = dcmread(tmp_path / "003.dcm")
-    if broken == "mixed":
+    if fault == "mixed":
         header.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
     else:
         header.ImagePositionPatient = dcmread(tmp_path / "005.dcm").ImagePositionPatient
@@ -162,20 +164,20 @@ def test_an_unusable_series_is_refused_as_an_image_too(tmp_path: Path, broken: s
 
 @given(
     count=st.integers(2, 40),
-    gap=st.floats(0.05, 20),
+    spacing=st.floats(0.05, 20),
     tilt=st.floats(-0.6, 0.6),
     seed=st.integers(0, 999),
-    left_out=st.sets(st.integers(0, 39), max_size=3),
+    missing=st.sets(st.integers(0, 39), max_size=3),
 )
 def test_slices_in_any_order_are_sorted_by_position(
-    count: int, gap: float, tilt: float, seed: int, left_out: set[int]
+    count: int, spacing: float, tilt: float, seed: int, missing: set[int]
 ) -> None:
-    kept = [place for place in range(count) if place not in left_out or count < 12]
+    kept = [index for index in range(count) if index not in missing or count < 12]
     row, column = (1.0, 0.0, 0.0), (0.0, float(np.cos(tilt)), float(np.sin(tilt)))
     shuffled = np.random.default_rng(seed).permutation(kept)
-    slices = [ImagePlane(str(place), (3.0, -4.0, 5 + place * gap), row, column) for place in shuffled.tolist()]
+    slices = [ImagePlane(str(index), (3.0, -4.0, 5 + index * spacing), row, column) for index in shuffled.tolist()]
     stack = stack_slices(slices, "the series")
-    assert [int(slices[number].name) - min(kept) for number in stack.order] == list(stack.lattice_indices)
+    assert [int(slices[position].name) - min(kept) for position in stack.order] == list(stack.lattice_indices)
     assert stack.count == max(kept) - min(kept) + 1
-    assert np.allclose(stack.step, (0, 0, gap))
+    assert np.allclose(stack.step, (0, 0, spacing))
     assert stack.tilt == pytest.approx(np.degrees(abs(tilt)) if abs(np.tan(tilt)) > 0.01 else 0, abs=1e-3)

@@ -41,8 +41,8 @@ NOT_IN_DICOM = {
     "68455001": "Iliopsoas muscle",
     "67769002": "Subcutaneous fatty tissue",
 }
-# Codes whose meaning has another wording in DICOM's lists, with that of Slicer's "General Anatomy list".
-SLICERS_WORDS = {
+# Meanings of Slicer's "General Anatomy list" that DICOM's lists word differently.
+SLICER_MEANINGS = {
     "123037004": "Anatomical Structure",
     "113345001": "Abdomen",
     "51185008": "Chest",
@@ -58,30 +58,30 @@ def rows() -> list[dict[str, str]]:
 
 
 @cache
-def dicom_words() -> dict[str, set[str]]:
-    """SNOMED CT code -> its words in DICOM's lists, in lower case, as pydicom carries them."""
+def dicom_meanings() -> dict[str, set[str]]:
+    """SNOMED CT code -> its meanings in DICOM's lists, as pydicom contains them, in lower case."""
     from pydicom.sr._concepts_dict import concepts
 
-    words: dict[str, set[str]] = {}
+    meanings: dict[str, set[str]] = {}
     for coded in concepts["SCT"].values():
         for value, (meaning, _) in coded.items():
-            words.setdefault(value, set()).add(meaning.lower())
-    return words
+            meanings.setdefault(value, set()).add(meaning.lower())
+    return meanings
 
 
 def verhoeff(number: str) -> int:
     """0 if the check digit at the end, which every SNOMED CT identifier has, is right (Verhoeff 1969)."""
     checksum = 0
-    for place, digit in enumerate(reversed(number)):
-        checksum = _multiply(checksum, _permute(place % 8, int(digit)))
+    for position, digit in enumerate(reversed(number)):
+        checksum = _multiply(checksum, _permute(position % 8, int(digit)))
     return checksum
 
 
-def _multiply(one: int, two: int) -> int:
-    """In the dihedral group of the pentagon."""
-    if one < 5:
-        return (one + two) % 5 if two < 5 else 5 + (one + two) % 5
-    return 5 + (one - two) % 5 if two < 5 else (one - two) % 5
+def _multiply(a: int, b: int) -> int:
+    """Product in the dihedral group of the pentagon."""
+    if a < 5:
+        return (a + b) % 5 if b < 5 else 5 + (a + b) % 5
+    return 5 + (a - b) % 5 if b < 5 else (a - b) % 5
 
 
 def _permute(times: int, digit: int) -> int:
@@ -101,16 +101,16 @@ def test_check_digits_follow_the_published_rule():
 
 
 def test_every_code_of_the_table_is_in_snomed_ct_with_this_meaning():
-    known = {**NOT_IN_DICOM, **SLICERS_WORDS}
+    known = {**NOT_IN_DICOM, **SLICER_MEANINGS}
     wrong = [
         (value, meaning)
         for value, meaning in codes_of_the_table()
         if verhoeff(value) != 0
         or not Code(value, "SCT", meaning).is_valid
-        or (known[value] != meaning if value in known else meaning.lower() not in dicom_words().get(value, ()))
+        or (known[value] != meaning if value in known else meaning.lower() not in dicom_meanings().get(value, ()))
     ]
     assert wrong == []
-    assert not NOT_IN_DICOM.keys() & dicom_words().keys()
+    assert not NOT_IN_DICOM.keys() & dicom_meanings().keys()
 
 
 def test_no_two_structures_of_the_table_share_a_name():
@@ -123,7 +123,7 @@ def test_no_two_structures_of_the_table_share_a_name():
             assert (found.category.value, found.type.value) == (row["category"], row["type"]), name
 
 
-def test_our_terminology_tag_is_read_by_slicer_and_slicers_by_us():
+def test_slicer_and_this_library_read_each_others_terminology_tags():
     mrml.start_mrml()
     import slicer
 
@@ -169,7 +169,7 @@ def test_a_malformed_tag_is_ignored(text: str):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "description"),
     [
         ("kidney_left", "Left Kidney"),
         ("Kidney (right)", "Right Kidney"),
@@ -186,10 +186,10 @@ def test_a_malformed_tag_is_ignored(text: str):
         ("tumours", "Neoplasm"),
     ],
 )
-def test_a_name_suggests_codes(name: str, words: str):
+def test_a_name_suggests_codes(name: str, description: str):
     suggestion = common_structures().suggest(name)
     assert suggestion is not None
-    assert suggestion.description == words
+    assert suggestion.description == description
 
 
 @pytest.mark.parametrize("name", ["", "Segment_1", "Label 4", "left", "7", "thing", "left right kidney", "肝"])
@@ -197,7 +197,7 @@ def test_a_vague_name_suggests_no_code(name: str):
     assert common_structures().suggest(name) is None
 
 
-@pytest.mark.parametrize("case", [one for one in every_case() if "ct_" in str(one.id)])
+@pytest.mark.parametrize("case", [parameter for parameter in every_case() if "ct_" in str(parameter.id)])
 def test_names_of_the_real_cases_suggest_codes(case: Path):
     unknown = [
         name
@@ -207,7 +207,7 @@ def test_names_of_the_real_cases_suggest_codes(case: Path):
     assert unknown == []
 
 
-def test_a_users_table_has_precedence(tmp_path: Path):
+def test_the_table_of_a_user_has_precedence(tmp_path: Path):
     table = tmp_path / "own.csv"
     table.write_text(
         "name,synonyms,scheme,category,category_meaning,type,type_meaning\n"
@@ -228,7 +228,7 @@ def test_a_users_table_has_precedence(tmp_path: Path):
 @pytest.mark.parametrize(
     "text", ["name,code\nliver,1\n", "name,category,category_meaning,type,type_meaning\nx,1,a,,b\n"]
 )
-def test_a_users_table_that_lacks_something_names_the_row(text: str, tmp_path: Path):
+def test_an_incomplete_table_of_a_user_is_refused_with_its_row(text: str, tmp_path: Path):
     table = tmp_path / "own.csv"
     table.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="row 2"):
@@ -236,15 +236,15 @@ def test_a_users_table_that_lacks_something_names_the_row(text: str, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "description"),
     [
         ("left kidney", "Left Kidney"),
         ("SCT^10200004^Liver", "Liver"),
         (TERMINOLOGY, "Liver"),
     ],
 )
-def test_a_code_can_be_given_in_several_ways(text: str, words: str):
-    assert as_terminology(text, common_structures()).description == words
+def test_a_code_can_be_given_in_several_ways(text: str, description: str):
+    assert as_terminology(text, common_structures()).description == description
 
 
 @pytest.mark.parametrize("text", ["", "gizmo", "SCT^10200004", "SCT^^Liver", "^^"])

@@ -1,4 +1,4 @@
-"""Programs interrupted at every step: nothing is lost, nothing is left behind. Testing/faults.py does more."""
+"""Programs interrupted at every step: nothing is lost or left behind. Testing/faults.py tests every command."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ GRID = Geometry((4, 8, 8))
 OLD, NEW = Segment(value=1, name="old", colour=(1.0, 0.0, 0.0)), Segment(value=1, name="new", colour=(0.0, 1.0, 0.0))
 
 
-def printed(code: str, *words: object, **environment: str) -> str:
-    """Output of a Python process that runs a piece of code and can import this file."""
-    places = (PACKAGE_PARENT, Path(__file__).parent, Path(__file__).parents[1])
-    known = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), **environment}
-    command = [sys.executable, "-c", code, *map(str, words)]
-    ended = subprocess.run(command, env=known, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+def printed(code: str, *arguments: object, **environment: str) -> str:
+    """Output of a Python process that runs `code`, which can import this file."""
+    import_folders = (PACKAGE_PARENT, Path(__file__).parent, Path(__file__).parents[1])
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, import_folders)), **environment}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    completed = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
 def label_map(value: int, segment: Segment) -> LabelMap:
@@ -53,45 +53,45 @@ def label_map(value: int, segment: Segment) -> LabelMap:
 
 
 def content(path: Path) -> object:
-    """Voxels and names together."""
+    """Voxels and segment names of a label map file, None if there is none."""
     return as_content(read_label_maps(path)[0]) if path.exists() else None
 
 
-def as_content(one: LabelMap) -> object:
-    return [one.array.tobytes().hex(), [segment.name for segment in one.segments]]
+def as_content(labels: LabelMap) -> object:
+    return [labels.array.tobytes().hex(), [segment.name for segment in labels.segments]]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_random_interruptions_lose_leave_and_misreport_nothing() -> None:
+def test_after_random_interruptions_nothing_is_lost_left_behind_or_misreported() -> None:
     program = Path(__file__).parents[1] / "faults.py"
-    # A fill, a change of the library and an export, whose commands are quick.
+    # Commands that are quick: a fill, a change of the library and two exports.
     command = [sys.executable, str(program), "--rounds", "8", "--seed", "11"]
-    ended = subprocess.run(
+    completed = subprocess.run(
         [*command, "--only", "fill.nii.gz over old,library add,export nifti over old,export dicom"],
         capture_output=True,
         text=True,
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    (total,) = re.findall(r"^all .*$", ended.stdout, re.MULTILINE)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    (total,) = re.findall(r"^all .*$", completed.stdout, re.MULTILINE)
     assert [int(cell) for cell in total.split("|")[2:]] == [8, 0, 0, 0, 0]
 
 
 SEGMENTS = {"old": OLD, "new": NEW, "plain": default_segment(1)}
 
 
-def write(target: Path, one: LabelMap) -> None:
-    write_label_maps(target, [one])
+def write(target: Path, labels: LabelMap) -> None:
+    write_label_maps(target, [labels])
 
 
-def export(target: Path, one: LabelMap) -> None:
+def export(target: Path, labels: LabelMap) -> None:
     with staged(target) as folder:
-        write_label_maps(folder / target.name, [one])
+        write_label_maps(folder / target.name, [labels])
         move_all({file: target.with_name(file.name) for file in folder.iterdir()})
 
 
-def written_and_killed(target: Path, old: str, new: str, how: str) -> list[object]:
-    """What is at `target` after each kill; it lies in a folder of its own."""
+def contents_after_kills(target: Path, old: str, new: str, method: str) -> list[object]:
+    """Content of `target`, alone in its folder, after writing was killed at each step."""
 
     def begin() -> None:
         target.unlink(missing_ok=True)
@@ -102,51 +102,51 @@ def written_and_killed(target: Path, old: str, new: str, how: str) -> list[objec
     target.parent.mkdir()
     return at_every_rename(
         begin,
-        lambda: {"write": write, "export": export}[how](target, label_map(3, SEGMENTS[new])),
+        lambda: {"write": write, "export": export}[method](target, label_map(3, SEGMENTS[new])),
         lambda: content(target),
     )
 
 
-WRITTEN = [
-    (old, new, how)
-    for how in ("write", "export")
+CASES = [
+    (old, new, method)
+    for method in ("write", "export")
     for old, new in (("old", "new"), ("plain", "new"), ("old", "plain"), ("nothing", "new"))
 ]
 
 
 @pytest.fixture(scope="module")
-def all_written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[object]]]:
-    """A folder of each of `WRITTEN`, and what was there after each kill, from one process without threads."""
+def contents_by_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[object]]]:
+    """The folder of all `CASES` and their contents after each kill, from one process without threads."""
     folder = tmp_path_factory.mktemp("written")
     code = "import json, sys; from test_faults import *; folder = Path(sys.argv[1]); "
-    code += "print(json.dumps({' '.join(one): written_and_killed(folder / ' '.join(one) / 'labels.nii.gz', *one)"
-    code += " for one in WRITTEN}))"
+    code += "print(json.dumps({' '.join(case): contents_after_kills(folder / ' '.join(case) / 'labels.nii.gz', *case)"
+    code += " for case in CASES}))"
     return folder, json.loads(printed(code, folder))
 
 
-@pytest.mark.parametrize(("old", "new", "how"), WRITTEN)
+@pytest.mark.parametrize(("old", "new", "method"), CASES)
 def test_a_label_map_and_its_names_are_both_old_or_both_new(
-    old: str, new: str, how: str, all_written: tuple[Path, dict[str, list[object]]]
+    old: str, new: str, method: str, contents_by_case: tuple[Path, dict[str, list[object]]]
 ) -> None:
-    folder, found = all_written
-    target, states = folder / f"{old} {new} {how}" / "labels.nii.gz", found[f"{old} {new} {how}"]
+    folder, found = contents_by_case
+    target, states = folder / f"{old} {new} {method}" / "labels.nii.gz", found[f"{old} {new} {method}"]
     before = None if old == "nothing" else as_content(label_map(2, SEGMENTS[old]))
     after = as_content(label_map(3, SEGMENTS[new]))
     assert len(states) > 2
     assert all(state in (before, after) for state in states)
     assert states[-1] == after
-    there = {path.name for path in target.parent.iterdir() if not path.name.startswith(HIDDEN_PREFIX)}
-    assert there == {target.name, *([sidecar_path(target).name] if new == "new" else [])}
+    names = {path.name for path in target.parent.iterdir() if not path.name.startswith(HIDDEN_PREFIX)}
+    assert names == {target.name, *([sidecar_path(target).name] if new == "new" else [])}
 
 
-def checked_and_killed(target: Path) -> list[bool]:
+def existence_after_kills(target: Path) -> list[bool]:
     return at_every_rename(lambda: None, lambda: require_writable(target), target.exists)
 
 
 def test_the_check_that_an_output_can_be_written_leaves_no_empty_file(tmp_path: Path) -> None:
     code = "import json, sys; from test_faults import *; "
     states = json.loads(
-        printed(code + "print(json.dumps(checked_and_killed(Path(sys.argv[1]))))", tmp_path / "a.nii")
+        printed(code + "print(json.dumps(existence_after_kills(Path(sys.argv[1]))))", tmp_path / "a.nii")
     )
     assert len(states) > 2
     assert not any(states)
@@ -157,19 +157,19 @@ def test_names_are_restored_if_the_image_cannot_be_replaced(tmp_path: Path) -> N
     write_label_maps(target, [label_map(2, OLD)])
     before = content(target)
     with pytest.raises(InputError), FileTransaction() as files:
-        missing = tmp_path / "missing.nii.gz"
-        missing.write_bytes(b"x")
+        image = tmp_path / "image.nii.gz"
+        image.write_bytes(b"x")
 
         def add() -> object:
-            files.move(missing, target)
+            files.move(image, target)
             return lambda: (1, 2)
 
         replace_label_map(files, target, {"1": "new"}, add)  # type: ignore[arg-type]
-        files.move(target.parent, tmp_path / "a file" / "no folder")
+        files.move(target.parent, tmp_path / "no folder" / "a")  # fails
     assert content(target) == before
 
 
-def moved_aside_and_killed(folder: Path) -> list[object]:
+def contents_after_kills_of_a_rename(folder: Path) -> list[object]:
     files = CaseFiles(folder)
 
     def begin() -> None:
@@ -185,7 +185,9 @@ def moved_aside_and_killed(folder: Path) -> list[object]:
 
 def test_a_label_map_that_is_renamed_keeps_its_names(tmp_path: Path) -> None:
     code = "import json, sys; from test_faults import *; "
-    states = json.loads(printed(code + "print(json.dumps(moved_aside_and_killed(Path(sys.argv[1]))))", tmp_path))
+    states = json.loads(
+        printed(code + "print(json.dumps(contents_after_kills_of_a_rename(Path(sys.argv[1]))))", tmp_path)
+    )
     assert len(states) > 2
     assert all(state == [as_content(label_map(2, OLD))] for state in states)
     assert not CaseFiles(tmp_path).names.exists()
@@ -201,12 +203,12 @@ def test_temporary_files_not_yet_in_a_with_block_are_removed_at_exit(tmp_path: P
     """
     program = "\n".join(line.strip() for line in code.splitlines())
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(tmp_path)}
-    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
-    assert ended.returncode != 0
+    completed = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert completed.returncode != 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_temporary_folders_of_every_image_reader_are_swept(tmp_path: Path) -> None:
+def test_temporary_folders_of_every_image_reader_have_the_prefix_that_is_cleaned_up(tmp_path: Path) -> None:
     import SimpleITK as sitk
 
     array = np.arange(4 * 8 * 8, dtype=np.float32).reshape(GRID.shape)
@@ -218,20 +220,20 @@ def test_temporary_folders_of_every_image_reader_are_swept(tmp_path: Path) -> No
             write_array(path, array, GRID)
     code = """
         import os, sys
-        made = []
-        sys.addaudithook(lambda event, words: event == "os.mkdir" and made.append(os.path.basename(words[0])))
+        created = []
+        sys.addaudithook(lambda event, args: event == "os.mkdir" and created.append(os.path.basename(args[0])))
         from pathlib import Path
         from fewshot_annotate.io.image_reading import read_image_file
-        for path in sys.argv[1:]: made.append(path), read_image_file(Path(path))
-        print(made)
+        for path in sys.argv[1:]: created.append(path), read_image_file(Path(path))
+        print(created)
     """
     program = "\n".join(line.strip() for line in code.splitlines())
-    made = re.findall(r"'([^']+)'", printed(program, *paths))
+    created = re.findall(r"'([^']+)'", printed(program, *paths))
     for path, following in itertools.pairwise([*map(str, paths), None]):
-        begin = made.index(path) + 1
-        own = made[begin : None if following is None else made.index(following)]
-        assert own, path
-        assert all(one.startswith(FOLDER_PREFIX) for one in own), path
+        start = created.index(path) + 1
+        folders = created[start : None if following is None else created.index(following)]
+        assert folders, path
+        assert all(folder.startswith(FOLDER_PREFIX) for folder in folders), path
         assert read_image_file(Path(path)).array.shape == GRID.shape
 
 
@@ -266,32 +268,32 @@ def test_a_batch_interrupted_while_it_starts_a_process_closes_the_others(
 
     monkeypatch.setattr(SpawnProcess, "start", interrupted)
     processes = LocalProcesses(2)
-    task = CaseJob(
+    job = CaseJob(
         case=Case(row=2, name="a", image=tmp_path / "a.nii.gz", support=None, engine="propagate"),
         settings=BatchSettings(),
         folder=tmp_path,
     )
     with pytest.raises(KeyboardInterrupt):
-        processes.submit(task)
+        processes.submit(job)
     processes.close()
 
 
-@pytest.mark.parametrize("ending", [None, "SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"])
-def test_the_processes_of_a_batch_leave_nothing_behind(ending: str | None, tmp_path: Path) -> None:
-    # Of many cases some are left whenever the signal comes.
-    dataset = make_dataset(tmp_path, ["a", "b"] if ending is None else [f"case{number}" for number in range(40)])
+@pytest.mark.parametrize("signal_name", [None, "SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"])
+def test_the_processes_of_a_batch_leave_nothing_behind(signal_name: str | None, tmp_path: Path) -> None:
+    # With many cases, some are unfinished whenever the signal arrives.
+    dataset = make_dataset(tmp_path, ["a", "b"] if signal_name is None else [f"case{number}" for number in range(40)])
     (tmp_path / "tmp").mkdir()
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(tmp_path / "tmp")}
     command = [sys.executable, "-m", "fewshot_annotate.cli", *dataset.command()]
     with subprocess.Popen(
         command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:
-        if ending is not None:
+        if signal_name is not None:
             while not list((tmp_path / "tmp").iterdir()) and program.poll() is None:
                 time.sleep(0.002)
-            os.killpg(program.pid, getattr(signal, ending))
+            os.killpg(program.pid, getattr(signal, signal_name))
         _, err = program.communicate(timeout=240)
-    assert program.returncode == (0 if ending is None else 130), err
+    assert program.returncode == (0 if signal_name is None else 130), err
     assert "Traceback" not in err
     assert list((tmp_path / "tmp").iterdir()) == []
     assert not list(dataset.output.rglob(f"{HIDDEN_PREFIX}*"))

@@ -17,7 +17,7 @@ CERTAIN = np.stack([np.zeros((2, 2)), np.ones((2, 2))]).astype(np.float32)
 
 
 class Scripted(Engine):
-    """A stand-in that yields given slices, whatever is requested."""
+    """A stand-in that yields the slices of its script, whatever is requested."""
 
     name = "scripted"
     title = summary = licence = ""
@@ -25,7 +25,7 @@ class Scripted(Engine):
     def __init__(self, drafts: Sequence[int] = (), results: Sequence[int] = (), reported: Sequence[int] = ()) -> None:
         super().__init__()
         self.script = drafts, results, reported
-        self.asked: list[list[int]] = []
+        self.requested: list[list[int]] = []
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
         super().prepare(volume, support, context)
@@ -38,8 +38,8 @@ class Scripted(Engine):
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         return self._yielded(slice_indices, self.script[1])
 
-    def _yielded(self, asked: Sequence[int], script: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        self.asked.append(list(asked))
+    def _yielded(self, requested: Sequence[int], script: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        self.requested.append(list(requested))
         yield from ((index, CERTAIN) for index in script)
 
 
@@ -53,22 +53,22 @@ def filling(engine: Engine, slices: Sequence[int], context: RunContext = RunCont
 def test_slices_have_the_order_in_which_the_engine_yields_them() -> None:
     engine = Scripted(results=[3, 1, 2])
     assert [index for index, _ in filling(engine, [2, 1, 3]).results()] == [3, 1, 2]
-    assert engine.asked == [[1, 2, 3]]
+    assert engine.requested == [[1, 2, 3]]
 
 
 def test_slices_not_requested_and_repeated_slices_are_ignored() -> None:
     drafts: list[int] = []
     context = RunContext(report_draft=lambda index, probabilities: drafts.append(index))
-    one = filling(Scripted(drafts=[0, 1, 1], results=[5, 1, 2, 1], reported=[4, 2]), [1, 2], context)
-    assert [index for index, _ in one.drafts()] == [1]
-    assert [index for index, _ in one.results()] == [1, 2]
+    fill = filling(Scripted(drafts=[0, 1, 1], results=[5, 1, 2, 1], reported=[4, 2]), [1, 2], context)
+    assert [index for index, _ in fill.drafts()] == [1]
+    assert [index for index, _ in fill.results()] == [1, 2]
     assert drafts == [2]
 
 
-def test_slices_with_a_draft_are_not_drafted_again() -> None:
+def test_finished_slices_are_not_drafted_again() -> None:
     engine = Scripted(drafts=[1, 3])
     assert [index for index, _ in filling(engine, [1, 2, 3]).drafts(finished=[1, 2])] == [3]
-    assert engine.asked == [[3]]
+    assert engine.requested == [[3]]
 
 
 def test_an_engine_that_leaves_out_slices_is_an_error() -> None:
@@ -80,25 +80,25 @@ def test_an_engine_that_leaves_out_slices_is_an_error() -> None:
 
 def test_a_run_can_be_stopped_between_slices() -> None:
     found: list[int] = []
-    one = filling(Scripted(results=[1, 2, 3]), [1, 2, 3], RunContext(stop=lambda: len(found) == 2))
+    fill = filling(Scripted(results=[1, 2, 3]), [1, 2, 3], RunContext(stop=lambda: len(found) == 2))
     with pytest.raises(Stopped):
-        found.extend(index for index, _ in one.results())
+        found.extend(index for index, _ in fill.results())
     assert found == [1, 2]
 
 
 def test_a_run_stopped_beforehand_does_not_begin() -> None:
     engine = Scripted(drafts=[1], results=[1])
-    one = filling(engine, [1], RunContext(stop=lambda: True))
-    for slices in (one.drafts(), one.results()):
+    fill = filling(engine, [1], RunContext(stop=lambda: True))
+    for slices in (fill.drafts(), fill.results()):
         with pytest.raises(Stopped):
             list(slices)
-    assert engine.asked == []
+    assert engine.requested == []
 
 
 def test_a_run_stopped_at_its_last_slice_is_finished() -> None:
     found: list[int] = []
-    one = filling(Scripted(results=[1, 2]), [1, 2], RunContext(stop=lambda: len(found) == 2))
-    found.extend(index for index, _ in one.results())
+    fill = filling(Scripted(results=[1, 2]), [1, 2], RunContext(stop=lambda: len(found) == 2))
+    found.extend(index for index, _ in fill.results())
     assert found == [1, 2]
 
 

@@ -1,4 +1,4 @@
-"""Weights without a published checksum: recorded only once they have loaded as their model, from a real server."""
+"""Weights without a published checksum: the checksum is recorded once the file has loaded as its model."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def archive(entries: dict[str, bytes]) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def right() -> dict[str, bytes]:
-    """The right file of each checkpoint, with random values."""
+def valid_files() -> dict[str, bytes]:
+    """A valid file of each checkpoint, with random values."""
     return {name: torch_file(make(), TABLE[name].get("state_key", "")) for name, make in STATES.items()}
 
 
@@ -60,7 +60,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def published(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Checkpoint]:
-    """Lets the server be the publisher of a checkpoint."""
+    """Make the server the publisher of a checkpoint."""
     return lambda name: use_table(tmp_path, monkeypatch, TABLE[name] | {"url": f"{server.address}/file"})
 
 
@@ -68,8 +68,8 @@ def download(name: str) -> int:
     return main(["models", "download", name, "--accept-licence", "--progress", "none"])
 
 
-def middle_of_another(data: bytes) -> bytes:
-    """As a wrong first part and the right rest give it."""
+def altered_in_the_middle(data: bytes) -> bytes:
+    """Wrong bytes among right ones, as when a partial download of another file is continued."""
     start, stop = len(data) // 3, len(data) // 2
     return data[:start] + bytes(255 - value for value in data[start:stop]) + data[stop:]
 
@@ -80,11 +80,11 @@ WRONG: dict[str, Callable[[bytes], bytes]] = {
     "another zip": lambda data: archive({"notes.txt": b"hello"}),
     "a web page": lambda data: b"<!DOCTYPE html><html>Log in</html>",
     "garbage of the right size": lambda data: os.urandom(len(data)),
-    "cut": lambda data: data[: len(data) // 2],
+    "truncated": lambda data: data[: len(data) // 2],
     "another model": lambda data: torch_file({"a.weight": torch.rand(3, 3)}),
     "another model below the key": lambda data: torch_file({"a.weight": torch.rand(3, 3)}, "model"),
     "a number": lambda data: torch_file(7),
-    "a wrong part": middle_of_another,
+    "a wrong part": altered_in_the_middle,
 }
 
 
@@ -92,56 +92,55 @@ def test_every_checkpoint_without_a_published_checksum_has_a_test_file() -> None
     assert sorted(NAMES) == sorted(STATES)
 
 
-# Every wrong file for one checkpoint; for the others those that only their own networks tell from the right one.
-TRIED = [
+# All wrong files for one checkpoint; for the others, those that only loading into the network detects.
+CASES = [
     (name, wrong) for name in NAMES for wrong in (WRONG if name == NAMES[0] else ("another model", "a wrong part"))
 ]
 
 
-@pytest.mark.parametrize(("name", "wrong"), TRIED)
+@pytest.mark.parametrize(("name", "wrong"), CASES)
 def test_a_wrong_file_is_refused_without_a_record_and_the_correct_one_accepted_afterwards(
     name: str,
     wrong: str,
-    right: dict[str, bytes],
+    valid_files: dict[str, bytes],
     server: Server,
     published: Callable[[str], Checkpoint],
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    one = published(name)
-    server.content = WRONG[wrong](right[name])
+    checkpoint = published(name)
+    server.content = WRONG[wrong](valid_files[name])
     (tmp_path / "wrong").write_bytes(server.content)
-    for words in (lambda: download(name), lambda: main(["models", "import", name, str(tmp_path / "wrong")])):
-        assert words() == 2
-        *_, line = capfd.readouterr().err.splitlines()  # after a line that shows what takes long
+    for attempt in (lambda: download(name), lambda: main(["models", "import", name, str(tmp_path / "wrong")])):
+        assert attempt() == 2
+        *_, line = capfd.readouterr().err.splitlines()  # the last line, after those of progress
         assert line.startswith("fewshot-annotate: ")
-        left = {path.name for path in store.folder().iterdir() if path.suffix != ".lock"}
-        assert not left
-    server.content = right[name]
+        assert not [path for path in store.folder().iterdir() if path.suffix != ".lock"]
+    server.content = valid_files[name]
     assert download(name) == 0
-    assert store.path_of(one).read_bytes() == right[name]
+    assert store.path_of(checkpoint).read_bytes() == valid_files[name]
     assert main(["models", "verify", name]) == 0
 
 
 def test_a_partial_download_without_checksum_is_not_continued(
-    right: dict[str, bytes], server: Server, published: Callable[[str], Checkpoint]
+    valid_files: dict[str, bytes], server: Server, published: Callable[[str], Checkpoint]
 ) -> None:
-    one = published("universeg-v1")
-    server.content = right["universeg-v1"]
-    store.partial_of(one).parent.mkdir(parents=True)
-    store.partial_of(one).write_bytes(bytes(1000))
+    checkpoint = published("universeg-v1")
+    server.content = valid_files["universeg-v1"]
+    store.partial_of(checkpoint).parent.mkdir(parents=True)
+    store.partial_of(checkpoint).write_bytes(bytes(1000))
     assert download("universeg-v1") == 0
     assert [asked for _, asked in server.asked] == [""]
 
 
 def test_a_file_that_differs_from_the_first_one_is_refused_with_advice(
-    right: dict[str, bytes],
+    valid_files: dict[str, bytes],
     server: Server,
     published: Callable[[str], Checkpoint],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    one = published("universeg-v1")
-    server.content = right["universeg-v1"]
+    checkpoint = published("universeg-v1")
+    server.content = valid_files["universeg-v1"]
     assert download("universeg-v1") == 0
     server.content = torch_file(random_tensors(universeg_net.state_shapes(), seed=1))
     assert main(["models", "remove", "--yes", "universeg-v1"]) == 0
@@ -151,7 +150,7 @@ def test_a_file_that_differs_from_the_first_one_is_refused_with_advice(
     assert "fewshot-annotate models remove universeg-v1 --forget" in line
     assert main(["models", "remove", "--yes", "universeg-v1", "--forget"]) == 0
     assert download("universeg-v1") == 0
-    assert store.path_of(one).read_bytes() == server.content
+    assert store.path_of(checkpoint).read_bytes() == server.content
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -185,36 +184,42 @@ def test_an_unexpected_status_is_reported_in_one_line(
     assert not [path for path in store.folder().iterdir() if path.suffix not in (".lock", ".partial")]
 
 
-def test_the_file_that_was_verified_is_the_one_that_is_loaded(
-    right: dict[str, bytes], server: Server, published: Callable[[str], Checkpoint], monkeypatch: pytest.MonkeyPatch
+def test_the_file_that_was_verified_is_loaded_even_if_it_is_replaced_meanwhile(
+    valid_files: dict[str, bytes],
+    server: Server,
+    published: Callable[[str], Checkpoint],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one = published("universeg-v1")
-    server.content = right["universeg-v1"]
+    checkpoint = published("universeg-v1")
+    server.content = valid_files["universeg-v1"]
     assert download("universeg-v1") == 0
-    expected = loading.load_state(one)
+    expected = loading.load_state(checkpoint)
     other = store.folder() / "other"
     other.write_bytes(torch_file(random_tensors(universeg_net.state_shapes(), seed=1)))
     check = store.require_digests
 
-    def then_exchange(checkpoint: Checkpoint, path: Path) -> None:
+    def check_then_replace(checkpoint: Checkpoint, path: Path) -> None:
         check(checkpoint, path)
-        other.replace(store.path_of(one))
+        other.replace(store.path_of(checkpoint))
 
-    monkeypatch.setattr(store, "require_digests", then_exchange)
-    found = loading.load_state(one)
+    monkeypatch.setattr(store, "require_digests", check_then_replace)
+    found = loading.load_state(checkpoint)
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
-def test_a_damaged_record_of_the_checksum_is_ignored(
-    right: dict[str, bytes], server: Server, published: Callable[[str], Checkpoint]
+def test_weights_with_a_damaged_record_of_their_checksum_are_not_ready(
+    valid_files: dict[str, bytes], server: Server, published: Callable[[str], Checkpoint]
 ) -> None:
-    one = published("universeg-v1")
-    server.content = right["universeg-v1"]
+    checkpoint = published("universeg-v1")
+    server.content = valid_files["universeg-v1"]
     assert download("universeg-v1") == 0
-    record = store.record_of(one)
+    record = store.record_of(checkpoint)
     for kind in ("junk", "pipe", "folder"):
         record.unlink()
-        record.write_bytes(os.urandom(100)) if kind == "junk" else None
-        os.mkfifo(record) if kind == "pipe" else None
-        record.mkdir() if kind == "folder" else None
-        assert not store.is_ready(one)
+        if kind == "junk":
+            record.write_bytes(os.urandom(100))
+        elif kind == "pipe":
+            os.mkfifo(record)
+        else:
+            record.mkdir()
+        assert not store.is_ready(checkpoint)

@@ -1,4 +1,4 @@
-"""Fusion weights of candidates: real held-out slices, and candidates made right or wrong on them."""
+"""Fusion weights of candidates: real held-out slices, and candidates that are displaced on them or not."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ PROPAGATION, GROWING, NETWORK = 0, 1, 3
 
 
 def slices_with_all_labels(count: int) -> tuple[np.ndarray, int]:
-    """Rows of labels `[count, h, w]` of a real case, and how many labels there are."""
+    """Label indices `[count, h, w]` of slices of a real case that show all labels, and the number of labels."""
     _, label_map = small_case()
     slices = SliceAxis(0).slices(label_map.array)
-    values, rows = np.unique(slices, return_inverse=True)
-    rows = rows.reshape(slices.shape)
-    showing = [index for index, one in enumerate(rows) if len(np.unique(one)) == len(values)]
-    middle = len(showing) // 2
-    return rows[showing[middle - count // 2 :][:count]], len(values) - 1
+    values, truths = np.unique(slices, return_inverse=True)
+    truths = truths.reshape(slices.shape)
+    complete = [index for index, truth in enumerate(truths) if len(np.unique(truth)) == len(values)]
+    middle = len(complete) // 2
+    return truths[complete[middle - count // 2 :][:count]], len(values) - 1
 
 
-def shifted_log_probs(rows: np.ndarray, labels: int, shift: int) -> np.ndarray:
+def shifted_log_probs(truth: np.ndarray, labels: int, shift: int) -> np.ndarray:
     """Log-probabilities of a candidate that is displaced by `shift` pixels."""
-    moved = np.roll(rows, shift, axis=1)
-    log_probs = np.full((labels + 1, *rows.shape), np.log(0.1), dtype=np.float16)
+    moved = np.roll(truth, shift, axis=1)
+    log_probs = np.full((labels + 1, *truth.shape), np.log(0.1), dtype=np.float16)
     np.put_along_axis(log_probs, moved[None], np.float16(np.log(0.8)), axis=0)
     return log_probs
 
 
-def hidden(
-    truth: np.ndarray, labels: int, shifts: list[int], distance: int = 6, end: LabelExtent = LabelExtent.CONTINUES
+def held_out(
+    truth: np.ndarray, labels: int, shifts: list[int], distance: int = 6, extent: LabelExtent = LabelExtent.CONTINUES
 ) -> HeldOutCandidates:
     log_probs = np.stack([shifted_log_probs(truth, labels, shift) for shift in shifts])
     return HeldOutCandidates(
         log_probs=log_probs,
         truth=truth,
         distances=(distance, distance),
-        extents=np.full(labels, end),
+        extents=np.full(labels, extent),
         copied=truth,
         sides=np.full(labels, 2),
     )
@@ -56,19 +56,19 @@ def hidden(
 
 def chosen(shifts: list[int], count: int = 5) -> tuple[FusionWeights, int]:
     truths, labels = slices_with_all_labels(count)
-    counts_per_slice = [WeightingCounts.of(hidden(truth, labels, shifts), CONFIG) for truth in truths]
+    counts_per_slice = [WeightingCounts.of(held_out(truth, labels, shifts), CONFIG) for truth in truths]
     return choose_weights(counts_per_slice, len(shifts), labels, CONFIG), labels
 
 
 def test_a_candidate_that_is_right_on_held_out_slices_has_more_weight() -> None:
-    grown, _ = chosen([4, 0, 4, 4])
-    assert (grown.far[GROWING] > 2 * DEFAULT_WEIGHTS[GROWING]).all()
-    assert (grown.far[NETWORK] < DEFAULT_WEIGHTS[NETWORK]).all()
+    weights, _ = chosen([4, 0, 4, 4])
+    assert (weights.far[GROWING] > 2 * DEFAULT_WEIGHTS[GROWING]).all()
+    assert (weights.far[NETWORK] < DEFAULT_WEIGHTS[NETWORK]).all()
 
 
 def test_a_network_that_is_wrong_on_held_out_slices_has_less_weight() -> None:
-    doubted, _ = chosen([0, 4, 4, 4])
-    assert (doubted.far[NETWORK] < 0.5 * DEFAULT_WEIGHTS[NETWORK]).all()
+    weights, _ = chosen([0, 4, 4, 4])
+    assert (weights.far[NETWORK] < 0.5 * DEFAULT_WEIGHTS[NETWORK]).all()
 
 
 def test_equally_good_candidates_keep_the_default_weights() -> None:
@@ -82,17 +82,20 @@ def test_without_held_out_slices_the_default_weights_are_kept() -> None:
 
 def test_a_label_on_no_held_out_slice_has_the_weights_of_all_labels() -> None:
     truths, labels = slices_with_all_labels(5)
-    gone = [np.where(truth == labels, 0, truth) for truth in truths]
+    without_last_label = [np.where(truth == labels, 0, truth) for truth in truths]
     weights = choose_weights(
-        [WeightingCounts.of(hidden(truth, labels, [4, 0, 4, 4]), CONFIG) for truth in gone], 4, labels, CONFIG
+        [WeightingCounts.of(held_out(truth, labels, [4, 0, 4, 4]), CONFIG) for truth in without_last_label],
+        4,
+        labels,
+        CONFIG,
     )
     assert weights.far[GROWING, -1] > 2 * DEFAULT_WEIGHTS[GROWING]
 
 
 def test_a_small_gain_changes_weights_less_than_a_large_one() -> None:
-    little, much = (chosen([shift, 0, shift, shift])[0].far[GROWING] for shift in (1, 4))
-    assert (DEFAULT_WEIGHTS[GROWING] < little).all()
-    assert (little < much).all()
+    small, large = (chosen([shift, 0, shift, shift])[0].far[GROWING] for shift in (1, 4))
+    assert (DEFAULT_WEIGHTS[GROWING] < small).all()
+    assert (small < large).all()
 
 
 def test_next_to_a_labelled_slice_weights_are_closer_to_the_defaults() -> None:
@@ -101,9 +104,9 @@ def test_next_to_a_labelled_slice_weights_are_closer_to_the_defaults() -> None:
     far = default_weights(4, labels, CONFIG).far.copy()
     far[PROPAGATION] = 0
     weights = FusionWeights(far, 8.0, CONFIG)
-    usual = default_weights(4, labels, CONFIG).fuse(log_probs, 1)
-    apart = [float(np.abs(weights.fuse(log_probs, nearest) - usual).max()) for nearest in (1, 4, 8, 20)]
-    assert apart[0] < apart[1] < apart[2] == pytest.approx(apart[3])
+    default = default_weights(4, labels, CONFIG).fuse(log_probs, 1)
+    differences = [float(np.abs(weights.fuse(log_probs, nearest) - default).max()) for nearest in (1, 4, 8, 20)]
+    assert differences[0] < differences[1] < differences[2] == pytest.approx(differences[3])
 
 
 def test_where_a_label_ends_region_growing_has_more_weight_than_propagation() -> None:

@@ -1,4 +1,4 @@
-"""Fuzzing of every command with a few inputs of `Testing/fuzz.py`, and the verdict on each outcome."""
+"""Fuzzing of every command with a few inputs of `Testing/fuzz.py`, and the classification of outcomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fuzzing.sandbox import Ended, snapshot
 from fuzzing.verdict import BAD, judge
 
 PROGRAM = Path(__file__).parents[1] / "fuzz.py"
-WORDS = ["suggest", "image.nii.gz", "support.nii.gz"]
+ARGUMENTS = ["suggest", "image.nii.gz", "support.nii.gz"]
 LINE = "fewshot-annotate: image.nii.gz: the file is empty; export or copy it again.\n"
 
 
@@ -35,23 +35,23 @@ def test_every_command_accepts_or_refuses_unexpected_input(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def root(tmp_path: Path) -> Path:
     for part in ("workspace", "home", "tmp", "user"):
         (tmp_path / part).mkdir()
     (tmp_path / "workspace" / "image.nii.gz").touch()
     return tmp_path
 
 
-def column(place: Path, ended: Ended, leaves: str = "") -> str:
-    one = Input("suggest", 0, WORDS, [], {"image": "image.nii.gz", "labels": "support.nii.gz"}, {})
-    before = snapshot(place)
-    if leaves:
-        (place / leaves).write_bytes(b"x")
-    return judge(one, place, ended, before, snapshot(place)).column
+def column(root: Path, ended: Ended, new_file: str = "") -> str:
+    tested = Input("suggest", 0, ARGUMENTS, [], {"image": "image.nii.gz", "labels": "support.nii.gz"}, {})
+    before = snapshot(root)
+    if new_file:
+        (root / new_file).write_bytes(b"x")
+    return judge(tested, root, ended, before, snapshot(root)).column
 
 
 @pytest.mark.parametrize(
-    ("expected", "code", "stdout", "stderr", "leaves"),
+    ("expected", "code", "stdout", "stderr", "new_file"),
     [
         ("refused clearly", 2, "", LINE, ""),
         ("refused unclearly", 2, "", "image.nii.gz is bad\n", ""),
@@ -80,12 +80,12 @@ def column(place: Path, ended: Ended, leaves: str = "") -> str:
     ],
 )
 def test_every_wrong_outcome_is_recognised(
-    expected: str, code: int | None, stdout: str, stderr: str, leaves: str, place: Path
+    expected: str, code: int | None, stdout: str, stderr: str, new_file: str, root: Path
 ) -> None:
-    found = column(place, Ended(code, 1.0, stdout, stderr, ()), leaves)
+    found = column(root, Ended(code, 1.0, stdout, stderr, ()), new_file)
     assert found == expected
     assert found in (*BAD, "refused clearly")
 
 
-def test_a_process_left_behind_is_a_leftover(place: Path) -> None:
-    assert column(place, Ended(2, 1.0, "", LINE, ("sleep 100",))) == "leftovers"
+def test_a_process_left_behind_is_a_leftover(root: Path) -> None:
+    assert column(root, Ended(2, 1.0, "", LINE, ("sleep 100",))) == "leftovers"

@@ -15,6 +15,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import LabelMap, Segment, Volume
 from fewshot_annotate.engines.base import Engine, RunContext
+from fewshot_annotate.engines.pretrained.slice_progress import SliceProgress
 from fewshot_annotate.engines.registry import runnable_engine
 from fewshot_annotate.jobs.planning import EngineSettings, FillRequest, plan
 from support.labels import every, keep_slices, small_case
@@ -22,7 +23,15 @@ from support.tiny_weights import WeightsFolder, random_grounding_dino, random_sa
 
 # isort: split
 from fewshot_annotate.engines.grounding_dino.engine import overlaps
-from fewshot_annotate.engines.grounding_dino.network import GroundingModel, as_input, build, clean, resized_shape
+from fewshot_annotate.engines.grounding_dino.network import (
+    HEADS,
+    TEXT_HEAD,
+    GroundingModel,
+    as_input,
+    build,
+    clean,
+    resized_shape,
+)
 
 AXIS = SliceAxis(0)
 NAMES = {1: "Left_Kidneys", 2: "Liver."}
@@ -47,7 +56,7 @@ def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[
     return weights_folder
 
 
-def picture(height: int = 60, width: int = 90) -> np.ndarray:
+def rgb_slice(height: int = 60, width: int = 90) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
 
 
@@ -63,7 +72,7 @@ def prepared(volume: Volume, support: Support, names: dict[int, str], **options:
     return engine
 
 
-# --- the same as transformers
+# --- comparison with transformers
 
 
 def test_boxes_equal_those_of_transformers(
@@ -76,24 +85,24 @@ def test_boxes_equal_those_of_transformers(
     official = GroundingDinoForObjectDetection.from_pretrained(None, config=model.net.config, state_dict=state).eval()
     tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary())})
     images = GroundingDinoImageProcessorPil(size={"shortest_edge": 96, "longest_edge": 160})
-    inputs = images(picture(), return_tensors="pt")
+    inputs = images(rgb_slice(), return_tensors="pt")
     words = tokenizer(["left kidneys. liver."], return_tensors="pt")
     with torch.no_grad():
-        answer = official(**inputs, **words)
-    found = GroundingDinoProcessor.post_process_grounded_object_detection(
-        _Decoder(tokenizer), answer, words.input_ids, threshold=0.0, target_sizes=[(60, 90)]
+        output = official(**inputs, **words)
+    expected = GroundingDinoProcessor.post_process_grounded_object_detection(
+        _Decoder(tokenizer), output, words.input_ids, threshold=0.0, target_sizes=[(60, 90)]
     )[0]
     (text,) = model.texts(NAMES.values())
     assert list(text.ids) == words.input_ids[0].tolist()
-    boxes, scores = model.detect(picture(), text, 96)
-    np.testing.assert_allclose(boxes, found["boxes"].numpy(), atol=1e-3)
-    probabilities = answer.logits[0].sigmoid().numpy()
+    boxes, scores = model.detect(rgb_slice(), text, 96)
+    np.testing.assert_allclose(boxes, expected["boxes"].numpy(), atol=1e-3)
+    probabilities = output.logits[0].sigmoid().numpy()
     for score, (start, stop) in zip(scores, text.spans, strict=True):
         np.testing.assert_allclose(score, probabilities[:, start:stop].max(axis=1), atol=1e-5)
 
 
 class _Decoder:
-    """As much of a processor as reading the boxes takes."""
+    """The part of a processor that the post-processing of boxes uses."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.batch_decode = tokenizer.batch_decode
@@ -103,20 +112,19 @@ class _Decoder:
 def test_slices_are_resampled_as_by_the_processor_of_transformers(shape: tuple[int, int]) -> None:
     from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
 
-    rgb = picture(*shape)
+    rgb = rgb_slice(*shape)
     expected = GroundingDinoImageProcessorPil()(rgb, return_tensors="np")["pixel_values"][0]
     found = as_input(rgb, 800)
     assert found.shape == expected.shape == (3, *resized_shape(*shape, 800))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_the_released_size_is_recognised_by_keys_and_shapes() -> None:
+def test_defaults_of_transformers_are_those_of_the_released_models() -> None:
     from transformers import GroundingDinoConfig
 
     config = GroundingDinoConfig()
-    assert (config.encoder_attention_heads, config.text_config.hidden_size, config.max_text_len) == (8, 768, 256)
-    assert config.text_config.num_attention_heads == 768 // 64
-    assert config.backbone_config.window_size == 7
+    assert (config.encoder_attention_heads, config.text_config.hidden_size, config.max_text_len) == (HEADS, 768, 256)
+    assert config.text_config.num_attention_heads == 768 // TEXT_HEAD
 
 
 def test_the_configuration_is_derived_from_shapes(state: dict[str, torch.Tensor]) -> None:
@@ -147,7 +155,7 @@ def test_more_names_than_fit_make_several_texts(model: GroundingModel) -> None:
 
 def test_a_name_without_words_is_left_out(model: GroundingModel) -> None:
     (text,) = model.texts(["", "liver"])
-    _, scores = model.detect(picture(), text, 64)
+    _, scores = model.detect(rgb_slice(), text, 64)
     assert scores[0].max() == 0
     assert scores[1].max() > 0
 
@@ -163,7 +171,7 @@ def test_segment_names_are_given_only_to_engines_that_use_them(weights_folder: W
         assert job == run.job
 
 
-def test_segments_without_a_name_in_words_are_reported_as_propagated_alone(
+def test_segments_whose_names_are_no_words_are_reported_and_only_propagated(
     weights_folder: WeightsFolder, hippocampus: tuple[Volume, Support], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warnings: list[Message] = []
@@ -175,7 +183,7 @@ def test_segments_without_a_name_in_words_are_reported_as_propagated_alone(
     assert "ecret" not in str(warnings[0])
 
     def refuse(*_: object) -> None:
-        raise AssertionError("asked for a name that is none")
+        raise AssertionError("a name without words was searched")
 
     monkeypatch.setattr(GroundingModel, "detect", refuse)
     ((_, probabilities),) = prepared(*hippocampus, {}).predict([hippocampus[1].indices[1] + 1])
@@ -192,26 +200,24 @@ def test_boxes_far_from_the_propagated_label_are_ignored(
     engine = prepared(volume, support, NAMES)
     index = support.indices[2] + 1
     ((_, propagated),) = engine.prompts.prompts([index])  # type: ignore[attr-defined]
-    (place, parts) = next(iter(propagated.items()))
-    x0, y0, x1, y1 = parts[0].box
+    (label_index, prompts) = next(iter(propagated.items()))
+    x0, y0, x1, y1 = prompts[0].box
     near, far = (x0 + 1, y0, x1, y1), (0.0, 0.0, 3.0, 3.0)
 
-    def answer(boxes: list[tuple[float, ...]], score: list[float]) -> Any:
-        def find(self: Any, rgb: Any, text: Any, *_: Any) -> tuple[np.ndarray, np.ndarray]:
+    def detection(boxes: list[tuple[float, ...]], score: list[float]) -> Any:
+        def detect(self: Any, rgb: Any, text: Any, *_: Any) -> tuple[np.ndarray, np.ndarray]:
             return np.array(boxes, dtype=np.float32), np.array([score] * len(text.spans), dtype=np.float32)
 
-        return find
+        return detect
 
     for boxes, score, expected in (
         ([far, near], [0.9, 0.5], near),
-        ([far, near], [0.9, 0.1], parts[0].box),  # below the threshold
-        ([far], [0.9], parts[0].box),
+        ([far, near], [0.9, 0.1], prompts[0].box),  # below the threshold
+        ([far], [0.9], prompts[0].box),
     ):
-        monkeypatch.setattr(GroundingModel, "detect", answer(boxes, score))
-        from fewshot_annotate.engines.pretrained.slice_progress import SliceProgress
-
-        refined = engine.refine(index, {place: parts[:1]}, SliceProgress(engine.context.report_progress, 1))  # type: ignore[attr-defined]
-        np.testing.assert_allclose(refined[place][0].box, expected, atol=1e-5)
+        monkeypatch.setattr(GroundingModel, "detect", detection(boxes, score))
+        refined = engine.refine(index, {label_index: prompts[:1]}, SliceProgress(engine.context.report_progress, 1))  # type: ignore[attr-defined]
+        np.testing.assert_allclose(refined[label_index][0].box, expected, atol=1e-5)
 
 
 def test_overlap_is_intersection_over_union() -> None:
@@ -230,8 +236,8 @@ def test_outlines_are_drawn_by_sam_or_medsam(
     ((_, probabilities),) = engine.predict([index])
     assert 0 < probabilities[1:].max() < 1
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
-    kind = "medsam" if outlines.startswith("medsam") else "sam"
-    alone = runnable_engine(kind)(options={"cache": 0})
+    alone_name = "medsam" if outlines.startswith("medsam") else "sam"
+    alone = runnable_engine(alone_name)(options={"cache": 0})
     assert engine.variant is alone.variant  # type: ignore[attr-defined]
 
 
