@@ -35,9 +35,11 @@ from fewshot_annotate.engines.registry import runnable_engine
 from fewshot_annotate.host.annotation.record_store import read_record
 from fewshot_annotate.host.annotation.snapshot import select
 from fewshot_annotate.host.annotation.survey import Survey
-from fewshot_annotate.host.fill.commit import all_or_nothing, commit
+from fewshot_annotate.host.fill.changed_layers import changed_layers
+from fewshot_annotate.host.fill.commit import commit
 from fewshot_annotate.host.fill.edit_rules import EditRules, FilledSlices, compute_changes
 from fewshot_annotate.host.fill.run_state import State
+from fewshot_annotate.host.fill.saved_segmentation import ReferencedSegmentation, all_or_nothing
 from fewshot_annotate.host.mrml.grid_reader import GridReader
 from fewshot_annotate.host.mrml.reading import CLOSED_SURFACE, read_image
 from fewshot_annotate.host.surfaces.representation import surface_settings
@@ -181,6 +183,7 @@ def commit_alone(scene: Scene) -> None:
 
     filled = FilledSlices(scene.axis, scene.ids, scene.between, read)
     changes = timed("thread: changes", lambda: compute_changes(grid, image, filled, rules))
+    layers = timed("thread: labelmaps", lambda: changed_layers(grid, changes))
     with TemporaryDirectory() as folder:
         settings = surface_settings(scene.node)
         made = timed("thread: masks", lambda: surface_run(Path(folder), grid, changes, settings))
@@ -197,9 +200,12 @@ def commit_alone(scene: Scene) -> None:
 
     def write() -> None:
         with ExitStack() as stack:
-            timed("main thread: copy to restore", lambda: stack.enter_context(all_or_nothing(scene.node)))
+            stack.enter_context(all_or_nothing(ReferencedSegmentation(scene.node)))
             timed("main thread: copy to undo", lambda: runner.controller.editor.save_undo(scene.node))
-            timed("main thread: labels and surfaces", lambda: commit(scene.nodes, grid, changes, grids, surfaces))
+            timed(
+                "main thread: labels and surfaces",
+                lambda: commit(scene.nodes, grid, changes, grids, surfaces, layers),
+            )
 
     timed("main thread: the whole commit", write)
     points = sum(surface.GetNumberOfPoints() for surface in surfaces.values())

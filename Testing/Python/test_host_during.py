@@ -10,8 +10,8 @@ import pytest
 import slicer
 from fewshot_annotate.host.annotation.record_store import read_record
 from fewshot_annotate.host.fill import run_commit
-from fewshot_annotate.host.fill.commit import SavedSegmentation
 from fewshot_annotate.host.fill.run_state import State
+from fewshot_annotate.host.fill.saved_segmentation import ReferencedSegmentation
 from fewshot_annotate.host.mrml.preview import PREVIEW_ATTRIBUTE
 from fewshot_annotate.host.mrml.reading import set_locked
 from fewshot_annotate.host.surfaces.surface_run import ComputedCommit, compute_commit
@@ -224,18 +224,18 @@ def test_painting_just_before_the_changes_are_written_is_kept(
 ) -> None:
     scene, runner = running
     name, index = scene.ids[0], scene.between[0]
-    copies: list[SavedSegmentation] = []
+    saved: list[ReferencedSegmentation] = []
 
-    def save(node: Any) -> SavedSegmentation:
-        copies.append(SavedSegmentation(node))
-        return copies[-1]
+    def save(node: Any) -> ReferencedSegmentation:
+        saved.append(ReferencedSegmentation(node))
+        return saved[-1]
 
-    monkeypatch.setattr(run_commit, "SavedSegmentation", save)
+    monkeypatch.setattr(run_commit, "ReferencedSegmentation", save)
     gate.open()
-    runner.until(lambda: bool(copies))
+    runner.until(lambda: bool(saved))
     drawn = _paint(scene, name, index)
     runner.to_end()
-    assert len(copies) == 2
+    assert len(saved) == 2
     np.testing.assert_array_equal(scene.array(name)[index], drawn)
 
 

@@ -1,12 +1,13 @@
 """Commit: the one change of the user's segmentation at the end of a run.
 
-`compute_changes` has decided for each voxel what is written; Slicer's own editor logic only adds and removes these
-voxels, so layers, segment status and representations are kept as Slicer keeps them.
+`compute_changes` has decided for each voxel what is written. Where labelmaps were computed with these changes, they
+replace those that are there; else Slicer's own editor logic adds and removes the voxels. Either way layers, segment
+status and representations are as Slicer keeps them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -21,20 +22,21 @@ from ...core.job import Job
 from ...engines.pretrained.engine_weights import weights_in_use
 from ...export.algorithm import PRODUCT, Algorithm
 from ..annotation.record import RunRecord
-from ..annotation.record_store import RECORD_ATTRIBUTE, read_record, write_record
+from ..annotation.record_store import read_record, write_record
 from ..chosen_nodes import ChosenNodes
 from ..i18n import tr as _
 from ..messages import error_text
 from ..mrml.grid import SegmentationGrid
 from ..mrml.grid_reader import GridReader
-from ..mrml.reading import CLOSED_SURFACE, ijk_to_ras
+from ..mrml.reading import ijk_to_ras
 from ..surfaces.representation import replaced_surfaces
 from ..unexpected_errors import as_input_error
+from .changed_layers import ChangedLayer, write_layers
 from .changes import Box, Changes
 from .fill_result import FillResult
-from .run_editor import RunEditor
 from .run_outcome import RunOutcome
 from .run_plan import RunPlan
+from .saved_segmentation import SavedSegmentation, all_or_nothing
 
 
 def commit_result(
@@ -42,21 +44,18 @@ def commit_result(
     nodes: ChosenNodes,
     found: FillResult,
     outcome: RunOutcome,
-    editor: RunEditor,
     grids: GridReader,
-    surfaces: Mapping[str, Any] | None = None,
-    saved: SavedSegmentation | None = None,
+    saved: SavedSegmentation,
+    surfaces: Mapping[str, Any] = MappingProxyType({}),
+    layers: Sequence[ChangedLayer] | None = None,
 ) -> None:
     """Write the changes of a run and the record of its slices: all of it, or nothing.
 
-    `surfaces` maps segment id to the closed surface, vtkPolyData, that the segment has afterwards; `saved` is what to
-    restore if it fails, saved here if it was not before.
+    `saved` is the segmentation before, to restore if it fails; for `surfaces` and `layers` see `commit`.
     """
-    with all_or_nothing(nodes.segmentation, saved):
-        if found.changes.add or found.changes.remove:
-            grid = grids.read(nodes)
-            editor.save_undo(nodes.segmentation)
-            commit(nodes, grid, found.changes, grids, surfaces or {})
+    with all_or_nothing(saved):
+        if found.changes.segment_ids:
+            commit(nodes, grids.read(nodes), found.changes, grids, surfaces, layers)
             tag_segments(nodes.segmentation, found.changes, plan.job)
         if found.filled:
             run = RunRecord(
@@ -78,11 +77,23 @@ def commit(
     changes: Changes,
     grids: GridReader,
     surfaces: Mapping[str, Any] = MappingProxyType({}),
+    layers: Sequence[ChangedLayer] | None = None,
 ) -> None:
-    """Write the changes with Slicer's editor logic.
+    """Write the changes.
 
     A segmentation with closed surfaces has them afterwards too: those of `surfaces`, which maps segment id to
     vtkPolyData, and those that did not change; Slicer converts the others, which may take many seconds.
+
+    Parameters
+    ----------
+    nodes : ChosenNodes
+    grid : SegmentationGrid
+        The segmentation before the changes.
+    changes : Changes
+    grids : GridReader
+    surfaces : mapping of str to vtkPolyData
+    layers : sequence of ChangedLayer or None
+        The labelmaps after the changes; None to let Slicer's editor logic add and remove the voxels.
 
     Raises
     ------
@@ -90,59 +101,33 @@ def commit(
         Slicer did not write the changes.
     """
     node = nodes.segmentation
-    logic, editor_node = _private_editor(nodes)
     with _quiet(node), replaced_surfaces(node, changes.segment_ids, surfaces):
-        for mode, boxes in ((logic.ModificationModeRemove, changes.remove), (logic.ModificationModeAdd, changes.add)):
-            for segment_id, box in boxes.items():
-                modifier, extent = _modifier(box, grid)
-                editor_node.SetSelectedSegmentID(segment_id)
-                logic.ModifySegmentByLabelmap(node, segment_id, modifier, mode, extent, False, True)
+        if layers is not None:
+            write_layers(node, layers, changes)
+        else:
+            _edit(nodes, grid, changes)
+    if layers is None:
+        _require_written(grids.read(nodes), changes)
+
+
+def _edit(nodes: ChosenNodes, grid: SegmentationGrid, changes: Changes) -> None:
+    """Add and remove the voxels with Slicer's editor logic."""
+    logic, editor_node = _private_editor(nodes)
+    for mode, boxes in ((logic.ModificationModeRemove, changes.remove), (logic.ModificationModeAdd, changes.add)):
+        for segment_id, box in boxes.items():
+            modifier, extent = _modifier(box, grid)
+            editor_node.SetSelectedSegmentID(segment_id)
+            logic.ModifySegmentByLabelmap(nodes.segmentation, segment_id, modifier, mode, extent, False, True)
     logic.SetSegmentEditorNode(None)
-    written = grids.read(nodes)
+
+
+def _require_written(written: SegmentationGrid, changes: Changes) -> None:
     for boxes, added in ((changes.add, True), (changes.remove, False)):
         for segment_id, box in boxes.items():
             present = written.segment_box(segment_id, box.first, box.mask.shape)
             # Whole arrays: picking the voxels of the mask would take ten times as long.
             if (box.mask > present if added else box.mask & present).any():
                 raise RuntimeError("Slicer's segment editor did not write the filled voxels.")
-
-
-class SavedSegmentation:
-    """A segmentation node's segments and record as they are now, to be restored after a failure."""
-
-    def __init__(self, node: Any) -> None:
-        self._node = node
-        self._surface = node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
-        self._record = node.GetAttribute(RECORD_ATTRIBUTE)
-        self._history = slicer.vtkSegmentationHistory()
-        self._history.SetSegmentation(node.GetSegmentation())
-        self._history.SaveState()
-
-    def restore(self) -> None:
-        """Restore the segments and the record."""
-        node, segmentation = self._node, self._node.GetSegmentation()
-        modifying = node.StartModify()
-        try:
-            self._history.RestorePreviousState()
-            if self._surface and not segmentation.ContainsRepresentation(CLOSED_SURFACE):
-                segmentation.CreateRepresentation(CLOSED_SURFACE)
-            if self._record is None:
-                node.RemoveAttribute(RECORD_ATTRIBUTE)
-            else:
-                node.SetAttribute(RECORD_ATTRIBUTE, self._record)
-        finally:
-            node.EndModify(modifying)
-
-
-@contextmanager
-def all_or_nothing(node: Any, saved: SavedSegmentation | None = None) -> Iterator[None]:
-    """Restore the segmentation if the block raises: as it was saved, or else as it is before the block."""
-    saved = saved or SavedSegmentation(node)
-    try:
-        yield
-    except BaseException:
-        saved.restore()
-        raise
 
 
 @contextmanager

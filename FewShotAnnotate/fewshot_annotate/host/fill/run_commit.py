@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,12 +15,14 @@ from ..surfaces.representation import surface_settings
 from ..surfaces.surface_run import ComputedCommit, compute_commit, surface_warnings
 from ..tasks import BackgroundTasks
 from .active_run import ActiveRun
-from .commit import SavedSegmentation, commit_result, step_after_commit
+from .changed_layers import ChangedLayer, can_be_written
+from .commit import commit_result, step_after_commit
 from .edit_rules import EditRules
 from .fill_result import FillResult
 from .preparation import read_unchanged
 from .run_editor import RunEditor
 from .run_outcome import RunOutcome
+from .saved_segmentation import CopiedSegmentation, ReferencedSegmentation, SavedSegmentation
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class _ReadyCommit:
 
     run: ActiveRun
     found: FillResult
+    layers: Sequence[ChangedLayer] | None
     surfaces: Mapping[str, Any]
     saved: SavedSegmentation
 
@@ -129,7 +132,7 @@ class RunCommit:
     def _computed(self, run: ActiveRun, computed: ComputedCommit) -> None:
         """Write the changes, after a process has made the surfaces if any are shown."""
         if computed.surfaces is None:
-            self._prepare(run, computed.found, {})
+            self._prepare(run, computed, {})
         else:
             run.start_surfaces(computed, self._python)
 
@@ -141,16 +144,21 @@ class RunCommit:
             return
         run.warnings += surface_warnings(run.process.ending)
         run.surfaces = None
-        self._tasks.start(computed.surfaces.read, partial(self._prepare, run, computed.found))
+        self._tasks.start(computed.surfaces.read, partial(self._prepare, run, computed))
 
     def _rules(self, run: ActiveRun) -> tuple[EditRules, tuple[object, ...]]:
         """Rules and labels from which changes are computed; with others they have to be computed again."""
         node = run.nodes.segmentation
         return EditRules.from_nodes(node, self._editor().node(), run.plan.may_overwrite), labels_version(node)
 
-    def _prepare(self, run: ActiveRun, found: FillResult, surfaces: Mapping[str, Any]) -> None:
-        """Copy the segmentation, so that the next step has only to write."""
-        self._ready = _ReadyCommit(run, found, surfaces, SavedSegmentation(run.nodes.segmentation))
+    def _prepare(self, run: ActiveRun, computed: ComputedCommit, surfaces: Mapping[str, Any]) -> None:
+        """Save the segmentation, for undo and in case of a failure, so that the next step has only to write."""
+        node = run.nodes.segmentation
+        if computed.found.changes.segment_ids:
+            self._editor().save_undo(node)
+        layers = computed.layers if can_be_written(node) else None
+        saved = CopiedSegmentation(node) if layers is None else ReferencedSegmentation(node)
+        self._ready = _ReadyCommit(run, computed.found, layers, surfaces, saved)
 
     def _write(self, ready: _ReadyCommit) -> None:
         """Write the changes, if the segmentation was not edited meanwhile; else they are computed again."""
@@ -161,7 +169,7 @@ class RunCommit:
         began = time.monotonic()
         dice = {segment_id: expected for segment_id, (_name, expected) in run.expected.items()}
         outcome = RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice)
-        commit_result(run.plan, run.nodes, found, outcome, self._editor(), self._grids, ready.surfaces, ready.saved)
+        commit_result(run.plan, run.nodes, found, outcome, self._grids, ready.saved, ready.surfaces, ready.layers)
         self.seconds = time.monotonic() - began
         self._announced = not found.filled
         if found.filled:

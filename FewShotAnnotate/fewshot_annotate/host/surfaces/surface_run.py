@@ -11,6 +11,7 @@ from ...core.errors import InputError
 from ...core.events import Event, Failed
 from ...core.slice_axis import SliceAxis
 from ...jobs.process import WorkerProcess
+from ..fill.changed_layers import ChangedLayer, changed_layers
 from ..fill.changes import Box, Changes, MaskPieces
 from ..fill.edit_rules import EditRules
 from ..fill.fill_result import FillResult, compute_result
@@ -68,9 +69,19 @@ class SurfaceRun:
 
 @dataclass(frozen=True)
 class ComputedCommit:
-    """Changes to write, and the process that makes their surfaces first; None if Slicer converts them."""
+    """What a run commits.
+
+    Attributes
+    ----------
+    found : FillResult
+    layers : list of ChangedLayer or None
+        Labelmaps after the changes; None if Slicer's editor logic has to write these.
+    surfaces : SurfaceRun or None
+        The process that makes the surfaces first; None if Slicer converts them.
+    """
 
     found: FillResult
+    layers: list[ChangedLayer] | None
     surfaces: SurfaceRun | None
 
 
@@ -116,7 +127,8 @@ def compute_commit(
 ) -> ComputedCommit:
     """Changes that a run commits, and the surfaces to make of them. Touches no node: for a background thread."""
     found = compute_result(prepared, grid, image, rules, version)
-    return ComputedCommit(found, surface_run(run_folder, grid, found.changes, settings))
+    layers = changed_layers(grid, found.changes)
+    return ComputedCommit(found, layers, surface_run(run_folder, grid, found.changes, settings))
 
 
 def surface_warnings(ending: Event | None) -> list[str]:
