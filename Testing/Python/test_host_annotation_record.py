@@ -1,4 +1,4 @@
-"""The stored record of slices: it is kept with the segmentation, and that of version 0.1 is still read."""
+"""The stored record of slices: it is saved with the segmentation, and records of version 0.1 are still read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from support.review_scene import Review, parameter_node
 PAINTED = "FewShotAnnotate.PaintedSlices"  # of version 0.1
 ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, SliceStatus.IN_PROGRESS
 
-# As version 0.1 wrote them after a run that filled slices 2, 3 and 4 between the painted slices 1 and 5.
+# Attributes as version 0.1 wrote them after a run that filled slices 2, 3 and 4 between the painted slices 1 and 5.
 PAINTED_TEXT = json.dumps(
     {
         "axis": 0,
@@ -65,7 +65,7 @@ REVIEW_TEXT = json.dumps(
         },
     }
 )
-WHOLE = AnnotationRecord(
+EXPECTED = AnnotationRecord(
     0,
     {"a": True, "b": False},
     {
@@ -105,7 +105,7 @@ def add_segmentation(name: str = "Segmentation") -> tuple[Any, Any]:
 
 
 def annotate_as_version_0_1(node: Any, name: str = "review.0") -> None:
-    """Store what version 0.1 stored, where it did."""
+    """Store the painted slices and the review as version 0.1 did."""
     node.SetAttribute(PAINTED, PAINTED_TEXT)
     parameter_node().SetParameter(name, REVIEW_TEXT)
     parameter_node().SetNodeReferenceID(name, node.GetID())
@@ -115,11 +115,11 @@ def test_attributes_of_version_0_1_are_read_and_written_as_one_record() -> None:
     mrml.new_scene()
     _, node = add_segmentation()
     annotate_as_version_0_1(node)
-    assert read_record(node) == WHOLE
+    assert read_record(node) == EXPECTED
     write_record(node, read_record(node).with_slice(9, True))
     node.RemoveAttribute(PAINTED)
     parameter_node().UnsetParameter("review.0")
-    assert read_record(node) == WHOLE.with_slice(9, True)
+    assert read_record(node) == EXPECTED.with_slice(9, True)
 
 
 @pytest.mark.parametrize("suffix", ["mrml", "mrb"])
@@ -132,7 +132,7 @@ def test_a_scene_of_version_0_1_opens_with_its_painted_accepted_and_flagged_slic
     saved_scenes.save_scene(tmp_path / "saved" / f"scene.{suffix}")
     saved_scenes.open_scene(tmp_path / "saved" / f"scene.{suffix}")
     node = slicer.util.getNode("Segmentation")
-    assert read_record(node) == WHOLE
+    assert read_record(node) == EXPECTED
     review = Review(slicer.util.getNode("Segmentation volume"), node)
     rows = {row.index: (row.origin, row.status) for row in review.controller.view.rows}
     assert rows[1] == (Origin.PAINTED, ACCEPTED)
@@ -148,8 +148,8 @@ def test_the_first_change_keeps_all_that_version_0_1_stored() -> None:
     annotate_as_version_0_1(node)
     review = Review(volume, node)
     review.controller.flag([4])
-    expected = WHOLE.along(0).with_status([4], FLAGGED)
-    assert read_record(node) == WHOLE.with_along(0, expected)
+    expected = EXPECTED.along(0).with_status([4], FLAGGED)
+    assert read_record(node) == EXPECTED.with_along(0, expected)
     assert node.GetAttribute(PAINTED) == PAINTED_TEXT
     review.close()
 
@@ -167,8 +167,8 @@ def test_a_second_scene_of_version_0_1_replaces_no_review_of_the_first(tmp_path:
     slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
     assert slicer.mrmlScene.Import()
     review.controller.poll()
-    assert read_record(node) == WHOLE
-    assert read_record(slicer.util.getNode("Other")) == WHOLE
+    assert read_record(node) == EXPECTED
+    assert read_record(slicer.util.getNode("Other")) == EXPECTED
     review.close()
 
 
@@ -180,7 +180,7 @@ def test_painted_slices_of_version_0_1_that_cannot_be_read_lose_no_review(text: 
     _, node = add_segmentation()
     annotate_as_version_0_1(node)
     node.SetAttribute(PAINTED, text)
-    assert read_record(node).along(2) == WHOLE.along(2)
+    assert read_record(node).along(2) == EXPECTED.along(2)
     assert read_record(node).along(0).at(3).status is FLAGGED
 
 
@@ -205,7 +205,7 @@ def test_a_segmentation_without_a_record_has_an_empty_one() -> None:
     assert node.GetAttribute(RECORD_ATTRIBUTE) is None
 
 
-# --- rules, on a record by hand: slices 0 and 3 are painted, a run filled 1 and 2
+# --- rules, on a hand-made record: slices 0 and 3 are painted, a run filled 1 and 2
 
 RUN = RunRecord(
     axis=0,
@@ -241,8 +241,8 @@ def test_an_acceptance_holds_only_for_the_accepted_voxels() -> None:
 def test_a_slice_left_out_is_filled_by_the_next_run_until_it_is_painted() -> None:
     record = FILLED.with_slice(3, False)
     assert (record.present.labelled, record.present.left_out) == ((0,), (3,))
-    again = record.after_run(RUN)
-    assert (again.present.labelled, again.present.left_out) == ((0, 3), ())
+    refilled = record.after_run(RUN)
+    assert (refilled.present.labelled, refilled.present.left_out) == ((0, 3), ())
 
 
 def test_a_run_of_other_segments_replaces_the_checksums_of_the_slices_it_fills() -> None:
@@ -262,11 +262,11 @@ def test_only_the_last_states_of_a_slice_are_stored() -> None:
 
 
 CHANGES: list[Callable[[AnnotationRecord], AnnotationRecord]] = [
-    lambda one: one.with_slice(9, True),
-    lambda one: one.with_segment("b", True),
-    lambda one: one.with_axis(1),
-    lambda one: one.with_along(0, one.present.with_status([1], FLAGGED)),
-    lambda one: one.after_run(RUN),
+    lambda record: record.with_slice(9, True),
+    lambda record: record.with_segment("b", True),
+    lambda record: record.with_axis(1),
+    lambda record: record.with_along(0, record.present.with_status([1], FLAGGED)),
+    lambda record: record.after_run(RUN),
 ]
 
 

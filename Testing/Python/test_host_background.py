@@ -1,4 +1,4 @@
-"""Background work of the host advances although the application's event loop holds the GIL between timer calls."""
+"""Background work of the host makes progress although the event loop of the application holds the GIL."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def run_loop(step, until, seconds: float = 60.0) -> float:
     """Call `step` between sleeps that hold the lock; the longest single call in seconds."""
     deadline, longest = time.monotonic() + seconds, 0.0
     while not until():
-        assert time.monotonic() < deadline, "the background thread does not get on"
+        assert time.monotonic() < deadline, "the background work makes no progress"
         hold_lock()
-        began = time.perf_counter()
+        start = time.perf_counter()
         step()
-        longest = max(longest, time.perf_counter() - began)
+        longest = max(longest, time.perf_counter() - start)
     return longest
 
 
@@ -46,24 +46,24 @@ def many_small_steps() -> int:
     return sum(int(np.ones(1000).sum()) for _ in range(60_000))
 
 
-def loops_needed(step) -> int:
-    """How often the loop goes round until a piece of background work is done."""
-    tasks, ended = BackgroundTasks("test"), []
-    tasks.start(lambda: ended.append(many_small_steps()), lambda _: None)
-    rounds = 0
-    while not ended:
+def iterations_needed(step) -> int:
+    """Iterations of the event loop until a piece of background work is done."""
+    tasks, results = BackgroundTasks("test"), []
+    tasks.start(lambda: results.append(many_small_steps()), lambda _: None)
+    iterations = 0
+    while not results:
         hold_lock()
         step(tasks)
-        rounds += 1
+        iterations += 1
     tasks.close()
-    assert ended == [60_000_000]
-    return rounds
+    assert results == [60_000_000]
+    return iterations
 
 
 def test_poll_lets_a_thread_run_although_the_loop_holds_the_lock():
-    with_turns = loops_needed(BackgroundTasks.poll)
-    without = loops_needed(lambda tasks: None)
-    assert 1.5 * with_turns < without
+    with_poll = iterations_needed(BackgroundTasks.poll)
+    without_poll = iterations_needed(lambda tasks: None)
+    assert 1.5 * with_poll < without_poll
 
 
 def test_poll_returns_at_once_without_work():
@@ -71,20 +71,20 @@ def test_poll_returns_at_once_without_work():
     tasks.start(int)
     while tasks.busy:
         tasks.poll()
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(100):
         tasks.poll()
-    assert time.perf_counter() - began < 100 * MAX_WAIT_SECONDS / 2
+    assert time.perf_counter() - start < 100 * MAX_WAIT_SECONDS / 2
     tasks.close()
 
 
-def delivered(tasks: BackgroundTasks) -> None:
-    """Poll until nothing is under way."""
+def poll_to_end(tasks: BackgroundTasks) -> None:
+    """Poll until all work is done and delivered."""
     while tasks.busy:
         tasks.poll()
 
 
-def test_results_are_delivered_in_order_one_a_poll_and_errors_to_whoever_polls():
+def test_each_poll_delivers_one_result_in_order_and_raises_the_error_of_a_call():
     tasks, found = BackgroundTasks("test"), []
     for number in (1, 2):
         tasks.start(lambda number=number: number, found.append)
@@ -92,15 +92,15 @@ def test_results_are_delivered_in_order_one_a_poll_and_errors_to_whoever_polls()
         pass
     assert found == [1]
     assert tasks.awaited
-    delivered(tasks)
+    poll_to_end(tasks)
     assert found == [1, 2]
     assert not tasks.awaited
     tasks.start(lambda: 1 // 0, found.append)
     with pytest.raises(ZeroDivisionError):
-        delivered(tasks)
+        poll_to_end(tasks)
     assert not tasks.busy
     tasks.start(lambda: 1 // 0)  # nobody waits for it
-    delivered(tasks)
+    poll_to_end(tasks)
     tasks.close()
 
 
@@ -110,7 +110,7 @@ def test_a_cancelled_call_is_executed_but_its_result_is_not_delivered():
     tasks.cancel()
     tasks.start(lambda: executed.append("second"))
     tasks.close()
-    delivered(tasks)
+    poll_to_end(tasks)
     assert executed == ["first", "second"]
     assert not found
 
@@ -134,8 +134,8 @@ def test_a_fill_ends_although_the_event_loop_holds_the_lock():
     geometry = volume.geometry
     volume_node = add_volume(volume.array, geometry.spacing, geometry.origin, geometry.direction)
     painted = np.zeros(label_map.array.shape, np.uint8)
-    held = np.flatnonzero((label_map.array == label_map.values[0]).any(axis=(1, 2)))
-    labelled = [int(index) for index in held[::4][:3]]
+    with_organ = np.flatnonzero((label_map.array == label_map.values[0]).any(axis=(1, 2)))
+    labelled = [int(index) for index in with_organ[::4][:3]]
     painted[labelled] = label_map.array[labelled] == label_map.values[0]
     node = add_segmentation(volume_node, {"organ": painted})
     editor_node = segment_editor_node(node, volume_node)

@@ -39,20 +39,20 @@ from support.scene_cases import Gate, Scene, all_equal, case, scene_of  # noqa: 
 pytest_plugins = ("support.run_fixtures",)
 
 QUICK = TrialDesign(sizes=(2,), draws=1, held_out=1)
-ONE = CompareSettings(("propagate",), QUICK)
-BOTH = CompareSettings(("propagate", "stepwise"), TrialDesign(sizes=(1, 2), draws=1, held_out=1))
+ONE_ENGINE = CompareSettings(("propagate",), QUICK)
+TWO_ENGINES = CompareSettings(("propagate", "stepwise"), TrialDesign(sizes=(1, 2), draws=1, held_out=1))
 WAIT_SECONDS = 300.0
-linux = pytest.mark.skipif(sys.platform != "linux", reason="signals and processes as Linux has them")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="signals and processes of Linux")
 
 
-class Comparing:
-    """A controller on a scene, ticked as the panel's timer does."""
+class ComparisonRunner:
+    """A comparison of engines on a scene, polled as by the panel's timer."""
 
     def __init__(self, scene: Scene, python: str) -> None:
         self.scene = scene
         self.controller = CompareController(slicer.mrmlScene, python)
 
-    def start(self, settings: CompareSettings = BOTH) -> CompareController:
+    def start(self, settings: CompareSettings = TWO_ENGINES) -> CompareController:
         self.controller.start(self.scene.nodes, settings)
         return self.controller
 
@@ -82,14 +82,14 @@ def command_line(process: psutil.Process) -> str:
 
 
 @pytest.fixture
-def comparing(
+def runner(
     tmp_path: Path, python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Comparing]:
+) -> Iterator[ComparisonRunner]:
     temporary = tmp_path / "temporary"
     monkeypatch.setenv(HOME_VARIABLE, str(temporary))
-    made = Comparing(scene_of(case("ct_vertebrae")), python_with_stepwise)
-    yield made
-    made.controller.close()
+    opened = ComparisonRunner(scene_of(case("ct_vertebrae")), python_with_stepwise)
+    yield opened
+    opened.controller.close()
     end = time.monotonic() + 10
     while job_folders(temporary) or scene_cases.threads() or worker_processes():
         assert time.monotonic() < end, (job_folders(temporary), scene_cases.threads(), worker_processes())
@@ -97,15 +97,15 @@ def comparing(
     scene_cases.require_quiet(capfd.readouterr())
 
 
-def ours(class_name: str) -> list[Any]:
+def comparison_nodes(class_name: str) -> list[Any]:
     return [node for node in slicer.util.getNodesByClass(class_name) if node.GetAttribute(ROLE_ATTRIBUTE)]
 
 
 @pytest.mark.slow
-def test_a_comparison_becomes_a_table_a_plot_and_advice(comparing: Comparing) -> None:
-    before = comparing.scene.arrays()
-    controller = comparing.start()
-    controller = comparing.to_end()
+def test_a_comparison_becomes_a_table_a_plot_and_advice(runner: ComparisonRunner) -> None:
+    before = runner.scene.arrays()
+    runner.start()
+    controller = runner.to_end()
     assert controller.state is CompareState.DONE, controller.message
     found = controller.summary
     assert found is not None
@@ -113,7 +113,7 @@ def test_a_comparison_becomes_a_table_a_plot_and_advice(comparing: Comparing) ->
     assert set(found.engines) == {"propagate", "stepwise"}
     assert found.engine in found.engines
     assert str(found.reasons[0]).startswith("There is too little evidence")
-    (table,) = ours("vtkMRMLTableNode")
+    (table,) = comparison_nodes("vtkMRMLTableNode")
     columns = [table.GetTable().GetColumn(number) for number in range(table.GetNumberOfColumns())]
     assert [column.GetName() for column in columns] == [SIZES_COLUMN, *found.engines]
     for column in columns[1:]:
@@ -121,64 +121,64 @@ def test_a_comparison_becomes_a_table_a_plot_and_advice(comparing: Comparing) ->
         assert [column.GetValue(row) for row in range(2)] == expected
     chart = controller.chart_node
     series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
-    assert [(one.GetXColumnName(), one.GetYColumnName()) for one in series] == [
+    assert [(node.GetXColumnName(), node.GetYColumnName()) for node in series] == [
         (SIZES_COLUMN, engine) for engine in found.engines
     ]
-    assert all(one.GetTableNode() is table for one in series)
+    assert all(node.GetTableNode() is table for node in series)
     assert controller.report_path is not None
     text = controller.report_path.read_text(encoding="utf-8")
     assert "segment 1" in text
-    assert comparing.scene.volume_node.GetName() not in text.split("<style")[0]
-    assert all_equal(comparing.scene.arrays(), before)
+    assert runner.scene.volume_node.GetName() not in text.split("<style")[0]
+    assert all_equal(runner.scene.arrays(), before)
 
 
-def test_figures_equal_those_of_the_command_line(comparing: Comparing, tmp_path: Path) -> None:
+def test_figures_equal_those_of_the_command_line(runner: ComparisonRunner, tmp_path: Path) -> None:
     from fewshot_annotate.evaluation.case import ComparisonCase
     from fewshot_annotate.evaluation.compare import compare
     from fewshot_annotate.evaluation.trials import EngineSettings
 
-    comparing.start(ONE)
-    found = comparing.to_end().summary
+    runner.start(ONE_ENGINE)
+    found = runner.to_end().summary
     assert found is not None
-    scene = comparing.scene
+    scene = runner.scene
     labels = scene_cases.label_map_of(scene.painted(), scene.case.volume)
-    same = ComparisonCase.from_label_maps(scene.case.volume, [labels], scene.axis, scene.labelled)
-    by_command = compare(same, [EngineSettings("propagate")], QUICK, tmp_path / "command line")
-    assert [one.by_label for one in found.points] == [one.by_label for one in by_command.points]
+    comparison = ComparisonCase.from_label_maps(scene.case.volume, [labels], scene.axis, scene.labelled)
+    by_command = compare(comparison, [EngineSettings("propagate")], QUICK, tmp_path / "command line")
+    assert [point.by_label for point in found.points] == [point.by_label for point in by_command.points]
 
 
-def test_a_second_comparison_is_shown_in_the_same_nodes(comparing: Comparing) -> None:
-    comparing.start(ONE)
-    chart = comparing.to_end().chart_node
-    comparing.start(ONE)
-    assert comparing.to_end().chart_node is chart
-    assert chart.GetNumberOfPlotSeriesNodes() == len(ours("vtkMRMLPlotSeriesNode")) == 1
-    assert len(ours("vtkMRMLTableNode")) == len(ours("vtkMRMLPlotChartNode")) == 1
+def test_a_second_comparison_is_shown_in_the_same_nodes(runner: ComparisonRunner) -> None:
+    runner.start(ONE_ENGINE)
+    chart = runner.to_end().chart_node
+    runner.start(ONE_ENGINE)
+    assert runner.to_end().chart_node is chart
+    assert chart.GetNumberOfPlotSeriesNodes() == len(comparison_nodes("vtkMRMLPlotSeriesNode")) == 1
+    assert len(comparison_nodes("vtkMRMLTableNode")) == len(comparison_nodes("vtkMRMLPlotChartNode")) == 1
     slicer.mrmlScene.RemoveNode(chart)
-    assert comparing.controller.chart_node is None
+    assert runner.controller.chart_node is None
 
 
 @pytest.mark.parametrize("left_out", ["locked", "hidden"])
-def test_segments_and_slices_left_out_do_not_take_part(comparing: Comparing, left_out: str) -> None:
+def test_segments_and_slices_left_out_do_not_take_part(runner: ComparisonRunner, left_out: str) -> None:
     from fewshot_annotate.host.mrml.reading import set_locked
 
-    scene = comparing.scene
+    scene = runner.scene
     if left_out == "locked":
         set_locked(scene.node.GetSegmentation().GetSegment(scene.ids[0]), True)
     else:
         scene.node.GetDisplayNode().SetSegmentVisibility(scene.ids[0], False)
     write_record(scene.node, AnnotationRecord().with_slice(scene.labelled[0], False))
-    comparing.start(CompareSettings(("propagate",), TrialDesign(draws=1, held_out=1)))
-    found = comparing.to_end().summary
+    runner.start(CompareSettings(("propagate",), TrialDesign(draws=1, held_out=1)))
+    found = runner.to_end().summary
     assert found is not None
     assert found.labels == (scene.ids[1],)
-    free = scene.axis.slices(scene.case.masks[scene.ids[1]])
-    painted = [index for index in scene.labelled[1:] if free[index].any()]
-    assert found.sizes[-1] == len(painted) - 1  # one is hidden
+    other_mask = scene.axis.slices(scene.case.masks[scene.ids[1]])
+    painted = [index for index in scene.labelled[1:] if other_mask[index].any()]
+    assert found.sizes[-1] == len(painted) - 1  # one is held out
 
 
-def test_engines_can_be_compared_on_a_fully_labelled_volume(comparing: Comparing) -> None:
-    scene = comparing.scene
+def test_engines_can_be_compared_on_a_fully_labelled_volume(runner: ComparisonRunner) -> None:
+    scene = runner.scene
     count = scene.axis.count(scene.case.volume.geometry)
     record = AnnotationRecord(scene.axis.index, dict.fromkeys(scene.ids, True))
     for index in range(count):
@@ -186,63 +186,63 @@ def test_engines_can_be_compared_on_a_fully_labelled_volume(comparing: Comparing
     write_record(scene.node, record)
     for name, mask in scene.case.masks.items():
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
-    comparing.start(CompareSettings(("propagate",), TrialDesign(sizes=(16,), draws=1, held_out=1)))
-    controller = comparing.to_end()
+    runner.start(CompareSettings(("propagate",), TrialDesign(sizes=(16,), draws=1, held_out=1)))
+    controller = runner.to_end()
     assert controller.state is CompareState.DONE, controller.message
     assert controller.summary is not None
     assert controller.summary.sizes == (16,) > (len(scene.labelled),)
 
 
-def test_input_that_cannot_be_compared_is_refused_in_one_line(comparing: Comparing) -> None:
-    scene = comparing.scene
+def test_input_that_cannot_be_compared_is_refused_in_one_line(runner: ComparisonRunner) -> None:
+    scene = runner.scene
     slicer.mrmlScene.RemoveNode(scene.node)
     scene.node = mrml.add_segmentation(scene.volume_node, {})
-    comparing.start(ONE)
-    controller = comparing.to_end()
+    runner.start(ONE_ENGINE)
+    controller = runner.to_end()
     assert controller.state is CompareState.FAILED
     assert controller.error is not None
     assert controller.error.code == "no_labelled_slice"
-    one = np.zeros(scene.case.volume.geometry.shape, dtype=bool)
-    one[scene.labelled[0]] = scene.case.masks[scene.ids[0]][scene.labelled[0]]
-    scene.node = mrml.add_segmentation(scene.volume_node, {"a": one})
-    comparing.start(ONE)
-    controller = comparing.to_end()
+    mask = np.zeros(scene.case.volume.geometry.shape, dtype=bool)
+    mask[scene.labelled[0]] = scene.case.masks[scene.ids[0]][scene.labelled[0]]
+    scene.node = mrml.add_segmentation(scene.volume_node, {"a": mask})
+    runner.start(ONE_ENGINE)
+    controller = runner.to_end()
     assert controller.message.startswith("Comparing needs at least two slices that show a label, and found 1")
     assert controller.summary is None
 
 
-def test_an_engine_that_cannot_use_the_device_is_refused_before_anything_starts(comparing: Comparing) -> None:
-    comparing.controller = CompareController(slicer.mrmlScene, python_executable(), lambda engine: Device.CUDA)
+def test_an_engine_that_cannot_use_the_device_is_refused_before_anything_starts(runner: ComparisonRunner) -> None:
+    runner.controller = CompareController(slicer.mrmlScene, python_executable(), lambda engine: Device.CUDA)
     with pytest.raises(InputError, match="cannot use device 'cuda'"):
-        comparing.start(ONE)
-    assert comparing.controller.state is CompareState.IDLE
-    comparing.controller.close()
+        runner.start(ONE_ENGINE)
+    assert runner.controller.state is CompareState.IDLE
+    runner.controller.close()
 
 
 def test_folders_of_comparisons_are_private_and_those_of_a_crashed_application_are_deleted(
-    comparing: Comparing, tmp_path: Path
+    runner: ComparisonRunner, tmp_path: Path
 ) -> None:
-    left = RunStore(tmp_path / "temporary" / "comparisons").create()
-    (left.path / "image.npy").write_bytes(b"a patient's image")
-    left.release()  # as the system does at the end of a process
-    comparing.start(ONE)
-    (own,) = (path for path in job_folders(tmp_path / "temporary") if path.is_dir() and path != left.path)
+    leftover = RunStore(tmp_path / "temporary" / "comparisons").create()
+    (leftover.path / "image.npy").write_bytes(b"a patient's image")
+    leftover.release()  # as the system does at the end of a process
+    runner.start(ONE_ENGINE)
+    (own,) = (path for path in job_folders(tmp_path / "temporary") if path.is_dir() and path != leftover.path)
     assert os.name == "nt" or own.stat().st_mode & 0o077 == 0
-    comparing.until(lambda: not left.path.exists())
+    runner.until(lambda: not leftover.path.exists())
     assert own.is_dir()
 
 
-def test_nodes_may_be_deleted_while_a_comparison_runs(comparing: Comparing) -> None:
-    comparing.start(ONE)
-    slicer.mrmlScene.RemoveNode(comparing.scene.node)
-    slicer.mrmlScene.RemoveNode(comparing.scene.volume_node)
-    assert comparing.to_end().state is CompareState.DONE
+def test_nodes_may_be_deleted_while_a_comparison_runs(runner: ComparisonRunner) -> None:
+    runner.start(ONE_ENGINE)
+    slicer.mrmlScene.RemoveNode(runner.scene.node)
+    slicer.mrmlScene.RemoveNode(runner.scene.volume_node)
+    assert runner.to_end().state is CompareState.DONE
 
 
 @linux
-def test_cancel_ends_all_processes_and_leaves_nothing(comparing: Comparing, tmp_path: Path, gate: Gate) -> None:
-    controller = comparing.start()
-    comparing.until(lambda: len(worker_processes()) >= 2)
+def test_cancel_ends_all_processes_and_leaves_nothing(runner: ComparisonRunner, tmp_path: Path, gate: Gate) -> None:
+    controller = runner.start()
+    runner.until(lambda: len(worker_processes()) >= 2)
     controller.cancel()
     assert controller.state is CompareState.CANCELLED
     end = time.monotonic() + 5
@@ -250,32 +250,32 @@ def test_cancel_ends_all_processes_and_leaves_nothing(comparing: Comparing, tmp_
         assert time.monotonic() < end
         time.sleep(0.01)
     gate.open()
-    comparing.start(ONE)
-    assert comparing.to_end().state is CompareState.DONE
+    runner.start(ONE_ENGINE)
+    assert runner.to_end().state is CompareState.DONE
 
 
 @linux
 def test_a_killed_comparison_is_reported_in_a_sentence_and_its_trial_ends_too(
-    comparing: Comparing, gate: Gate
+    runner: ComparisonRunner, gate: Gate
 ) -> None:
-    controller = comparing.start()
-    comparing.until(lambda: len(worker_processes()) >= 2)
-    (outer,) = (child for child in psutil.Process().children() if "comparison" in command_line(child))
-    os.kill(outer.pid, signal.SIGKILL)
-    comparing.to_end()
+    controller = runner.start()
+    runner.until(lambda: len(worker_processes()) >= 2)
+    (worker,) = (child for child in psutil.Process().children() if "comparison" in command_line(child))
+    os.kill(worker.pid, signal.SIGKILL)
+    runner.to_end()
     assert controller.state is CompareState.FAILED
     assert controller.message.startswith("The worker process was ended from outside, often because memory ran out;")
     gate.open()
 
 
 @linux
-def test_the_worker_ends_when_its_host_has_exited(comparing: Comparing, tmp_path: Path, gate: Gate) -> None:
-    comparing.start()
-    comparing.until(lambda: len(worker_processes()) >= 2)
-    assert comparing.controller.folder is not None
+def test_the_worker_ends_when_its_host_has_exited(runner: ComparisonRunner, tmp_path: Path, gate: Gate) -> None:
+    runner.start()
+    runner.until(lambda: len(worker_processes()) >= 2)
+    assert runner.controller.folder is not None
     copy = ComparisonFolder(tmp_path / "copy")
-    subprocess.run(["cp", "-r", comparing.controller.folder.path, copy.path], check=True)
-    comparing.controller.cancel()
+    subprocess.run(["cp", "-r", runner.controller.folder.path, copy.path], check=True)
+    runner.controller.cancel()
     host = (
         "import sys, time; from pathlib import Path\n"
         "from fewshot_annotate.evaluation.comparison_folder import ComparisonFolder\n"
@@ -284,7 +284,7 @@ def test_the_worker_ends_when_its_host_has_exited(comparing: Comparing, tmp_path
         "process.start(); print(process.pid, flush=True); time.sleep(100)\n"
     )
     (copy.path / "events.jsonl").unlink()
-    command = [sys.executable, "-c", host, str(copy.path), comparing.controller.python]
+    command = [sys.executable, "-c", host, str(copy.path), runner.controller.python]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.environ["PYTHONPATH"]])}
     program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert program.stdout is not None
@@ -325,16 +325,16 @@ class UnexpectedError(Exception):
 @pytest.mark.parametrize("kind", [UnexpectedError, KeyError, MemoryError])
 @pytest.mark.parametrize("step", ["prepare_comparison", "ComparisonProcess"])
 def test_an_unexpected_error_fails_the_comparison_once(
-    step: str, kind: type[Exception], comparing: Comparing, monkeypatch: pytest.MonkeyPatch
+    step: str, kind: type[Exception], runner: ComparisonRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> Any:
         raise kind("Doe^Jane")
 
-    before = comparing.scene.arrays()
+    before = runner.scene.arrays()
     with monkeypatch.context() as patch:
         patch.setattr(compare_module, step, failing)
-        controller = comparing.start(ONE)
-        comparing.to_end()
+        controller = runner.start(ONE_ENGINE)
+        runner.to_end()
         message = controller.message
         for _ in range(5):
             controller.poll()
@@ -342,4 +342,4 @@ def test_an_unexpected_error_fails_the_comparison_once(
     assert controller.message == message
     assert message
     assert "Doe" not in message
-    assert all_equal(comparing.scene.arrays(), before)
+    assert all_equal(runner.scene.arrays(), before)

@@ -56,9 +56,9 @@ def images(tmp_path: Path) -> Path:
 def controller(home: Path) -> Iterator[DatasetController]:
     mrml.new_scene()
     history = LabelHistory(axis=SliceAxis(0), painted=tuple(range(10)))
-    opened = DatasetController(slicer.mrmlScene, history=lambda: history)
-    yield opened
-    opened.close()
+    dataset_controller = DatasetController(slicer.mrmlScene, history=lambda: history)
+    yield dataset_controller
+    dataset_controller.close()
 
 
 def until(controller: DatasetController, reached: Callable[[], bool]) -> None:
@@ -70,7 +70,7 @@ def until(controller: DatasetController, reached: Callable[[], bool]) -> None:
 
 
 def settle(controller: DatasetController) -> None:
-    """Until no file is read or written."""
+    """Poll until no file is being read or written."""
     controller.poll()
     until(controller, lambda: not controller.working)
 
@@ -81,7 +81,7 @@ def states(controller: DatasetController) -> list[str]:
 
 
 def paint(controller: DatasetController, seed: int) -> None:
-    """Label the case in the scene as a person would."""
+    """Label the case in the scene as a user would."""
     assert controller.review is not None
     node, labels = controller.review.nodes.segmentation, ball(seed)[1]
     segmentation = node.GetSegmentation()
@@ -123,7 +123,7 @@ def test_cases_are_shown_filled_and_accepted_ones_train_the_next_model(
     settle(controller)
     assert [model.record.examples for model in task_models(read_task(task_folder("balls")))] == [2, 3]
     assert controller.overview.advice.new == 0
-    until(controller, lambda: not controller.filling.busy)  # the cases that the first model filled, anew
+    until(controller, lambda: not controller.filling.busy)  # the other cases are filled again by the new model
     settle(controller)
     records = {name: BatchFolder(tmp_path / "set").case(name).read_record() for name in ("ball5", "ball6", "ball7")}
     models = {name: record and record[1]["model"] for name, record in records.items()}
@@ -227,6 +227,6 @@ def test_no_file_is_read_while_the_data_set_is_idle(
     controller.add(images)
     settle(controller)
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("a file was read"))
-    monkeypatch.setattr(Path, "stat", lambda *_, **__: pytest.fail("a file was looked at"))
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: pytest.fail("the status of a file was read"))
     for _ in range(5):
         controller.poll()

@@ -1,4 +1,4 @@
-"""Runs that draft first, through the controller: real MRML, a real worker, each slice as a draft and refined."""
+"""Runs with drafts, through the controller: real MRML, a real worker; each slice is drafted, then refined."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def final() -> dict[str, np.ndarray]:
 
 
 def drafts_of(scene: Scene) -> dict[str, np.ndarray]:
-    """Each slice between painted ones a copy of the nearest of them."""
+    """The expected drafts: each slice between painted ones is a copy of the nearest of them."""
     labelled = np.array(scene.labelled)
     result = scene.painted()
     for mask in result.values():
@@ -70,7 +70,7 @@ def drafts_of(scene: Scene) -> dict[str, np.ndarray]:
 
 
 def in_preview(runner: Runner) -> dict[str, np.ndarray]:
-    """Voxels of the preview under the names of the segments they are for."""
+    """Voxels of the preview by ID of the segment that they will be written to."""
     preview = runner.controller.run.preview
     preview.redraw(now=True)
     return {
@@ -80,10 +80,10 @@ def in_preview(runner: Runner) -> dict[str, np.ndarray]:
     }
 
 
-def progress_is(runner: Runner, stage: Stage, counted: int) -> Callable[[], bool]:
+def progress_is(runner: Runner, stage: Stage, count: int) -> Callable[[], bool]:
     def reached() -> bool:
         progress = runner.controller.progress
-        return progress.stage == stage and progress.done_in_stage >= counted and not runner.controller.run.to_show
+        return progress.stage == stage and progress.done_in_stage >= count and not runner.controller.run.to_show
 
     return reached
 
@@ -135,7 +135,7 @@ def test_stop_during_refining_keeps_the_best_of_each_slice(
     refined = progress_is(runner, Stage.REFINING, 3)
     runner.until(lambda: refined() and gate.holds_after(count + 3))
     runner.controller.cancel(keep=True)
-    gate.allow(count + 4)  # the worker stops after the slice it is at
+    gate.allow(count + 4)  # the worker stops after its current slice
     runner.to_end()
     for name, mask in expected.items():
         mask[scene.between[:4]] = final[name][scene.between[:4]]
@@ -176,7 +176,7 @@ def test_a_worker_killed_during_the_fit_loses_no_draft(
 def test_drafts_of_an_engine_that_fails_later_can_be_kept(scene: Scene, start: Callable[..., Runner]) -> None:
     runner = start(scene, fit=0.0, failure="bug")
     runner.until(lambda: runner.controller.state is State.STOPPED)
-    assert runner.controller.message.startswith("An unexpected error ended the run (ZeroDivisionError, code ")
+    assert runner.controller.message.startswith("An unexpected error finished the run (ZeroDivisionError, code ")
     runner.controller.cancel(keep=True)
     runner.to_end()
     assert all_equal(scene.arrays(), drafts_of(scene))
@@ -188,13 +188,13 @@ def test_the_expected_dice_of_each_segment_is_shown_and_stored_after_the_run(
     runner = start(scene, fit=1.0)
     assert runner.controller.expected == {}
     runner.until(lambda: len(runner.controller.expected) == len(scene.ids))
-    assert {one.dice for _, one in runner.controller.expected.values()} == {DRAFT_DICE[0]}
+    assert {expected.dice for _, expected in runner.controller.expected.values()} == {DRAFT_DICE[0]}
     runner.to_end()
     assert list(runner.controller.expected) == scene.ids
     segmentation = scene.node.GetSegmentation()
-    for segment_id, (name, one) in runner.controller.expected.items():
+    for segment_id, (name, expected) in runner.controller.expected.items():
         assert name == segmentation.GetSegment(segment_id).GetName()
-        assert (one.dice, one.low, one.high) == FINAL_DICE
+        assert (expected.dice, expected.low, expected.high) == FINAL_DICE
     runner.start(engine="propagate", options={})
     assert runner.controller.expected == {}
     runner.to_end()
@@ -203,10 +203,10 @@ def test_the_expected_dice_of_each_segment_is_shown_and_stored_after_the_run(
 @pytest.fixture
 def overlapping() -> Scene:
     """A scene whose segments need two layers."""
-    given = case("ct_vertebrae")
-    masks = dict(given.masks)
+    original = case("ct_vertebrae")
+    masks = dict(original.masks)
     masks["both"] = np.logical_or.reduce(list(masks.values()))
-    return scene_of(replace(given, masks=masks))
+    return scene_of(replace(original, masks=masks))
 
 
 @pytest.mark.slow
@@ -216,12 +216,12 @@ def test_overlapping_segments_have_a_common_progress_and_an_expected_dice_each(
     runner = start(overlapping, fit=0.6)
     reported: list[Progress] = []
 
-    def ended() -> bool:
+    def finished() -> bool:
         if runner.controller.state is State.RUNNING:
             reported.append(runner.controller.progress)
         return runner.controller.state is State.IDLE
 
-    runner.until(ended)
+    runner.until(finished)
     assert set(runner.controller.expected) == set(overlapping.ids)
     fractions = [progress.fraction for progress in reported]
     assert fractions == sorted(fractions)
@@ -242,7 +242,7 @@ def test_overlapping_segments_are_all_drafted_before_the_fit(
 
 def test_the_time_limit_goes_into_the_job_and_is_shared_by_layers(overlapping: Scene, tmp_path: Path) -> None:
     scene = overlapping
-    read = read_input(scene.nodes, scene.settings(budget=60.0), GridReader())
-    assert [folder.job.budget for folder in prepare(read, tmp_path / "jobs").folders] == [30.0, 30.0]
+    inputs = read_input(scene.nodes, scene.settings(budget=60.0), GridReader())
+    assert [folder.job.budget for folder in prepare(inputs, tmp_path / "jobs").folders] == [30.0, 30.0]
     with pytest.raises(InputError, match="no time limit"):
         read_input(scene.nodes, scene.settings(budget=0.0), GridReader())

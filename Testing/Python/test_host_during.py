@@ -23,7 +23,7 @@ pytest_plugins = ("support.run_fixtures",)
 
 @pytest.fixture
 def running(runs: Runs, gate: Gate) -> tuple[Scene, Runner]:
-    """A run whose first two slices are finished, and whose third waits."""
+    """A run whose first two slices are finished and whose third waits at the gate."""
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     gate.allow(2)
@@ -43,7 +43,7 @@ def undisturbed() -> dict[str, np.ndarray]:
 
 
 def _paint(scene: Scene, name: str, index: int) -> np.ndarray:
-    """A small square painted by hand on a slice, in place of what was there. Returns the new voxels."""
+    """Paint a small square on a slice, in place of what was there. Returns the new voxels of the slice."""
     mask = scene.array(name)
     mask[index] = False
     mask[index, 3:7, 2:6] = True
@@ -56,7 +56,7 @@ def _end(gate: Gate, runner: Runner) -> None:
     runner.to_end()
 
 
-def _require_nothing_left() -> None:
+def _require_no_preview() -> None:
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     assert not [node for node in nodes if node.GetAttribute(PREVIEW_ATTRIBUTE)]
 
@@ -90,13 +90,13 @@ def test_a_deleted_segment_is_left_out_with_a_warning(
     running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = running
-    gone, kept = scene.ids
-    scene.node.GetSegmentation().RemoveSegment(gone)
+    removed, kept = scene.ids
+    scene.node.GetSegmentation().RemoveSegment(removed)
     _end(gate, runner)
     np.testing.assert_array_equal(scene.array(kept)[scene.labelled], scene.case.masks[kept][scene.labelled])
     assert scene.array(kept)[scene.between].any()
     assert runner.controller.error is None
-    assert f"Removed during the run and not filled: {gone}." in runner.controller.warnings
+    assert f"Removed during the run and not filled: {removed}." in runner.controller.warnings
 
 
 def test_another_segmentation_with_the_same_segments_is_left_alone(
@@ -132,16 +132,16 @@ def test_a_segment_locked_during_the_run_is_not_filled(running: tuple[Scene, Run
     assert scene.array(other)[scene.between].any()
 
 
-@pytest.mark.parametrize("place", ["not filled yet", "filled already"])
+@pytest.mark.parametrize("progress", ["not yet filled", "already filled"])
 def test_a_slice_painted_during_the_run_stays_as_the_user_painted_it(
-    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray], place: str
+    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray], progress: str
 ) -> None:
     scene, runner = running
-    index = scene.between[0] if place == "filled already" else scene.between[-1]
-    drawn = _paint(scene, scene.ids[0], index)
+    index = scene.between[0] if progress == "already filled" else scene.between[-1]
+    painted = _paint(scene, scene.ids[0], index)
     _end(gate, runner)
     result = scene.arrays()
-    np.testing.assert_array_equal(result[scene.ids[0]][index], drawn)
+    np.testing.assert_array_equal(result[scene.ids[0]][index], painted)
     assert not result[scene.ids[1]][index].any()
     for name in scene.ids:
         result[name][index] = undisturbed[name][index]
@@ -155,22 +155,22 @@ def test_a_painted_slice_corrected_during_the_run_keeps_the_correction(
 ) -> None:
     scene, runner = running
     index = scene.labelled[1]
-    drawn = _paint(scene, scene.ids[0], index)
+    painted = _paint(scene, scene.ids[0], index)
     _end(gate, runner)
-    np.testing.assert_array_equal(scene.array(scene.ids[0])[index], drawn)
+    np.testing.assert_array_equal(scene.array(scene.ids[0])[index], painted)
 
 
 def test_painting_while_the_run_is_being_prepared_is_kept(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     runner.start()
-    drawn = _paint(scene, scene.ids[0], scene.between[0])
+    painted = _paint(scene, scene.ids[0], scene.between[0])
     runner.to_end()
-    np.testing.assert_array_equal(scene.array(scene.ids[0])[scene.between[0]], drawn)
+    np.testing.assert_array_equal(scene.array(scene.ids[0])[scene.between[0]], painted)
 
 
 def _paint_in_place(scene: Scene, name: str, index: int) -> None:
-    """One voxel painted into the labelmap's own memory, as the Segment Editor does where it reaches."""
+    """One voxel painted into the labelmap's own memory, as the Segment Editor does within the labelmap's extent."""
     segment = scene.node.GetSegmentation().GetSegment(name)
     image = segment.GetRepresentation("Binary labelmap")
     extent = image.GetExtent()
@@ -182,13 +182,13 @@ def _paint_in_place(scene: Scene, name: str, index: int) -> None:
 def test_painting_in_place_while_the_run_is_being_prepared_is_kept(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     name, index = scene.ids[0], scene.between[0]
-    drawn = _paint(scene, name, index)  # so that the labelmap reaches this slice
+    painted = _paint(scene, name, index)  # so that the labelmap's extent includes this slice
     runner = runs(scene)
     runner.start()
     _paint_in_place(scene, name, index)
-    drawn[8, 3] = True
+    painted[8, 3] = True
     runner.to_end()
-    np.testing.assert_array_equal(scene.array(name)[index], drawn)
+    np.testing.assert_array_equal(scene.array(name)[index], painted)
 
 
 @pytest.mark.parametrize("in_place", [False, True])
@@ -200,9 +200,9 @@ def test_painting_while_the_changes_are_computed_is_kept(
     computed = threading.Event()
 
     def compute(*inputs: Any) -> ComputedCommit:
-        found = compute_commit(*inputs)
+        computed_commit = compute_commit(*inputs)
         computed.set()
-        return found
+        return computed_commit
 
     monkeypatch.setattr(run_commit, "compute_commit", compute)
     gate.open()
@@ -213,10 +213,10 @@ def test_painting_while_the_changes_are_computed_is_kept(
         _paint_in_place(scene, name, index)
     else:
         _paint(scene, name, index)
-    drawn = scene.array(name)[index]
-    assert drawn.any()
+    painted = scene.array(name)[index]
+    assert painted.any()
     runner.to_end()
-    np.testing.assert_array_equal(scene.array(name)[index], drawn)
+    np.testing.assert_array_equal(scene.array(name)[index], painted)
 
 
 def test_painting_just_before_the_changes_are_written_is_kept(
@@ -233,15 +233,15 @@ def test_painting_just_before_the_changes_are_written_is_kept(
     monkeypatch.setattr(run_commit, "ReferencedSegmentation", save)
     gate.open()
     runner.until(lambda: bool(saved))
-    drawn = _paint(scene, name, index)
+    painted = _paint(scene, name, index)
     runner.to_end()
     assert len(saved) == 2
-    np.testing.assert_array_equal(scene.array(name)[index], drawn)
+    np.testing.assert_array_equal(scene.array(name)[index], painted)
 
 
-@pytest.mark.parametrize("what", ["nothing", "discard", "suspend", "close", "volume removed"])
-def test_a_written_fill_is_whole_whatever_the_user_does_next(
-    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray], what: str
+@pytest.mark.parametrize("action", ["nothing", "discard", "suspend", "close", "volume removed"])
+def test_a_written_fill_is_complete_whatever_the_user_does_next(
+    running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray], action: str
 ) -> None:
     scene, runner = running
     controller, committed = runner.controller, []
@@ -251,30 +251,30 @@ def test_a_written_fill_is_whole_whatever_the_user_does_next(
     runner.until(lambda: controller.commit.written)
     assert controller.state is State.FINISHING
     assert all_equal(scene.arrays(), undisturbed)
-    if what == "discard":
+    if action == "discard":
         controller.cancel(keep=False)
-    elif what == "suspend":
+    elif action == "suspend":
         controller.suspend()
-    elif what == "close":
+    elif action == "close":
         controller.close()
-    elif what == "volume removed":
+    elif action == "volume removed":
         slicer.mrmlScene.RemoveNode(scene.volume_node)
-    if what != "close":
+    if action != "close":
         runner.to_end()
     assert controller.state is State.IDLE
     assert "slices filled" in controller.message
     assert committed == [scene.node.GetID()]
     assert controller.unfinished_runs.find(scene.node) is None
     assert runner.undo_states_saved == 1
-    if what == "volume removed":  # its grid is needed to read the segments
+    if action == "volume removed":  # its grid is needed to read the segments
         return
     assert all_equal(scene.arrays(), undisturbed)
     runner.undo_logic.Undo()
     assert all_equal(scene.arrays(), before)
-    _require_nothing_left()
+    _require_no_preview()
 
 
-def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, undisturbed: dict[str, np.ndarray]) -> None:
+def test_an_undo_during_the_run_is_kept(runs: Runs, gate: Gate, undisturbed: dict[str, np.ndarray]) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     before = scene.arrays()
@@ -293,8 +293,8 @@ def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, undisturbed: d
 
 
 @pytest.mark.parametrize("state", [State.PREPARING, State.RUNNING, State.STOPPED])
-@pytest.mark.parametrize("what", ["segmentation", "volume"])
-def test_a_removed_node_ends_the_run_with_a_message(runs: Runs, gate: Gate, what: str, state: State) -> None:
+@pytest.mark.parametrize("removed", ["segmentation", "volume"])
+def test_a_removed_node_ends_the_run_with_a_message(runs: Runs, gate: Gate, removed: str, state: State) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     runner.start()
@@ -303,10 +303,10 @@ def test_a_removed_node_ends_the_run_with_a_message(runs: Runs, gate: Gate, what
     if state is State.STOPPED:
         runner.controller.run.process.kill()
         runner.until(lambda: runner.controller.state is State.STOPPED)
-    slicer.mrmlScene.RemoveNode(scene.node if what == "segmentation" else scene.volume_node)
+    slicer.mrmlScene.RemoveNode(scene.node if removed == "segmentation" else scene.volume_node)
     runner.to_end()
-    assert runner.controller.message == f"The {what} was removed during the run; nothing was filled."
-    _require_nothing_left()
+    assert runner.controller.message == f"The {removed} was removed during the run; nothing was filled."
+    _require_no_preview()
 
 
 def test_changed_voxels_of_the_volume_are_detected(running: tuple[Scene, Runner], gate: Gate) -> None:
@@ -319,7 +319,7 @@ def test_changed_voxels_of_the_volume_are_detected(running: tuple[Scene, Runner]
         "The voxels of volume 'Volume' changed during the run (another time frame?); nothing was filled."
     )
     assert all_equal(scene.arrays(), before)
-    _require_nothing_left()
+    _require_no_preview()
 
 
 def test_a_volume_moved_relative_to_the_segmentation_is_detected(running: tuple[Scene, Runner], gate: Gate) -> None:
@@ -338,11 +338,11 @@ def test_a_volume_moved_relative_to_the_segmentation_is_detected(running: tuple[
 
 def test_a_changed_reference_geometry_is_detected(running: tuple[Scene, Runner], gate: Gate) -> None:
     scene, runner = running
-    bigger = mrml.add_volume(np.zeros((40, 60, 60), np.int16), (1, 1, 1), (0, 0, 0), name="Bigger")
-    scene.node.SetReferenceImageGeometryParameterFromVolumeNode(bigger)
+    larger = mrml.add_volume(np.zeros((40, 60, 60), np.int16), (1, 1, 1), (0, 0, 0), name="Larger")
+    scene.node.SetReferenceImageGeometryParameterFromVolumeNode(larger)
     _end(gate, runner)
     assert runner.controller.error is not None
-    _require_nothing_left()
+    _require_no_preview()
 
 
 def test_window_and_level_of_the_volume_do_not_matter(
@@ -413,4 +413,4 @@ def test_a_closed_controller_leaves_no_worker_behind(running: tuple[Scene, Runne
     runner.controller.close()
     assert process.wait(5)
     assert runner.controller.state is State.IDLE
-    _require_nothing_left()
+    _require_no_preview()

@@ -1,4 +1,4 @@
-"""What the panel shows of engines and of the slice to paint next, without Qt: real engines, real MRML."""
+"""The state of engines and the suggested slice that the panel shows, without Qt: real engines, real MRML."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from support.scene_cases import case, scene_of
 
 @pytest.fixture
 def finder() -> Iterator[SuggestionFinder]:
-    """Closed at the end."""
-    made = SuggestionFinder()
-    yield made
-    made.close()
+    """A finder of suggestions, closed after the test."""
+    opened = SuggestionFinder()
+    yield opened
+    opened.close()
 
 
 def until(reached: Callable[[], bool]) -> None:
-    """Call until true."""
+    """Call `reached` until it returns True."""
     end = time.monotonic() + 60
     while not reached():
         assert time.monotonic() < end
@@ -35,14 +35,14 @@ def until(reached: Callable[[], bool]) -> None:
 def test_a_built_in_engine_is_ready_and_takes_longer_for_more_and_larger_slices() -> None:
     state = engine_state("propagate")
     assert state.readiness is Readiness.READY
-    least, more, larger = (state.seconds(*size) for size in ((10, 256**2), (1000, 256**2), (1000, 512**2)))
-    assert least is not None
-    assert more is not None
-    assert larger is not None
-    assert least < more < larger
+    few, many, large = (state.seconds(*size) for size in ((10, 256**2), (1000, 256**2), (1000, 512**2)))
+    assert few is not None
+    assert many is not None
+    assert large is not None
+    assert few < many < large
 
 
-def test_an_engine_with_weights_sees_slices_at_its_own_size() -> None:
+def test_the_time_of_an_engine_with_a_fixed_input_size_does_not_depend_on_the_size_of_slices() -> None:
     state = engine_state("universeg")
     assert state.seconds(100, 64**2) == state.seconds(100, 512**2)
 
@@ -56,28 +56,28 @@ def test_an_installation_comes_before_a_download(monkeypatch: pytest.MonkeyPatch
     assert state.reason is None
 
 
-LUCK = Message("needs_package", package="luck")
+REASON = Message("needs_package", package="missing")
 
 
 def test_an_engine_that_cannot_be_made_ready_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Propagate, "unavailable_reason", classmethod(lambda cls: LUCK))
+    monkeypatch.setattr(Propagate, "unavailable_reason", classmethod(lambda cls: REASON))
     state = engine_state("propagate")
-    assert (state.readiness, state.reason) == (Readiness.CANNOT_RUN, LUCK)
+    assert (state.readiness, state.reason) == (Readiness.CANNOT_RUN, REASON)
 
 
 def test_every_engine_has_a_state_and_auto_names_the_engine_it_uses() -> None:
-    board = EngineStateMonitor()
+    monitor = EngineStateMonitor()
     try:
-        assert not board.poll()
-        board.refresh()
-        until(board.poll)
-        assert [state.name for state in board.states] == ["auto", *engine_names()]
-        assert board.state("auto").title == "Propagate"  # type: ignore[union-attr]
-        assert board.state("divination") is None
-        board.refresh()
-        until(lambda: not (board.poll() or board.busy))
+        assert not monitor.poll()
+        monitor.refresh()
+        until(monitor.poll)
+        assert [state.name for state in monitor.states] == ["auto", *engine_names()]
+        assert monitor.state("auto").title == "Propagate"  # type: ignore[union-attr]
+        assert monitor.state("unknown") is None
+        monitor.refresh()
+        until(lambda: not (monitor.poll() or monitor.busy))
     finally:
-        board.close()
+        monitor.close()
 
 
 def test_the_suggested_slice_is_unlabelled_and_has_a_reason(finder: SuggestionFinder) -> None:
@@ -101,7 +101,7 @@ def test_a_suggestion_is_computed_in_another_process_that_leaves_nothing_behind(
     until(lambda: not list((data_folder() / "suggestions").iterdir()))
 
 
-def test_a_cancelled_survey_reports_nothing(finder: SuggestionFinder) -> None:
+def test_a_cancelled_suggestion_is_not_reported(finder: SuggestionFinder) -> None:
     scene = scene_of(case("ct_vertebrae"))
     finder.start(scene.nodes, scene.settings())
     finder.reset()
@@ -110,7 +110,7 @@ def test_a_cancelled_survey_reports_nothing(finder: SuggestionFinder) -> None:
     assert finder.result is None
 
 
-def test_where_nothing_can_be_suggested_this_is_stated_in_one_sentence(finder: SuggestionFinder) -> None:
+def test_a_suggestion_without_labelled_slices_is_refused(finder: SuggestionFinder) -> None:
     scene = scene_of(case("ct_vertebrae"))
     with pytest.raises(InputError) as refused:
         finder.start(scene.nodes, scene.settings(labelled=()))

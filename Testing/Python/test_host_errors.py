@@ -74,8 +74,8 @@ def state_of(scene: Scene) -> tuple[Any, ...]:
     return tags(scene), list(segmentation.GetSegmentIDs()), scene.node.GetAttribute(RECORD_ATTRIBUTE), surface
 
 
-def tick_on(runner: Runner, count: int = 20) -> None:
-    """Ticks that a timer goes on with; none may raise or change anything."""
+def poll_on(runner: Runner, count: int = 20) -> None:
+    """Poll on, as a timer does; no poll may raise an error or change anything."""
     state, message = runner.controller.state, runner.controller.message
     for _ in range(count):
         runner.controller.poll()
@@ -95,7 +95,7 @@ def test_an_unexpected_error_stops_the_run_once_and_its_finished_slices_can_be_k
     with monkeypatch.context() as patch:
         patch.setattr(Preview, "redraw", failing(kind))
         runner.until(lambda: runner.controller.state is State.STOPPED)
-        tick_on(runner)
+        poll_on(runner)
     assert kind.__name__ in runner.controller.message
     assert PATIENT not in runner.controller.message + log.read_text()
     assert log.read_text().count(kind.__name__) == 1
@@ -118,7 +118,7 @@ def test_an_unexpected_error_while_a_run_begins_ends_it(
         patch.setattr(controller_module if step == "prepare" else ActiveRun, step, failing(kind))
         runner.start()
         runner.until(lambda: runner.controller.state in (State.IDLE, State.STOPPED))
-        tick_on(runner)
+        poll_on(runner)
     assert kind.__name__ in runner.controller.message
     if runner.controller.state is State.STOPPED:
         runner.controller.cancel(keep=False)
@@ -138,20 +138,20 @@ def test_an_unexpected_error_of_a_listener_ends_the_run_once(
     runner.controller.changed.connect(failing(UnexpectedError))
     runner.until(lambda: runner.controller.state is State.IDLE)
     runner.controller.changed.disconnect_all()
-    tick_on(runner)
+    poll_on(runner)
     assert "UnexpectedError" in runner.controller.message
     assert all_equal(scene.arrays(), before)
 
 
 # --- the commit
 
-PLACES = {
-    "undo": (None, "save_undo"),  # of the runner
+STEPS = {
+    "undo": (None, "save_undo"),  # a method of the runner
     "labelmap": (changed_layers_module.ChangedLayer, "write"),
     "events": (changed_layers_module, "announce_voxels"),
     "editor": (slicer, "vtkMRMLSegmentEditorNode"),
     "first box": (commit_module, "numpy_to_vtk"),
-    "read back": (grid_reader, "read_grid"),  # first when the run begins
+    "read back": (grid_reader, "read_grid"),  # its first call is at the start of the run
     "tags": (commit_module, "tag_segments"),
     "record": (commit_module, "write_record"),
 }
@@ -159,7 +159,7 @@ BY_SLICER = ("editor", "first box", "read back")
 
 
 def at_call(count: int, original: Callable[..., Any]) -> Callable[..., Any]:
-    """The original until the call of this number, which raises."""
+    """`original`, whose call number `count` raises an error instead."""
     calls = []
 
     def call(*arguments: Any, **keywords: Any) -> Any:
@@ -173,9 +173,9 @@ def at_call(count: int, original: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("place", "count", "surface"),
+    ("step", "count", "surface"),
     [
-        *((place, 1, False) for place in PLACES if place != "read back"),
+        *((step, 1, False) for step in STEPS if step != "read back"),
         ("events", 2, True),
         *(("first box", 2, surface) for surface in (False, True)),
         ("read back", 2, False),
@@ -183,23 +183,23 @@ def at_call(count: int, original: Callable[..., Any]) -> Callable[..., Any]:
         ("record", 1, True),
     ],
 )
-def test_a_commit_that_fails_half_way_is_undone_and_can_be_tried_again(
-    place: str, count: int, surface: bool, runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_commit_that_fails_at_any_step_is_undone_and_can_be_tried_again(
+    step: str, count: int, surface: bool, runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))
     if surface:
         scene.node.CreateClosedSurfaceRepresentation()
     before, state = scene.arrays(), state_of(scene)
     runner = runs(scene)
-    owner, name = PLACES[place]
+    owner, name = STEPS[step]
     owner = owner or runner
-    if place in BY_SLICER:  # as if segments came to overlap
+    if step in BY_SLICER:  # as where segments begin to overlap: Slicer writes the voxels
         monkeypatch.setattr(surface_run_module, "changed_layers", lambda *_: None)
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, at_call(count, getattr(owner, name)))
         runner.start()
         runner.until(lambda: runner.controller.state is State.STOPPED)
-        tick_on(runner)
+        poll_on(runner)
     assert all_equal(scene.arrays(), before)
     assert state_of(scene) == state
     assert "The segmentation is as it was" in runner.controller.message
@@ -209,7 +209,9 @@ def test_a_commit_that_fails_half_way_is_undone_and_can_be_tried_again(
     assert scene.node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE) == surface
 
 
-def test_a_review_that_fails_undoes_nothing(runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_review_does_not_undo_the_fill(
+    runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
@@ -219,28 +221,28 @@ def test_a_review_that_fails_undoes_nothing(runs: Runs, log: Path, monkeypatch: 
     assert any("UnexpectedError" in warning for warning in runner.controller.warnings)
 
 
-@pytest.mark.parametrize("place", ["changed", "preview"])
-def test_an_error_after_the_commit_does_not_undo_it_and_is_reported_as_such(
-    place: str, runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", ["changed", "preview"])
+def test_an_error_after_the_commit_does_not_undo_it_and_is_reported_as_a_warning(
+    step: str, runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
     controller = runner.controller
-    commit = commit_module.tag_segments
+    tag_segments = commit_module.tag_segments
 
-    def committed(*arguments: Any) -> None:
-        commit(*arguments)
-        if place == "preview":
+    def tag_and_fail(*arguments: Any) -> None:
+        tag_segments(*arguments)
+        if step == "preview":
             monkeypatch.setattr(Preview, "remove", failing(UnexpectedError))
         else:
             controller.changed.connect(failing(UnexpectedError))
 
     with monkeypatch.context() as patch:
-        patch.setattr(commit_module, "tag_segments", committed)
+        patch.setattr(commit_module, "tag_segments", tag_and_fail)
         runner.start()
         runner.until(lambda: controller.state is State.IDLE)
-        tick_on(runner)
+        poll_on(runner)
     monkeypatch.undo()
     assert not all_equal(scene.arrays(), before)
     assert "slices filled" in controller.message
@@ -249,7 +251,7 @@ def test_an_error_after_the_commit_does_not_undo_it_and_is_reported_as_such(
     assert controller.unfinished_runs.find(scene.node) is None
 
 
-# --- the other parts of the tick
+# --- other steps of the timer
 
 
 def test_steps_of_a_timer_are_run_one_by_one_and_an_error_is_shown_once(log: Path) -> None:
@@ -263,8 +265,8 @@ def test_steps_of_a_timer_are_run_one_by_one_and_an_error_is_shown_once(log: Pat
     steps = StepRunner(shown.append)
     for _ in range(20):
         assert steps.run(broken)
-        assert steps.run(lambda: calls.append("sound")) is None
-    assert calls == ["broken", "sound"] * 20
+        assert steps.run(lambda: calls.append("working")) is None
+    assert calls == ["broken", "working"] * 20
     (error,) = shown
     assert "UnexpectedError" in error_text(error)
     assert PATIENT not in error_text(error) + log.read_text()

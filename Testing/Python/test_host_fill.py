@@ -41,7 +41,7 @@ def _displays() -> int:
 
 
 def _headless(scene: scene_cases.Scene, folder: Path, slices: str = "between") -> dict[str, np.ndarray]:
-    """What the command line's path makes of the same input."""
+    """Result of the same fill without a scene, as the command line computes it."""
     labels = scene_cases.label_map_of(scene.painted(), scene.case.volume)
     (run,) = plan(
         FillRequest(
@@ -67,26 +67,26 @@ def test_a_fill_keeps_painted_slices_and_equals_the_headless_result(runs: Runs, 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_every_array_axis_of_an_oblique_anisotropic_volume_is_filled(runs: Runs, tmp_path: Path, axis: int) -> None:
-    given = case("ct_vertebrae")
+    original = case("ct_vertebrae")
     geometry = replace(
-        given.volume.geometry, spacing=(0.7, 1.3, 2.9), origin=(-17.25, 33.1, -204.7), direction=OBLIQUE
+        original.volume.geometry, spacing=(0.7, 1.3, 2.9), origin=(-17.25, 33.1, -204.7), direction=OBLIQUE
     )
-    scene = scene_of(replace(given, volume=Volume(given.volume.array, geometry)), axis)
+    scene = scene_of(replace(original, volume=Volume(original.volume.array, geometry)), axis)
     runs(scene).fill()
     assert all_equal(scene.arrays(), _headless(scene, tmp_path / "headless"))
     filled = [scene.axis.slices(mask)[scene.between].any() for mask in scene.arrays().values()]
     assert all(filled)
 
 
-def test_slices_outside_the_painted_range_are_filled_when_asked(runs: Runs, tmp_path: Path) -> None:
-    given = case("ct_vertebrae")
-    scene = scene_of(given)
+def test_slices_outside_the_painted_range_are_filled_on_request(runs: Runs, tmp_path: Path) -> None:
+    original = case("ct_vertebrae")
+    scene = scene_of(original)
     scene.labelled = scene.labelled[2:-2]
     for segment_id, mask in scene.painted().items():
         slicer.util.updateSegmentBinaryLabelmapFromArray(
             mask.astype(np.uint8), scene.node, segment_id, scene.volume_node
         )
-    runs(scene).fill(slices=range(len(given.volume.array)))
+    runs(scene).fill(slices=range(len(original.volume.array)))
     assert all_equal(scene.arrays(), _headless(scene, tmp_path / "headless", "all"))
     assert any(mask[scene.labelled[0] - 1].any() for mask in scene.arrays().values())
 
@@ -129,8 +129,8 @@ def test_slices_appear_in_the_preview_and_the_segmentation_changes_once_at_the_e
     assert set(changes) == {"FINISHING"}
     assert _preview() is None
     assert _displays() == displays
-    in_preview = shown.any(axis=(1, 2))
-    np.testing.assert_array_equal(scene.array(segment_id)[in_preview], shown[in_preview])
+    previewed = shown.any(axis=(1, 2))
+    np.testing.assert_array_equal(scene.array(segment_id)[previewed], shown[previewed])
 
 
 def test_the_preview_is_hidden_from_selectors_not_saved_and_follows_the_transform(runs: Runs, gate: Gate) -> None:
@@ -145,14 +145,14 @@ def test_the_preview_is_hidden_from_selectors_not_saved_and_follows_the_transfor
     slicer.mrmlScene.Commit()
     saved = slicer.mrmlScene.GetSceneXMLString()
     assert scene.node.GetID() in saved
-    for part in (node, node.GetDisplayNode()):
-        assert f'id="{part.GetID()}"' not in saved
+    for unsaved in (node, node.GetDisplayNode()):
+        assert f'id="{unsaved.GetID()}"' not in saved
     assert "preview" not in saved.lower()
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     assert not hierarchy.GetItemByDataNode(node)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    for moved in (scene.node, scene.volume_node):
-        moved.SetAndObserveTransformNodeID(transform.GetID())
+    for data in (scene.node, scene.volume_node):
+        data.SetAndObserveTransformNodeID(transform.GetID())
     gate.open()
     runner.until(lambda: runner.controller.state is not State.RUNNING or node.GetParentTransformNode() is transform)
     assert node.GetParentTransformNode() is transform
@@ -161,10 +161,10 @@ def test_the_preview_is_hidden_from_selectors_not_saved_and_follows_the_transfor
 
 
 def test_overlapping_painted_segments_stay_in_their_layers(runs: Runs) -> None:
-    given = case("ct_vertebrae")
-    masks = dict(given.masks)
+    original = case("ct_vertebrae")
+    masks = dict(original.masks)
     masks["both"] = np.logical_or.reduce(list(masks.values()))
-    scene = scene_of(replace(given, masks=masks))
+    scene = scene_of(replace(original, masks=masks))
     assert scene.node.GetSegmentation().GetNumberOfLayers() == 2
     runs(scene).fill()
     assert scene.node.GetSegmentation().GetNumberOfLayers() == 2
@@ -176,11 +176,11 @@ def test_overlapping_painted_segments_stay_in_their_layers(runs: Runs) -> None:
 
 
 def test_an_empty_slice_marked_as_labelled_ends_the_segment(runs: Runs) -> None:
-    given = case("ct_vertebrae", 1)
-    scene = scene_of(given, step=5)
+    original = case("ct_vertebrae", 1)
+    scene = scene_of(original, step=5)
     (segment_id,) = scene.ids
     last = scene.labelled[-1]
-    assert last + 4 < len(given.volume.array)
+    assert last + 4 < len(original.volume.array)
     empty = last + 2
     runs(scene).fill(labelled=[*scene.labelled, empty], slices=range(scene.labelled[0], empty + 3))
     result = scene.array(segment_id)
@@ -191,7 +191,7 @@ def test_an_empty_slice_marked_as_labelled_ends_the_segment(runs: Runs) -> None:
 def test_cancel_changes_nothing(runs: Runs, gate: Gate) -> None:
     scene = scene_of(case("ct_vertebrae"))
     before, displays = scene.arrays(), _displays()
-    time_of_change = scene.node.GetSegmentation().GetMTime()
+    modified_time = scene.node.GetSegmentation().GetMTime()
     runner = runs(scene)
     runner.start()
     gate.allow(3)
@@ -199,7 +199,7 @@ def test_cancel_changes_nothing(runs: Runs, gate: Gate) -> None:
     runner.controller.cancel(keep=False)
     assert runner.controller.state is State.IDLE
     assert runner.controller.message == "Cancelled; nothing was changed."
-    assert scene.node.GetSegmentation().GetMTime() == time_of_change
+    assert scene.node.GetSegmentation().GetMTime() == modified_time
     assert all_equal(scene.arrays(), before)
     assert runner.undo_states_saved == 0
     assert _preview() is None
@@ -220,13 +220,13 @@ def test_cancel_while_preparing_ends_the_run_at_once(runs: Runs, keep: bool) -> 
 
 def test_stop_keeps_the_finished_slices_and_no_others(runs: Runs, gate: Gate, tmp_path: Path) -> None:
     scene = scene_of(case("ct_vertebrae"))
-    expected = _whole_result(scene, gate, tmp_path)
+    expected = _complete_result(scene, gate, tmp_path)
     runner = runs(scene)
     gate.allow(3)
     runner.start()
     runner.until(lambda: runner.shown() == 3 and gate.holds_after(3))
     runner.controller.cancel(keep=True)
-    gate.allow(4)  # the worker stops after the slice it is at
+    gate.allow(4)  # the worker stops after its current slice
     runner.to_end()
     result = scene.arrays()
     kept = [i for i in scene.between if any(mask[i].any() for mask in result.values())]
@@ -240,7 +240,7 @@ def test_stop_keeps_the_finished_slices_and_no_others(runs: Runs, gate: Gate, tm
 @pytest.mark.parametrize("end", ["keep", "cancel", "resume"])
 def test_a_killed_worker_loses_no_finished_slice(runs: Runs, gate: Gate, tmp_path: Path, end: str) -> None:
     scene = scene_of(case("ct_vertebrae"))
-    before, expected = scene.arrays(), _whole_result(scene, gate, tmp_path)
+    before, expected = scene.arrays(), _complete_result(scene, gate, tmp_path)
     runner = runs(scene)
     gate.allow(3)
     runner.start()
@@ -295,14 +295,14 @@ def test_a_second_fill_is_refused_while_one_runs(runs: Runs, gate: Gate) -> None
 
 
 def test_a_second_fill_replaces_filled_voxels_and_keeps_painted_ones(runs: Runs, tmp_path: Path) -> None:
-    given = case("ct_vertebrae")
-    scene = scene_of(given)
+    original = case("ct_vertebrae")
+    scene = scene_of(original)
     runner = runs(scene)
     runner.fill()
     first = scene.arrays()
     corrected = scene.labelled[1] + 1
     truth = {name: mask.copy() for name, mask in first.items()}
-    for name, mask in given.masks.items():
+    for name, mask in original.masks.items():
         truth[name][corrected] = mask[corrected]
         slicer.util.updateSegmentBinaryLabelmapFromArray(
             truth[name].astype(np.uint8), scene.node, name, scene.volume_node
@@ -338,7 +338,7 @@ def test_a_correction_of_a_filled_slice_counts_as_painted_from_then_on(runs: Run
 def test_an_undone_fill_leaves_no_slice_that_counts_as_painted(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner, survey = runs(scene), Survey()
-    for _ in range(2):  # the second run finds what the first found, so there is nothing new to undo
+    for _ in range(2):  # the second run changes nothing, so it adds no undo step
         runner.fill()
         runner.undo_logic.Undo()
         assert list(_surveyed(survey, scene).labelled) == scene.labelled
@@ -365,7 +365,7 @@ def _surveyed(survey: Survey, scene: scene_cases.Scene) -> Selection:
     return select(survey.extents, record, survey.grid.geometry.shape, checksums=checksums)
 
 
-def _whole_result(scene: scene_cases.Scene, gate: Gate, tmp_path: Path) -> dict[str, np.ndarray]:
+def _complete_result(scene: scene_cases.Scene, gate: Gate, tmp_path: Path) -> dict[str, np.ndarray]:
     gate.open()
     expected = _headless(scene, tmp_path / "whole")
     gate.allow(0)

@@ -24,8 +24,8 @@ pytest_plugins = ("support.run_fixtures",)
 
 
 @pytest.fixture
-def plain(runs: Runs) -> dict[str, np.ndarray]:
-    """What a fill gives where nothing is transformed."""
+def untransformed(runs: Runs) -> dict[str, np.ndarray]:
+    """Result of a fill without any transform."""
     scene = scene_of(case("ct_vertebrae"))
     runs(scene).fill()
     return scene.arrays()
@@ -77,13 +77,17 @@ def _segmentation_on(
 
 
 def _scene_on(
-    given: Case, segment_masks: dict[str, np.ndarray], labelled: list[int], to_ras: np.ndarray, **where: Any
+    original: Case,
+    segment_masks: dict[str, np.ndarray],
+    labelled: list[int],
+    to_ras: np.ndarray,
+    first: tuple[int, int, int] = (0, 0, 0),
 ) -> Scene:
     mrml.new_scene()
-    volume_node = add_volume(given.volume)
-    node = _segmentation_on(segment_masks, to_ras, **where)
+    volume_node = add_volume(original.volume)
+    node = _segmentation_on(segment_masks, to_ras, first)
     editor = mrml.segment_editor_node(node, volume_node)
-    return Scene(given, SliceAxis(0), labelled, volume_node, node, editor)
+    return Scene(original, SliceAxis(0), labelled, volume_node, node, editor)
 
 
 def _on_grid(scene: Scene) -> dict[str, np.ndarray]:
@@ -91,82 +95,86 @@ def _on_grid(scene: Scene) -> dict[str, np.ndarray]:
     return {name: grid.segment_box(name, (0, 0, 0), grid.geometry.shape) for name in scene.ids}
 
 
-def test_volume_and_segmentation_under_one_transform(runs: Runs, plain: dict[str, np.ndarray]) -> None:
+def test_a_common_transform_of_volume_and_segmentation_has_no_effect(
+    runs: Runs, untransformed: dict[str, np.ndarray]
+) -> None:
     scene = scene_of(case("ct_vertebrae"))
     transform = _transform(_matrix((10, 20, 30), (1, 2, 3)))
     for node in (scene.volume_node, scene.node):
         node.SetAndObserveTransformNodeID(transform.GetID())
     runs(scene).fill()
-    assert all_equal(_on_grid(scene), plain)
+    assert all_equal(_on_grid(scene), untransformed)
 
 
 @pytest.mark.parametrize("segmentation_too", [False, True])
 def test_volume_and_segmentation_may_be_under_different_transforms_or_none(
-    runs: Runs, plain: dict[str, np.ndarray], segmentation_too: bool
+    runs: Runs, untransformed: dict[str, np.ndarray], segmentation_too: bool
 ) -> None:
-    given = case("ct_vertebrae")
-    labelled = given.labelled(SliceAxis(0), 4)
+    original = case("ct_vertebrae")
+    labelled = original.labelled(SliceAxis(0), 4)
     moved, other = _matrix((10, 20, 30), (1, 2, 3)), _matrix((-5, 40, 0), (9, -8, 7))
-    place = moved @ ijk_to_ras(given.volume.geometry)
+    to_ras = moved @ ijk_to_ras(original.volume.geometry)
     if segmentation_too:
-        place = np.linalg.inv(other) @ place
-    scene = _scene_on(given, painted(given, SliceAxis(0), labelled), labelled, place)
+        to_ras = np.linalg.inv(other) @ to_ras
+    scene = _scene_on(original, painted(original, SliceAxis(0), labelled), labelled, to_ras)
     scene.volume_node.SetAndObserveTransformNodeID(_transform(moved).GetID())
     if segmentation_too:
         scene.node.SetAndObserveTransformNodeID(_transform(other).GetID())
     runs(scene).fill()
-    assert all_equal(_on_grid(scene), plain)
+    assert all_equal(_on_grid(scene), untransformed)
 
 
-def test_a_cropped_reference_geometry_that_does_not_begin_at_zero(runs: Runs) -> None:
-    given = case("ct_vertebrae")
+def test_a_cropped_reference_geometry_that_does_not_begin_at_voxel_0_is_filled(runs: Runs) -> None:
+    original = case("ct_vertebrae")
     box = (slice(2, -1), slice(5, -4), slice(3, -2))
-    array = np.ascontiguousarray(given.volume.array[box])
-    to_ras = ijk_to_ras(given.volume.geometry)
+    array = np.ascontiguousarray(original.volume.array[box])
+    to_ras = ijk_to_ras(original.volume.geometry)
     first = (3, 5, 2)
     origin = (to_ras @ (*first, 1.0))[:3] * (-1, -1, 1)
-    geometry = replace(given.volume.geometry, shape=array.shape, origin=tuple(float(x) for x in origin))
-    cropped = Case(Volume(array, geometry), {name: mask[box] for name, mask in given.masks.items()})
+    geometry = replace(original.volume.geometry, shape=array.shape, origin=tuple(float(x) for x in origin))
+    cropped = Case(Volume(array, geometry), {name: mask[box] for name, mask in original.masks.items()})
     labelled = cropped.labelled(SliceAxis(0), 4)
     expected = scene_of(cropped)
     runs(expected).fill()
     result = expected.arrays()
 
-    scene = _scene_on(given, painted(cropped, SliceAxis(0), labelled), labelled, to_ras, first=first)
+    scene = _scene_on(original, painted(cropped, SliceAxis(0), labelled), labelled, to_ras, first=first)
     runs(scene).fill()
     assert all_equal(_on_grid(scene), result)
     assert all(mask[scene.between].any() for mask in result.values())
 
 
-def test_a_coarser_reference_geometry_keeps_its_painted_voxels_and_gets_its_own_slices(runs: Runs) -> None:
-    given = case("ct_vertebrae")
-    to_ras = ijk_to_ras(given.volume.geometry) @ np.diag([2.0, 2.0, 1.0, 1.0])
-    coarse = {name: np.ascontiguousarray(mask[:, ::2, ::2]) for name, mask in given.masks.items()}
-    labelled = given.labelled(SliceAxis(0), 4)
-    start = painted(Case(given.volume, coarse), SliceAxis(0), labelled)
-    scene = _scene_on(given, start, labelled, to_ras)
+def test_a_coarser_reference_geometry_keeps_its_painted_voxels_and_is_filled_on_its_own_grid(runs: Runs) -> None:
+    original = case("ct_vertebrae")
+    to_ras = ijk_to_ras(original.volume.geometry) @ np.diag([2.0, 2.0, 1.0, 1.0])
+    coarse = {name: np.ascontiguousarray(mask[:, ::2, ::2]) for name, mask in original.masks.items()}
+    labelled = original.labelled(SliceAxis(0), 4)
+    painted_masks = painted(Case(original.volume, coarse), SliceAxis(0), labelled)
+    scene = _scene_on(original, painted_masks, labelled, to_ras)
     runs(scene).fill()
     for name, mask in _on_grid(scene).items():
         np.testing.assert_array_equal(mask[labelled], coarse[name][labelled])
-        both = np.count_nonzero(mask[scene.between] & coarse[name][scene.between])
-        either = np.count_nonzero(mask[scene.between]) + np.count_nonzero(coarse[name][scene.between])
-        assert 2 * both / either > 0.6
+        overlap = np.count_nonzero(mask[scene.between] & coarse[name][scene.between])
+        total = np.count_nonzero(mask[scene.between]) + np.count_nonzero(coarse[name][scene.between])
+        assert 2 * overlap / total > 0.6
         labelmap = scene.node.GetSegmentation().GetSegment(name).GetRepresentation(BINARY_LABELMAP)
-        assert labelmap.GetSpacing()[0] == pytest.approx(2 * given.volume.geometry.spacing[0])
+        assert labelmap.GetSpacing()[0] == pytest.approx(2 * original.volume.geometry.spacing[0])
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_the_volume_on_another_grid_is_what_itk_resamples(axis: int) -> None:
+def test_the_volume_on_another_grid_equals_that_resampled_by_itk(axis: int) -> None:
     import SimpleITK as sitk
 
-    given = case("ct_vertebrae")
-    to_ras = ijk_to_ras(given.volume.geometry) @ _matrix((7, -4, 11), (5.0, 12.3, 4.5)) @ np.diag([0.9, 1.2, 0.8, 1])
+    original = case("ct_vertebrae")
+    to_ras = (
+        ijk_to_ras(original.volume.geometry) @ _matrix((7, -4, 11), (5.0, 12.3, 4.5)) @ np.diag([0.9, 1.2, 0.8, 1])
+    )
     masks = {"a": np.zeros((20, 18, 22), dtype=np.uint8)}
-    scene = _scene_on(given, masks, [0], to_ras)
+    scene = _scene_on(original, masks, [0], to_ras)
     grid = read_grid(scene.node, scene.volume_node).geometry
     source = read_image(scene.volume_node, scene.node, grid)
     found = source.on_grid(grid.shape)
-    moving = to_image(given.volume.array, given.volume.geometry)
+    moving = to_image(original.volume.array, original.volume.geometry)
     reference = to_image(np.zeros(grid.shape, np.float32), grid)
     expected = sitk.GetArrayFromImage(sitk.Resample(moving, reference, sitk.Transform(), sitk.sitkLinear, -1e6))
     inside = expected > -1e5
@@ -176,8 +184,8 @@ def test_the_volume_on_another_grid_is_what_itk_resamples(axis: int) -> None:
     np.testing.assert_allclose(source.slice(slice_axis, 7, grid.shape), slice_axis.slices(found)[7], atol=1e-3)
 
 
-def _bent_transform() -> Any:
-    bent = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode")
+def _non_linear_transform() -> Any:
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode")
     spline = vtk.vtkThinPlateSplineTransform()
     points, moved = vtk.vtkPoints(), vtk.vtkPoints()
     for x, y, z in ((0, 0, 0), (50, 0, 0), (0, 50, 0), (0, 0, 50), (20, 20, 20)):
@@ -186,11 +194,11 @@ def _bent_transform() -> Any:
     spline.SetSourceLandmarks(points)
     spline.SetTargetLandmarks(moved)
     spline.SetBasisToR()
-    bent.SetAndObserveTransformToParent(spline)
-    return bent
+    transform.SetAndObserveTransformToParent(spline)
+    return transform
 
 
-def _refused(scene: Scene, runs: Runs, sentence: str) -> None:
+def _require_refusal(scene: Scene, runs: Runs, sentence: str) -> None:
     before = scene.node.GetSegmentation().GetMTime()
     with pytest.raises(InputError) as raised:
         runs(scene).start()
@@ -200,8 +208,8 @@ def _refused(scene: Scene, runs: Runs, sentence: str) -> None:
 
 def test_a_non_linear_transform_is_refused(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
-    scene.volume_node.SetAndObserveTransformNodeID(_bent_transform().GetID())
-    _refused(
+    scene.volume_node.SetAndObserveTransformNodeID(_non_linear_transform().GetID())
+    _require_refusal(
         scene,
         runs,
         "Volume 'Volume' and the segmentation are related by a non-linear transform; harden it first.",
@@ -209,14 +217,14 @@ def test_a_non_linear_transform_is_refused(runs: Runs) -> None:
 
 
 def test_a_common_non_linear_transform_of_volume_and_segmentation_has_no_effect(
-    runs: Runs, plain: dict[str, np.ndarray]
+    runs: Runs, untransformed: dict[str, np.ndarray]
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))
-    bent = _bent_transform()
+    transform = _non_linear_transform()
     for node in (scene.volume_node, scene.node):
-        node.SetAndObserveTransformNodeID(bent.GetID())
+        node.SetAndObserveTransformNodeID(transform.GetID())
     runs(scene).fill()
-    assert all_equal(_on_grid(scene), plain)
+    assert all_equal(_on_grid(scene), untransformed)
 
 
 def test_a_segment_on_another_grid_is_refused(runs: Runs) -> None:
@@ -226,7 +234,7 @@ def test_a_segment_on_another_grid_is_refused(runs: Runs) -> None:
     segment.SetName("tilted")
     segment.AddRepresentation(BINARY_LABELMAP, _image(np.ones((4, 5, 6), np.uint8), to_ras))
     scene.node.GetSegmentation().AddSegment(segment, "tilted")
-    _refused(
+    _require_refusal(
         scene,
         runs,
         "Segment 'tilted' of 'Segmentation' lies on another grid than its segmentation; choose the source geometry "
@@ -238,7 +246,7 @@ def test_a_segmentation_stored_as_surfaces_is_refused(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     assert scene.node.CreateClosedSurfaceRepresentation()
     scene.node.GetSegmentation().SetSourceRepresentationName("Closed surface")
-    _refused(
+    _require_refusal(
         scene,
         runs,
         "Segmentation 'Segmentation' is stored as Closed surface; make its binary labelmap the source first "
@@ -249,7 +257,7 @@ def test_a_segmentation_stored_as_surfaces_is_refused(runs: Runs) -> None:
 def test_an_empty_volume_is_refused(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     scene.volume_node.SetAndObserveImageData(None)
-    _refused(scene, runs, "Volume 'Volume' holds no voxels; choose another one.")
+    _require_refusal(scene, runs, "Volume 'Volume' holds no voxels; choose another one.")
 
 
 def test_a_vector_volume_is_refused(runs: Runs) -> None:
@@ -260,7 +268,7 @@ def test_a_vector_volume_is_refused(runs: Runs) -> None:
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
     vector.SetAndObserveImageData(image)
     scene.volume_node = vector
-    _refused(scene, runs, "Volume 'Colours' is not a single-channel 3D volume; choose another one.")
+    _require_refusal(scene, runs, "Volume 'Colours' is not a single-channel 3D volume; choose another one.")
 
 
 @pytest.mark.parametrize(
@@ -289,18 +297,18 @@ def test_an_unusable_volume_is_refused_once_its_voxels_are_read(
 
 
 def test_slices_painted_across_the_axis_are_refused(runs: Runs) -> None:
-    given = case("ct_liver", 1)
-    scene = scene_of(given, step=6)
+    original = case("ct_liver", 1)
+    scene = scene_of(original, step=6)
     (name,) = scene.ids
     mask = scene.painted()[name]
-    middle = int(np.median(np.nonzero(given.masks[name])[2]))
-    mask[:, :, middle] = given.masks[name][:, :, middle]
+    middle = int(np.median(np.nonzero(original.masks[name])[2]))
+    mask[:, :, middle] = original.masks[name][:, :, middle]
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
     before = scene.arrays()
     scene.labelled = [index for index in range(len(mask)) if mask[index].any()][:-1]
-    everywhere = [*scene.labelled, scene.labelled[-1] + 1]
+    labelled = [*scene.labelled, scene.labelled[-1] + 1]
     runner = runs(scene)
-    runner.start(labelled=everywhere, slices=range(len(mask)))
+    runner.start(labelled=labelled, slices=range(len(mask)))
     runner.to_end()
     assert "labels are painted on slices of axis 0 and of axis 2" in runner.controller.message
     assert all_equal(scene.arrays(), before)
@@ -327,5 +335,5 @@ def test_the_slice_shown_in_a_view_is_found_and_set_under_any_transform() -> Non
 
 def test_ijk_to_ras_takes_the_index_of_the_first_voxel() -> None:
     geometry = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0))
-    numbered = ijk_to_ras(geometry, (2, 3, 4))
-    np.testing.assert_allclose(numbered @ (2, 3, 4, 1), ijk_to_ras(geometry) @ (0, 0, 0, 1))
+    shifted = ijk_to_ras(geometry, (2, 3, 4))
+    np.testing.assert_allclose(shifted @ (2, 3, 4, 1), ijk_to_ras(geometry) @ (0, 0, 0, 1))

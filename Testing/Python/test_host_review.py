@@ -41,15 +41,15 @@ def make_review_scene(
 ) -> Iterator[Callable[..., ReviewScene]]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     runs = Runs(tmp_path)
-    made: list[ReviewScene] = []
+    scenes: list[ReviewScene] = []
 
     def make(step: int = 8) -> ReviewScene:
-        made.append(ReviewScene(scene_of(case("ct_vertebrae"), step=step), runs))
-        return made[-1]
+        scenes.append(ReviewScene(scene_of(case("ct_vertebrae"), step=step), runs))
+        return scenes[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for scene in scenes:
+        scene.close()
     runs.finish()
     scene_cases.require_quiet(capfd.readouterr())
 
@@ -57,9 +57,9 @@ def make_review_scene(
 @pytest.fixture
 def review_scene(make_review_scene: Callable[..., ReviewScene]) -> ReviewScene:
     """A scene that was filled once."""
-    made = make_review_scene()
-    made.fill()
-    return made
+    scene = make_review_scene()
+    scene.fill()
+    return scene
 
 
 def segment_statuses(node: Any) -> set[int]:
@@ -106,9 +106,9 @@ def test_a_refill_changes_neither_accepted_nor_corrected_slices_and_learns_from_
     assert all(review_scene.rows[index].status is IN_PROGRESS for index in changed)
     assert review_scene.of_status(ACCEPTED) == accepted
     assert review_scene.rows[corrected].origin is Origin.CORRECTED
-    marked = read_record(review_scene.node).present.labelled
-    assert corrected in marked
-    assert not set(accepted) & set(marked)
+    labelled = read_record(review_scene.node).present.labelled
+    assert corrected in labelled
+    assert not set(accepted) & set(labelled)
 
 
 def test_an_acceptance_ends_when_the_slice_is_changed(review_scene: ReviewScene) -> None:
@@ -117,7 +117,7 @@ def test_an_acceptance_ends_when_the_slice_is_changed(review_scene: ReviewScene)
     assert review_scene.of_status(ACCEPTED) == [index]
     review_scene.paint(index)
     assert (review_scene.rows[index].origin, review_scene.of_status(ACCEPTED)) == (Origin.CORRECTED, [])
-    review_scene.paint(index)  # the same stroke again takes it away
+    review_scene.paint(index)  # painting the same again restores the voxels
     assert review_scene.of_status(ACCEPTED) == [index]
     review_scene.controller.reset_status([index])
     assert review_scene.of_status(ACCEPTED) == []
@@ -187,7 +187,9 @@ def load_into_scene(path: Path) -> None:
     assert slicer.mrmlScene.Import()
 
 
-def test_the_review_survives_saving_and_loading_into_another_scene(review_scene: ReviewScene, tmp_path: Path) -> None:
+def test_the_review_is_kept_when_saved_and_loaded_into_another_scene(
+    review_scene: ReviewScene, tmp_path: Path
+) -> None:
     first, second, third = review_scene.scene.between[:3]
     review_scene.accept(first)
     review_scene.controller.flag([second])
@@ -257,7 +259,7 @@ def test_renamed_and_deleted_segments_do_not_change_the_review(review_scene: Rev
 def test_the_expected_dice_is_shown_with_the_current_name_of_the_segment(review_scene: ReviewScene) -> None:
     expected = {name: ExpectedDice(1, 0.8, 0.7, 0.9) for name in review_scene.scene.ids}
     review_scene.annotations.change(
-        review_scene.node, lambda one: one.with_along(0, replace(one.present, expected=expected))
+        review_scene.node, lambda record: record.with_along(0, replace(record.present, expected=expected))
     )
     review_scene.node.GetSegmentation().GetSegment(review_scene.scene.ids[0]).SetName("head")
     assert [name for name, _ in review_scene.controller.view.expected] == ["head", review_scene.scene.ids[1]]
@@ -308,10 +310,8 @@ def test_the_plot_is_made_once_kept_up_to_date_and_removed_with_the_segmentation
 
     chart = review_scene.controller.show_plot()
     assert review_scene.controller.show_plot() is chart
-    assert (chart.GetTitle(), chart.GetLegendVisibility()) == (
-        "Confidence of each slice",
-        False,
-    )  # nothing is covered
+    assert chart.GetTitle() == "Confidence of each slice"
+    assert not chart.GetLegendVisibility()  # it would cover points
     assert slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == chart.GetID()
     assert column("Confidence") == {
         index: review_scene.rows[index].confidence for index in review_scene.scene.between
@@ -347,7 +347,7 @@ def test_the_worst_slice_is_first_and_the_order_is_cyclic(review_scene: ReviewSc
     assert review_scene.controller.worst(None) is None
 
 
-def test_a_review_that_cannot_be_read_is_an_empty_one(review_scene: ReviewScene) -> None:
+def test_a_review_that_cannot_be_read_is_empty(review_scene: ReviewScene) -> None:
     for text in ("", "[", "[]", "{}", '{"axes": [{"axis": 7}]}', '{"axis": 0, "chosen": {}, "axes": null}'):
         review_scene.node.SetAttribute(RECORD_ATTRIBUTE, text)
         assert not review_scene.controller.view.rows
@@ -371,14 +371,14 @@ def test_a_review_is_unchanged_by_conversion_to_json() -> None:
 
 
 def test_the_status_of_a_segment_is_combined_from_its_slices() -> None:
-    def together(*statuses: SliceStatus) -> SliceStatus:
+    def combined(*statuses: SliceStatus) -> SliceStatus:
         rows = [ReviewRow(index=k, origin=Origin.FILLED, status=status) for k, status in enumerate(statuses)]
         return combined_status(rows)
 
-    assert together() is NOT_STARTED
-    assert together(ACCEPTED, ACCEPTED) is ACCEPTED
-    assert together(ACCEPTED, NOT_STARTED) is together(ACCEPTED, IN_PROGRESS) is IN_PROGRESS
-    assert together(ACCEPTED, FLAGGED, IN_PROGRESS) is FLAGGED
+    assert combined() is NOT_STARTED
+    assert combined(ACCEPTED, ACCEPTED) is ACCEPTED
+    assert combined(ACCEPTED, NOT_STARTED) is combined(ACCEPTED, IN_PROGRESS) is IN_PROGRESS
+    assert combined(ACCEPTED, FLAGGED, IN_PROGRESS) is FLAGGED
 
 
 def disc(radius: float) -> np.ndarray:
@@ -388,14 +388,14 @@ def disc(radius: float) -> np.ndarray:
 
 def test_disagreement_is_small_where_the_shape_continues_and_large_where_it_does_not() -> None:
     labelled = {0: {"a": disc(10)}, 10: {"a": disc(20), "b": disc(4)}}
-    found = [
+    filled = [
         (5, {"a": disc(15)}),
         (8, {"a": disc(18)}),
         (6, {"a": disc(8)}),
         (7, {}),
         (12, {"a": disc(20), "b": disc(4)}),
     ]
-    result = disagreements(iter(found), labelled)
+    result = disagreements(iter(filled), labelled)
     assert result[5] < 0.05
     assert result[8] < 0.06
     assert 0.4 < result[6] < 0.8

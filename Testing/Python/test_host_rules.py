@@ -41,21 +41,21 @@ def quiet(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 
 @pytest.fixture
 def scene() -> Scene:
-    """The hippocampus' two parts painted; beside them a complete segment that cuts through where they will be."""
-    found = scene_of(case("ct_vertebrae"))
-    columns = np.zeros(found.case.volume.geometry.shape, dtype=bool)
-    columns[:, :, : _middle(found)] = True
+    """Painted slices of two segments, and two complete segments, one hidden, that cross the slices to be filled."""
+    scene = scene_of(case("ct_vertebrae"))
+    columns = np.zeros(scene.case.volume.geometry.shape, dtype=bool)
+    columns[:, :, : _middle(scene)] = True
     for name, half in (("shown", columns), ("hidden", ~columns)):
         block = np.zeros_like(columns)
         block[:, ::2] = half[:, ::2]
-        _add(found, name, block)
-    found.node.GetDisplayNode().SetSegmentVisibility("hidden", False)
-    return found
+        _add(scene, name, block)
+    scene.node.GetDisplayNode().SetSegmentVisibility("hidden", False)
+    return scene
 
 
 def _middle(scene: Scene) -> int:
-    anything = np.logical_or.reduce(list(scene.case.masks.values()))
-    return int(np.median(np.nonzero(anything)[2]))
+    any_segment = np.logical_or.reduce(list(scene.case.masks.values()))
+    return int(np.median(np.nonzero(any_segment)[2]))
 
 
 def _add(scene: Scene, name: str, mask: np.ndarray) -> None:
@@ -63,8 +63,8 @@ def _add(scene: Scene, name: str, mask: np.ndarray) -> None:
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
 
 
-def _found(scene: Scene, ids: list[str] | None = None) -> FilledSlices:
-    """As if an engine had found the truth."""
+def _truth_as_result(scene: Scene, ids: list[str] | None = None) -> FilledSlices:
+    """The truth, as the result of an engine."""
 
     def read(index: int) -> dict[str, np.ndarray]:
         masks = {name: scene.axis.slices(mask)[index] for name, mask in scene.case.masks.items()}
@@ -77,7 +77,7 @@ def _apply(scene: Scene, may_overwrite: bool = False, ids: list[str] | None = No
     grid = read_grid(scene.node, scene.volume_node)
     image = read_image(scene.volume_node, scene.node, grid.geometry)
     rules = EditRules.from_nodes(scene.node, scene.editor_node, may_overwrite)
-    commit(scene.nodes, grid, compute_changes(grid, image, _found(scene, ids), rules), GridReader())
+    commit(scene.nodes, grid, compute_changes(grid, image, _truth_as_result(scene, ids), rules), GridReader())
 
 
 def _truth_between_painted(scene: Scene) -> dict[str, np.ndarray]:
@@ -127,29 +127,29 @@ def test_other_segments_lose_no_voxel_unless_the_user_allows_it(scene: Scene) ->
 
 
 @pytest.mark.parametrize(
-    ("mode", "loses", "shared"),
+    ("mode", "overwritten", "shared"),
     [
         (Editor.OverwriteAllSegments, ("shown", "hidden"), ()),
         (Editor.OverwriteVisibleSegments, ("shown",), ("hidden",)),
         (Editor.OverwriteNone, (), ("shown", "hidden")),
     ],
 )
-def test_the_overwrite_mode_says_which_segments_lose_voxels_when_allowed(
-    scene: Scene, mode: int, loses: tuple[str, ...], shared: tuple[str, ...]
+def test_the_overwrite_mode_decides_which_segments_may_lose_voxels(
+    scene: Scene, mode: int, overwritten: tuple[str, ...], shared: tuple[str, ...]
 ) -> None:
     scene.editor_node.SetOverwriteMode(mode)
     before, truth = scene.arrays(), _truth_between_painted(scene)
     _apply(scene, may_overwrite=True)
     after = scene.arrays()
-    everything = np.logical_or.reduce(list(truth.values()))
-    claimed = everything.copy()
-    scene.axis.slices(claimed)[scene.labelled] = False  # painted slices are not written, so nothing is taken there
-    for name in loses:
-        np.testing.assert_array_equal(after[name], before[name] & ~claimed)
+    truth_of_any = np.logical_or.reduce(list(truth.values()))
+    written = truth_of_any.copy()
+    scene.axis.slices(written)[scene.labelled] = False  # painted slices are not written, so nothing is taken there
+    for name in overwritten:
+        np.testing.assert_array_equal(after[name], before[name] & ~written)
         assert not np.array_equal(after[name], before[name])
     for name in shared:
         np.testing.assert_array_equal(after[name], before[name])
-        assert (before[name] & claimed).any()
+        assert (before[name] & written).any()
     for name in scene.ids:
         np.testing.assert_array_equal(after[name], before[name] | truth[name])
 
@@ -176,18 +176,19 @@ def test_a_segment_locked_during_the_run_is_not_changed(scene: Scene) -> None:
     assert not np.array_equal(after[other], before[other])
 
 
-@pytest.mark.parametrize("intensity", [None, (150.4, 420.7)])
+@pytest.mark.parametrize("with_intensity", [False, True])
 @pytest.mark.parametrize("mode", MASK_MODES)
-def test_the_mask_is_the_one_slicer_makes(scene: Scene, mode: str, intensity: tuple[float, float] | None) -> None:
+def test_the_mask_equals_that_of_slicer(scene: Scene, mode: str, with_intensity: bool) -> None:
     segment_id = scene.ids[0]
     others = [scene.ids[1], "shown", "hidden"]
     editor = scene.editor_node
     editor.SetMaskMode(MASK_MODES[mode])
     editor.SetMaskSegmentID("shown")
-    editor.SetOverwriteMode(Editor.OverwriteNone)  # so that other segments do not limit it as well
-    if intensity:
-        volume = slicer.util.arrayFromVolume(scene.volume_node)
-        intensity = tuple(float(x) for x in np.percentile(volume, (30, 90)))
+    editor.SetOverwriteMode(Editor.OverwriteNone)  # so that the other segments do not restrict the edit
+    intensity: tuple[float, float] | None = None
+    if with_intensity:
+        low, high = np.percentile(slicer.util.arrayFromVolume(scene.volume_node), (30, 90))
+        intensity = (float(low), float(high))
         editor.SetSourceVolumeIntensityMask(True)
         editor.SetSourceVolumeIntensityMaskRange(*intensity)
     allowed = _slicers_mask(scene, segment_id, intensity)
@@ -223,7 +224,7 @@ def test_the_outside_mask_excludes_other_segments_but_not_those_of_the_run(scene
     scene.editor_node.SetMaskMode(Node.EditAllowedOutsideAllSegments)
     _apply(scene)
     first = scene.arrays()
-    _apply(scene)  # as after a second run: old voxels of one do not keep the other out
+    _apply(scene)  # as a second run: voxels of one filled segment do not exclude another
     assert all_equal(scene.arrays(), first)
     outside = ~(first["shown"] | first["hidden"])
     for name, truth in _truth_between_painted(scene).items():
@@ -325,11 +326,11 @@ def test_segments_that_share_a_layer_still_share_it_afterwards(scene: Scene) -> 
     assert segmentation.GetNumberOfLayers() == 2
 
 
-def test_a_closed_surface_is_made_again_and_undone_in_the_same_step(scene: Scene) -> None:
+def test_a_closed_surface_is_updated_and_undone_in_the_same_step(scene: Scene) -> None:
     segmentation = scene.node.GetSegmentation()
     assert scene.node.CreateClosedSurfaceRepresentation()
     segment_id = scene.ids[0]
-    before, voxels = _height(segmentation, segment_id), scene.arrays()
+    before, voxels = _point_count(segmentation, segment_id), scene.arrays()
     logic = slicer.vtkSlicerSegmentEditorLogic()
     logic.SetMRMLScene(slicer.mrmlScene)
     logic.SetSegmentEditorNode(scene.editor_node)
@@ -339,14 +340,14 @@ def test_a_closed_surface_is_made_again_and_undone_in_the_same_step(scene: Scene
     _apply(scene)
     for name in segmentation.GetSegmentIDs():
         assert segmentation.GetSegment(name).GetRepresentation(SURFACE).GetNumberOfPoints() > 0
-    assert _height(segmentation, segment_id) != before
+    assert _point_count(segmentation, segment_id) != before
     logic.Undo()
     assert all_equal(scene.arrays(), voxels)
     assert segmentation.ContainsRepresentation(SURFACE)
-    assert _height(segmentation, segment_id) == before
+    assert _point_count(segmentation, segment_id) == before
 
 
-def _height(segmentation: Any, segment_id: str) -> int:
+def _point_count(segmentation: Any, segment_id: str) -> int:
     return segmentation.GetSegment(segment_id).GetRepresentation(SURFACE).GetNumberOfPoints()
 
 

@@ -1,4 +1,4 @@
-"""Settings, log and bug report: what is kept, what it changes, and that nothing of a patient is in them."""
+"""Settings, log and bug report: what they store, what the settings change, and that none holds patient data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -37,8 +38,8 @@ from support.scene_cases import Runs, case, scene_of  # noqa: E402
 PATIENT = "Doe^Jane 1970-01-01"
 
 
-class Memory(dict[str, Any]):
-    """A store in memory."""
+class SettingsInMemory(dict[str, Any]):
+    """A stand-in for `QSettings`, in memory."""
 
     def value(self, key: str, default: Any = None) -> Any:
         return self.get(key, default)
@@ -51,8 +52,8 @@ class Memory(dict[str, Any]):
 
 
 @pytest.fixture(autouse=True)
-def nothing_decided_before() -> None:
-    """Tests in other files, run by the same process, leave their decisions in the application's settings."""
+def cleared_application_settings() -> None:
+    """Tests in other files, run by the same process, leave their values in the application's settings."""
     slicer.app.userSettings().clear()
 
 
@@ -60,9 +61,9 @@ def nothing_decided_before() -> None:
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """Settings in memory; environment variables that they set are restored after the test."""
     monkeypatch.setattr(settings_module, "ORIGINAL_ENVIRONMENT", {})
-    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "usual"))
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "default"))
     monkeypatch.delenv(THREADS_VARIABLE, raising=False)
-    yield Settings(Memory())
+    yield Settings(SettingsInMemory())
     monkeypatch.undo()
 
 
@@ -89,16 +90,14 @@ def test_settings_are_restored_in_the_next_session_as_qt_stores_them() -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "nonsense", "-1", "9999999", "[]", "{", None, 7, ["a"]])
-def test_an_invalid_stored_value_counts_as_not_set(damage: Any) -> None:
+def test_an_invalid_stored_value_is_replaced_by_the_default(damage: Any) -> None:
     keys = ("device", "threads", "logLevel", "consents")
-    damaged = Settings(Memory({f"{GROUP}/{key}": damage for key in keys}))
+    damaged = Settings(SettingsInMemory({f"{GROUP}/{key}": damage for key in keys}))
     assert (damaged.device, damaged.threads, damaged.log_level) == (Device.AUTO, 0, LogLevel.RUNS)
     assert damaged.consents == {}
 
 
 def test_agreement_is_to_one_licence_and_can_be_revoked(settings: Settings) -> None:
-    from dataclasses import replace
-
     settings.add_consent(checkpoint())
     assert settings.consents == {checkpoint().name: checkpoint().licence}
     settings.add_consent(replace(checkpoint(), licence="another licence"))
@@ -108,14 +107,14 @@ def test_agreement_is_to_one_licence_and_can_be_revoked(settings: Settings) -> N
 
 
 def test_consent_to_a_download_includes_its_licence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_setup, "download_checkpoint", lambda one: True)
-    kept = Settings(slicer.app.userSettings())
+    monkeypatch.setattr(engine_setup, "download_checkpoint", lambda checkpoint: True)
+    stored = Settings(slicer.app.userSettings())
     slicer_standin.dialogs().answer_next("Cancel")
     assert not engine_setup.ensure_engine("universeg")
-    assert not kept.consents
+    assert not stored.consents
     slicer_standin.dialogs().answer_next("Ok")
     assert engine_setup.ensure_engine("universeg")
-    assert list(kept.consents) == ["universeg-v1"]
+    assert list(stored.consents) == ["universeg-v1"]
     slicer.app.userSettings().remove(GROUP)
 
 
@@ -132,11 +131,11 @@ def test_the_data_folder_holds_weights_and_can_be_reset_to_the_default(settings:
     assert store.folder() == tmp_path / "chosen" / "weights"
     settings.data_folder = None
     settings.apply()
-    assert store.folder() == tmp_path / "usual" / "weights"
+    assert store.folder() == tmp_path / "default" / "weights"
 
 
 def test_threads_reach_a_real_worker(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker is started as for a fill; what its libraries would see is written down by the Python that runs it."""
+    """The Python of a worker, started as for a fill, writes the environment variables that its libraries see."""
     written = tmp_path / "environment.json"
     (tmp_path / "sitecustomize.py").write_text(
         f"import json, os; open({str(written)!r}, 'w').write(json.dumps(dict(os.environ)))", encoding="utf-8"
@@ -165,10 +164,10 @@ def test_threads_reach_a_real_worker(settings: Settings, tmp_path: Path, monkeyp
 
 @pytest.fixture
 def log(settings: Settings) -> Iterator[RunLog]:
-    made = RunLog(settings)
-    made.open()
-    yield made
-    made.close()
+    opened = RunLog(settings)
+    opened.open()
+    yield opened
+    opened.close()
 
 
 def lines(log: RunLog) -> list[str]:
@@ -176,7 +175,7 @@ def lines(log: RunLog) -> list[str]:
     return [line.partition(" ")[2].partition(" ")[2] for line in log.path.read_text("ascii").splitlines()]
 
 
-def test_the_log_holds_only_our_own_words_and_numbers(log: RunLog) -> None:
+def test_the_log_holds_only_known_words_and_numbers(log: RunLog) -> None:
     log.info("run started", engine="adapt", slices=12, version="1.2.3", device=Device.CPU, name=PATIENT)
     log.error("volume_nan")
     log.error(PATIENT)
@@ -254,10 +253,10 @@ def test_downloaded_weights_are_listed_with_partial_files_and_deleted(settings: 
     store.folder().mkdir(parents=True)
     store.path_of(first).write_bytes(bytes(2_000_000))
     (store.folder() / f"{second.file}.partial").write_bytes(bytes(1_000_000))
-    there = list_downloaded_weights()
-    assert [(one.checkpoint, one.size) for one in there] == [(first, 2_000_000), (second, 1_000_000)]
-    delete(there[:1])
-    assert [one.checkpoint for one in list_downloaded_weights()] == [second]
+    weights = list_downloaded_weights()
+    assert [(item.checkpoint, item.size) for item in weights] == [(first, 2_000_000), (second, 1_000_000)]
+    delete(weights[:1])
+    assert [item.checkpoint for item in list_downloaded_weights()] == [second]
     assert (format_size(3_000_000), format_size(2_400_000_000)) == ("3 MB", "2.4 GB")
 
 

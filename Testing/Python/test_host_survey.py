@@ -54,27 +54,27 @@ def test_painted_slices_are_found_along_every_axis_with_their_segments(name: Pat
 
 
 @pytest.mark.parametrize("name", SEVERAL_LABELS)
-def test_a_complete_neighbour_is_not_mistaken_for_painted(name: str) -> None:
-    given = case(name, 3)
-    scene = scene_of(given, step=4)
+def test_a_complete_segment_beside_painted_ones_is_not_mistaken_for_painted(name: str) -> None:
+    original = case(name, 3)
+    scene = scene_of(original, step=4)
     complete = scene.ids[0]
-    mask = given.masks[complete].astype(np.uint8)
+    mask = original.masks[complete].astype(np.uint8)
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, scene.node, complete, scene.volume_node)
     found = _selection(scene)
     assert complete not in found.segment_ids
     assert set(found.segment_ids) == set(scene.ids) - {complete}
     painted = scene.painted()
-    own = [i for i in scene.labelled if any(painted[name][i].any() for name in scene.ids[1:])]
-    assert list(found.labelled) == own
+    expected = [i for i in scene.labelled if any(painted[name][i].any() for name in scene.ids[1:])]
+    assert list(found.labelled) == expected
 
 
 def test_a_complete_segment_in_two_parts_is_not_mistaken_for_painted() -> None:
     scene = scene_of(case("ct_liver", 1))
     (name,) = scene.ids
-    parts = scene.case.masks[name].astype(np.uint8)
+    mask = scene.case.masks[name].astype(np.uint8)
     middle = scene.labelled[len(scene.labelled) // 2]
-    parts[middle - 1 : middle + 2] = 0
-    slicer.util.updateSegmentBinaryLabelmapFromArray(parts, scene.node, name, scene.volume_node)
+    mask[middle - 1 : middle + 2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, scene.node, name, scene.volume_node)
     assert _selection(scene) == Selection()
 
 
@@ -94,13 +94,13 @@ def test_a_locked_segment_is_not_selected_by_default() -> None:
     assert select(segment_extents(grid), AnnotationRecord(), grid.geometry.shape, [locked]).segment_ids == (free,)
 
 
-def test_extents_equal_a_plain_count_of_each_segment() -> None:
+def test_extents_equal_those_counted_voxel_by_voxel() -> None:
     scene = scene_of(case("mic_ovule_cells", 8), step=3)
     extents = segment_extents(read_grid(scene.node, scene.volume_node))
     for name, mask in scene.painted().items():
         for axis in range(3):
-            plain = [i for i, part in enumerate(SliceAxis(axis).slices(mask)) if part.any()]
-            assert list(extents[name].slices[axis]) == plain
+            expected = [i for i, part in enumerate(SliceAxis(axis).slices(mask)) if part.any()]
+            assert list(extents[name].slices[axis]) == expected
         padded = np.pad(mask, 1).astype(np.int8)
         for axis in range(3):
             starts = np.count_nonzero(np.diff(padded, axis=axis) == 1)
@@ -112,7 +112,7 @@ def test_after_a_fill_the_painted_slices_are_remembered_in_a_saved_scene() -> No
     marked = [*scene.labelled, 2]
     run = RunRecord(axis=0, labelled=marked, segment_ids=tuple(scene.ids))
     write_record(scene.node, AnnotationRecord().after_run(run).with_slice(scene.labelled[1], False))
-    for name, mask in scene.case.masks.items():  # full now
+    for name, mask in scene.case.masks.items():  # complete, as after a fill
         array = mask.astype(np.uint8)
         slicer.util.updateSegmentBinaryLabelmapFromArray(array, scene.node, name, scene.volume_node)
     slicer.mrmlScene.SetSaveToXMLString(1)
@@ -122,7 +122,7 @@ def test_after_a_fill_the_painted_slices_are_remembered_in_a_saved_scene() -> No
 
     other = mrml.new_scene()
     for _ in range(3):
-        other.AddNewNodeByClass("vtkMRMLSegmentationNode")  # takes the number that the saved node had
+        other.AddNewNodeByClass("vtkMRMLSegmentationNode")  # so that the ID of the saved node is taken
     other.SetLoadFromXMLString(1)
     other.SetSceneXMLString(text)
     other.Import()
@@ -169,9 +169,9 @@ def test_after_a_run_along_another_axis_no_slice_counts_as_painted() -> None:
     record = AnnotationRecord().after_run(run)
     assert (record.present.labelled, record.present.filled) == ((1, 4), (2,))
     record = record.after_run(RunRecord(axis=2, labelled=(7,), segment_ids=("a",)))
-    back = record.with_axis(0).present
-    assert (back.labelled, back.filled) == ((), ())
-    assert back.at(2).fills[0].confidence == 0.5
+    first_axis = record.with_axis(0).present
+    assert (first_axis.labelled, first_axis.filled) == ((), ())
+    assert first_axis.at(2).fills[0].confidence == 0.5
 
 
 @pytest.mark.parametrize(
@@ -207,15 +207,15 @@ def test_slices_that_the_grid_does_not_have_are_ignored() -> None:
 
 def test_the_digest_of_a_slice_depends_on_segments_and_not_on_layers() -> None:
     scene = scene_of(case("ct_vertebrae"))
-    both = range(len(scene.case.volume.array))
-    before = slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, both)
+    indices = range(len(scene.case.volume.array))
+    before = slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, indices)
     scene.node.GetSegmentation().SeparateSegmentLabelmap(scene.ids[0])
-    assert slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, both) == before
+    assert slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, indices) == before
     first, second = (scene.array(name) for name in scene.ids)
     for name, mask in zip(scene.ids, (second, first), strict=True):
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
-    after = slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, both)
-    changed = [index for index in both if after[index] != before[index]]
+    after = slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, indices)
+    changed = [index for index in indices if after[index] != before[index]]
     assert changed == [i for i in scene.labelled if not np.array_equal(first[i], second[i])]
 
 

@@ -45,8 +45,8 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch, Spawned() as spawned:
         (folder / "gate").mkdir()
         Gate(folder / "gate", patch).allow(FINISHED)
-        places = [str(Path(__file__).parents[1]), str(Path(crashing_host.__file__).parents[2] / "FewShotAnnotate")]
-        path = {"PYTHONPATH": ":".join([str(folder / "gate"), *places])}
+        folders = [str(Path(__file__).parents[1]), str(Path(crashing_host.__file__).parents[2] / "FewShotAnnotate")]
+        path = {"PYTHONPATH": ":".join([str(folder / "gate"), *folders])}
         host = spawned.python("-m", "support.crashing_host", str(folder), str(FINISHED), environment=path)
         assert host.stdout is not None
         assert host.stdout.readline() == "ready\n"
@@ -59,7 +59,7 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Reopened:
-    """The crashed host's scene, opened here, with its run at hand."""
+    """The crashed host's scene opened in this process, with the store of its unfinished run."""
 
     scene: Scene
     runner: Runner
@@ -72,20 +72,20 @@ def reopen(crashed: Path, tmp_path: Path, runs: Runs) -> Callable[[str], Reopene
     shutil.copytree(crashed / "runs", tmp_path / "runs")
 
     def reopen(name: str) -> Reopened:
-        given = scene_of(case(crashing_host.CASE))
+        original = scene_of(case(crashing_host.CASE))
         mrml.new_scene()
-        scene = _opened(crashed / name, given)
+        scene = _opened(crashed / name, original)
         return Reopened(scene, runs(scene), runs.store)
 
     return reopen
 
 
-def _opened(path: Path, given: Scene) -> Scene:
+def _opened(path: Path, original: Scene) -> Scene:
     open_scene(path)
     (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     (volume_node,) = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     editor_node = mrml.segment_editor_node(node, volume_node)
-    return Scene(given.case, given.axis, given.labelled, volume_node, node, editor_node)
+    return Scene(original.case, original.axis, original.labelled, volume_node, node, editor_node)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def reopened(reopen: Callable[[str], Reopened]) -> Reopened:
     return reopen("scene/scene.mrml")
 
 
-def _require_forgotten(reopened: Reopened) -> None:
+def _require_no_unfinished_run(reopened: Reopened) -> None:
     wait_for(lambda: not reopened.store.interrupted() and not reopened.store.active())
     assert RunReference.read(reopened.scene.node) == RunReference()
     assert reopened.runner.controller.unfinished_runs.find(reopened.scene.node) is None
@@ -110,13 +110,13 @@ def test_a_run_of_a_crashed_host_is_resumed_from_the_saved_scene(
     assert (found.engine, found.done, found.total, found.drafts) == ("propagate", FINISHED, len(scene.between), 0)
     runner.controller.unfinished_runs.resume(scene.nodes)
     runner.until(lambda: runner.controller.state is State.RUNNING)
-    assert runner.controller.unfinished_runs.find(scene.node) is None  # it is at work
+    assert runner.controller.unfinished_runs.find(scene.node) is None  # it is running
     runner.to_end()
     assert runner.controller.message == f"{len(scene.between)} slices filled."
     assert all_equal(scene.arrays(), undisturbed)
     assert runner.undo_states_saved == 1
     assert read_record(scene.node).present.labelled == tuple(scene.labelled)
-    _require_forgotten(reopened)
+    _require_no_unfinished_run(reopened)
 
 
 def test_the_finished_slices_of_a_crashed_host_are_kept(
@@ -134,13 +134,13 @@ def test_the_finished_slices_of_a_crashed_host_are_kept(
         np.testing.assert_array_equal(after[name], expected)
     runner.undo_logic.Undo()
     assert all_equal(scene.arrays(), before)
-    _require_forgotten(reopened)
+    _require_no_unfinished_run(reopened)
 
 
 def test_an_unfinished_run_is_deleted_on_request(reopened: Reopened) -> None:
     before = reopened.scene.arrays()
     reopened.runner.controller.unfinished_runs.delete(reopened.scene.node)
-    _require_forgotten(reopened)
+    _require_no_unfinished_run(reopened)
     assert all_equal(reopened.scene.arrays(), before)
     with pytest.raises(InputError, match="run_not_left"):
         reopened.runner.controller.unfinished_runs.resume(reopened.scene.nodes)
@@ -150,7 +150,7 @@ def test_edits_locks_and_names_made_after_the_crash_are_respected(
     reopened: Reopened, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = reopened.scene, reopened.runner
-    kept, gone = scene.ids
+    kept, removed = scene.ids
     index = scene.between[1]
     mask = scene.array(kept)
     mask[index, 3:7, 2:6] = True
@@ -162,7 +162,7 @@ def test_edits_locks_and_names_made_after_the_crash_are_respected(
     slicer.util.updateSegmentBinaryLabelmapFromArray(locked.astype(np.uint8), scene.node, "locked", scene.volume_node)
     set_locked(segmentation.GetSegment("locked"), True)
     segmentation.GetSegment(kept).SetName("renamed")
-    segmentation.RemoveSegment(gone)
+    segmentation.RemoveSegment(removed)
     runner.controller.unfinished_runs.resume(scene.nodes)
     runner.to_end()
     expected = undisturbed[kept].copy()
@@ -171,7 +171,7 @@ def test_edits_locks_and_names_made_after_the_crash_are_respected(
     np.testing.assert_array_equal(scene.array(kept), expected)
     np.testing.assert_array_equal(scene.array("locked"), locked)
     assert segmentation.GetSegment(kept).GetName() == "renamed"
-    assert f"Removed during the run and not filled: {gone}." in runner.controller.warnings
+    assert f"Removed during the run and not filled: {removed}." in runner.controller.warnings
     assert f"Slices painted during the run were left as they are: {index}." in runner.controller.warnings
 
 
@@ -186,10 +186,10 @@ def test_another_volume_is_refused_and_the_run_is_kept(reopened: Reopened) -> No
     slicer.util.updateVolumeFromArray(scene.volume_node, array)
     runner.controller.unfinished_runs.commit(scene.nodes)
     runner.to_end()
-    _require_forgotten(reopened)
+    _require_no_unfinished_run(reopened)
 
 
-def test_a_volume_loaded_anew_takes_the_place_of_the_one_that_is_gone(reopened: Reopened) -> None:
+def test_a_volume_loaded_again_replaces_the_removed_one(reopened: Reopened) -> None:
     scene, runner = reopened.scene, reopened.runner
     slicer.mrmlScene.RemoveNode(scene.volume_node)
     with pytest.raises(InputError, match="run_volume_missing"):
@@ -211,13 +211,13 @@ def test_an_unfinished_run_that_is_being_resumed_can_be_kept_or_cancelled(reopen
         assert controller.message == f"Stopped; {FINISHED} slices filled."
     else:
         assert all_equal(reopened.scene.arrays(), before)
-    _require_forgotten(reopened)
+    _require_no_unfinished_run(reopened)
 
 
 @pytest.mark.parametrize("damage", ["run.json", "job.json", "layers/0/result.npy", "layers/0/finished.npy"])
 def test_a_damaged_run_is_not_offered(reopened: Reopened, damage: str) -> None:
-    (left,) = reopened.store.interrupted()
-    file = reopened.store.folder / left.run_id / damage
+    (unfinished,) = reopened.store.interrupted()
+    file = reopened.store.folder / unfinished.run_id / damage
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     assert reopened.runner.controller.unfinished_runs.find(reopened.scene.node) is None
     with pytest.raises(InputError, match="cannot be read"):
@@ -252,20 +252,20 @@ def test_a_run_continues_after_its_scene_was_closed_and_opened_again(
     assert all_equal(scene.arrays(), undisturbed)
 
 
-def test_a_run_of_a_closed_controller_can_be_resumed_by_the_next(
+def test_a_run_of_a_closed_controller_can_be_resumed_by_another(
     runs: Runs, gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
     scene, runner = _running(runs, gate)
     runner.controller.close()
     wait_for(lambda: not runs.store.active())
     gate.open()
-    after = runs(scene)
-    after.controller.unfinished_runs.resume(scene.nodes)
-    after.to_end()
+    other = runs(scene)
+    other.controller.unfinished_runs.resume(scene.nodes)
+    other.to_end()
     assert all_equal(scene.arrays(), undisturbed)
 
 
-def test_a_run_at_work_belongs_to_its_controller(runs: Runs, gate: Gate) -> None:
+def test_a_running_fill_can_be_neither_resumed_nor_deleted_by_another_controller(runs: Runs, gate: Gate) -> None:
     scene, runner = _running(runs, gate)
     other = runs(scene)
     assert other.controller.unfinished_runs.find(scene.node) is None
@@ -280,16 +280,16 @@ def test_a_run_at_work_belongs_to_its_controller(runs: Runs, gate: Gate) -> None
 @pytest.mark.parametrize("cancelled", [True, False])
 def test_a_new_fill_replaces_an_unfinished_run_once_it_is_committed(reopened: Reopened, cancelled: bool) -> None:
     scene, runner = reopened.scene, reopened.runner
-    left = runner.controller.unfinished_runs.find(scene.node)
-    assert left is not None
+    unfinished = runner.controller.unfinished_runs.find(scene.node)
+    assert unfinished is not None
     runner.start()
-    assert scene.node.GetAttribute(RUN_ATTRIBUTE) != left.run_id
+    assert scene.node.GetAttribute(RUN_ATTRIBUTE) != unfinished.run_id
     if cancelled:
         runner.controller.cancel(keep=False)
-        assert runner.controller.unfinished_runs.find(scene.node) == left
+        assert runner.controller.unfinished_runs.find(scene.node) == unfinished
     else:
         runner.to_end()
-        _require_forgotten(reopened)
+        _require_no_unfinished_run(reopened)
 
 
 def test_a_run_ended_by_a_changed_volume_can_be_resumed_once_the_volume_is_restored(
