@@ -87,7 +87,7 @@ def test_the_self_test_passes(
     prepare_bundles(tmp_path)
     slicer.app.startupCompleted.emit()
     slicer.modules.FewShotAnnotateInstance.runTest()
-    assert visited == ["FewShotAnnotate", *["Segmentations", "FewShotAnnotate"] * 2]
+    assert visited == ["FewShotAnnotate", *["Segmentations", "FewShotAnnotate"] * 3]
     slicer.qSlicerSegmentEditorEffectFactory.instance().unregister_all()
 
 

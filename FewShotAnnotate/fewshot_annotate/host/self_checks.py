@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import qt
@@ -19,10 +19,12 @@ from .panel.help_buttons import DOCUMENTATION, PAGES
 from .panel.shortcuts import KEYS
 from .self_dialogs import SelfDialogs
 from .self_offers import SelfOffers
+from .self_part import SelfTestPart
 from .self_refusals import SelfRefusals, recorded_errors
-
-if TYPE_CHECKING:
-    from .self_test import SelfTest
+from .self_review import SelfReview
+from .self_runs import SelfRuns
+from .self_steps import SelfSteps
+from .self_tools import SelfTools
 
 # Height of a panel in which each step must fit, in pixels.
 PANEL_HEIGHT = 900
@@ -33,20 +35,8 @@ _STEPS = ("volume", "label", "fill", "review", "export")
 _CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QSpinBox)
 
 
-class SelfChecks:
-    """Checks on a segmentation that was filled and reviewed.
-
-    Parameters
-    ----------
-    walk : SelfTest
-        Whose steps were taken, but for the last, which closes the scene.
-    """
-
-    def __init__(self, walk: SelfTest) -> None:
-        self._walk = walk
-        self._widget = walk.widget
-        self._test = walk.test
-        self._ui = walk.widget.ui
+class SelfChecks(SelfTestPart):
+    """Checks on a segmentation that was filled and reviewed, after all steps but the last, which closes the scene."""
 
     @property
     def checks(self) -> dict[str, Callable[[], None]]:
@@ -67,6 +57,10 @@ class SelfChecks:
             "What cannot be filled is refused": SelfRefusals(self._walk).run,
             "Installations and downloads ask first": SelfOffers(self._walk).run,
             "Dialogs of the export, the tools and the review": SelfDialogs(self._walk).run,
+            "Runs are interrupted, resumed, kept and discarded": SelfRuns(self._walk).run,
+            "Buttons of the steps": SelfSteps(self._walk).run,
+            "Buttons of the review": SelfReview(self._walk).run,
+            "Buttons of the export and the tools": SelfTools(self._walk).run,
             "A saved scene is opened with the panel open": self._saved_scene,
         }
 

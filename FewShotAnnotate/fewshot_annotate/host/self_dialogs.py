@@ -93,8 +93,8 @@ class SelfDialogs(SelfTestPart):
             asked.append(title)
             return ""
 
-        files, texts = _Functions(getExistingDirectory=cancel), _Functions(getText=cancel)
-        dialogs = _Instead(qt, QFileDialog=files, QInputDialog=texts)
+        files, texts = Functions(getExistingDirectory=cancel), Functions(getText=cancel)
+        dialogs = Instead(qt, QFileDialog=files, QInputDialog=texts)
         with tempfile.TemporaryDirectory() as folder, replaced(export_section, "qt", dialogs):
             self._choose_target(Target.DICOM_SEG, Path(folder) / "head.dcm")
             section.check_button.click()
@@ -181,13 +181,13 @@ class SelfDialogs(SelfTestPart):
         section, checkpoint = self._widget.settingsSection, catalog.checkpoints()[0]
         weights, run = DownloadedWeights(checkpoint, 10**6), StoredRun("of the self-test", 10**6, 0.0)
         asked_for_folder: list[str] = []
-        store = _Functions(interrupted=lambda: [run], delete=lambda _run_id: None)
+        store = Functions(interrupted=lambda: [run], delete=lambda _run_id: None)
 
         def cancel(_parent: Any, title: str, *_arguments: Any) -> str:
             asked_for_folder.append(title)
             return ""
 
-        dialogs = _Instead(qt, QFileDialog=_Functions(getExistingDirectory=cancel))
+        dialogs = Instead(qt, QFileDialog=Functions(getExistingDirectory=cancel))
         with ExitStack() as stack:
             for owner, name, value in (
                 (settings_section, "qt", dialogs),
@@ -219,14 +219,14 @@ class SelfDialogs(SelfTestPart):
         self._test.assertEqual(reported, [sentence])
 
 
-class _Functions:
+class Functions:
     """An object with nothing but some functions."""
 
     def __init__(self, **functions: Callable[..., Any]) -> None:
         vars(self).update(functions)
 
 
-class _Instead:
+class Instead:
     """A module with other attributes in place of some; its own could not be set in Qt."""
 
     def __init__(self, module: Any, **attributes: Any) -> None:

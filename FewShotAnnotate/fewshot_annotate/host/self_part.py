@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import slicer
 
 if TYPE_CHECKING:
     from .self_test import SelfTest
@@ -23,3 +27,19 @@ class SelfTestPart:
         self._widget = walk.widget
         self._ui = walk.widget.ui
         self._parameters = walk.widget.logic.getParameterNode()
+
+    def _press(self, button: Any) -> None:
+        """Press a button as soon as it can be pressed."""
+        self._walk.until(lambda: button.enabled)
+        button.click()
+
+    @contextmanager
+    def _own_segmentation(self, name: str) -> Iterator[Any]:
+        """A segmentation with the head as it was painted, chosen for a while."""
+        node = self._walk.add_segmentation(name)
+        self._parameters.segmentation = node
+        self._walk.until(lambda: self._ui.fillButton.enabled)
+        yield node
+        self._parameters.segmentation = self._walk.segmentation
+        slicer.mrmlScene.RemoveNode(node)
+        self._walk.until(lambda: self._ui.fillButton.enabled)

@@ -32,10 +32,7 @@ class SelfRefusals(SelfTestPart):
             self._walk.until(lambda: self._ui.fillButton.enabled)
 
     def _closed_surface_only(self) -> None:
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Surfaces")
-        node.CreateDefaultDisplayNodes()
-        node.SetReferenceImageGeometryParameterFromVolumeNode(self._walk.volume)
-        self._walk.add_segment(node)
+        node = self._walk.add_segmentation("Surfaces")
         node.CreateClosedSurfaceRepresentation()
         node.GetSegmentation().SetSourceRepresentationName("Closed surface")
         self._parameters.segmentation = node

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,20 @@ class SelfTest:
         """The segmentation that was filled and reviewed."""
         return self._segmentation
 
-    def labels(self) -> np.ndarray:
-        """Its voxels, bool [k, j, i]."""
-        return self._array(self._segmentation)
+    @property
+    def labelled(self) -> range:
+        """Slices that are painted."""
+        return self._labelled
+
+    @property
+    def truth(self) -> np.ndarray:
+        """The head, bool [k, j, i]."""
+        return self._truth
+
+    def labels(self, node: Any = None) -> np.ndarray:
+        """Voxels of the head in a segmentation, or in the one that was reviewed, bool [k, j, i]."""
+        node = self._segmentation if node is None else node
+        return np.asarray(slicer.util.arrayFromSegmentBinaryLabelmap(node, "head", self._volume) > 0)
 
     # --- the steps
 
@@ -126,24 +138,24 @@ class SelfTest:
         self.until(lambda: self._ui.engineList.currentRow >= 0 and self._ui.fillButton.enabled)
 
     def _cancel(self) -> None:
-        before = self._array(self._segmentation)
+        before = self.labels()
         self._ui.fillButton.click()
         self.until(lambda: self._state is not State.IDLE)
         self._ui.cancelButton.click()
         self.until(lambda: self._state is State.IDLE)
-        np.testing.assert_array_equal(self._array(self._segmentation), before)
+        np.testing.assert_array_equal(self.labels(), before)
 
     def _fill(self) -> None:
         self.start_and_finish(self._ui.fillButton)
-        self._filled = self._array(self._segmentation)
-        self._require_filled(self._filled)
+        self._filled = self.labels()
+        self.require_filled(self._filled)
 
     def _undo(self) -> None:
         editor = self._ui.segmentEditor
         editor.undo()
-        np.testing.assert_array_equal(self._array(self._segmentation), self._painted())
+        np.testing.assert_array_equal(self.labels(), self.painted())
         editor.redo()
-        np.testing.assert_array_equal(self._array(self._segmentation), self._filled)
+        np.testing.assert_array_equal(self.labels(), self._filled)
 
     def _review(self) -> None:
         section, review = self._widget.reviewSection, self._logic.review
@@ -160,35 +172,24 @@ class SelfTest:
         section, review = self._widget.reviewSection, self._logic.review
         accepted = sorted(review.accepted_slices)
         corrected = next(i for i in range(FIRST + 1, len(self._truth)) if i not in {*accepted, *self._labelled})
-        array = self._array(self._segmentation)
+        array = self.labels()
         array[corrected, : array.shape[1] // 2] = False
-        self._write(self._segmentation, array)
+        self.write(self._segmentation, array)
         self.until(lambda: any(row.index == corrected and row.manual for row in review.view.rows))
         self.until(lambda: section.refill_button.enabled)
         self.start_and_finish(section.refill_button)
-        after = self._array(self._segmentation)
+        after = self.labels()
         for index in (*accepted, *self._labelled, corrected):
             np.testing.assert_array_equal(after[index], array[index])
 
     def _fill_by_effect(self) -> None:
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Filled by the effect")
-        node.CreateDefaultDisplayNodes()
-        node.SetReferenceImageGeometryParameterFromVolumeNode(self._volume)
-        self.add_segment(node)
-        editor = slicer.qMRMLSegmentEditorWidget()
-        editor.setMRMLScene(slicer.mrmlScene)
-        editor.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
-        editor.setSegmentationNode(node)
-        editor.setSourceVolumeNode(self._volume)
-        editor.setActiveEffectByName(EFFECT_NAME)
-        effect = editor.activeEffect().self()
-        self.until(lambda: effect.fillButton.enabled)
-        self.start_and_finish(effect.fillButton)
-        self._require_filled(self._array(node))
-        editor.undo()
-        np.testing.assert_array_equal(self._array(node), self._painted())
-        editor.setActiveEffect(None)
-        editor.deleteLater()
+        node = self.add_segmentation("Filled by the effect")
+        with self.open_effect(node) as (editor, effect):
+            self.until(lambda: effect.fillButton.enabled)
+            self.start_and_finish(effect.fillButton)
+            self.require_filled(self.labels(node))
+            editor.undo()
+            np.testing.assert_array_equal(self.labels(node), self.painted())
         self._logic.getParameterNode().segmentation = self._segmentation
 
     def _export(self) -> None:
@@ -241,23 +242,43 @@ class SelfTest:
         self.until(lambda: self._state is not State.IDLE)  # a fill waits for the survey
         self.until(lambda: self._state is State.IDLE)
 
-    def _painted(self) -> np.ndarray:
+    def painted(self) -> np.ndarray:
+        """The head on the slices that are painted, bool [k, j, i]."""
         painted = np.zeros_like(self._truth)
         painted[self._labelled] = self._truth[self._labelled]
         return painted
 
+    @contextmanager
+    def open_effect(self, node: Any) -> Iterator[tuple[Any, Any]]:
+        """A Segment Editor on a segmentation, with the effect chosen, and the effect."""
+        editor = slicer.qMRMLSegmentEditorWidget()
+        editor.setMRMLScene(slicer.mrmlScene)
+        editor.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
+        editor.setSegmentationNode(node)
+        editor.setSourceVolumeNode(self._volume)
+        editor.setActiveEffectByName(EFFECT_NAME)
+        yield editor, editor.activeEffect().self()
+        editor.setActiveEffect(None)
+        editor.deleteLater()
+
+    def add_segmentation(self, name: str) -> Any:
+        """Add a segmentation with the head as it was painted."""
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(self._volume)
+        self.add_segment(node)
+        return node
+
     def add_segment(self, node: Any) -> None:
         """Add the head as it was painted."""
         node.GetSegmentation().AddEmptySegment("head", "head")
-        self._write(node, self._painted())
+        self.write(node, self.painted())
 
-    def _write(self, node: Any, array: np.ndarray) -> None:
-        slicer.util.updateSegmentBinaryLabelmapFromArray(array.astype(np.uint8), node, "head", self._volume)
+    def write(self, node: Any, array: np.ndarray, segment_id: str = "head") -> None:
+        """Let a segment, that of the head by default, have these voxels, bool [k, j, i]."""
+        slicer.util.updateSegmentBinaryLabelmapFromArray(array.astype(np.uint8), node, segment_id, self._volume)
 
-    def _array(self, node: Any) -> np.ndarray:
-        return np.asarray(slicer.util.arrayFromSegmentBinaryLabelmap(node, "head", self._volume) > 0)
-
-    def _require_filled(self, array: np.ndarray) -> None:
+    def require_filled(self, array: np.ndarray) -> None:
         """Painted slices are as they were, those between resemble the truth."""
         np.testing.assert_array_equal(array[self._labelled], self._truth[self._labelled])
         between = [i for i in range(self._labelled[0], self._labelled[-1]) if i not in self._labelled]
