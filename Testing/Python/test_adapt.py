@@ -18,7 +18,7 @@ from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines import registry
 from fewshot_annotate.engines.adapt import engine as adapt
-from fewshot_annotate.engines.adapt import training as learning
+from fewshot_annotate.engines.adapt import training
 from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.adapt.fitting import fit
@@ -35,10 +35,10 @@ STEPS = 12
 CONFIG = AdaptConfig()
 
 
-def brain_part(
+def middle_slices(
     spacing: int = 4, slices: int = 17, case: str | Path = VERTEBRAE
 ) -> tuple[Volume, np.ndarray, Support]:
-    """A small case, cropped in the number of its slices, with every n-th of them labelled."""
+    """The middle slices of a case, every `spacing`-th of them labelled."""
     volume, label_map = load_case(case)
     middle = len(volume.array) // 2
     part = slice(middle - slices // 2, middle - slices // 2 + slices)
@@ -66,7 +66,7 @@ def predicted(engine: Adapt, support: Support) -> dict[int, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run with the default steps, for tests that only read it."""
+    """A run of `STEPS` steps, shared by tests that only read it."""
 
     truth: np.ndarray
     support: Support
@@ -78,7 +78,7 @@ class Run:
 
 @cache
 def usual_run() -> Run:
-    volume, truth, support = brain_part()
+    volume, truth, support = middle_slices()
     fractions: list[float] = []
     engine = prepared(volume, support, context=RunContext(on_progress=fractions.append))
     before = engine.expected_dice()
@@ -88,18 +88,18 @@ def usual_run() -> Run:
 
 @cache
 def short_run() -> dict[int, np.ndarray]:
-    volume, _, support = brain_part()
+    volume, _, support = middle_slices()
     return predicted(prepared(volume, support, steps=5), support)
 
 
 def mean_dice(truth: np.ndarray, result: dict[int, np.ndarray], support: Support) -> float:
     slices = sorted(result)
-    own = truth[slices]
-    other = np.stack([label_slice(result[index], support.labels)[0] for index in slices])
+    true = truth[slices]
+    filled = np.stack([label_slice(result[index], support.labels)[0] for index in slices])
     return float(
         np.mean(
             [
-                2 * np.sum((own == label) & (other == label)) / (np.sum(own == label) + np.sum(other == label))
+                2 * np.sum((true == label) & (filled == label)) / (np.sum(true == label) + np.sum(filled == label))
                 for label in support.labels
             ]
         )
@@ -108,14 +108,14 @@ def mean_dice(truth: np.ndarray, result: dict[int, np.ndarray], support: Support
 
 @pytest.mark.slow
 def test_is_more_accurate_than_optical_flow_alone() -> None:
-    volume, truth, support = brain_part(spacing=6, slices=25)
+    volume, truth, support = middle_slices(spacing=6, slices=25)
     engine = prepared(volume, support, steps=60)
     flow = dict(FlowPropagation(volume, support).predict(support.unlabelled(support.labelled_range())))
     assert mean_dice(truth, predicted(engine, support), support) > mean_dice(truth, flow, support)
 
 
 def test_drafts_are_what_optical_flow_gives() -> None:
-    volume, _, support = brain_part()
+    volume, _, support = middle_slices()
     query = support.unlabelled(support.labelled_range())
     drafts = dict(prepared(volume, support).draft(query))
     assert sorted(drafts) == query
@@ -134,7 +134,7 @@ def test_probabilities_sum_to_one_on_every_requested_slice() -> None:
 
 @pytest.mark.slow
 def test_the_output_depends_only_on_input_and_seed() -> None:
-    volume, _, support = brain_part()
+    volume, _, support = middle_slices()
     second, other = (predicted(prepared(volume, support, steps=5, seed=seed), support) for seed in (0, 1))
     first = short_run()
     assert all(np.array_equal(first[index], second[index]) for index in first)
@@ -142,7 +142,7 @@ def test_the_output_depends_only_on_input_and_seed() -> None:
 
 
 def test_earlier_drafts_do_not_change_the_result() -> None:
-    volume, _, support = brain_part()
+    volume, _, support = middle_slices()
     after_drafts = prepared(volume, support, steps=5)
     assert list(after_drafts.draft(support.labelled_range()))
     for index, probabilities in predicted(after_drafts, support).items():
@@ -156,17 +156,17 @@ def test_every_slice_has_a_draft_before_orthogonal_views_improve_a_large_organ()
     image, labels = (np.ascontiguousarray(array[part]) for array in (volume.array, label_map.array))
     gains = []
     for spacing in (4, 8):
-        own = LabelMap(labels, Geometry(labels.shape))
-        support = Support.from_label_map(own, SliceAxis(0), range(0, len(labels), spacing))
-        offered: dict[int, np.ndarray] = {}
+        cropped = LabelMap(labels, Geometry(labels.shape))
+        support = Support.from_label_map(cropped, SliceAxis(0), range(0, len(labels), spacing))
+        drafts: dict[int, np.ndarray] = {}
         engine = prepared(
-            Volume(image, own.geometry), support, steps=60, context=RunContext(report_draft=offered.__setitem__)
+            Volume(image, cropped.geometry), support, steps=60, context=RunContext(report_draft=drafts.__setitem__)
         )
         results = engine.predict(support.unlabelled(support.labelled_range()))
         index, probabilities = next(results)
-        assert sorted(offered) == support.unlabelled(support.labelled_range())
+        assert sorted(drafts) == support.unlabelled(support.labelled_range())
         final = {index: probabilities, **dict(results)}
-        gains.append(mean_dice(labels, final, support) - mean_dice(labels, offered, support))
+        gains.append(mean_dice(labels, final, support) - mean_dice(labels, drafts, support))
     assert np.mean(gains) > 0
 
 
@@ -174,57 +174,57 @@ def test_every_slice_has_a_draft_before_orthogonal_views_improve_a_large_organ()
 def test_every_slice_has_a_draft_before_orthogonal_views_improve_it() -> None:
     gains = []
     for spacing in (4, 6, 8):
-        volume, truth, support = brain_part(spacing=spacing, case=shared_case("mr_hippocampus_003"))
-        offered: dict[int, np.ndarray] = {}
-        engine = prepared(volume, support, steps=60, context=RunContext(report_draft=offered.__setitem__))
+        volume, truth, support = middle_slices(spacing=spacing, case=shared_case("mr_hippocampus_003"))
+        drafts: dict[int, np.ndarray] = {}
+        engine = prepared(volume, support, steps=60, context=RunContext(report_draft=drafts.__setitem__))
         results = engine.predict(support.unlabelled(support.labelled_range()))
         index, probabilities = next(results)
-        assert sorted(offered) == support.unlabelled(support.labelled_range())
+        assert sorted(drafts) == support.unlabelled(support.labelled_range())
         final = {index: probabilities, **dict(results)}
-        gains.append(mean_dice(truth, final, support) - mean_dice(truth, offered, support))
+        gains.append(mean_dice(truth, final, support) - mean_dice(truth, drafts, support))
     assert np.mean(gains) > 0
 
 
 @pytest.mark.slow
 def test_many_labels_get_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    volume, labels, support = brain_part()
+    volume, labels, support = middle_slices()
     parts = np.add.outer(np.arange(labels.shape[1]) // 4, np.arange(labels.shape[2]) // 4 * 13) + 1
     many = np.where(labels > 0, parts, 0).astype(labels.dtype)
-    taken: list[list[int]] = []
+    steps_of_fits: list[list[int]] = []
 
-    def counted(stack: object, examples: object, steps: int, *rest: object, **named: object) -> object:
-        taken[-1].append(steps)
+    def recorded_fit(stack: object, examples: object, steps: int, *rest: object, **named: object) -> object:
+        steps_of_fits[-1].append(steps)
         return fit(stack, examples, steps, *rest, **named)
 
-    monkeypatch.setattr("fewshot_annotate.engines.adapt.fitting.fit", counted)
-    for one in (labels, many):
-        taken.append([])
-        label_map = LabelMap(one, volume.geometry)
-        own = Support.from_label_map(label_map, SliceAxis(0), support.indices)
-        next(prepared(volume, own, steps=10).predict([1]))
-    assert max(taken[0]) == 10 < max(taken[1])
+    monkeypatch.setattr("fewshot_annotate.engines.adapt.fitting.fit", recorded_fit)
+    for array in (labels, many):
+        steps_of_fits.append([])
+        label_map = LabelMap(array, volume.geometry)
+        support_of_array = Support.from_label_map(label_map, SliceAxis(0), support.indices)
+        next(prepared(volume, support_of_array, steps=10).predict([1]))
+    assert max(steps_of_fits[0]) == 10 < max(steps_of_fits[1])
 
 
 def test_query_slices_that_are_not_contiguous_are_filled_without_orthogonal_views() -> None:
-    volume, truth, support = brain_part(spacing=6)
-    offered: dict[int, np.ndarray] = {}
-    engine = prepared(volume, support, context=RunContext(report_draft=offered.__setitem__))
+    volume, truth, support = middle_slices(spacing=6)
+    drafts: dict[int, np.ndarray] = {}
+    engine = prepared(volume, support, context=RunContext(report_draft=drafts.__setitem__))
     query = support.unlabelled(support.labelled_range())[::2]
     result = dict(engine.predict(query))
     assert sorted(result) == query
-    assert not offered
+    assert not drafts
     assert mean_dice(truth, result, support) > 0.5
 
 
 @pytest.mark.slow
 def test_slices_outside_the_labelled_range_are_left_out_of_orthogonal_views() -> None:
-    volume, labels, _ = brain_part()
+    volume, labels, _ = middle_slices()
     support = Support.from_label_map(LabelMap(labels, volume.geometry), SliceAxis(0), range(4, 13, 4))
-    offered: dict[int, np.ndarray] = {}
-    engine = prepared(volume, support, context=RunContext(report_draft=offered.__setitem__))
+    drafts: dict[int, np.ndarray] = {}
+    engine = prepared(volume, support, context=RunContext(report_draft=drafts.__setitem__))
     query = support.unlabelled(range(len(labels)))
     assert sorted(dict(engine.predict(query))) == query
-    assert sorted(offered) == support.unlabelled(support.labelled_range())
+    assert sorted(drafts) == support.unlabelled(support.labelled_range())
 
 
 @pytest.mark.slow
@@ -234,15 +234,15 @@ def test_region_growing_keeps_the_tip_of_a_vertebra_labelled_on_a_single_slice(
 ) -> None:
     volume, label_map = load_case("ct_abdomen_pelvis")
     part = slice(13, 34), slice(3, 49), slice(34, 77)
-    (vertebra,) = (one.value for one in label_map.segments if one.name == "vertebrae_L2")
+    (vertebra,) = (segment.value for segment in label_map.segments if segment.name == "vertebrae_L2")
     labels = np.where(label_map.array[part] == vertebra, label_map.array[part], 0)
-    own = Volume(np.ascontiguousarray(volume.array[part]), Geometry(labels.shape))
-    support = Support.from_label_map(LabelMap(labels, own.geometry), SliceAxis(0), (0, tip, 20))
+    cropped = Volume(np.ascontiguousarray(volume.array[part]), Geometry(labels.shape))
+    support = Support.from_label_map(LabelMap(labels, cropped.geometry), SliceAxis(0), (0, tip, 20))
     assert support.labels == (vertebra,)
     assert 0 < np.count_nonzero(labels[tip]) < CONFIG.candidates.tip_pixels
 
     def right_and_wrong(engine: Adapt | Propagate) -> tuple[int, int]:
-        engine.prepare(own, support)
+        engine.prepare(cropped, support)
         filled = predicted(engine, support)
         found = np.stack([label_slice(filled[index], support.labels)[0] for index in sorted(filled)]) > 0
         true = labels[sorted(filled)] > 0
@@ -250,11 +250,15 @@ def test_region_growing_keeps_the_tip_of_a_vertebra_labelled_on_a_single_slice(
 
     grown, wrong = right_and_wrong(Adapt(options={"steps": 20}))
     propagated, _ = right_and_wrong(Propagate())
-    as_others, _ = right_and_wrong(Adapt(options={"steps": 20}, config=CONFIG.replace("candidates.tip_pixels", 0)))
+    without_tip_rule, _ = right_and_wrong(
+        Adapt(options={"steps": 20}, config=CONFIG.replace("candidates.tip_pixels", 0))
+    )
     assert grown > (2 if tip == 2 else 1.2) * propagated
     assert grown > 2 * wrong
-    # Of a tip that is wider, shapes keep about as much by themselves.
-    assert grown > (1.5 * as_others if tip == 2 else as_others), "grown also where growing has not proved itself"
+    # Shape interpolation keeps about as much of the wider tip.
+    assert grown > (1.5 * without_tip_rule if tip == 2 else without_tip_rule), (
+        "a tip is grown even where region growing is not reliable"
+    )
 
 
 @pytest.mark.shared_data
@@ -274,14 +278,14 @@ def test_region_growing_keeps_a_tip_labelled_on_a_single_slice() -> None:
 
 
 def test_uncertain_labels_are_filled_also_where_they_are_not_the_most_probable() -> None:
-    volume, _, support = brain_part(spacing=8)
+    volume, _, support = middle_slices(spacing=8)
     filled = []
     for config in (CONFIG, CONFIG.replace("labelling.min_threshold", 0.5)):
         result = predicted(prepared(volume, support, config, steps=1), support).values()
         filled.append(np.stack([label_slice(one, support.labels)[0] > 0 for one in result]))
-    generous, most_probable = filled
-    assert (generous >= most_probable).all()
-    assert generous.sum() > 1.01 * most_probable.sum()
+    by_threshold, most_probable = filled
+    assert (by_threshold >= most_probable).all()
+    assert by_threshold.sum() > 1.01 * most_probable.sum()
 
 
 def test_the_expected_dice_of_each_label_is_near_the_true_one() -> None:
@@ -293,7 +297,7 @@ def test_the_expected_dice_of_each_label_is_near_the_true_one() -> None:
 
 
 def test_a_run_can_be_stopped_during_the_fit() -> None:
-    volume, _, support = brain_part()
+    volume, _, support = middle_slices()
     engine = prepared(volume, support, steps=100_000, context=RunContext(stop=lambda: time.monotonic() > until))
     until = time.monotonic() + 1
     with pytest.raises(Stopped):
@@ -309,7 +313,7 @@ def test_the_fraction_of_work_rises_to_one() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 4.0])
 def test_the_time_limit_is_kept(seconds: float) -> None:
-    volume, _, support = brain_part()
+    volume, _, support = middle_slices()
     began = time.monotonic()
     engine = prepared(volume, support, steps=100_000, context=RunContext(deadline=began + seconds))
     result = predicted(engine, support)
@@ -319,83 +323,82 @@ def test_the_time_limit_is_kept(seconds: float) -> None:
 
 @pytest.mark.slow
 def test_a_fit_cut_short_by_a_time_limit_does_not_worsen_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    volume, truth, support = brain_part()
-    parts: list[float] = []
+    volume, truth, support = middle_slices()
+    completed: list[float] = []
 
-    def noted(*given: object, **named: object) -> FittedNetwork:
-        network = fit(*given, **named)
-        parts.append(network.completed)
+    def recorded_fit(*args: object, **options: object) -> FittedNetwork:
+        network = fit(*args, **options)
+        completed.append(network.completed)
         return network
 
-    monkeypatch.setattr("fewshot_annotate.engines.adapt.fitting.fit", noted)
-    none = prepared(volume, support, context=RunContext(deadline=time.monotonic()))
-    expected = predicted(none, support)
-    assert not parts
+    monkeypatch.setattr("fewshot_annotate.engines.adapt.fitting.fit", recorded_fit)
+    unfitted = prepared(volume, support, context=RunContext(deadline=time.monotonic()))
+    expected = predicted(unfitted, support)
+    assert not completed
     deadline = time.monotonic() + 9
     short = prepared(volume, support, steps=100_000, context=RunContext(deadline=deadline))
     result = predicted(short, support)
-    assert parts
-    assert max(parts) < 0.1
+    assert completed
+    assert max(completed) < 0.1
     assert mean_dice(truth, result, support) == pytest.approx(mean_dice(truth, expected, support), abs=0.003)
 
 
 def test_a_long_time_limit_does_not_change_the_result() -> None:
-    volume, _, support = brain_part()
+    volume, _, support = middle_slices()
     limited = prepared(volume, support, steps=5, context=RunContext(deadline=time.monotonic() + 3600))
     for index, probabilities in predicted(limited, support).items():
         np.testing.assert_array_equal(probabilities, short_run()[index])
 
 
 def test_no_network_is_fitted_where_drafts_of_another_process_need_the_time() -> None:
-    volume, _, support = brain_part()
+    volume, _, support = middle_slices()
     slow = CONFIG.replace("schedule.candidates_per_draft_time", 1e9)
     began = time.monotonic()
     engine = prepared(volume, support, slow, steps=100_000, context=RunContext(deadline=began + 60))
     assert sorted(predicted(engine, support)) == support.unlabelled(support.labelled_range())
-    assert time.monotonic() - began < 20, "nothing was fitted, for want of time"
+    assert time.monotonic() - began < 20, "the time is too short for a fit"
 
 
 def test_networks_also_train_on_labelled_slices_without_neighbouring_query_slices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    volume, labels, _ = brain_part(slices=21)
+    volume, labels, _ = middle_slices(slices=21)
     rare = int(labels.max()) + 1
-    here = labels[12] > 0
-    some = labels.copy()
-    some[12][here] = rare
-    support = Support.from_label_map(LabelMap(some, volume.geometry), SliceAxis(0), range(0, 21, 4))
-    learnt: list[bool] = []
+    foreground = labels[12] > 0
+    changed = labels.copy()
+    changed[12][foreground] = rare
+    support = Support.from_label_map(LabelMap(changed, volume.geometry), SliceAxis(0), range(0, 21, 4))
+    fits_with_rare: list[bool] = []
 
-    def noted(stack: object, examples: Sequence[TrainingSlice], *rest: object, **named: object) -> object:
-        learnt.append(any(one.labelled and bool(one.target[-1].max() > 0.5) for one in examples))
+    def recorded_fit(stack: object, examples: Sequence[TrainingSlice], *rest: object, **named: object) -> object:
+        fits_with_rare.append(any(example.labelled and bool(example.target[-1].max() > 0.5) for example in examples))
         return fit(stack, examples, *rest, **named)
 
-    monkeypatch.setattr("fewshot_annotate.engines.adapt.fitting.fit", noted)
+    monkeypatch.setattr("fewshot_annotate.engines.adapt.fitting.fit", recorded_fit)
     next(prepared(volume, support, CONFIG.replace("held_out.max_slices", 2), steps=1).predict([1]))
     assert support.labels[-1] == rare
-    assert any(learnt)
+    assert any(fits_with_rare)
 
 
 def test_held_out_slices_beyond_the_memory_limit_are_not_scored(monkeypatch: pytest.MonkeyPatch) -> None:
-    volume, truth, support = brain_part()
-    judged: list[int] = []
+    volume, truth, support = middle_slices()
+    scored: list[int] = []
 
-    def counted(hidden: Sequence[Sequence[object]], *rest: object) -> object:
-        judged.append(sum(map(len, hidden)))
-        return weigh(hidden, *rest)
+    def recorded_fit_fusion(held_out: Sequence[Sequence[object]], *rest: object) -> object:
+        scored.append(sum(map(len, held_out)))
+        return fit_fusion(held_out, *rest)
 
-    weigh = learning.fit_fusion
-    monkeypatch.setattr(learning, "fit_fusion", counted)
-    little = CONFIG.replace("held_out.max_bytes", 1)
-    assert mean_dice(truth, predicted(prepared(volume, support, little), support), support) > 0.6
-    assert 0 < judged[0] <= CONFIG.held_out.folds < len(support.indices)
+    fit_fusion = training.fit_fusion
+    monkeypatch.setattr(training, "fit_fusion", recorded_fit_fusion)
+    little_memory = CONFIG.replace("held_out.max_bytes", 1)
+    assert mean_dice(truth, predicted(prepared(volume, support, little_memory), support), support) > 0.6
+    assert 0 < scored[0] <= CONFIG.held_out.folds < len(support.indices)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_labelled_slices_are_enough(count: int) -> None:
-    volume, truth, support = brain_part(spacing=6, slices=25)
-    rows = range(1, 1 + count)
-    few = support.subset(rows)
+    volume, truth, support = middle_slices(spacing=6, slices=25)
+    few = support.subset(range(1, 1 + count))
     engine = prepared(volume, few)
     query = few.unlabelled(range(few.indices[0] - 2, few.indices[-1] + 3))
     result = dict(engine.predict(query))
@@ -406,16 +409,18 @@ def test_few_labelled_slices_are_enough(count: int) -> None:
 
 @pytest.mark.slow
 def test_a_label_is_propagated_to_labelled_slices_that_are_not_annotated_for_it() -> None:
-    volume, _, support = brain_part()
-    known = support.annotated.copy()
-    known[2, 0] = False
+    volume, _, support = middle_slices()
+    annotated = support.annotated.copy()
+    annotated[2, 0] = False
     masks = support.masks.copy()
     masks[2][masks[2] == support.labels[0]] = 0
-    silent, denied = (dataclasses.replace(support, annotated=one, masks=masks) for one in (known, support.annotated))
+    unannotated, absent = (
+        dataclasses.replace(support, annotated=flags, masks=masks) for flags in (annotated, support.annotated)
+    )
     index = support.indices[2] + 1
     sizes = []
-    for one in (silent, denied):
-        probabilities = predicted(prepared(volume, one), one)[index]
+    for changed in (unannotated, absent):
+        probabilities = predicted(prepared(volume, changed), changed)[index]
         sizes.append(int((label_slice(probabilities, support.labels)[0] == support.labels[0]).sum()))
     assert sizes[0] > 2 * sizes[1]
 

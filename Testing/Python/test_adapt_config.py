@@ -35,7 +35,7 @@ SETTINGS = list(CONFIG.settings())
 SECTIONS = dataclasses.fields(AdaptConfig)
 
 
-def bright_square(slices: int = 10, side: int = 24) -> tuple[np.ndarray, np.ndarray]:
+def bright_column(slices: int = 10, side: int = 24) -> tuple[np.ndarray, np.ndarray]:
     """A bright column that moves by half a pixel per slice in noise, and its label."""
     image = np.random.default_rng(0).normal(0, 5, (slices, side, side)).astype(np.float32)
     labels = np.zeros(image.shape, dtype=np.uint8)
@@ -50,7 +50,7 @@ def bright_square(slices: int = 10, side: int = 24) -> tuple[np.ndarray, np.ndar
 def filled(config: AdaptConfig | None = None) -> dict[int, np.ndarray]:
     """Probabilities of the slices between the labelled ones of the bright column."""
     engine = Adapt(options={"steps": 3}, config=config)
-    image, labels = bright_square()
+    image, labels = bright_column()
     geometry = Geometry(image.shape)
     support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), range(0, len(labels), 4))
     engine.prepare(Volume(image, geometry), support)
@@ -128,19 +128,19 @@ def test_each_setting_changes_the_result(name: str) -> None:
 
 @pytest.mark.parametrize("off", range(len(CANDIDATES)))
 def test_a_candidate_that_is_switched_off_is_replaced_by_another(off: int) -> None:
-    image, labels = bright_square()
+    image, labels = bright_column()
     geometry = Geometry(image.shape)
     support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), (0, 4, 8))
     fields = ("propagation", "region_growing", "shape_interpolation")
     without = CONFIG.replace(f"candidates.{fields[off]}", False)
     ((_, usual),) = CandidatePool(Volume(image, geometry), support, CONFIG.candidates).candidates([2])
-    ((_, found),) = CandidatePool(Volume(image, geometry), support, without.candidates).candidates([2])
+    ((_, remaining),) = CandidatePool(Volume(image, geometry), support, without.candidates).candidates([2])
     floors = np.array(CONFIG.candidates.min_probabilities)
-    first = 1 if off == 0 else 0
-    for place in range(len(CANDIDATES)):
-        source = first if place == off else place
+    replacement = 1 if off == 0 else 0
+    for channel in range(len(CANDIDATES)):
+        source = replacement if channel == off else channel
         np.testing.assert_allclose(
-            np.exp(found[place]) - floors[place], np.exp(usual[source]) - floors[source], atol=1e-6
+            np.exp(remaining[channel]) - floors[channel], np.exp(usual[source]) - floors[source], atol=1e-6
         )
 
 
@@ -189,7 +189,7 @@ def test_every_number_of_propagate_is_compared_or_named_as_not_compared() -> Non
 
 
 def test_another_search_radius_finds_a_label_that_moved_farther() -> None:
-    """One bright pixel, four pixels away from where the labelled slice shows it."""
+    """One bright pixel that is three pixels away from its place on the labelled slice."""
     image, mask = np.zeros((1, 9, 9), np.float32), np.zeros((9, 9), np.uint8)
     moved = image.copy()
     image[0, 4, 2], mask[4, 2], moved[0, 4, 5] = 1, 1, 1
@@ -224,7 +224,7 @@ def test_a_part_is_compared_with_what_switches_it_off(name: str, switch: str | N
 
 
 def results_of(part: Part, design: Design, dice: dict[str, list[float]]) -> dict[str, Result]:
-    """Results with the given Dice of each value by case, and 0.5 for the part switched off; 10 s, or 4 s off."""
+    """Results of trials: the given Dice of each value by case, in 10 s; switched off, 0.5 in 4 s."""
     results = {}
     for case, values in dice.items():
         if part.off:
@@ -275,7 +275,7 @@ def test_no_table_is_printed_while_a_trial_is_missing() -> None:
 
 
 def write_case(folder: Path, seed: int) -> None:
-    image, labels = bright_square()
+    image, labels = bright_column()
     folder.mkdir(parents=True)
     for name, array in (("image", np.roll(image, seed, axis=2)), ("label", np.roll(labels, seed, axis=2))):
         sitk.WriteImage(sitk.GetImageFromArray(array), str(folder / f"{name}.nii.gz"))
@@ -288,7 +288,7 @@ def test_the_command_prints_its_table_and_continues_where_it_stopped(tmp_path: P
         write_case(tmp_path / "data" / case, seed)
     cache = tmp_path / "ablation.jsonl"
 
-    def run(*given: str) -> subprocess.CompletedProcess:
+    def run(*options: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(PROGRAM), "--data", str(tmp_path / "data")]
         command += [
             "--parts",
@@ -299,7 +299,7 @@ def test_the_command_prints_its_table_and_continues_where_it_stopped(tmp_path: P
             "2",
             "--cache",
             str(cache),
-            *given,
+            *options,
         ]
         return subprocess.run(command, capture_output=True, text=True)
 

@@ -38,7 +38,7 @@ def test_thin_walls_in_speckle_are_as_good_as_the_nearest_copy() -> None:
 
 
 def strip(first: int, last: int) -> np.ndarray:
-    """Label index of each pixel of a slice with one label from one row to another."""
+    """Label indices of a slice with one label, which covers the rows from `first` to before `last`."""
     rows = np.zeros((SIDE, SIDE), dtype=int)
     rows[first:last] = 1
     return rows
@@ -69,17 +69,17 @@ def filled_with_floor(flow: np.ndarray, network: np.ndarray, copied: np.ndarray,
     return np.asarray(mixed.argmax(axis=0))
 
 
-TRUTH, NEAR, FAR = strip(10, 20), strip(10, 21), strip(14, 24)
+TRUTH, GOOD, POOR = strip(10, 20), strip(10, 21), strip(14, 24)
 
 
 def test_the_fused_result_is_kept_where_propagation_is_not_clearly_better() -> None:
-    np.testing.assert_array_equal(filled_with_floor(NEAR, TRUTH, FAR, TRUTH), TRUTH)
-    np.testing.assert_array_equal(filled_with_floor(TRUTH, TRUTH, FAR, TRUTH), TRUTH)
+    np.testing.assert_array_equal(filled_with_floor(GOOD, TRUTH, POOR, TRUTH), TRUTH)
+    np.testing.assert_array_equal(filled_with_floor(TRUTH, TRUTH, POOR, TRUTH), TRUTH)
 
 
 def test_propagation_replaces_the_fused_result_where_it_is_clearly_better() -> None:
-    np.testing.assert_array_equal(filled_with_floor(NEAR, FAR, FAR, TRUTH), NEAR)
+    np.testing.assert_array_equal(filled_with_floor(GOOD, POOR, POOR, TRUTH), GOOD)
 
 
 def test_a_copy_replaces_both_where_it_is_clearly_better() -> None:
-    np.testing.assert_array_equal(filled_with_floor(FAR, FAR, NEAR, TRUTH), NEAR)
+    np.testing.assert_array_equal(filled_with_floor(POOR, POOR, GOOD, TRUTH), GOOD)

@@ -19,7 +19,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 TESTING = Path(__file__).parents[1]
 SLICER = {"slicer", "qt", "ctk", "vtk"}
 AT_FILE_SCOPE = set(sys.stdlib_module_names) | {"numpy", "scipy", "SimpleITK", "slicer", "vtk"}
-# Files that need torch; whoever uses one imports it when it is needed.
+# Files that import torch at file scope; others import these files inside functions.
 TORCH = {
     "engines/device.py",
     "engines/adapt/batches.py",
@@ -48,7 +48,7 @@ TORCH = {
 }
 # Part of the package -> parts it may import. A part is a folder, or a file directly in the package.
 ALLOWED_IMPORTS = {
-    "__init__": {"api", "core", "messages"},  # the first only when it is used
+    "__init__": {"api", "core", "messages"},  # `api` only when it is used
     "core": {"core"},
     "io": {"core", "io"},
     "weights": {"core", "io", "weights"},
@@ -128,7 +128,7 @@ def test_nothing_lower_imports_anything_higher() -> None:
 
 
 def forbidden_packages(source: Path) -> list[str]:
-    """Packages that a file must not import: Slicer's below the host, and at file scope those that are not bundled."""
+    """Packages that a file must not import: Slicer's outside `host`; at file scope, those not bundled with Slicer."""
     part, found = part_of(source), []
     allowed = AT_FILE_SCOPE | {
         *({"rich"} if part == "cli" else ()),
@@ -150,7 +150,7 @@ def test_only_the_host_imports_slicer_and_only_bundled_packages_are_imported_at_
 
 
 MAX_LINES = 340
-# A name says what it holds, which none of these does.
+# Names that do not say what they hold.
 VAGUE_NAMES = frozenset(
     (
         "known",
@@ -286,9 +286,9 @@ def modules_after(code: str) -> set[str]:
 SLOW_TO_IMPORT = {"numpy", "scipy", "SimpleITK", "torch", "rich", "pydicom", "nibabel"}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"]])
-def test_help_loads_nothing_that_is_slow(words: list[str]) -> None:
-    loaded = modules_after(f"from fewshot_annotate.cli import main; main({words!r})")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_help_loads_nothing_that_is_slow(arguments: list[str]) -> None:
+    loaded = modules_after(f"from fewshot_annotate.cli import main; main({arguments!r})")
     assert "fewshot_annotate.cli.program" in loaded
     assert not loaded & SLOW_TO_IMPORT
 

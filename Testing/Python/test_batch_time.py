@@ -15,8 +15,8 @@ class Clock:
         return self.seconds
 
 
-def filled(*durations: float, cases: int) -> tuple[BatchTime, Clock, list[float | None]]:
-    """A batch after the first of its cases, one after the other, and what was announced after each."""
+def after_cases(*durations: float, cases: int) -> tuple[BatchTime, Clock, list[float | None]]:
+    """The estimate after cases of these durations, and the seconds left that it announced after each."""
     clock = Clock()
     estimate, announced = BatchTime(clock), []
     for number, seconds in enumerate(durations, start=1):
@@ -28,26 +28,26 @@ def filled(*durations: float, cases: int) -> tuple[BatchTime, Clock, list[float 
 
 
 def test_no_time_left_is_announced_before_several_cases_took_about_the_same_time() -> None:
-    _, _, announced = filled(10, 10, 10, 10, cases=11)
+    _, _, announced = after_cases(10, 10, 10, 10, cases=11)
     assert announced == [None, None, 80, 70]
-    _, _, announced = filled(10, 80, 10, 80, 10, 80, cases=11)
-    assert announced == [None] * 6, "what is left depends on which of them are left"
+    _, _, announced = after_cases(10, 80, 10, 80, 10, 80, cases=11)
+    assert announced == [None] * 6, "the time depends on which of the cases are left"
 
 
 def test_the_first_case_is_not_counted_because_it_starts_the_worker() -> None:
-    _, _, announced = filled(13, 10, 10, 10, 10, cases=11)
+    _, _, announced = after_cases(13, 10, 10, 10, 10, cases=11)
     assert announced[-1] == 60
 
 
 def test_a_running_case_counts_with_its_remaining_time() -> None:
-    estimate, clock, _ = filled(10, 10, 10, cases=5)
+    estimate, clock, _ = after_cases(10, 10, 10, cases=5)
     estimate.begin("next")
     clock.seconds += 4
     assert estimate.seconds_left(waiting=1) == 16
 
 
 def test_a_long_case_is_expected_to_take_as_long_as_earlier_long_ones() -> None:
-    estimate, clock, _ = filled(30, 30, 30, 30, 30, 42, cases=7)
+    estimate, clock, _ = after_cases(30, 30, 30, 30, 30, 42, cases=7)
     estimate.begin("next")
     clock.seconds += 36
     assert estimate.seconds_left(waiting=0) == 6
@@ -69,8 +69,8 @@ def test_cases_that_run_at_the_same_time_share_the_work() -> None:
     assert left == [None, 15, 10], "the last case runs alone"
 
 
-def test_the_page_is_written_after_the_last_case() -> None:
-    estimate, _, _ = filled(10, 10, 10, cases=6)
+def test_the_time_to_write_the_review_page_is_added() -> None:
+    estimate, _, _ = after_cases(10, 10, 10, cases=6)
     estimate.page_written(2.0)
     assert estimate.seconds_left(waiting=3) == 32
     assert estimate.seconds_left(waiting=0) == 2

@@ -46,7 +46,7 @@ def task(step: int = 6) -> Task:
     return Task(volume, truth, AXIS, tuple(every(truth, AXIS, step)))
 
 
-def plate(index: int, slices: int = 12) -> np.ndarray:
+def square_on_slice(index: int, slices: int = 12) -> np.ndarray:
     """A mask [slices, 6, 6] with a square on one slice."""
     mask = np.zeros((slices, 6, 6), dtype=bool)
     mask[index, 2:4, 2:4] = True
@@ -68,12 +68,6 @@ def label_row(
 
 
 # Dice
-
-
-def test_times_of_imports_leave_out_what_was_loaded_before():
-    found = import_seconds("import csv", before="import json")
-    assert found["csv"] > 0
-    assert "json" not in found
 
 
 def test_dice_is_that_of_simpleitk_on_a_real_case():
@@ -118,14 +112,16 @@ def test_ranges_hold_the_unlabelled_slices_between_labelled_ones_and_all_of_them
 
 
 def hd95_by_simpleitk(truth: np.ndarray, result: np.ndarray, spacing: tuple[float, float, float]) -> float:
-    """The same figure over all slices, by SimpleITK's outlines and distance maps."""
+    """HD95 over all slices from the contours and distance maps of SimpleITK."""
     geometry = Geometry(truth.shape, spacing[::-1])
     images = [to_image(mask.astype(np.uint8), geometry) for mask in (truth, result)]
     outlines = [sitk.LabelContour(image, fullyConnected=False) for image in images]
-    maps = [sitk.SignedMaurerDistanceMap(o, squaredDistance=False, useImageSpacing=True) for o in outlines]
+    maps = [
+        sitk.SignedMaurerDistanceMap(outline, squaredDistance=False, useImageSpacing=True) for outline in outlines
+    ]
     distances = [np.abs(sitk.GetArrayFromImage(image)) for image in maps]
-    own, other = (sitk.GetArrayFromImage(outline) > 0 for outline in outlines)
-    return max(np.percentile(distances[1][own], 95), np.percentile(distances[0][other], 95))
+    on_truth, on_result = (sitk.GetArrayFromImage(outline) > 0 for outline in outlines)
+    return max(np.percentile(distances[1][on_truth], 95), np.percentile(distances[0][on_result], 95))
 
 
 @pytest.mark.parametrize("move", [(0, 0, 0), (1, 0, 0), (0, 2, -1), (2, -3, 1)])
@@ -139,22 +135,22 @@ def test_hd95_is_that_of_simpleitk_on_a_real_case_with_uneven_spacing(move):
 
 
 def test_hd95_of_a_square_two_slices_off_is_two_slice_spacings():
-    assert hd95(plate(3), plate(5), range(12), (5.0, 1.0, 1.0)) == pytest.approx(10.0)
+    assert hd95(square_on_slice(3), square_on_slice(5), range(12), (5.0, 1.0, 1.0)) == pytest.approx(10.0)
 
 
 def test_hd95_is_symmetric_and_0_for_equal_masks():
-    small, large = plate(4), plate(4) | plate(8)
+    small, large = square_on_slice(4), square_on_slice(4) | square_on_slice(8)
     assert hd95(small, large, range(12), (1.0, 1.0, 1.0)) == hd95(large, small, range(12), (1.0, 1.0, 1.0)) == 4.0
     assert hd95(large, large, range(12), (1.0, 1.0, 1.0)) == 0.0
 
 
 def test_hd95_counts_from_the_given_slices_only():
-    truth, result = plate(2) | plate(8), plate(2) | plate(10)
+    truth, result = square_on_slice(2) | square_on_slice(8), square_on_slice(2) | square_on_slice(10)
     assert hd95(truth, result, [2], (1.0, 1.0, 1.0)) == 0.0
     assert hd95(truth, result, [2, 8, 10], (1.0, 1.0, 1.0)) == 2.0
 
 
-def test_hd95_forgives_the_worst_20th_of_the_surface():
+def test_hd95_ignores_the_farthest_5_percent_of_the_surface():
     truth, result = (np.zeros((1, 1, 400), dtype=bool) for _ in range(2))
     truth[0, 0, :300] = result[0, 0, :300] = True
     result[0, 0, 390] = True
@@ -258,7 +254,7 @@ def test_the_error_ratio_is_the_geometric_mean_against_the_best_rival_of_each_se
     assert list(found.notably_behind) == [Setting("b", 4, 0)]
 
 
-def test_errors_count_as_a_thousandth_at_least():
+def test_smaller_errors_count_as_a_thousandth():
     rows = [row("a", "copy", 0.998), row("a", "grow", 0.9), row("a", "adapt", 1.0)]
     assert compare(rows, "adapt", RIVALS, "between").ratio == pytest.approx(0.5)
 
@@ -273,7 +269,7 @@ def test_a_setting_a_hundredth_behind_is_not_notable():
     assert compare(rows, "adapt", RIVALS, "between").notably_behind == {}
 
 
-def test_a_label_of_a_few_voxels_between_the_labelled_slices_does_not_decide_the_second_mean(tmp_path):
+def test_the_mean_over_larger_labels_leaves_out_a_label_of_a_few_voxels_between_the_labelled_slices(tmp_path):
     rows = [label_row(0.9, None, None, None), label_row(0.0, None, None, None, label=2, between=1)]
     path = tmp_path / "accuracy.md"
     write_markdown(path, [row("spleen", "adapt", 0.45)], rows, ["adapt"], ["adapt"], "between")
@@ -293,7 +289,7 @@ def test_the_summary_names_the_settings_that_are_behind():
     assert "left out: 1 settings" in text
 
 
-# The curve
+# Dice by number of labelled slices
 
 
 def test_evenly_spaced_slices_include_both_ends():
@@ -301,9 +297,9 @@ def test_evenly_spaced_slices_include_both_ends():
     assert evenly(range(4, 8), 9) == [4, 5, 6, 7]
 
 
-@pytest.mark.parametrize("least", [3, 4, 7, 10, 11, 16])
-def test_the_first_crossing_is_found_between_the_counts_tried(least):
-    assert first_reaching(lambda count: 0.9 if count >= least else 0.5, (3, 4, 6, 10, 16), 0.9) == least
+@pytest.mark.parametrize("smallest", [3, 4, 7, 10, 11, 16])
+def test_the_first_crossing_is_found_between_the_counts_tried(smallest):
+    assert first_reaching(lambda count: 0.9 if count >= smallest else 0.5, (3, 4, 6, 10, 16), 0.9) == smallest
 
 
 def test_no_crossing_where_the_level_is_never_reached_or_nothing_is_left_to_fill():
@@ -317,11 +313,11 @@ def test_the_number_needed_is_the_smallest_that_reached_each_level():
     assert [str(need) for need in needs(points)] == ["4", "> 8"]
 
 
-def test_suggested_slices_are_asked_for_one_at_a_time_until_there_are_no_more():
-    asked = []
+def test_slices_are_suggested_one_at_a_time_until_there_are_no_more():
+    supports = []
 
     def suggest(painted):
-        asked.append(list(painted))
+        supports.append(list(painted))
         return {3: 7, 4: 2}.get(len(painted))
 
     choose = Suggested(suggest, [0, 5, 10])
@@ -329,7 +325,7 @@ def test_suggested_slices_are_asked_for_one_at_a_time_until_there_are_no_more():
     assert choose(5) == [0, 2, 5, 7, 10]
     assert choose(4) == [0, 5, 7, 10]
     assert choose(6) is None
-    assert asked == [[0, 5, 10], [0, 5, 7, 10], [0, 2, 5, 7, 10]]
+    assert supports == [[0, 5, 10], [0, 5, 7, 10], [0, 2, 5, 7, 10]]
 
 
 def test_the_curve_of_a_real_case_ends_at_the_highest_level_or_the_most_slices():
@@ -374,19 +370,19 @@ def test_a_kept_result_is_the_first_one_with_its_seconds(method, tmp_path):
 
 
 def test_kept_results_differ_by_image_labels_slices_and_method(tmp_path):
-    one = task()
-    other_labels = Task(one.volume, one.truth.with_array(np.minimum(one.truth.array, 1)), AXIS, one.indices)
-    for different in (one, other_labels, task(step=4)):
+    usual = task()
+    other_labels = Task(usual.volume, usual.truth.with_array(np.minimum(usual.truth.array, 1)), AXIS, usual.indices)
+    for different in (usual, other_labels, task(step=4)):
         fill(NEAREST_COPY, different, tmp_path)
-    fill("shape interpolation", one, tmp_path)
+    fill("shape interpolation", usual, tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_every_method_returns_the_labelled_slices_unchanged():
-    one = task()
-    labelled = list(one.indices)
+    usual = task()
+    labelled = list(usual.indices)
     for method in (NEAREST_COPY, "shape interpolation", GROW_FROM_SEEDS, "propagate"):
-        assert np.array_equal(fill(method, one).labels[labelled], one.labels[labelled]), method
+        assert np.array_equal(fill(method, usual).labels[labelled], usual.labels[labelled]), method
 
 
 # Files
@@ -403,7 +399,13 @@ def test_a_markdown_table_has_a_header_row():
     assert markdown_table([["a", "b"], ["1", "2"]]) == ["| a | b |", "|---|---|", "| 1 | 2 |"]
 
 
-# First output
+# Startup
+
+
+def test_times_of_imports_leave_out_what_was_loaded_before():
+    found = import_seconds("import csv", before="import json")
+    assert found["csv"] > 0
+    assert "json" not in found
 
 
 def test_the_first_output_of_every_command_is_measured():
@@ -411,8 +413,8 @@ def test_the_first_output_of_every_command_is_measured():
     lines = re.findall(
         r"^    fewshot-annotate ([a-z]+)(?: ([a-z]+)(?= |$))?", reference.read_text(encoding="utf-8"), re.M
     )
-    named = {" ".join(filter(None, words)) for words in lines}
+    commands = {" ".join(filter(None, words)) for words in lines}
     measured = [command.split() for command in COMMANDS.values()]
-    missing = named - {words[0] for words in measured} - {" ".join(words[:2]) for words in measured}
-    assert len(named) > 20
+    missing = commands - {words[0] for words in measured} - {" ".join(words[:2]) for words in measured}
+    assert len(commands) > 20
     assert missing == set()

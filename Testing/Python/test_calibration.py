@@ -34,10 +34,10 @@ SPACINGS = (4, 6)
 
 @dataclass(frozen=True)
 class Setting:
-    """A volume of which every n-th slice is labelled, predicted and with each labelled slice hidden in turn."""
+    """A volume of which every n-th slice is labelled, with predictions of its query slices and held-out slices."""
 
     labels: tuple[int, ...]
-    hidden: list[HeldOutPrediction]
+    held_out: list[HeldOutPrediction]
     logits: dict[int, np.ndarray]
     truth: dict[int, np.ndarray]
     distances: dict[int, tuple[int | None, int | None]]
@@ -66,47 +66,54 @@ class Setting:
 
 
 @cache
-def setting(name: str, spacing: int) -> Setting:
+def make_setting(name: str, spacing: int) -> Setting:
     volume, label_map = load_case(name)
-    holding = np.flatnonzero(label_map.array.any(axis=(1, 2)))
+    labelled = np.flatnonzero(label_map.array.any(axis=(1, 2)))
     # Only some slices of large volumes are used, because the pool's work grows with slices.
-    first, last = max(holding[0], holding[len(holding) // 2] - 18), min(holding[-1], holding[len(holding) // 2] + 18)
+    first, last = (
+        max(labelled[0], labelled[len(labelled) // 2] - 18),
+        min(labelled[-1], labelled[len(labelled) // 2] + 18),
+    )
     support = Support.from_label_map(label_map, SliceAxis(0), range(first, last + 1, spacing))
     pool = CandidatePool(volume, support, CONFIG.candidates)
     values = np.array([0, *support.labels])
 
-    def rows(index: int) -> np.ndarray:
+    def label_indices(index: int) -> np.ndarray:
         labels = label_map.array[index][pool.window]
         return np.searchsorted(values, np.where(np.isin(labels, values), labels, 0))
 
-    hidden = []
-    for row, (before, after) in enumerate(zip([None, *support.indices], [*support.indices[1:], None], strict=False)):
-        index = support.indices[row]
+    held_out = []
+    for support_index, (before, after) in enumerate(
+        zip([None, *support.indices], [*support.indices[1:], None], strict=False)
+    ):
+        index = support.indices[support_index]
         distances = None if before is None else index - before, None if after is None else after - index
-        ((_, log_probs),) = pool.neighbours_of(row).candidates([index])
-        hidden.append(HeldOutPrediction(np.tensordot(WEIGHTS, log_probs, 1), rows(index), distances))
+        ((_, log_probs),) = pool.neighbours_of(support_index).candidates([index])
+        held_out.append(HeldOutPrediction(np.tensordot(WEIGHTS, log_probs, 1), label_indices(index), distances))
     logits = {
         index: np.tensordot(WEIGHTS, log_probs, 1)
         for index, log_probs in pool.candidates(support.unlabelled(support.labelled_range()))
     }
-    around = {
+    query_distances = {
         index: (
             index - max(other for other in support.indices if other < index),
             min(other for other in support.indices if other > index) - index,
         )
         for index in logits
     }
-    return Setting(support.labels, hidden, logits, {index: rows(index) for index in logits}, around)
+    return Setting(
+        support.labels, held_out, logits, {index: label_indices(index) for index in logits}, query_distances
+    )
 
 
 SETTINGS = list(itertools.product(SMALL, SPACINGS))
 
 
 def test_calibrated_probabilities_sum_to_one_and_keep_the_most_probable_label() -> None:
-    one = setting(*SETTINGS[0])
-    calibration = Calibration.fit(one.hidden, CONFIG)
-    for index, logits in one.logits.items():
-        probabilities = calibration.probabilities(logits, one.distances[index])
+    setting = make_setting(*SETTINGS[0])
+    calibration = Calibration.fit(setting.held_out, CONFIG)
+    for index, logits in setting.logits.items():
+        probabilities = calibration.probabilities(logits, setting.distances[index])
         assert probabilities.dtype == np.float32
         assert probabilities.shape == logits.shape
         assert np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)
@@ -114,11 +121,13 @@ def test_calibrated_probabilities_sum_to_one_and_keep_the_most_probable_label() 
 
 
 def test_the_same_logits_are_more_certain_beside_a_labelled_slice_than_far_from_it() -> None:
-    one = setting(*SETTINGS[0])
-    calibration = Calibration.fit(one.hidden, CONFIG)
-    logits = next(iter(one.logits.values()))
-    sure = [calibration.probabilities(logits, around).max(axis=0).mean() for around in ((1, 9), (5, 5), (None, 9))]
-    assert sure[0] > sure[1] > sure[2]
+    setting = make_setting(*SETTINGS[0])
+    calibration = Calibration.fit(setting.held_out, CONFIG)
+    logits = next(iter(setting.logits.values()))
+    certainty = [
+        calibration.probabilities(logits, around).max(axis=0).mean() for around in ((1, 9), (5, 5), (None, 9))
+    ]
+    assert certainty[0] > certainty[1] > certainty[2]
 
 
 def test_a_slice_between_two_labelled_ones_is_nearer_than_either() -> None:
@@ -131,45 +140,46 @@ def test_a_slice_between_two_labelled_ones_is_nearer_than_either() -> None:
 
 @pytest.mark.parametrize(("name", "spacing"), SETTINGS)
 def test_probabilities_are_calibrated_where_labels_are_contested(name: str, spacing: int) -> None:
-    one = setting(name, spacing)
-    calibration = Calibration.fit(one.hidden, CONFIG)
+    setting = make_setting(name, spacing)
+    calibration = Calibration.fit(setting.held_out, CONFIG)
     predicted, right = [], []
-    for index, logits in one.logits.items():
-        probabilities = calibration.probabilities(logits, one.distances[index])
+    for index, logits in setting.logits.items():
+        probabilities = calibration.probabilities(logits, setting.distances[index])
         best = probabilities.max(axis=0)
         contested = best < 0.99
         predicted.append(best[contested])
-        right.append((probabilities.argmax(axis=0) == one.truth[index])[contested])
+        right.append((probabilities.argmax(axis=0) == setting.truth[index])[contested])
     assert abs(np.concatenate(predicted).mean() - np.concatenate(right).mean()) < 0.1
 
 
 def test_the_scale_of_logits_does_not_matter() -> None:
-    one = setting(*SETTINGS[0])
-    scaled = [HeldOutPrediction(3 * hidden.logits, hidden.truth, hidden.distances) for hidden in one.hidden]
-    index, logits = next(iter(one.logits.items()))
-    around = one.distances[index]
-    plain = Calibration.fit(one.hidden, CONFIG).probabilities(logits, around)
-    assert np.allclose(Calibration.fit(scaled, CONFIG).probabilities(3 * logits, around), plain, atol=1e-3)
+    setting = make_setting(*SETTINGS[0])
+    scaled = [HeldOutPrediction(3 * one.logits, one.truth, one.distances) for one in setting.held_out]
+    index, logits = next(iter(setting.logits.items()))
+    distances = setting.distances[index]
+    plain = Calibration.fit(setting.held_out, CONFIG).probabilities(logits, distances)
+    assert np.allclose(Calibration.fit(scaled, CONFIG).probabilities(3 * logits, distances), plain, atol=1e-3)
 
 
 def test_probabilities_are_softer_the_more_is_wrong_on_held_out_slices() -> None:
-    one = setting(*SETTINGS[0])
+    setting = make_setting(*SETTINGS[0])
     inverse_temperature = []
     for pixels in (0, 2, 4):
-        hidden = [
-            HeldOutPrediction(np.roll(each.logits, pixels, axis=1), each.truth, each.distances) for each in one.hidden
+        shifted = [
+            HeldOutPrediction(np.roll(one.logits, pixels, axis=1), one.truth, one.distances)
+            for one in setting.held_out
         ]
-        inverse_temperature.append(Calibration.fit(hidden, CONFIG).inverse_temperature)
+        inverse_temperature.append(Calibration.fit(shifted, CONFIG).inverse_temperature)
     assert inverse_temperature[0] > inverse_temperature[1] > inverse_temperature[2]
 
 
 def test_expected_dice_is_near_the_true_dice() -> None:
     errors = []
     for name, spacing in SETTINGS:
-        one = setting(name, spacing)
+        setting = make_setting(name, spacing)
         expected, true = (
-            one.expected(Calibration.fit(one.hidden, CONFIG)),
-            one.true_dice(Calibration.fit(one.hidden, CONFIG)),
+            setting.expected(Calibration.fit(setting.held_out, CONFIG)),
+            setting.true_dice(Calibration.fit(setting.held_out, CONFIG)),
         )
         errors.append(np.mean([abs(expected[label].dice - true[label]) for label in expected]))
     assert np.mean(errors) < 0.05
@@ -178,110 +188,118 @@ def test_expected_dice_is_near_the_true_dice() -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning:torch")
 @pytest.mark.slow
 def test_the_range_that_adapt_gives_holds_the_true_dice() -> None:
-    held = []
+    inside = []
     for name, spacing in itertools.product((*SMALL, LIVER), SPACINGS):
         volume, truth, support = around_labels(name, spacing)
         engine = Adapt(options={"steps": 8})
         engine.prepare(volume, support)
         filled = dict(engine.predict(support.unlabelled(support.labelled_range())))
-        found = np.stack([label_slice(filled[index], support.labels)[0] for index in sorted(filled)])
-        own = truth[sorted(filled)]
+        result = np.stack([label_slice(filled[index], support.labels)[0] for index in sorted(filled)])
+        true_labels = truth[sorted(filled)]
         expected = engine.expected_dice()
         assert [one.label for one in expected] == list(support.labels)
         for one in expected:
             assert 0 <= one.low < one.dice < one.high <= 1
-            held.append(one.low <= dice(own, found, one.label) <= one.high)
-    assert np.mean(held) >= 0.8
+            inside.append(one.low <= dice(true_labels, result, one.label) <= one.high)
+    assert np.mean(inside) >= 0.8
 
 
 def around_labels(name: str, spacing: int) -> tuple[Volume, np.ndarray, Support]:
-    """The middle of what is labelled and a margin around it, with every n-th slice labelled."""
+    """The middle slices of a case, cropped to its labels with a margin, with every n-th slice labelled."""
     volume, label_map = load_case(name)
-    places = np.argwhere(label_map.array)
-    first, last = places.min(axis=0), places.max(axis=0)
+    voxels = np.argwhere(label_map.array)
+    first, last = voxels.min(axis=0), voxels.max(axis=0)
     middle = int(first[0] + last[0] + 1) // 2
     part = (
         slice(max(0, middle - 12), middle + 13),
         *(slice(max(0, low - 6), high + 7) for low, high in zip(first[1:], last[1:], strict=True)),
     )
     image, labels = (np.ascontiguousarray(array[part]) for array in (volume.array, label_map.array))
-    own = LabelMap(labels, Geometry(labels.shape))
-    support = Support.from_label_map(own, SliceAxis(0), range(0, len(labels), spacing))
-    return Volume(image, own.geometry), labels, support
+    cropped = LabelMap(labels, Geometry(labels.shape))
+    support = Support.from_label_map(cropped, SliceAxis(0), range(0, len(labels), spacing))
+    return Volume(image, cropped.geometry), labels, support
 
 
 @pytest.mark.shared_data
 def test_the_range_holds_the_true_dice() -> None:
-    held = []
+    inside = []
     names = [shared_case(name) for name in ("mr_hippocampus_003", "mr_spine_cord_t2", "mr_cardiac_sax")]
     for name, spacing in itertools.product(names, (3, 4, 5, 6, 8, 10)):
-        one = setting(name, spacing)
-        true = one.true_dice(Calibration.fit(one.hidden, CONFIG))
-        for label, expected in one.expected(Calibration.fit(one.hidden, CONFIG)).items():
+        setting = make_setting(name, spacing)
+        true = setting.true_dice(Calibration.fit(setting.held_out, CONFIG))
+        for label, expected in setting.expected(Calibration.fit(setting.held_out, CONFIG)).items():
             assert 0 <= expected.low < expected.dice < expected.high <= 1
-            held.append(expected.low <= true[label] <= expected.high)
-    assert np.mean(held) >= 0.8
+            inside.append(expected.low <= true[label] <= expected.high)
+    assert np.mean(inside) >= 0.8
 
 
 def test_without_held_out_slices_the_expected_dice_has_a_wider_range() -> None:
-    one = setting(*SETTINGS[0])
-    blind, seeing = one.expected(Calibration.fit([], CONFIG)), one.expected(Calibration.fit(one.hidden, CONFIG))
-    true = one.true_dice(Calibration.fit(one.hidden, CONFIG))
-    for label, expected in blind.items():
-        assert expected.high - expected.low > seeing[label].high - seeing[label].low
+    setting = make_setting(*SETTINGS[0])
+    uncalibrated, calibrated = (
+        setting.expected(Calibration.fit([], CONFIG)),
+        setting.expected(Calibration.fit(setting.held_out, CONFIG)),
+    )
+    true = setting.true_dice(Calibration.fit(setting.held_out, CONFIG))
+    for label, expected in uncalibrated.items():
+        assert expected.high - expected.low > calibrated[label].high - calibrated[label].low
         assert expected.low <= true[label] <= expected.high
 
 
 def test_a_label_on_no_held_out_slice_has_a_wider_range() -> None:
-    one = setting(*SETTINGS[0])
-    last = len(one.labels)
+    setting = make_setting(*SETTINGS[0])
+    last = len(setting.labels)
     absent = [
         HeldOutPrediction(
-            hidden.logits - 50 * (np.arange(last + 1) == last)[:, None, None], hidden.truth * 0, hidden.distances
+            one.logits - 50 * (np.arange(last + 1) == last)[:, None, None], one.truth * 0, one.distances
         )
-        for hidden in one.hidden
+        for one in setting.held_out
     ]
-    label = one.labels[-1]
-    blind, seeing = (one.expected(Calibration.fit(hidden, CONFIG))[label] for hidden in (absent, one.hidden))
-    assert blind.high - blind.low > seeing.high - seeing.low
+    label = setting.labels[-1]
+    unseen, seen = (
+        setting.expected(Calibration.fit(held_out, CONFIG))[label] for held_out in (absent, setting.held_out)
+    )
+    assert unseen.high - unseen.low > seen.high - seen.low
 
 
 def test_predictions_that_are_wrong_on_held_out_slices_have_a_low_expected_dice() -> None:
-    one = setting(*SETTINGS[0])
+    setting = make_setting(*SETTINGS[0])
     shifted = [
-        HeldOutPrediction(np.roll(hidden.logits, 4, axis=1), hidden.truth, hidden.distances) for hidden in one.hidden
+        HeldOutPrediction(np.roll(one.logits, 4, axis=1), one.truth, one.distances) for one in setting.held_out
     ]
-    good, bad = one.expected(Calibration.fit(one.hidden, CONFIG)), one.expected(Calibration.fit(shifted, CONFIG))
+    good, bad = (
+        setting.expected(Calibration.fit(setting.held_out, CONFIG)),
+        setting.expected(Calibration.fit(shifted, CONFIG)),
+    )
     assert all(bad[label].dice < good[label].dice for label in good)
 
 
 def test_a_label_that_is_wrong_on_held_out_slices_has_a_lower_expected_dice_than_others() -> None:
-    one = next(one for one in itertools.starmap(setting, SETTINGS) if len(one.labels) > 1)
-    disappointing = []
-    for hidden in one.hidden:
-        moved = np.roll(hidden.truth == 2, 3, axis=0)
-        truth = np.where(moved, 2, np.where(hidden.truth == 2, 0, hidden.truth))
-        disappointing.append(HeldOutPrediction(hidden.logits, truth, hidden.distances))
+    setting = next(setting for setting in itertools.starmap(make_setting, SETTINGS) if len(setting.labels) > 1)
+    with_errors = []
+    for one in setting.held_out:
+        moved = np.roll(one.truth == 2, 3, axis=0)
+        truth = np.where(moved, 2, np.where(one.truth == 2, 0, one.truth))
+        with_errors.append(HeldOutPrediction(one.logits, truth, one.distances))
     before, after = (
-        one.expected(Calibration.fit(one.hidden, CONFIG)),
-        one.expected(Calibration.fit(disappointing, CONFIG)),
+        setting.expected(Calibration.fit(setting.held_out, CONFIG)),
+        setting.expected(Calibration.fit(with_errors, CONFIG)),
     )
-    first, second = ((1 - after[label].dice) / (1 - before[label].dice) for label in one.labels[:2])
+    first, second = ((1 - after[label].dice) / (1 - before[label].dice) for label in setting.labels[:2])
     assert second > first
     assert second > 1
 
 
 def test_a_label_of_unknown_extent_has_a_lower_expected_dice() -> None:
-    one = setting(*SETTINGS[0])
-    calibration = Calibration.fit(one.hidden, CONFIG)
+    setting = make_setting(*SETTINGS[0])
+    calibration = Calibration.fit(setting.held_out, CONFIG)
     dice = []
     for open_ended in (False, True):
         expectation = DiceExpectation(calibration)
-        for index, logits in one.logits.items():
-            probabilities = calibration.probabilities(logits, one.distances[index])
-            expectation.add(probabilities, np.full(len(one.labels), open_ended))
-        dice.append([found.dice for found in expectation.expected(one.labels)])
-    assert all(ended < seen for seen, ended in zip(*dice, strict=True))
+        for index, logits in setting.logits.items():
+            probabilities = calibration.probabilities(logits, setting.distances[index])
+            expectation.add(probabilities, np.full(len(setting.labels), open_ended))
+        dice.append([found.dice for found in expectation.expected(setting.labels)])
+    assert all(unknown < known_extent for known_extent, unknown in zip(*dice, strict=True))
 
 
 def test_there_is_no_expected_dice_without_slices_or_for_absent_labels() -> None:
@@ -297,28 +315,28 @@ def test_there_is_no_expected_dice_without_slices_or_for_absent_labels() -> None
     assert found.dice > 0.9
 
 
-def test_filling_labels_from_half_of_their_expected_dice_on_raises_dice() -> None:
+def test_thresholds_at_half_of_the_expected_dice_raise_dice() -> None:
     gains = []
-    for one in itertools.starmap(setting, SETTINGS):
-        apply_dice_thresholds, most_probable = (
-            one.true_dice(Calibration.fit(one.hidden, CONFIG)),
-            one.dice_of_the_most_probable(),
+    for setting in itertools.starmap(make_setting, SETTINGS):
+        with_thresholds, most_probable = (
+            setting.true_dice(Calibration.fit(setting.held_out, CONFIG)),
+            setting.dice_of_the_most_probable(),
         )
-        gains += [apply_dice_thresholds[label] - most_probable[label] for label in one.labels]
+        gains += [with_thresholds[label] - most_probable[label] for label in setting.labels]
     assert np.mean(gains) > 0.001
 
 
 def test_a_label_that_is_certain_is_filled_where_it_is_most_probable() -> None:
-    certain, doubtful = np.zeros((2, 2, 40, 40), dtype=np.float32)
+    certain, uncertain = np.zeros((2, 2, 40, 40), dtype=np.float32)
     certain[1, :20] = 1
-    doubtful[1, :20] = 0.7
+    uncertain[1, :20] = 0.7
     likely = np.full((2, 1, 1), 0.55, dtype=np.float32) - [[[0]], [[0.1]]]
-    for probabilities, row in ((certain, 0), (doubtful, 1)):
+    for probabilities, label_index in ((certain, 0), (uncertain, 1)):
         probabilities[0] = 1 - probabilities[1]
         expectation = DiceExpectation(Calibration.fit([], CONFIG))
         assert expectation.apply_dice_thresholds(likely).argmax() == 0, "nothing is expected yet"
         expectation.add(probabilities)
-        assert expectation.apply_dice_thresholds(likely).argmax() == row
+        assert expectation.apply_dice_thresholds(likely).argmax() == label_index
 
 
 def test_an_uncertain_label_does_not_fill_pixels_where_others_are_uncertain() -> None:
@@ -338,11 +356,11 @@ LOGITS = arrays(
     st.tuples(st.integers(2, 4), st.integers(1, 5), st.integers(1, 5)),
     elements=st.floats(-80, 0, width=32),
 )
-SIDES = st.tuples(st.integers(1, 300), st.integers(1, 300)) | st.integers(1, 300).map(lambda side: (None, side))
+DISTANCES = st.tuples(st.integers(1, 300), st.integers(1, 300)) | st.integers(1, 300).map(lambda side: (None, side))
 
 
 @settings(deadline=None)
-@given(logits=LOGITS, distances=SIDES, seed=st.integers(0, 99))
+@given(logits=LOGITS, distances=DISTANCES, seed=st.integers(0, 99))
 @example(
     logits=np.array([[[0, -1]], [[-1e-5, -1e-5]], [[-1e-5, -1e-5]]], dtype=np.float32), distances=(None, 1), seed=0
 )
@@ -356,26 +374,26 @@ def test_any_finite_logits_give_probabilities_and_a_range(
     assert np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)
     expectation = DiceExpectation(calibration)
     expectation.add(probabilities)
-    apply_dice_thresholds = expectation.apply_dice_thresholds(probabilities)
-    assert apply_dice_thresholds.dtype == np.float32
-    assert np.allclose(apply_dice_thresholds.sum(axis=0), 1, atol=1e-5)
-    assert (apply_dice_thresholds[0] <= probabilities[0] + 1e-6).all(), "no label loses to background"
-    assert np.array_equal(np.sort(apply_dice_thresholds, axis=0), np.sort(probabilities, axis=0)), (
-        "they stay calibrated"
+    reordered = expectation.apply_dice_thresholds(probabilities)
+    assert reordered.dtype == np.float32
+    assert np.allclose(reordered.sum(axis=0), 1, atol=1e-5)
+    assert (reordered[0] <= probabilities[0] + 1e-6).all(), "no label is replaced by background"
+    assert np.array_equal(np.sort(reordered, axis=0), np.sort(probabilities, axis=0)), (
+        "probabilities only change labels"
     )
     for found in expectation.expected(range(1, len(logits))):
         assert 0 <= found.low <= found.dice <= found.high <= 1
 
 
-def confidences(one: Setting, calibration: Calibration) -> tuple[list[float], list[float]]:
+def confidences(setting: Setting, calibration: Calibration) -> tuple[list[float], list[float]]:
     """Confidence and true Dice of each predicted slice."""
     found, true = [], []
-    for index, logits in one.logits.items():
-        probabilities = calibration.probabilities(logits, one.distances[index])
+    for index, logits in setting.logits.items():
+        probabilities = calibration.probabilities(logits, setting.distances[index])
         labels = probabilities.argmax(axis=0)
         stored = np.round(255 * probabilities.max(axis=0)).astype(np.uint8)
         found.append(slice_confidence(labels, stored))
-        truth = one.truth[index]
+        truth = setting.truth[index]
         total = np.count_nonzero(labels) + np.count_nonzero(truth)
         true.append(2 * np.count_nonzero((labels == truth) & (labels > 0)) / total if total else 1.0)
     return found, true
@@ -384,7 +402,7 @@ def confidences(one: Setting, calibration: Calibration) -> tuple[list[float], li
 @pytest.mark.parametrize("name", SMALL)
 def test_wrong_slices_have_low_confidence(name: str) -> None:
     found, true = confidences(
-        setting(name, SPACINGS[-1]), Calibration.fit(setting(name, SPACINGS[-1]).hidden, CONFIG)
+        make_setting(name, SPACINGS[-1]), Calibration.fit(make_setting(name, SPACINGS[-1]).held_out, CONFIG)
     )
     order = np.argsort(true)
     worst, best = order[: len(order) // 3], order[-(len(order) // 3) :]
@@ -392,7 +410,9 @@ def test_wrong_slices_have_low_confidence(name: str) -> None:
 
 
 def test_confidence_ranks_the_slices_of_all_settings_by_their_dice() -> None:
-    pairs = [confidences(setting(*one), Calibration.fit(setting(*one).hidden, CONFIG)) for one in SETTINGS]
+    pairs = [
+        confidences(make_setting(*key), Calibration.fit(make_setting(*key).held_out, CONFIG)) for key in SETTINGS
+    ]
     assert spearmanr(*(np.concatenate(each) for each in zip(*pairs, strict=True)))[0] > 0.5
 
 
@@ -413,9 +433,11 @@ def test_a_certainly_empty_slice_has_a_high_confidence_and_a_possibly_empty_one_
 def test_a_small_uncertain_label_counts_as_much_as_a_large_one() -> None:
     labels = np.zeros((32, 32), dtype=np.uint8)
     labels[:, :16], labels[:3, 20:23] = 1, 2
-    sure = np.ones(labels.shape)
-    doubtful = np.where(labels == 2, 0.5, sure)
-    assert slice_confidence(labels, sure) - slice_confidence(labels, doubtful) == pytest.approx(0.5 * 0.5 * 9 / 12)
+    certain = np.ones(labels.shape)
+    uncertain = np.where(labels == 2, 0.5, certain)
+    assert slice_confidence(labels, certain) - slice_confidence(labels, uncertain) == pytest.approx(
+        0.5 * 0.5 * 9 / 12
+    )
 
 
 def test_a_possibly_missed_structure_lowers_the_confidence() -> None:
