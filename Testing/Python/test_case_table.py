@@ -70,7 +70,7 @@ def test_the_lock_of_a_case_has_the_permissions_of_its_folder(table: CaseTable) 
         assert stat.S_IMODE((folder / ".review.lock").stat().st_mode) == 0o660
 
 
-def test_the_lock_of_a_program_that_ended_does_not_count(table: CaseTable) -> None:
+def test_the_lock_of_a_program_that_ended_is_ignored(table: CaseTable) -> None:
     lock = table.folder.case("1").folder / ".review.lock"
     lock.write_text("gone@elsewhere")
     assert states(table)["1"] == "filled"
@@ -81,10 +81,10 @@ def test_the_lock_of_a_program_that_ended_does_not_count(table: CaseTable) -> No
 def test_the_command_line_shows_and_changes_the_same_table(
     table: CaseTable, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = str(table.folder.path)
-    assert main(["dataset", "accept", place, "1", "2"]) == 0
-    assert main(["dataset", "flag", place, "2"]) == 0
-    assert main(["dataset", "list", place]) == 0
+    folder = str(table.folder.path)
+    assert main(["dataset", "accept", folder, "1", "2"]) == 0
+    assert main(["dataset", "flag", folder, "2"]) == 0
+    assert main(["dataset", "list", folder]) == 0
     out = capsys.readouterr().out
     assert [line.split()[1:4:2] for line in out.splitlines() if line.startswith("│")] == [
         ["0", "accepted"],

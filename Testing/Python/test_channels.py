@@ -1,4 +1,4 @@
-"""Further channels: co-registered volumes beside the one that is filled, in the engines and on the way to them."""
+"""Further channels, which are volumes co-registered with the one that is filled: engines, run folders, commands."""
 
 from __future__ import annotations
 
@@ -51,27 +51,27 @@ def phantom() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return first.astype(np.float32), second.astype(np.int16), labels
 
 
-def every(spacing: int) -> Support:
-    """The labels of every n-th slice."""
+def labelled_every(spacing: int) -> Support:
+    """The labels of every `spacing`-th slice."""
     labels = phantom()[2]
     indices = list(range(0, len(labels), spacing))
     return Support.from_label_map(LabelMap(labels, GRID), SliceAxis(0), indices)
 
 
 def dice_of(volume: Volume, support: Support) -> list[float]:
-    """Dice of each label on the slices between, filled by `propagate`."""
+    """Dice of each label on the query slices, filled by `propagate`."""
     engine, labels = Propagate(), phantom()[2]
     engine.prepare(volume, support)
-    between = support.unlabelled(support.labelled_range())
-    filled = {index: label_slice(values, support.labels)[0] for index, values in engine.predict(between)}
-    result = np.stack([filled[index] for index in between])
-    return [dice(labels[between], result, value) for value in support.labels]
+    query = support.unlabelled(support.labelled_range())
+    filled = {index: label_slice(values, support.labels)[0] for index, values in engine.predict(query)}
+    result = np.stack([filled[index] for index in query])
+    return [dice(labels[query], result, value) for value in support.labels]
 
 
 def test_a_structure_that_only_a_further_channel_shows_is_found_in_it() -> None:
     first, second, _ = phantom()
-    alone = dice_of(Volume(first, GRID), every(12))
-    both = dice_of(Volume(first, GRID, (Volume(second, GRID),)), every(12))
+    alone = dice_of(Volume(first, GRID), labelled_every(12))
+    both = dice_of(Volume(first, GRID, (Volume(second, GRID),)), labelled_every(12))
     assert alone[1] < 0.6
     assert both[1] > 0.9
     assert both[0] > 0.9
@@ -80,40 +80,42 @@ def test_a_structure_that_only_a_further_channel_shows_is_found_in_it() -> None:
 def test_a_channel_that_shows_nothing_does_no_harm() -> None:
     first, _, _ = phantom()
     noise = np.random.default_rng(1).normal(100, 30, GRID.shape)
-    alone, both = (dice_of(Volume(first, GRID, further), every(6)) for further in ((), (Volume(noise, GRID),)))
+    alone, both = (
+        dice_of(Volume(first, GRID, further), labelled_every(6)) for further in ((), (Volume(noise, GRID),))
+    )
     assert both[0] > alone[0] - 0.02
 
 
 def test_adapt_finds_a_structure_that_only_a_further_channel_shows() -> None:
     first, second, labels = phantom()
-    support, between = every(12), [4, 6, 8]
+    support, query = labelled_every(12), [4, 6, 8]
     found = []
     for further in ((), (Volume(second, GRID),)):
         engine = Adapt(options={"steps": 5})
         engine.prepare(Volume(first, GRID, further), support)
-        filled = {index: label_slice(values, support.labels)[0] for index, values in engine.predict(between)}
-        found.append(dice(labels[between], np.stack([filled[index] for index in between]), 2))
+        filled = {index: label_slice(values, support.labels)[0] for index, values in engine.predict(query)}
+        found.append(dice(labels[query], np.stack([filled[index] for index in query]), 2))
     assert found[0] < 0.6
     assert found[1] > 0.9
 
 
-# --- the grid
+# --- grids
 
 
 def test_a_channel_on_the_same_grid_is_not_resampled() -> None:
     first, second, _ = phantom()
-    one = on_one_grid(Volume(first, GRID, (Volume(second, GRID),)))
-    assert one.further[0].array is second
+    unchanged = on_one_grid(Volume(first, GRID, (Volume(second, GRID),)))
+    assert unchanged.further[0].array is second
 
 
 def test_a_channel_on_another_grid_is_interpolated_in_world_coordinates() -> None:
     grid = Geometry((3, 4, 5), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0))
     # Twice as fine along i, with the axes i and j swapped, and one voxel wider on each side.
-    own = Geometry((5, 7, 12), (2.0, 0.5, 3.0), (8.0, 19.75, 27.0), (0, 1, 0, 1, 0, 0, 0, 0, 1))
-    ramp = _positions(own) @ (1.0, 10.0, 100.0)
-    found = on_one_grid(Volume(np.zeros(grid.shape), grid, (Volume(ramp, own),))).further[0]
+    channel_grid = Geometry((5, 7, 12), (2.0, 0.5, 3.0), (8.0, 19.75, 27.0), (0, 1, 0, 1, 0, 0, 0, 0, 1))
+    ramp = _positions(channel_grid) @ (1.0, 10.0, 100.0)
+    found = on_one_grid(Volume(np.zeros(grid.shape), grid, (Volume(ramp, channel_grid),))).further[0]
     assert found.geometry == grid
-    inside = _inside(grid, own)
+    inside = _inside(grid, channel_grid)
     assert inside.any()
     np.testing.assert_allclose(found.array[inside], (_positions(grid) @ (1.0, 10.0, 100.0))[inside], rtol=1e-5)
 
@@ -125,20 +127,22 @@ def _positions(grid: Geometry) -> np.ndarray:
     return np.asarray(np.stack([i, j, k], axis=-1) @ matrix.T + grid.origin)
 
 
-def _inside(grid: Geometry, own: Geometry) -> np.ndarray:
-    """Voxels of `grid` between voxel centres of `own`."""
-    matrix = np.reshape(own.direction, (3, 3)) * own.spacing
-    index = (_positions(grid) - own.origin) @ np.linalg.inv(matrix).T
-    return np.asarray(((index >= 0) & (index <= np.array(own.shape[::-1]) - 1)).all(axis=-1))
+def _inside(grid: Geometry, channel_grid: Geometry) -> np.ndarray:
+    """Voxels of `grid` between voxel centres of `channel_grid`."""
+    matrix = np.reshape(channel_grid.direction, (3, 3)) * channel_grid.spacing
+    index = (_positions(grid) - channel_grid.origin) @ np.linalg.inv(matrix).T
+    return np.asarray(((index >= 0) & (index <= np.array(channel_grid.shape[::-1]) - 1)).all(axis=-1))
 
 
 def test_voxels_outside_a_channel_get_its_lowest_intensity_and_this_is_reported() -> None:
-    grid, own = Geometry((4, 4, 10)), Geometry((4, 4, 5))
-    volume = Volume(np.ones(grid.shape), grid, (Volume(np.arange(-7.0, 73).reshape(own.shape), own),))
+    grid, channel_grid = Geometry((4, 4, 10)), Geometry((4, 4, 5))
+    volume = Volume(
+        np.ones(grid.shape), grid, (Volume(np.arange(-7.0, 73).reshape(channel_grid.shape), channel_grid),)
+    )
     found = on_one_grid(volume).further[0].array
     assert (found[..., 5:] == -7).all()
     np.testing.assert_array_equal(found[..., :5], volume.further[0].array)
-    assert coverage(own, grid) == 0.5
+    assert coverage(channel_grid, grid) == 0.5
     assert coverage_notes(volume) == [Message("channel_covers_part", number=2, percent=50)]
 
 
@@ -149,14 +153,14 @@ def test_a_channel_that_does_not_overlap_the_volume_is_refused_by_name() -> None
         with_further(Volume(first, GRID), [Volume(second, far)], ["T2"])
 
 
-# --- the run folder
+# --- run folders
 
 
 def job_folder(path: Path) -> JobFolder:
     """A run over both channels, the second of which lies on a grid of its own."""
     first, second, _ = phantom()
     coarse = Volume(second[:, ::2, ::2].copy(), Geometry((13, 20, 20), (2.0, 2.0, 1.0)))
-    support = every(6)
+    support = labelled_every(6)
     job = Job(engine="propagate", slices=tuple(support.unlabelled(support.labelled_range())))
     return JobFolder.create(path, job, Volume(first, GRID, (coarse,)), support)
 
@@ -189,28 +193,28 @@ def test_a_folder_with_channels_whose_creation_was_interrupted_is_created_again(
 
 def test_an_engine_for_one_volume_gets_the_first_alone_and_a_warning() -> None:
     first, second, _ = phantom()
-    seen: list[Volume] = []
+    prepared: list[Volume] = []
     warnings: list[Message] = []
 
     class OneVolume(Propagate):
         uses_channels = False
 
         def prepare(self, volume: Volume, support: Support, *arguments: Any, **options: Any) -> None:
-            seen.append(volume)
+            prepared.append(volume)
             super().prepare(volume, support, *arguments, **options)
 
     volume = Volume(first, GRID, (Volume(second, GRID),))
-    Filling(OneVolume(), volume, every(6), [1], RunContext(warn=warnings.append))
-    assert not seen[0].further
+    Filling(OneVolume(), volume, labelled_every(6), [1], RunContext(warn=warnings.append))
+    assert not prepared[0].further
     assert [warning.code for warning in warnings] == ["channels_ignored"]
 
 
-# --- the commands
+# --- commands
 
 
 @pytest.fixture(name="channel")
 def second_channel(case_folder: CaseFolder) -> Path:
-    """A second channel beside the image of a case_folder, at half its resolution and covering half of its slices."""
+    """A second channel at half the resolution of the image, which covers half of its slices."""
     grid = case_folder.volume.geometry
     k, j, i = grid.shape
     half = Geometry(
@@ -284,7 +288,7 @@ def test_a_row_of_a_batch_names_further_volumes(
     (case,) = read_manifest(manifest).cases
     assert case.also == (channel, case_folder.image)
     job = CaseJob(case=replace(case, engine="propagate"), settings=BatchSettings(), folder=case_folder.folder / "out")
-    assert [Path(one["path"]).name for one in job.request()["also"]] == ["t2.nii.gz", "image.nii.gz"]
+    assert [Path(further["path"]).name for further in job.request()["also"]] == ["t2.nii.gz", "image.nii.gz"]
     job.folder.mkdir()
     status = run_case(job)
     assert status.status is Status.DONE

@@ -30,14 +30,14 @@ PAINTED, FILLED = (0, 4), (1, 2, 3)
 def label_map(*boxes: tuple[Sequence[slice | int], int], spacing: tuple[float, float, float] = (1, 1, 1)) -> LabelMap:
     """Five slices of 9 x 9 voxels with boxes of label values."""
     array = np.zeros((5, 9, 9), np.uint8)
-    for place, value in boxes:
-        array[tuple(place)] = value
+    for box, value in boxes:
+        array[tuple(box)] = value
     segments = (Segment(value=1, name="liver"), Segment(value=2, name="spleen"))
     return LabelMap(array, Geometry(array.shape, spacing), segments)
 
 
-def cleaned(given: LabelMap, clean_ups: dict[int, CleanUp], axis: int = 0) -> np.ndarray:
-    return clean_up_labels(given, clean_ups, SliceAxis(axis), PAINTED, FILLED).array
+def cleaned(labels: LabelMap, clean_ups: dict[int, CleanUp], axis: int = 0) -> np.ndarray:
+    return clean_up_labels(labels, clean_ups, SliceAxis(axis), PAINTED, FILLED).array
 
 
 BODY = ((slice(0, 5), slice(1, 5), slice(1, 5)), 1)
@@ -50,13 +50,13 @@ def test_an_island_on_filled_slices_is_removed_and_the_body_stays() -> None:
 
 
 def test_a_painted_component_and_what_is_connected_to_it_are_kept() -> None:
-    given = label_map(BODY, ((slice(0, 3), 7, 7), 1))
-    assert np.array_equal(cleaned(given, {1: LARGEST}), given.array)
+    labels = label_map(BODY, ((slice(0, 3), 7, 7), 1))
+    assert np.array_equal(cleaned(labels, {1: LARGEST}), labels.array)
 
 
 def test_a_hole_is_filled_except_for_other_labels_and_painted_holes() -> None:
-    given = label_map(BODY, ((2, 2, 2), 0), ((2, 3, 3), 2))
-    assert np.array_equal(cleaned(given, {1: HOLES}), label_map(BODY, ((2, 3, 3), 2)).array)
+    labels = label_map(BODY, ((2, 2, 2), 0), ((2, 3, 3), 2))
+    assert np.array_equal(cleaned(labels, {1: HOLES}), label_map(BODY, ((2, 3, 3), 2)).array)
     painted = label_map(BODY, ((slice(0, 3), 2, 2), 0))
     assert np.array_equal(cleaned(painted, {1: HOLES}), painted.array)
 
@@ -70,16 +70,16 @@ def test_smoothing_removes_a_spike_and_measures_in_mm() -> None:
 
 
 def test_smoothing_opens_no_gap_between_labels_that_touch() -> None:
-    given = label_map(((slice(0, 5), slice(0, 9), slice(0, 9)), 2), ((slice(0, 5), slice(3, 6), slice(3, 6)), 1))
-    assert np.array_equal(cleaned(given, {1: CleanUp(smooth_mm=1.5), 2: CleanUp(smooth_mm=1.5)}), given.array)
+    labels = label_map(((slice(0, 5), slice(0, 9), slice(0, 9)), 2), ((slice(0, 5), slice(3, 6), slice(3, 6)), 1))
+    assert np.array_equal(cleaned(labels, {1: CleanUp(smooth_mm=1.5), 2: CleanUp(smooth_mm=1.5)}), labels.array)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_slices_that_were_painted_or_not_filled_and_other_labels_never_change(axis: int) -> None:
     array = np.random.default_rng(axis).choice(3, (7, 7, 7), p=(0.6, 0.3, 0.1)).astype(np.uint8)
-    given = LabelMap(array, Geometry(array.shape), tuple(map(default_segment, (1, 2))))
-    everything = CleanUp(1.0, largest_component=True, fill_holes=True)
-    after = clean_up_labels(given, {1: everything}, SliceAxis(axis), (1, 5), (2, 3)).array
+    labels = LabelMap(array, Geometry(array.shape), tuple(map(default_segment, (1, 2))))
+    all_clean_ups = CleanUp(1.0, largest_component=True, fill_holes=True)
+    after = clean_up_labels(labels, {1: all_clean_ups}, SliceAxis(axis), (1, 5), (2, 3)).array
     changed = after != array
     assert changed.any()
     assert not np.delete(np.moveaxis(changed, axis, 0), (2, 3), axis=0).any()

@@ -41,25 +41,25 @@ def test_labelled_slices_come_back_exactly_and_those_between_are_filled(case_fol
         sorted(file.name for file in case_folder.folder.iterdir() if "filled" in file.name)[0]
         == case_folder.output.name
     )
-    assert not list((case_folder.folder / "temporary").iterdir()), "the temporary job folder is gone"
+    assert not list((case_folder.folder / "temporary").iterdir()), "the temporary run folder is removed"
 
 
 @pytest.mark.parametrize(("axis", "suffix"), [(0, ".seg.nrrd"), (1, ".nrrd"), (1, ".mha"), (2, ".nii")])
 def test_slices_along_any_axis_are_filled_in_any_format(axis: int, suffix: str, case_folder: CaseFolder) -> None:
     label_map = small_case()[1]
-    painted = SliceAxis(axis)
-    indices = every(label_map, painted, 8)
-    support = keep_slices(label_map, painted, indices)
+    slice_axis = SliceAxis(axis)
+    indices = every(label_map, slice_axis, 8)
+    support = keep_slices(label_map, slice_axis, indices)
     case_folder.put_support(support)
     output = case_folder.folder / f"out{suffix}"
     assert main(case_folder.fill("-o", output)) == 0
     (filled,) = read_label_maps(output, case_folder.volume.geometry)
-    assert np.array_equal(painted.slices(filled.array)[indices], painted.slices(support.array)[indices])
+    assert np.array_equal(slice_axis.slices(filled.array)[indices], slice_axis.slices(support.array)[indices])
     assert np.count_nonzero(filled.array) > 2 * np.count_nonzero(support.array)
     assert [segment.name for segment in filled.segments] == [segment.name for segment in support.segments]
 
 
-def test_all_slices_are_filled_when_asked(case_folder: CaseFolder) -> None:
+def test_all_slices_are_filled_on_request(case_folder: CaseFolder) -> None:
     first, last = case_folder.indices[1], case_folder.indices[2]
     case_folder.put_support(keep_slices(case_folder.support, AXIS, [first, last]))
     assert main(case_folder.fill("--slices", "all")) == 0
@@ -68,7 +68,7 @@ def test_all_slices_are_filled_when_asked(case_folder: CaseFolder) -> None:
     assert slices[last + 1].any()
 
 
-def test_a_range_of_slices_is_filled_when_asked(case_folder: CaseFolder) -> None:
+def test_a_range_of_slices_is_filled_on_request(case_folder: CaseFolder) -> None:
     first, second = case_folder.indices[:2]
     assert main(case_folder.fill("--slices", f"{first + 2}:{second - 1}")) == 0
     slices = AXIS.slices(read_label_maps(case_folder.output, case_folder.volume.geometry)[0].array)
@@ -82,8 +82,8 @@ def test_a_slice_labelled_and_empty_stays_empty(case_folder: CaseFolder) -> None
     case_folder.put_support(
         keep_slices(case_folder.support, AXIS, [index for index in case_folder.indices if index != empty])
     )
-    named = ",".join(map(str, case_folder.indices))
-    assert main(case_folder.fill("--axis", "0", "--labelled-slices", named)) == 0
+    labelled = ",".join(map(str, case_folder.indices))
+    assert main(case_folder.fill("--axis", "0", "--labelled-slices", labelled)) == 0
     slices = AXIS.slices(read_label_maps(case_folder.output, case_folder.volume.geometry)[0].array)
     assert not slices[empty].any()
 
@@ -91,8 +91,8 @@ def test_a_slice_labelled_and_empty_stays_empty(case_folder: CaseFolder) -> None
 def test_labels_on_unnamed_slices_do_not_influence_the_result(case_folder: CaseFolder) -> None:
     complete = small_case()[1]
     case_folder.put_support(complete)
-    named = ",".join(map(str, case_folder.indices))
-    assert main(case_folder.fill("--axis", "0", "--labelled-slices", named)) == 0
+    labelled = ",".join(map(str, case_folder.indices))
+    assert main(case_folder.fill("--axis", "0", "--labelled-slices", labelled)) == 0
     from_complete = case_folder.output.read_bytes()
     case_folder.put_support(keep_slices(complete, AXIS, case_folder.indices))
     assert main(case_folder.fill("--axis", "0")) == 0
@@ -122,8 +122,8 @@ def test_overlapping_segments_are_filled_separately_and_keep_names_and_colours(
     filled = read_label_maps(output, case_folder.volume.geometry)
     assert len(filled) == count
     for before, after in zip(layers, filled, strict=True):
-        (marked,) = tagged([before], Algorithm("FewShotAnnotate propagate", __version__))
-        assert after.segments == marked.segments
+        (expected,) = tagged([before], Algorithm("FewShotAnnotate propagate", __version__))
+        assert after.segments == expected.segments
         assert np.array_equal(
             AXIS.slices(after.array)[case_folder.indices], AXIS.slices(before.array)[case_folder.indices]
         )
@@ -158,9 +158,9 @@ def test_a_layer_without_labels_on_the_named_slices_is_empty_in_the_output(case_
     layers = [keep_slices(layers[0], AXIS, rest), keep_slices(layers[1], AXIS, [first])]
     support, output = case_folder.folder / "support.seg.nrrd", case_folder.folder / "filled.seg.nrrd"
     write_label_maps(support, layers)
-    named = ",".join(map(str, rest))
+    labelled = ",".join(map(str, rest))
     command = ["fill", str(case_folder.image), str(support), "-o", str(output), "--progress", "none"]
-    assert main([*command, "--axis", "0", "--labelled-slices", named]) == 0
+    assert main([*command, "--axis", "0", "--labelled-slices", labelled]) == 0
     filled = read_label_maps(output, case_folder.volume.geometry)
     assert filled[0].array.any()
     assert not filled[1].array.any()
@@ -168,8 +168,8 @@ def test_a_layer_without_labels_on_the_named_slices_is_empty_in_the_output(case_
 
 def test_a_dicom_folder_is_read_as_an_image(tmp_path: Path) -> None:
     image = read_volume(CARRIED / "dicom_ct" / "series")
-    full = load_case("dicom_ct")[1]
-    aorta = LabelMap((full.array == 52).astype(np.uint8), image.geometry)
+    label_map = load_case("dicom_ct")[1]
+    aorta = LabelMap((label_map.array == 52).astype(np.uint8), image.geometry)
     write_label_maps(tmp_path / "support.nrrd", [keep_slices(aorta, AXIS, [4, 7])])
     series = str(CARRIED / "dicom_ct" / "series")
     output = tmp_path / "out.nrrd"
@@ -217,7 +217,7 @@ def test_ranges_of_options_are_printed_without_exponents() -> None:
 def test_the_demo_fills_a_brain_and_prints_dice(tmp_path: Path, spawned: Spawned) -> None:
     from PIL import Image
 
-    output = tmp_path / "made" / "demo"
+    output = tmp_path / "new" / "demo"
     program = spawned.cli("demo", "-o", output, "--progress", "json")
     out, err = program.communicate(timeout=200)
     assert program.returncode == 0, err
@@ -248,7 +248,7 @@ def test_the_demo_writes_its_results_elsewhere_if_its_folder_cannot_be_written(
     monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
 
     def filled(runs: object, layers: list[LabelMap], *_: object) -> SimpleNamespace:
-        (output / "label.nii.gz").mkdir()  # in the way when it is to be written
+        (output / "label.nii.gz").mkdir()  # so that the label map cannot be written
         return SimpleNamespace(layers=layers)
 
     monkeypatch.setattr(demo, "run_all", filled)

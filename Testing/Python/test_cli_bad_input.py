@@ -53,9 +53,9 @@ def another_grid(case_folder: CaseFolder) -> None:
 
 def painted_across(case_folder: CaseFolder) -> None:
     _, label_map = small_case()
-    other = SliceAxis(2)
-    held = labelled_indices(label_map.array, other)
-    across = keep_slices(label_map, other, [held[len(held) // 2]])
+    axis = SliceAxis(2)
+    labelled = labelled_indices(label_map.array, axis)
+    across = keep_slices(label_map, axis, [labelled[len(labelled) // 2]])
     case_folder.put_support(case_folder.support.with_array(np.maximum(case_folder.support.array, across.array)))
 
 
@@ -63,7 +63,7 @@ def one_slice(case_folder: CaseFolder) -> None:
     case_folder.put_support(keep_slices(case_folder.support, AXIS, case_folder.indices[1:2]))
 
 
-def neighbours(case_folder: CaseFolder) -> None:
+def neighbouring_slices(case_folder: CaseFolder) -> None:
     case_folder.put_support(keep_slices(small_case()[1], AXIS, [case_folder.indices[1], case_folder.indices[1] + 1]))
 
 
@@ -138,7 +138,7 @@ def empty_image_folder(case_folder: CaseFolder) -> None:
     case_folder.image.mkdir()
 
 
-def nothing(_case_folder: CaseFolder) -> None:
+def unchanged(_case_folder: CaseFolder) -> None:
     pass
 
 
@@ -165,47 +165,51 @@ BAD_INPUT = {
     "fractional labels": (overwrite_labels(with_voxel(1.5)), [], "found 1.5"),
     "negative labels": (overwrite_labels(with_voxel(-1)), [], "-1 is outside"),
     "damaged names": (content("support.nii.gz.labels.json", b"{"), [], "label names"),
-    "axis 3": (nothing, ["--axis", "3"], "Axis 3 does not exist"),
-    "axis -1": (nothing, ["--axis=-1"], "Axis -1 does not exist"),
-    "axis x": (nothing, ["--axis", "x"], "Axis x does not exist"),
-    "labelled slice outside": (nothing, ["--axis", "0", "--labelled-slices", "3,9999"], "Slice 9999 does not exist"),
-    "labelled slices without labels": (nothing, ["--axis", "0", "--labelled-slices", "0"], "no slice is labelled"),
-    "labelled slices malformed": (nothing, ["--labelled-slices", "3:4"], "'3:4' is not a list"),
-    "labelled slices empty": (nothing, ["--labelled-slices", ""], "is not a list"),
-    "slice range malformed": (nothing, ["--slices", "some"], "'some' is not a slice range"),
-    "slice range backwards": (nothing, ["--slices", "9:3"], "'9:3' is not a slice range"),
-    "slice range outside": (nothing, ["--slices", "0:9999"], "Slice 9998 does not exist"),
-    "nothing between": (neighbours, [], "every slice of axis 0 in the chosen range"),
-    "another axis than the painted one": (nothing, ["--axis", "1"], "axis that was painted along"),
+    "axis 3": (unchanged, ["--axis", "3"], "Axis 3 does not exist"),
+    "axis -1": (unchanged, ["--axis=-1"], "Axis -1 does not exist"),
+    "axis x": (unchanged, ["--axis", "x"], "Axis x does not exist"),
+    "labelled slice outside": (
+        unchanged,
+        ["--axis", "0", "--labelled-slices", "3,9999"],
+        "Slice 9999 does not exist",
+    ),
+    "labelled slices without labels": (unchanged, ["--axis", "0", "--labelled-slices", "0"], "no slice is labelled"),
+    "labelled slices malformed": (unchanged, ["--labelled-slices", "3:4"], "'3:4' is not a list"),
+    "labelled slices empty": (unchanged, ["--labelled-slices", ""], "is not a list"),
+    "slice range malformed": (unchanged, ["--slices", "some"], "'some' is not a slice range"),
+    "slice range backwards": (unchanged, ["--slices", "9:3"], "'9:3' is not a slice range"),
+    "slice range outside": (unchanged, ["--slices", "0:9999"], "Slice 9998 does not exist"),
+    "nothing between": (neighbouring_slices, [], "every slice of axis 0 in the chosen range"),
+    "another axis than the painted one": (unchanged, ["--axis", "1"], "axis that was painted along"),
     "support is a folder": (folder_as_support, [], "no DICOM segmentation lies in this folder itself"),
-    "confidence as a segmentation": (nothing, ["--confidence", "{folder}/a.seg.nrrd"], "no segmentation"),
-    "output folder missing": (nothing, ["-o", "{folder}/none/a.nii.gz"], "cannot be written"),
-    "output folder is a file": (nothing, ["-o", "{folder}/image.nii.gz/a.nii.gz"], "cannot be written"),
-    "output folder not writable": (nothing, ["-o", "/proc/a.nii.gz"], "cannot be written"),
+    "confidence as a segmentation": (unchanged, ["--confidence", "{folder}/a.seg.nrrd"], "no segmentation"),
+    "output folder missing": (unchanged, ["-o", "{folder}/none/a.nii.gz"], "cannot be written"),
+    "output folder is a file": (unchanged, ["-o", "{folder}/image.nii.gz/a.nii.gz"], "cannot be written"),
+    "output folder not writable": (unchanged, ["-o", "/proc/a.nii.gz"], "cannot be written"),
     "output is a folder": (lambda case_folder: case_folder.output.mkdir(), [], "it is a folder"),
-    "output is the image": (nothing, ["-o", "{folder}/../{name}/image.nii.gz"], "replace the input"),
-    "output is the support": (nothing, ["-o", "{folder}/support.nii.gz"], "replace the input"),
+    "output is the image": (unchanged, ["-o", "{folder}/../{name}/image.nii.gz"], "replace the input"),
+    "output is the support": (unchanged, ["-o", "{folder}/support.nii.gz"], "replace the input"),
     "output is a link to the image": (linked_output, [], "replace the input"),
     "output is another name of the support": (hard_linked_output, [], "replace the input"),
-    "output of unknown type": (nothing, ["-o", "{folder}/a.png"], "unknown file type"),
-    "confidence is the image": (nothing, ["--confidence", "{folder}/image.nii.gz"], "replace the input"),
-    "confidence is the output": (nothing, ["--confidence", "{folder}/filled.nii.gz"], "choose another name"),
-    "confidence of unknown type": (nothing, ["--confidence", "{folder}/a.txt"], "unknown file type"),
-    "unknown engine": (nothing, ["--engine", "magic"], "no engine named 'magic'"),
-    "unknown option": (nothing, ["--option", "speed=3"], "no option 'speed'; it knows:"),
-    "option without a value": (nothing, ["--option", "speed"], "'speed' sets no option; write NAME=VALUE"),
-    "option without a name": (nothing, ["--option", "=3"], "'=3' sets no option"),
-    "time limit 0": (nothing, ["--budget", "0"], "'0' is no time limit"),
-    "time limit negative": (nothing, ["--budget=-3"], "'-3' is no time limit"),
-    "time limit in words": (nothing, ["--budget", "a minute"], "'a minute' is no time limit"),
-    "time limit NaN": (nothing, ["--budget", "nan"], "'nan' is no time limit"),
-    "time limit infinite": (nothing, ["--budget", "inf"], "'inf' is no time limit"),
-    "engine without that device": (nothing, ["--device", "cuda"], "cannot use device 'cuda'"),
+    "output of unknown type": (unchanged, ["-o", "{folder}/a.png"], "unknown file type"),
+    "confidence is the image": (unchanged, ["--confidence", "{folder}/image.nii.gz"], "replace the input"),
+    "confidence is the output": (unchanged, ["--confidence", "{folder}/filled.nii.gz"], "choose another name"),
+    "confidence of unknown type": (unchanged, ["--confidence", "{folder}/a.txt"], "unknown file type"),
+    "unknown engine": (unchanged, ["--engine", "magic"], "no engine named 'magic'"),
+    "unknown option": (unchanged, ["--option", "speed=3"], "no option 'speed'; it knows:"),
+    "option without a value": (unchanged, ["--option", "speed"], "'speed' sets no option; write NAME=VALUE"),
+    "option without a name": (unchanged, ["--option", "=3"], "'=3' sets no option"),
+    "time limit 0": (unchanged, ["--budget", "0"], "'0' is no time limit"),
+    "time limit negative": (unchanged, ["--budget=-3"], "'-3' is no time limit"),
+    "time limit in words": (unchanged, ["--budget", "a minute"], "'a minute' is no time limit"),
+    "time limit NaN": (unchanged, ["--budget", "nan"], "'nan' is no time limit"),
+    "time limit infinite": (unchanged, ["--budget", "inf"], "'inf' is no time limit"),
+    "engine without that device": (unchanged, ["--device", "cuda"], "cannot use device 'cuda'"),
     "job folder used": (used_job_folder, ["--job-dir", "{folder}/job"], "not an empty folder"),
     "job folder used, resume": (used_job_folder, ["--job-dir", "{folder}/job", "--resume"], "not an empty folder"),
-    "job folder is a file": (nothing, ["--job-dir", "{folder}/image.nii.gz"], "not an empty folder"),
-    "job folder not writable": (nothing, ["--job-dir", "/proc/none/job"], "cannot be written"),
-    "resume without a folder": (nothing, ["--resume"], "--job-dir"),
+    "job folder is a file": (unchanged, ["--job-dir", "{folder}/image.nii.gz"], "not an empty folder"),
+    "job folder not writable": (unchanged, ["--job-dir", "/proc/none/job"], "cannot be written"),
+    "resume without a folder": (unchanged, ["--resume"], "--job-dir"),
     "resume with other labels": (
         job_of_other_labels,
         ["--job-dir", "{folder}/job", "--resume"],
@@ -278,12 +282,12 @@ def test_labels_on_slices_not_named_are_reported_as_ignored(
     assert ", ".join(map(str, middle)) in err
 
 
-def test_an_existing_file_is_replaced_only_if_asked(
+def test_an_existing_file_is_replaced_only_with_the_option_overwrite(
     case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = [word for word in case_folder.fill("--engine", "propagate") if word != "--overwrite"]
+    arguments = [argument for argument in case_folder.fill("--engine", "propagate") if argument != "--overwrite"]
     case_folder.output.write_bytes(b"corrected by hand")
-    assert main(words) == 2
+    assert main(arguments) == 2
     assert "replace it (--overwrite)" in capfd.readouterr().err
     assert case_folder.output.read_bytes() == b"corrected by hand"
 

@@ -1,4 +1,4 @@
-"""A fill by the command line that is interrupted, killed or left: finished slices are kept."""
+"""A fill on the command line that is interrupted or killed: finished slices are kept."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="watches process
 def long_case(tmp_path_factory: pytest.TempPathFactory) -> CaseFolder:
     folder = tmp_path_factory.mktemp("long") / "deuxième étude"
     folder.mkdir()
-    volume, one = case_of_many_slices()
-    held = labelled_indices(one.array, AXIS)
-    indices = [held[1], held[-2]]
-    case_folder = CaseFolder(folder, volume, keep_slices(one, AXIS, indices), indices)
+    volume, label_map = case_of_many_slices()
+    labelled = labelled_indices(label_map.array, AXIS)
+    indices = [labelled[1], labelled[-2]]
+    case_folder = CaseFolder(folder, volume, keep_slices(label_map, AXIS, indices), indices)
     write_array(case_folder.image, volume.array, volume.geometry)
     case_folder.put_support(case_folder.support)
     assert main([*case_folder.fill("-o", folder / "expected.nii.gz"), "--slices", "all"]) == 0
@@ -87,7 +87,7 @@ def test_ctrl_c_keeps_the_job_and_it_can_be_resumed(long_case: CaseFolder, spawn
 
 @needs_proc
 def test_ctrl_c_stops_the_run_wherever_it_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupted at every call on the way, not only while it sleeps."""
+    """Any call of the run can be interrupted, not only its waiting."""
     for moment in ("start", "running", "poll"):
         folder = make_folder(tmp_path / moment, *case_of_many_slices(), AXIS, 50)
 
@@ -99,7 +99,7 @@ def test_ctrl_c_stops_the_run_wherever_it_arrives(tmp_path: Path, monkeypatch: p
                 return super().__getattribute__(name)
 
         monkeypatch.setattr(process_module, "WorkerProcess", Interrupted)
-        if moment == "start":  # nothing is finished yet that could be kept
+        if moment == "start":  # no slice is finished yet
             with pytest.raises(KeyboardInterrupt):
                 run_in_worker(folder, lambda event: None)
         else:
@@ -115,13 +115,13 @@ def test_ctrl_c_at_the_end_of_a_layer_does_not_start_the_next(
     support, output = case_folder.folder / "support.seg.nrrd", case_folder.folder / "filled.seg.nrrd"
     write_label_maps(support, layers)
 
-    def interrupted_at_its_end(folder: JobFolder, *more: Any, **options: Any) -> Event:
+    def cancelled_at_its_end(folder: JobFolder, *more: Any, **options: Any) -> Event:
         ending = run_in_worker(folder, *more, **options)
         assert isinstance(ending, Finished)
         folder.request_cancel()
         return ending
 
-    monkeypatch.setattr(layers_module, "run_in_worker", interrupted_at_its_end)
+    monkeypatch.setattr(layers_module, "run_in_worker", cancelled_at_its_end)
     command = ["fill", *map(str, (case_folder.image, support, "-o", output, "--job-dir", case_folder.job))]
     assert main([*command, "--progress", "none"]) == 130
     assert "cancelled; no output was written. Continue" in capfd.readouterr().err
@@ -177,8 +177,7 @@ def test_ctrl_c_without_a_job_folder_leaves_nothing(long_case: CaseFolder, spawn
         *long_case.fill("--slices", "all"), "--progress", "json", environment={"TMPDIR": str(tmp_path)}
     )
     assert program.stdout is not None
-    while '"slice"' not in program.stdout.readline():
-        pass
+    assert any('"slice"' in line for line in program.stdout)
     program.send_signal(signal.SIGINT)
     _, err = program.communicate(timeout=60)
     assert program.returncode == 130

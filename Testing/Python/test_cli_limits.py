@@ -1,4 +1,4 @@
-"""Limits of numbers, tables of structures, and the handling of unexpected errors on the command line."""
+"""Limits of numbers, invalid tables of structures, and unexpected errors on the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fewshot_annotate.io.files import write_array, write_label_maps
 from support.processes import PACKAGE_PARENT
 
 HUGE = "9" * 5000
-NO_COUNTS = ("0", "-1", "1.5", "nan", "inf", "", "1_000", "\u0663", HUGE, f"-{HUGE}", "1e3", "0x10")
+NOT_COUNTS = ("0", "-1", "1.5", "nan", "inf", "", "1_000", "\u0663", HUGE, f"-{HUGE}", "1e3", "0x10")
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def case_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def refused(words: list[str], case_folder: Path, capsys: pytest.CaptureFixture) -> str:
+def refused(arguments: list[str], case_folder: Path, capsys: pytest.CaptureFixture) -> str:
     before = sorted(file.name for file in case_folder.iterdir())
-    assert main(words) == 2
+    assert main(arguments) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line and not line.startswith("Note: ")]
     assert sorted(file.name for file in case_folder.iterdir()) == before
     assert len(lines) == 1
@@ -56,9 +56,9 @@ FILL = "fill image.nii.gz support.nii.gz -o out.nii.gz --engine propagate"
 COMPARE = "compare image.nii.gz support.nii.gz -o out --engines propagate"
 
 
-@pytest.mark.parametrize("text", NO_COUNTS)
+@pytest.mark.parametrize("text", NOT_COUNTS)
 @pytest.mark.parametrize(
-    "words",
+    "command",
     [
         f"{COMPARE} --draws=N",
         f"{COMPARE} --held-out=N",
@@ -69,13 +69,13 @@ COMPARE = "compare image.nii.gz support.nii.gz -o out --engines propagate"
     ],
 )
 def test_values_that_are_not_counts_are_refused(
-    words: str, text: str, case_folder: Path, capsys: pytest.CaptureFixture
+    command: str, text: str, case_folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    refused([word.replace("=N", f"={text}") for word in words.split()], case_folder, capsys)
+    refused([argument.replace("=N", f"={text}") for argument in command.split()], case_folder, capsys)
 
 
 @pytest.mark.parametrize(
-    "words",
+    "command",
     [
         f"{COMPARE} --seed=-1",
         f"{COMPARE} --seed={HUGE}",
@@ -101,36 +101,32 @@ def test_values_that_are_not_counts_are_refused(
         "fill image.nii.gz support.nii.gz -o out.nii.gz --engine adapt --option seed=1_0",
         f"fill image.nii.gz support.nii.gz -o out.nii.gz --engine adapt --option seed={HUGE}",
     ],
-    ids=lambda words: re.sub(r"9{99,}", "9..9", words),
+    ids=lambda command: re.sub(r"9{99,}", "9..9", command),
 )
 def test_numbers_beyond_their_limits_are_refused(
-    words: str, case_folder: Path, capsys: pytest.CaptureFixture
+    command: str, case_folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    refused(words.split(), case_folder, capsys)
+    refused(command.split(), case_folder, capsys)
 
 
 def test_only_usual_spellings_of_numbers_are_read() -> None:
-    assert [int_or_none(text) for text in ("7", "+7", "-7", " 12 ", "1.0", "1e2", "\u0661", "1" * 19)] == [
-        *(7, 7, -7, 12),
-        *(None, None, None, None),
-    ]
-    assert [float_or_none(text) for text in ("1", ".5", "2.", "-1e3", "nan", "inf", "1_0", "")] == [
-        *(1, 0.5, 2, -1000),
-        *(None, None, None, None),
-    ]
+    assert [int_or_none(text) for text in ("7", "+7", "-7", " 12 ")] == [7, 7, -7, 12]
+    assert [int_or_none(text) for text in ("1.0", "1e2", "\u0661", "1" * 19)] == [None] * 4
+    assert [float_or_none(text) for text in ("1", ".5", "2.", "-1e3")] == [1, 0.5, 2, -1000]
+    assert [float_or_none(text) for text in ("nan", "inf", "1_0", "")] == [None] * 4
 
 
 # --- geometry
 
 
-@pytest.mark.parametrize("place", ["spacing", "origin", "direction"])
-def test_a_geometry_with_nan_differs_from_every_geometry(place: str) -> None:
+@pytest.mark.parametrize("field", ["spacing", "origin", "direction"])
+def test_a_geometry_with_nan_differs_from_every_geometry(field: str) -> None:
     grid = Geometry((4, 5, 6))
-    values = (float("nan"), *getattr(grid, place)[1:])
-    odd = Geometry(**{"shape": grid.shape, place: values})
-    assert grid.difference(odd)
-    assert odd.difference(grid)
-    assert odd.difference(odd)
+    values = (float("nan"), *getattr(grid, field)[1:])
+    with_nan = Geometry(**{"shape": grid.shape, field: values})
+    assert grid.difference(with_nan)
+    assert with_nan.difference(grid)
+    assert with_nan.difference(with_nan)
 
 
 @pytest.mark.parametrize(
@@ -267,17 +263,17 @@ def test_the_same_error_has_the_same_code_and_the_log_has_a_limited_length(tmp_p
         OSError(12, "Cannot allocate memory"),
         RuntimeError("std::bad_alloc"),
         ImportError("libx.so: failed to map segment from shared object"),
-        np.exceptions.AxisError(3),
     ],
 )
 def test_every_wording_of_an_out_of_memory_error_is_recognised(error: Exception) -> None:
-    assert is_out_of_memory(error) == (not isinstance(error, np.exceptions.AxisError))
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(np.exceptions.AxisError(3))
 
 
 def test_a_library_that_runs_out_of_memory_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_words: object) -> None:
+    def fail(*_: object) -> None:
         raise ImportError("libx.so: failed to map segment from shared object")
 
     monkeypatch.setattr(program, "import_module", fail)
@@ -290,17 +286,17 @@ def test_a_valid_image_that_does_not_fit_into_memory_is_not_called_damaged(tmp_p
     header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 700 700 400\nencoding: raw\nendian: little\n\n"
     with (tmp_path / "image.nrrd").open("wb") as file:
         file.write(header.encode("ascii"))
-        file.truncate(len(header) + 2 * int(np.prod(grid.shape)))  # sparse: it takes no room
+        file.truncate(len(header) + 2 * int(np.prod(grid.shape)))  # sparse: takes no space on the disk
     code = f"import sys; sys.path.insert(0, {str(PACKAGE_PARENT)!r}); from fewshot_annotate.cli import main; "
     code += "sys.exit(main(sys.argv[1:]))"
     limit = 600 << 20
-    child = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, "suggest", str(tmp_path / "image.nrrd"), str(tmp_path / "image.nrrd")],
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
         env={"PATH": "/usr/bin:/bin", HOME_VARIABLE: str(tmp_path), "OPENBLAS_NUM_THREADS": "1"},
     )
-    assert child.returncode == 2, child.stderr
-    assert "needs more memory" in child.stderr
-    assert len(child.stderr.splitlines()) == 1
+    assert process.returncode == 2, process.stderr
+    assert "needs more memory" in process.stderr
+    assert len(process.stderr.splitlines()) == 1

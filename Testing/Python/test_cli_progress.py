@@ -174,7 +174,7 @@ def test_layers_are_all_drafted_before_the_first_is_refined(
     assert (last.done, last.drafts, last.fraction, last.stage) == (half, 0, 1.0, Stage.REFINING)
     assert last.eta is not None, "the file is still to be written"
     assert [isinstance(event, Finished) for event in events].index(True) == len(events) - 1
-    assert layer_runs("propagate", 2) == [LayerRun(0), LayerRun(1)], "without drafts there is nothing to go back for"
+    assert layer_runs("propagate", 2) == [LayerRun(0), LayerRun(1)], "without drafts, each layer is filled in one run"
     assert layer_runs(stepwise_engine, 1) == [LayerRun(0)]
 
 
@@ -223,7 +223,7 @@ def test_progress_of_several_layers_is_a_single_count_that_never_falls(monkeypat
     for number in range(2):
         report = overall.reporter(LayerRun(number), number == 1, reported.append)
         report(Progress(done=0, total=10, eta=None))
-        monkeypatch.setattr(time, "monotonic", partial(lambda now: now, time.monotonic() + 10))
+        monkeypatch.setattr(time, "monotonic", partial(float, time.monotonic() + 10))
         for done, eta in ((5, 10.0), (10, 0.0)):
             report(Progress(done=done, total=10, eta=eta, fraction=done / 10))
         report(Finished(20.0))

@@ -56,11 +56,11 @@ def usual_case() -> ComparisonCase:
     return case_of(every(small_case()[1], AXIS, 4))
 
 
-# --- which slices are hidden
+# --- which slices are held out
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=60), st.integers(1, 20), st.integers(1, 4), st.integers(0, 9))
-def test_every_labelled_slice_of_a_trial_is_either_shown_or_held_out(
+def test_no_slice_of_a_trial_is_both_in_the_support_and_held_out(
     painted: list[bool], held_out: int, draws: int, seed: int
 ) -> None:
     try:
@@ -73,26 +73,29 @@ def test_every_labelled_slice_of_a_trial_is_either_shown_or_held_out(
         assert len(trial.support) == trial.size == len(set(trial.support))
         assert list(trial.support) == sorted(trial.support)
         assert not set(trial.support) & set(trial.held_out)
-        assert any(painted[row] for row in trial.support)
+        assert any(painted[support_index] for support_index in trial.support)
         assert {*trial.support, *trial.held_out} <= set(range(len(painted)))
     assert len(set(trials)) == len(trials)
     by_draw = {}
     for trial in trials:
         by_draw.setdefault((trial.size, trial.draw), []).extend(trial.held_out)
-    assert all(len(rows) == len(set(rows)) for rows in by_draw.values())  # each slice once per size and draw
-    assert len({tuple(sorted(rows)) for rows in by_draw.values()}) == 1  # all sizes are judged on the same slices
+    for indices in by_draw.values():
+        assert len(indices) == len(set(indices)), "each slice is held out once per size and draw"
+    assert len({tuple(sorted(indices)) for indices in by_draw.values()}) == 1, (
+        "all sizes are scored on the same slices"
+    )
     assert len(set(next(iter(by_draw.values())))) <= held_out
 
 
 def test_sizes_double_up_to_all_labelled_slices_and_the_outermost_stay_in_the_support() -> None:
     trials = design_trials([True] * 12, TrialDesign(draws=2))
     assert sorted({trial.size for trial in trials}) == [1, 2, 4, 8, 9]
-    hidden = sorted({row for trial in trials for row in trial.held_out})
-    assert hidden == list(range(1, 11))
-    assert trials[0].size == 9  # the most informative ones first
+    held_out = sorted({support_index for trial in trials for support_index in trial.held_out})
+    assert held_out == list(range(1, 11))
+    assert trials[0].size == 9  # the largest support first
     draws = {trial.draw: trial.support for trial in trials if (trial.size, trial.fold) == (4, 0)}
     assert len(set(draws.values())) == 2
-    for support in draws.values():  # spread: one in each quarter
+    for support in draws.values():  # evenly spread
         assert np.diff(support).max() <= 6
     assert design_trials([True] * 12, TrialDesign(draws=2)) == trials
     assert design_trials([True] * 12, TrialDesign(draws=2, seed=1)) != trials
@@ -116,31 +119,39 @@ def test_too_few_labelled_slices_are_refused(painted: list[bool]) -> None:
 def test_an_engine_sees_no_label_of_a_held_out_slice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     case = usual_case()
     trial = design_trials(case.painted, TrialDesign(sizes=(1,), draws=1))[0]
-    seen: list[JobFolder] = []
+    folders: list[JobFolder] = []
 
     def inspect_folder(folder: JobFolder, *_: object) -> None:
-        seen.append(folder)
+        folders.append(folder)
         support = folder.read_support()
-        assert support.indices == tuple(case.indices[row] for row in trial.support)
+        assert support.indices == tuple(case.indices[support_index] for support_index in trial.support)
         assert (support.masks == case.supports[0].masks[list(trial.support)]).all()
         assert set(support.labels) == set(np.unique(support.masks)) - {0}
-        bytes_of_hidden = [case.supports[0].masks[row].tobytes() for row in trial.held_out if case.painted[row]]
+        held_out_masks = [
+            case.supports[0].masks[support_index].tobytes()
+            for support_index in trial.held_out
+            if case.painted[support_index]
+        ]
         written = b"".join(path.read_bytes() for path in folder.path.rglob("*.*") if path.name != "image.npy")
-        assert bytes_of_hidden
-        assert not any(mask in written for mask in bytes_of_hidden)
-        raise EngineFailed("seen")
+        assert held_out_masks
+        assert not any(mask in written for mask in held_out_masks)
+        raise EngineFailed("inspected")
 
     monkeypatch.setattr(trial_module, "run_in_worker", inspect_folder)
-    with pytest.raises(EngineFailed, match="seen"):
+    with pytest.raises(EngineFailed, match="inspected"):
         run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None)
-    assert seen
+    assert folders
     assert not list(tmp_path.iterdir())
 
 
-def test_a_subset_of_the_support_has_only_the_labels_that_it_shows() -> None:
+def test_a_subset_of_the_support_has_only_its_own_labels() -> None:
     support = usual_case().supports[0]
-    rows = [row for row, mask in enumerate(support.masks) if set(np.unique(mask)) == {0, support.labels[0]}]
-    subset = support_subset(support, rows[:1])
+    with_first_label = [
+        support_index
+        for support_index, mask in enumerate(support.masks)
+        if set(np.unique(mask)) == {0, support.labels[0]}
+    ]
+    subset = support_subset(support, with_first_label[:1])
     assert subset is not None
     assert subset.labels == support.labels[:1]
     assert subset.annotated.shape == (1, 1)
@@ -148,7 +159,7 @@ def test_a_subset_of_the_support_has_only_the_labels_that_it_shows() -> None:
     assert support_subset(empty, [0, 1]) is None
 
 
-# --- what is counted
+# --- scores
 
 
 def test_a_trial_scores_the_result_of_the_engine_itself(tmp_path: Path) -> None:
@@ -159,33 +170,24 @@ def test_a_trial_scores_the_result_of_the_engine_itself(tmp_path: Path) -> None:
     subset = support_subset(case.supports[0], trial.support)
     assert subset is not None
     engine.prepare(case.volume, subset)
-    asked = [case.indices[row] for row in trial.held_out]
-    own = {index: np.array([0, *subset.labels])[found.argmax(axis=0)] for index, found in engine.predict(asked)}
-    assert sorted(own) == asked
-    for number, index in enumerate(asked):
-        assert (outcome.masks[0, number] == own[index]).all()
+    query = [case.indices[support_index] for support_index in trial.held_out]
+    predicted = {index: np.array([0, *subset.labels])[found.argmax(axis=0)] for index, found in engine.predict(query)}
+    assert sorted(predicted) == query
+    for number, index in enumerate(query):
+        assert (outcome.masks[0, number] == predicted[index]).all()
     truth = case.supports[0].masks[list(trial.held_out)]
-    for place, structure in enumerate(case.structures):
+    for label_index, structure in enumerate(case.structures):
         expected = metrics.dice(truth, outcome.masks[0], structure.segment.value)
-        assert dice(outcome.counts[:, place].sum(axis=0)) == pytest.approx(expected, nan_ok=True)
+        assert dice(outcome.counts[:, label_index].sum(axis=0)) == pytest.approx(expected, nan_ok=True)
     assert outcome.start_seconds > 0
 
 
-def test_only_held_out_slices_are_filled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_progress_of_a_trial_rises_from_0_to_1(tmp_path: Path) -> None:
     case = case_of(every(small_case()[1], AXIS, 2))
     trial = design_trials(case.painted, TrialDesign(sizes=(2,), draws=1))[0]
     assert len(trial.held_out) > 1
-    asked: list[list[int]] = []
-    run = trial_module.run_in_worker
-
-    def inspect_folder(folder: JobFolder, *rest: object) -> object:
-        asked.append(folder.pending())
-        return run(folder, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(trial_module, "run_in_worker", inspect_folder)
     reported: list[float] = []
     run_trial(case, trial, PROPAGATE, tmp_path, reported.append)
-    assert asked == [[case.indices[row] for row in trial.held_out]]
     assert reported == sorted(reported)
     assert reported[0] == 0
     assert reported[-1] == 1
@@ -193,16 +195,18 @@ def test_only_held_out_slices_are_filled(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_a_slice_unannotated_for_a_label_is_not_scored_for_it() -> None:
     case = usual_case()
-    silent = np.ones_like(case.supports[0].annotated)
-    silent[:, 0] = False
+    annotated = np.ones_like(case.supports[0].annotated)
+    annotated[:, 0] = False
     (support,) = case.supports
-    half = replace(case, supports=(replace(support, annotated=silent),))
+    partly_annotated = replace(case, supports=(replace(support, annotated=annotated),))
     masks = support.masks[None].astype(np.uint16)
-    rows = range(len(support.indices))
-    counts, whole = (trial_module.count_voxels(one, rows, masks) for one in (half, case))
-    assert whole[:, 0].any()
+    support_indices = range(len(support.indices))
+    counts, all_counts = (
+        trial_module.count_voxels(scored, support_indices, masks) for scored in (partly_annotated, case)
+    )
+    assert all_counts[:, 0].any()
     assert not counts[:, 0].any()
-    assert (counts[:, 1:] == whole[:, 1:]).all()
+    assert (counts[:, 1:] == all_counts[:, 1:]).all()
 
 
 def test_a_label_filled_on_an_empty_slice_lowers_dice() -> None:
@@ -234,18 +238,18 @@ def test_a_difference_is_significant_only_if_most_slices_agree() -> None:
     assert dice_difference(good, good).dice == 0
 
 
-# --- what is recommended
+# --- recommendation
 
 
 def advice(slices: int, to_fill: int = 50, **engines_seconds: tuple[Sequence[float], float]):  # type: ignore[no-untyped-def]
-    """Recommendation for engines with this part of 100 voxels correct on each slice, and this time a slice."""
+    """Recommendation for engines that each fill a share of 100 voxels of a slice correctly, in seconds per slice."""
     counts = {}
     points = []
     for engine, (share, seconds) in engines_seconds.items():
         right = np.resize(np.rint(100 * np.array(share)), slices).astype(np.int64)
-        own = np.stack([np.full(slices, 100), np.full(slices, 100), right], axis=-1)[:, None]
-        counts[engine] = own
-        points += [engine_score(engine, 4, own[None], [(seconds, seconds)])]
+        voxels = np.stack([np.full(slices, 100), np.full(slices, 100), right], axis=-1)[:, None]
+        counts[engine] = voxels
+        points += [engine_score(engine, 4, voxels[None], [(seconds, seconds)])]
     return recommend(points, counts, ["organ"], slices, to_fill)
 
 
@@ -257,14 +261,14 @@ def test_a_clear_lead_is_called_clear() -> None:
     assert "about 83 minutes" in str(found.reasons[1])
 
 
-def test_a_difference_that_may_be_chance_is_called_probable_and_its_cost_is_stated() -> None:
+def test_an_uncertain_lead_is_called_probable_and_its_cost_is_stated() -> None:
     found = advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.74], 0.12))
     assert (found.engine, found.evidence) == ("slow", Evidence.PROBABLE)
     assert "probably better: +0.060 against quick (95 % CI" in str(found.reasons[0])
     assert "slow takes about 22 seconds, quick about 6 seconds." in str(found.reasons[0])
 
 
-def test_a_lead_that_is_as_likely_as_not_is_not_called_probable() -> None:
+def test_a_very_uncertain_lead_is_called_possible() -> None:
     found = advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.9], 0.12))
     assert (found.engine, found.evidence) == ("slow", Evidence.POSSIBLE)
     assert "ahead, perhaps by chance: +0.007 against quick (95 % CI -0." in str(found.reasons[0])
@@ -294,27 +298,29 @@ def test_a_single_engine_has_no_other_to_be_compared_with() -> None:
 
 
 def test_the_reasons_of_the_panel_state_the_same_facts_as_those_of_the_library() -> None:
-    """Its sentences are translated one by one, and in English equal those of the library."""
+    """The panel translates sentence by sentence; in English, its sentences equal those of the library."""
     found = [
         advice(10, slow=([0.9, 0.92], 100.0), quick=([0.7, 0.72], 1.0)),
         advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.74], 0.12)),
         advice(10, slow=([0.904, 0.914], 100.0), quick=([0.9, 0.91], 1.0)),
         advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.9], 0.12)),
         advice(9, slow=([0.9, 0.7, 0.92], 100.0), quick=([0.7, 0.9, 0.74], 1.0)),
-        advice(4, one=([0.9], 1.0), other=([0.2], 1.0)),
-        advice(1, one=([0.9], 1.0), other=([0.2], 1.0)),
-        advice(10, one=([0.5], 1.0)),
+        advice(4, recommendation=([0.9], 1.0), other=([0.2], 1.0)),
+        advice(1, recommendation=([0.9], 1.0), other=([0.2], 1.0)),
+        advice(10, recommendation=([0.5], 1.0)),
     ]
-    for one in found:
-        written = json.loads(json.dumps(one.to_json()))
+    for recommendation in found:
+        written = json.loads(json.dumps(recommendation.to_json()))
         read = [Message.from_json(data) for data in written["reason_data"]]
-        assert [panel.error_text(reason) for reason in read] == written["reasons"] == [*map(str, one.reasons)]
-        in_marks = {code: f"«{text}»" for code, text in panel.sentences().items()}
+        assert (
+            [panel.error_text(reason) for reason in read] == written["reasons"] == [*map(str, recommendation.reasons)]
+        )
+        marked = {code: f"«{text}»" for code, text in panel.sentences().items()}
         for reason in read:
-            assert re.fullmatch("«[^«»]*»", re.sub("(?<!^)«[^«»]*»", "", sentence(reason, in_marks, "{code}")))
+            assert re.fullmatch("«[^«»]*»", re.sub("(?<!^)«[^«»]*»", "", sentence(reason, marked, "{code}")))
 
 
-# --- the loop over trials
+# --- loop over trials
 
 
 @pytest.fixture
@@ -323,8 +329,8 @@ def stand_in(python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(trial_module, "run_in_worker", partial(run_in_worker, python=python_with_stepwise))
 
 
-def compared(place: Path, *contenders: EngineSettings, wish: TrialDesign = QUICK, resume: bool = False) -> Comparison:
-    return compare(usual_case(), contenders, wish, place, resume=resume)
+def compared(folder: Path, *engines: EngineSettings, design: TrialDesign = QUICK, resume: bool = False) -> Comparison:
+    return compare(usual_case(), engines, design, folder, resume=resume)
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -403,43 +409,43 @@ def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.M
         if step.done == 2:
             raise KeyboardInterrupt
 
-    place = tmp_path / "report"
+    folder = tmp_path / "report"
     with pytest.raises(KeyboardInterrupt):
-        compare(usual_case(), [PROPAGATE], QUICK, place, stop_after_two)
-    assert not (place / "working").exists()
+        compare(usual_case(), [PROPAGATE], QUICK, folder, stop_after_two)
+    assert not (folder / "working").exists()
     ran: list[str] = []
     run = compare_module.run_trial
 
-    def note(case: ComparisonCase, trial: Trial, *rest: Any) -> TrialResult:
+    def recorded_trial(case: ComparisonCase, trial: Trial, *rest: Any) -> TrialResult:
         ran.append(trial.name)
         return run(case, trial, *rest)
 
-    monkeypatch.setattr(compare_module, "run_trial", note)
+    monkeypatch.setattr(compare_module, "run_trial", recorded_trial)
     with pytest.raises(InputError, match="go on with its comparison"):
-        compared(place, PROPAGATE)
-    whole = compared(place, PROPAGATE, resume=True)
+        compared(folder, PROPAGATE)
+    complete = compared(folder, PROPAGATE, resume=True)
     assert len(ran) == steps[0].total - 2
     ran.clear()
-    again = compared(place, PROPAGATE, resume=True)
+    again = compared(folder, PROPAGATE, resume=True)
     assert not ran
-    assert again.to_json() == whole.to_json()
-    damaged = next((place / "runs" / "propagate").glob("*.json"))
+    assert again.to_json() == complete.to_json()
+    damaged = next((folder / "runs" / "propagate").glob("*.json"))
     damaged.write_text("{", encoding="ascii")
-    compared(place, PROPAGATE, resume=True)
+    compared(folder, PROPAGATE, resume=True)
     assert ran == [damaged.stem]
     with pytest.raises(InputError, match="another image or labels"):
-        compare(case_of(every(small_case()[1], AXIS, 5)), [PROPAGATE], QUICK, place, resume=True)
+        compare(case_of(every(small_case()[1], AXIS, 5)), [PROPAGATE], QUICK, folder, resume=True)
 
 
 def test_trials_with_other_settings_of_an_engine_are_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "report"
-    compared(place, PROPAGATE)
+    folder = tmp_path / "report"
+    compared(folder, PROPAGATE)
     ran: list[str] = []
-    monkeypatch.setattr(compare_module, "run_trial", lambda case, trial, *r: ran.append(trial.name))
+    monkeypatch.setattr(compare_module, "run_trial", lambda case, trial, *rest: ran.append(trial.name))
     with pytest.raises(AttributeError):
-        compared(place, EngineSettings("propagate", budget=60.0), resume=True)
+        compared(folder, EngineSettings("propagate", budget=60.0), resume=True)
     assert len(ran) == 1
 
 
@@ -492,7 +498,7 @@ def test_a_comparison_announces_no_time_before_each_engine_has_ended_a_trial() -
     assert [step.eta for step in steps] == [None, None, None, None, 10, 9]
 
 
-def test_trials_of_fewer_painted_slices_are_expected_to_take_as_long_as_the_engine_says() -> None:
+def test_the_time_of_trials_with_fewer_labelled_slices_is_estimated_by_the_engine() -> None:
     now = [0.0]
     steps: list[ComparisonProgress] = []
     estimator = TimeEstimator([("adapt", 8)] * 3 + [("adapt", 1)], 0, steps.append, lambda: now[0])

@@ -1,4 +1,4 @@
-"""`compare` on the command line: its report, its messages, what is refused, and that it can be resumed."""
+"""`compare` on the command line: report, messages, refused input and resuming."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class CaseFolder:
         return ["compare", *map(str, (*inputs, "-o", self.report, *more))]
 
 
-COUNTED = ("truth", "result", "both")
+VOXEL_COLUMNS = ("truth", "result", "both")
 PATIENT = "Doe^Jane 1970-01-31"
-QUICKLY = ("--engines", "propagate", "--sizes", "2", "--draws", "1", "--progress", "none")
+QUICK = ("--engines", "propagate", "--sizes", "2", "--draws", "1", "--progress", "none")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_an_engine_that_fails_in_a_trial_is_named_and_the_exit_code_says_so(
         return Failed("The engine failed.") if folder.job.engine == "adapt" else run(folder, report)
 
     monkeypatch.setattr(trials, "run_in_worker", run_or_fail)
-    assert main(case_folder.command(*QUICKLY, "--engines", "propagate,adapt")) == 1
+    assert main(case_folder.command(*QUICK, "--engines", "propagate,adapt")) == 1
     assert "Not compared: adapt: failed: The engine failed." in capsys.readouterr().out
     assert {row["engine"] for row in rows_of(case_folder.report / "summary.csv")} == {"propagate"}
 
@@ -101,26 +101,28 @@ def test_both_built_in_engines_are_compared_in_a_self_contained_report(
     result = json.loads((case_folder.report / "result.json").read_text())
     assert {(row["axis"], row["plane"]) for row in slices} == {(str(result["axis"]), result["plane"])}
     assert {int(row["slice"]) for row in slices} == set(result["held_out"])
-    for row in summary:  # the mean over labels of what the rows of the slices add up to
-        own = [one for one in slices if (one["engine"], one["support_size"]) == (row["engine"], row["support_size"])]
+    for row in summary:  # mean over labels of the Dice of all slices
+        rows = [
+            line for line in slices if (line["engine"], line["support_size"]) == (row["engine"], row["support_size"])
+        ]
         voxels = [
-            [sum(int(one[f"voxels_{name}"]) for one in own if one["label"] == label) for name in COUNTED]
-            for label in {one["label"] for one in own}
+            [sum(int(line[f"voxels_{name}"]) for line in rows if line["label"] == label) for name in VOXEL_COLUMNS]
+            for label in {line["label"] for line in rows}
         ]
         dices = [2 * both / (truth + result) for truth, result, both in voxels]
         assert float(row["dice_mean"]) == pytest.approx(np.mean(dices), abs=1e-4)
     html = (case_folder.report / "report.html").read_text(encoding="utf-8")
-    parts = [
-        html.index(words) for words in ("Paint more slices first", "Dice by the number", "How this was measured")
+    positions = [
+        html.index(text) for text in ("Paint more slices first", "Dice by the number", "How this was measured")
     ]
-    assert parts == sorted(parts)
+    assert positions == sorted(positions)
     assert not re.search(r'(?:src|href)="(?!data:image/png;base64,)|https?://|<script|<link', html)
-    assert html.count("data:image/png;base64,") == 1 + 3  # the plot; the only hidden slice: truth, two engines
+    assert html.count("data:image/png;base64,") == 1 + 3  # the plot; truth and two results of the held-out slice
     assert "steps = 3" in html
 
 
 def test_report_and_figures_name_no_patient_and_no_path(case_folder: CaseFolder) -> None:
-    assert main(case_folder.command(*QUICKLY)) == 0
+    assert main(case_folder.command(*QUICK)) == 0
     written = [path for path in case_folder.report.rglob("*") if path.is_file()]
     assert {"report.html", "dice.png", "summary.csv", "slices.csv", "result.json"} <= {path.name for path in written}
     for path in written:
@@ -132,7 +134,7 @@ def test_report_and_figures_name_no_patient_and_no_path(case_folder: CaseFolder)
 def test_the_terminal_shows_the_table_and_the_recommendation(
     case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(case_folder.command(*QUICKLY)) == 0
+    assert main(case_folder.command(*QUICK)) == 0
     out, err = capfd.readouterr()
     assert err == ""
     assert "Mean Dice on hidden slices" in out
@@ -144,9 +146,9 @@ def test_the_terminal_shows_the_table_and_the_recommendation(
 @pytest.mark.slow
 @needs_proc
 def test_ctrl_c_keeps_finished_trials_and_resume_continues(case_folder: CaseFolder, spawned: Spawned) -> None:
-    # While `adapt` fits, seconds long, the other engine's trials are finished: there is time to interrupt.
-    slowly = ("--engines", "propagate,adapt", "--option", "adapt.steps=40")
-    options = (*slowly, "--sizes", "1,2", "--draws", "1", "--held-out", "1")
+    # `adapt` fits for seconds after the trials of `propagate` are finished, which leaves time to interrupt it.
+    engines = ("--engines", "propagate,adapt", "--option", "adapt.steps=40")
+    options = (*engines, "--sizes", "1,2", "--draws", "1", "--held-out", "1")
     program = spawned.cli(*case_folder.command(*options, "--progress", "none"))
     finished = case_folder.report / "runs" / "propagate"
     wait_for(lambda: len(list(finished.glob("*.json"))) >= 2)
@@ -181,8 +183,8 @@ def test_ctrl_c_keeps_finished_trials_and_resume_continues(case_folder: CaseFold
 def test_bad_input_is_one_clear_line_and_leaves_nothing(
     more: list[str], message: str, case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    usual = [] if "--engines" in more else ["--engines", "propagate"]
-    assert main(case_folder.command(*usual, *more)) == 2
+    engines = [] if "--engines" in more else ["--engines", "propagate"]
+    assert main(case_folder.command(*engines, *more)) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert message in err
@@ -193,7 +195,7 @@ def test_a_used_folder_is_left_alone(case_folder: CaseFolder, capfd: pytest.Capt
     case_folder.report.mkdir()
     (case_folder.report / "thesis.txt").write_text("mine", encoding="ascii")
     for more in ((), ("--resume",)):
-        assert main(case_folder.command(*QUICKLY, *more)) == 2
+        assert main(case_folder.command(*QUICK, *more)) == 2
         assert "not an empty folder" in capfd.readouterr().err
     assert [path.name for path in case_folder.report.iterdir()] == ["thesis.txt"]
 
@@ -202,6 +204,6 @@ def test_without_the_packages_of_the_report_no_trial_is_started(
     case_folder: CaseFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(report.REQUIRED_PACKAGES, "no_such_module", "matplotlib")
-    assert main(case_folder.command(*QUICKLY)) == 2
+    assert main(case_folder.command(*QUICK)) == 2
     assert re.search(r'\S+ -m pip install --editable "\S+\[report\]"', capfd.readouterr().err)
     assert not case_folder.report.exists()

@@ -1,4 +1,4 @@
-"""Comparisons that are resumed after their files were damaged, and two that begin in one folder."""
+"""Comparisons whose files were damaged before they are resumed, and two that are started in one folder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def outcome(case: ComparisonCase) -> TrialResult:
     masks = np.stack([np.stack([support.masks[row] for row in TRIAL.held_out]) for support in case.supports])
     masks = masks.astype(np.uint16)
     masks[0, 0, 4, 4:7] = 0
-    return TrialResult(count_voxels(case, TRIAL.held_out, masks), 1.5, 0.25, masks, ("careful",))
+    return TrialResult(count_voxels(case, TRIAL.held_out, masks), 1.5, 0.25, masks, ("a warning",))
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory, case: ComparisonCase, outcome
 
 
 def files(folder: Path) -> tuple[Path, Path]:
-    place = folder / "runs" / "propagate"
-    return place / f"{TRIAL.name}.json", place / f"{TRIAL.name}.npz"
+    trials = folder / "runs" / "propagate"
+    return trials / f"{TRIAL.name}.json", trials / f"{TRIAL.name}.npz"
 
 
 def loaded(folder: Path, case: ComparisonCase) -> TrialResult | None:
@@ -100,24 +100,24 @@ def test_a_damaged_file_of_a_trial_is_ignored_or_read_unchanged(
     number: int, kept: Path, case: ComparisonCase, outcome: TrialResult, data: st.DataObject
 ) -> None:
     path = files(kept)[number]
-    whole = path.read_bytes()
-    place = data.draw(st.integers(0, len(whole) - 1))
+    content = path.read_bytes()
+    offset = data.draw(st.integers(0, len(content) - 1))
     kind = data.draw(st.sampled_from(["bit", "cut", "bytes", "doubled"]))
-    damaged = bytearray(whole)
+    damaged = bytearray(content)
     if kind == "bit":
-        damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+        damaged[offset] ^= 1 << data.draw(st.integers(0, 7))
     elif kind == "cut":
-        del damaged[place:]
+        del damaged[offset:]
     elif kind == "bytes":
-        damaged[place : place + 8] = data.draw(st.binary(max_size=8))
+        damaged[offset : offset + 8] = data.draw(st.binary(max_size=8))
     else:
-        damaged += damaged[place:]
+        damaged += damaged[offset:]
     path.write_bytes(damaged)
     try:
         found = loaded(kept, case)
         assert found is None or same(found, outcome)
     finally:
-        path.write_bytes(whole)
+        path.write_bytes(content)
 
 
 def with_content(**changed: Any) -> Callable[[Path], None]:
@@ -138,7 +138,7 @@ def with_archive(**arrays: np.ndarray) -> Callable[[Path], None]:
     return lambda folder: np.savez_compressed(files(folder)[1], **arrays)
 
 
-def bomb(folder: Path) -> None:
+def zip_bomb(folder: Path) -> None:
     data = io.BytesIO()
     np.lib.format.write_array_header_1_0(data, {"descr": "<u2", "fortran_order": False, "shape": (1, 2, 16, 16)})
     with zipfile.ZipFile(files(folder)[1], "w", zipfile.ZIP_DEFLATED) as archive:
@@ -157,8 +157,8 @@ def with_shape(*shape: int) -> Callable[[Path], None]:
     return damage
 
 
-def packed_otherwise(method: int) -> Callable[[Path], None]:
-    """An archive packed by another method, its data damaged."""
+def compressed_by(method: int) -> Callable[[Path], None]:
+    """An archive that is compressed by another method and damaged."""
 
     def damage(folder: Path) -> None:
         path = files(folder)[1]
@@ -220,12 +220,12 @@ DAMAGES = {
     "masks of objects": with_archive(masks=np.array([{}, {}], dtype=object)),
     "no masks": with_archive(other=MASKS),
     "more than masks": with_archive(masks=MASKS, other=MASKS),
-    "a bomb": bomb,
+    "a zip bomb": zip_bomb,
     "a shape beyond memory": with_shape(1 << 45),
     "a shape of gigabytes": with_shape(1, 2, 1 << 16, 1 << 16),
     "a shape below zero": with_shape(-1),
-    "LZMA": packed_otherwise(zipfile.ZIP_LZMA),
-    "bzip2": packed_otherwise(zipfile.ZIP_BZIP2),
+    "LZMA": compressed_by(zipfile.ZIP_LZMA),
+    "bzip2": compressed_by(zipfile.ZIP_BZIP2),
     "encrypted": encrypted,
     "a folder, JSON": as_folder(0),
     "a folder, masks": as_folder(1),
@@ -246,30 +246,26 @@ def test_an_inconsistent_trial_is_ignored(
 @pytest.mark.parametrize("link", ["runs", "runs/propagate", "volumes", "volumes/0011"])
 def test_trials_are_not_written_through_links(link: str, kept: Path, case: ComparisonCase, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(kept, tmp_path / "comparison"))
-    place, other = folder / link, tmp_path / "other"
+    path, other = folder / link, tmp_path / "other"
     other.mkdir()
-    if place.exists():
-        shutil.rmtree(place)
-    place.parent.mkdir(exist_ok=True)
-    place.symlink_to(other)
+    if path.exists():
+        shutil.rmtree(path)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(other)
     with pytest.raises(InputError, match=link):
         loaded(folder, case)
     assert not list(other.iterdir())
 
 
-def linked(place: Path, other: Path) -> None:
-    place.symlink_to(other)
-
-
-IN_THE_WAY: dict[str, Callable[[Path, Path], object]] = {
-    "a link": linked,
-    "a file": lambda place, _: place.write_text("x"),
-    "a pipe": lambda place, _: os.mkfifo(place),
-    "a folder": lambda place, _: (place / "deep").mkdir(parents=True),
+OBSTACLES: dict[str, Callable[[Path, Path], object]] = {
+    "a link": lambda path, other: path.symlink_to(other),
+    "a file": lambda path, _: path.write_text("x"),
+    "a pipe": lambda path, _: os.mkfifo(path),
+    "a folder": lambda path, _: (path / "deep").mkdir(parents=True),
 }
 
 
-@pytest.mark.parametrize("make", IN_THE_WAY.values(), ids=IN_THE_WAY.keys())
+@pytest.mark.parametrize("make", OBSTACLES.values(), ids=OBSTACLES.keys())
 def test_a_file_or_link_in_place_of_the_working_folder_is_replaced_and_not_followed(
     make: Callable[[Path, Path], object], kept: Path, case: ComparisonCase, tmp_path: Path
 ) -> None:
@@ -282,7 +278,7 @@ def test_a_file_or_link_in_place_of_the_working_folder_is_replaced_and_not_follo
         assert not store.working.is_symlink()
         assert not list(store.working.iterdir())
     assert not (folder / "working").exists()
-    assert [one.name for one in other.iterdir()] == ["mine"]
+    assert [path.name for path in other.iterdir()] == ["mine"]
 
 
 def test_a_trial_of_version_0_1_is_read(
@@ -349,20 +345,20 @@ def test_a_second_start_in_a_new_folder_changes_nothing(case: ComparisonCase, tm
 def test_a_comparison_that_was_killed_as_it_began_can_begin_again(
     left: str, case: ComparisonCase, tmp_path: Path
 ) -> None:
-    place = tmp_path / "comparison"
-    place.mkdir()
-    (place / left).write_bytes(b"{")
-    with TrialStore(place, describe_case(case), resume=True):
-        assert (place / "comparison.json").exists()
+    folder = tmp_path / "comparison"
+    folder.mkdir()
+    (folder / left).write_bytes(b"{")
+    with TrialStore(folder, describe_case(case), resume=True):
+        assert (folder / "comparison.json").exists()
 
 
 def test_a_study_that_is_refused_late_leaves_no_trials_of_its_volumes(case: ComparisonCase, tmp_path: Path) -> None:
-    place = tmp_path / "report"
-    with pytest.raises(InputError), TrialStore(place, {"study": True}, resume=False):
-        with TrialStore(place / "volumes" / "a", describe_case(case), resume=True):
+    folder = tmp_path / "report"
+    with pytest.raises(InputError), TrialStore(folder, {"study": True}, resume=False):
+        with TrialStore(folder / "volumes" / "a", describe_case(case), resume=True):
             pass
-        raise InputError("output_unwritable", path=place, detail="the disk is full")
-    assert not place.exists()
+        raise InputError("output_unwritable", path=folder, detail="the disk is full")
+    assert not folder.exists()
 
 
 @pytest.mark.slow
@@ -370,12 +366,12 @@ def test_compare_runs_damaged_trials_again(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     write_array("image.nii.gz", image(), GRID)
     write_label_maps("support.nii.gz", [labels()])
-    words = "compare image.nii.gz support.nii.gz -o out --engines propagate --sizes 1 --draws 1 --progress none"
-    assert main(words.split()) == 0
+    command = "compare image.nii.gz support.nii.gz -o out --engines propagate --sizes 1 --draws 1 --progress none"
+    assert main(command.split()) == 0
     found = json.loads(Path("out/result.json").read_text())
     first, second, *_ = sorted(Path("out/runs/propagate").glob("*.npz"))
     first.write_bytes(b"PK\x03\x04 junk")
     second.with_suffix(".json").write_text("{", encoding="ascii")
-    assert main([*words.split(), "--resume"]) == 0
+    assert main([*command.split(), "--resume"]) == 0
     again = json.loads(Path("out/result.json").read_text())
-    assert [one["dice"] for one in again["points"]] == [one["dice"] for one in found["points"]]
+    assert [point["dice"] for point in again["points"]] == [point["dice"] for point in found["points"]]

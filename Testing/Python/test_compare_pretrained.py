@@ -1,4 +1,4 @@
-"""`compare` and the study with pretrained engines, on small random weights: the results are noise, but complete."""
+"""`compare` and the study with pretrained engines, with small random weights, so only completeness is checked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weights
 
 @pytest.fixture
 def folder(weights_folder: WeightsFolder, awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small volume with its labels, all and a few; the weights are there."""
+    """A small volume with all its labels and with a few labelled slices; all weights are installed."""
     monkeypatch.setattr(
         trial_module, "run_in_worker", partial(run_in_worker, python=python_with_weights(weights_folder.home))
     )
@@ -83,7 +83,7 @@ def test_an_engine_without_weights_is_named_and_the_others_are_compared(
 def test_a_study_runs_with_a_pretrained_engine(folder: Path) -> None:
     manifest = folder / "manifest.csv"
     manifest.write_text("image,label,group\nimage.nii.gz,labels.nii.gz,MR\n", encoding="utf-8")
-    words = ("compare", "--study", manifest, "-o", folder / "study", "--engines", "sam,propagate", *QUICK)
-    assert main([*map(str, words)]) == 0
+    arguments = ("compare", "--study", manifest, "-o", folder / "study", "--engines", "sam,propagate", *QUICK)
+    assert main([*map(str, arguments)]) == 0
     with (folder / "study" / "groups.csv").open(encoding="utf-8", newline="") as file:
         assert {row["engine"] for row in csv.DictReader(file)} == {"sam", "propagate"}

@@ -1,4 +1,4 @@
-"""Confidence intervals by the bootstrap, against values that are known."""
+"""Confidence intervals by the bootstrap, compared with known values."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def test_the_same_cases_give_the_same_interval() -> None:
 
 def test_resamples_without_voxels_of_the_labels_are_left_out() -> None:
     counts = np.zeros((2, 1, 3), dtype=int)
-    counts[0, 0] = 10, 10, 8  # the other slice holds nothing: a quarter of the resamples have no Dice
+    counts[0, 0] = 10, 10, 8  # the other slice is empty: a quarter of the resamples have no Dice
     found = dice_difference(counts, counts)
     assert (found.low, found.high) == (0, 0)

@@ -1,4 +1,4 @@
-"""Nothing that is there is replaced or removed without the user's word, whatever the command."""
+"""No command replaces or removes existing data without the consent of the user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fewshot_annotate.core.volume import Geometry, LabelMap
 from fewshot_annotate.io.files import write_array, write_label_maps
 
 FILL = ["fill", "image.nii.gz", "labels.nii.gz", "--engine", "propagate", "-o"]
-# Commands whose last word is a file to write.
+# Commands whose last argument, which is left out here, is a file to write.
 WRITING = {
     "fill": FILL,
     "confidence": [*FILL, "new.nii.gz", "--confidence"],
@@ -23,14 +23,14 @@ WRITING = {
     "task export": ["task", "export", "liver", "-o"],
     "library export": ["library", "export", "slices", "-o"],
 }
-ENDINGS = {
+SUFFIXES = {
     "preview": ".png",
     "statistics": ".csv",
     "manifest": ".csv",
     "task export": ".zip",
     "library export": ".zip",
 }
-# Commands that remove something, and what they call it.
+# Commands that remove something, and its name in their question.
 REMOVING = {
     "task": (["task", "remove", "liver"], "task 'liver'"),
     "example": (["task", "remove", "liver", "--example", "1"], "example 1 of task 'liver'"),
@@ -40,7 +40,7 @@ REMOVING = {
 
 @pytest.fixture(scope="module")
 def case_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an image and labels, a task, and one of the library."""
+    """A folder with an image and labels, and two tasks: one with an example, one saved in the library."""
     folder = tmp_path_factory.mktemp("consent")
     image = np.random.default_rng(0).normal(100, 9, (9, 12, 12)).astype(np.int16)
     labels = np.zeros(image.shape, dtype=np.uint8)
@@ -65,7 +65,7 @@ def in_folder(case_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", WRITING)
 def test_an_existing_file_is_replaced_only_with_consent(name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    output = Path(f"kept{ENDINGS.get(name, '.nii.gz')}")
+    output = Path(f"kept{SUFFIXES.get(name, '.nii.gz')}")
     output.write_bytes(b"corrected by hand")
     command = [*WRITING[name], str(output)]
     assert main(command) == 2

@@ -22,8 +22,8 @@ IMAGES = arrays(np.float32, (6, 7), elements=st.floats(0, 1, width=32))
 MASKS = arrays(np.uint8, (6, 7), elements=st.integers(0, 3))
 
 
-def painted() -> tuple[np.ndarray, np.ndarray]:
-    """The slice of a real case that shows most of its labels, intensities 0..1, and its mask."""
+def largest_slice() -> tuple[np.ndarray, np.ndarray]:
+    """The slice of a real case with the most labelled pixels, intensities 0..1, and its mask."""
     volume, label_map = load_case("ct_liver")
     axis = SliceAxis(0)
     masks = axis.slices(label_map.array)
@@ -51,11 +51,11 @@ def test_without_labels_intensities_are_unchanged(image: np.ndarray) -> None:
 
 
 def test_intensities_within_an_organ_spread_out() -> None:
-    image, mask = painted()
-    seen = Contrast([(image, mask)], EQUALISED_SHARE)(image)
+    image, mask = largest_slice()
+    equalised = Contrast([(image, mask)], EQUALISED_SHARE)(image)
     inside = image[mask > 0]
     usual = np.percentile(inside, 75) - np.percentile(inside, 25)
-    spread = np.percentile(seen[mask > 0], 75) - np.percentile(seen[mask > 0], 25)
+    spread = np.percentile(equalised[mask > 0], 75) - np.percentile(equalised[mask > 0], 25)
     assert spread > 2 * usual
 
 
@@ -72,11 +72,11 @@ def test_a_small_label_gets_as_much_contrast_as_a_large_one() -> None:
 
 
 def pools() -> tuple[CandidatePool, CandidatePool]:
-    """A pool on a real volume, and one on its linear scale."""
+    """Candidate pools of a real volume, with and without equalised contrast."""
     volume, label_map = load_case("ct_liver")
-    holding = np.flatnonzero(SliceAxis(0).slices(label_map.array).any(axis=(1, 2)))
+    labelled = np.flatnonzero(SliceAxis(0).slices(label_map.array).any(axis=(1, 2)))
     support = Support.from_label_map(
-        label_map, SliceAxis(0), [int(holding[len(holding) // 2]) + step for step in (0, 4, 8)]
+        label_map, SliceAxis(0), [int(labelled[len(labelled) // 2]) + step for step in (0, 4, 8)]
     )
     linear = CONFIG.replace("candidates.equalised_share", 0.0)
     return CandidatePool(volume, support, CONFIG.candidates), CandidatePool(volume, support, linear.candidates)
@@ -94,10 +94,10 @@ def test_region_growing_uses_the_equalised_contrast_and_propagation_does_not() -
 def test_the_contrast_is_the_same_while_slices_are_held_out() -> None:
     usual, _ = pools()
     index = usual.support.indices[1]
-    seen = usual.contrasted(index)
-    assert np.abs(seen - usual.images(index)).max() > 0.05
-    for same in (usual.neighbours_of(1), usual.fresh()):
-        np.testing.assert_array_equal(same.contrasted(index), seen)
+    equalised = usual.contrasted(index)
+    assert np.abs(equalised - usual.images(index)).max() > 0.05
+    for pool in (usual.neighbours_of(1), usual.fresh()):
+        np.testing.assert_array_equal(pool.contrasted(index), equalised)
 
 
 def test_networks_use_the_equalised_contrast() -> None:

@@ -1,4 +1,4 @@
-"""Slices along an axis, there and back, and detection of the axis from labelled slices."""
+"""Slices of a volume along an axis, and detection of the axis from labelled slices."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_an_array_is_restored_from_its_slices(array: np.ndarray, index: int) -> 
     assert slices.shape == axis.shape(geometry)
     assert len(slices) == axis.count(geometry)
     assert np.array_equal(axis.restore(slices), array)
-    for number, one in enumerate(slices):
-        assert np.array_equal(one, array.take(number, axis=index))
+    for number, slice_2d in enumerate(slices):
+        assert np.array_equal(slice_2d, array.take(number, axis=index))
 
 
 def test_slices_are_views_so_that_writing_to_them_writes_to_the_array() -> None:
@@ -55,7 +55,7 @@ def test_spacing_is_given_in_the_order_of_the_slices(index: int, spacing: tuple[
 
 
 @pytest.mark.parametrize("index", [-1, 3, 99])
-def test_a_fourth_axis_is_refused(index: int) -> None:
+def test_an_axis_that_does_not_exist_is_refused(index: int) -> None:
     with pytest.raises(InputError, match="0, 1 or 2"):
         SliceAxis(index)
 
@@ -93,11 +93,11 @@ def _turned(degrees: float) -> Geometry:
 def test_run_lengths_are_those_counted_one_by_one(array: np.ndarray, index: int) -> None:
     lengths = np.moveaxis(run_lengths(array != 0, index), index, -1)
     lines = np.moveaxis(array != 0, index, -1)
-    for place in np.ndindex(lines.shape[:-1]):
-        text = "".join("x" if voxel else " " for voxel in lines[place])
+    for position in np.ndindex(lines.shape[:-1]):
+        text = "".join("x" if voxel else " " for voxel in lines[position])
         counted = [len(run) for run in text.split(" ") for _ in run]
-        assert lengths[place][lines[place]].tolist() == counted
-        assert not lengths[place][~lines[place]].any()
+        assert lengths[position][lines[position]].tolist() == counted
+        assert not lengths[position][~lines[position]].any()
 
 
 @pytest.mark.parametrize("index", AXES)
@@ -118,28 +118,28 @@ def test_the_painted_axis_is_found_when_every_nth_slice_is_labelled(name: Path, 
 def test_the_painted_axis_is_found_from_a_few_slices_side_by_side(name: Path, count: int, index: int) -> None:
     label_map = load_case(name)[1]
     axis = SliceAxis(index)
-    held = labelled_indices(label_map.array, axis)
-    first = len(held) // 2
-    kept = keep_slices(label_map, axis, held[first : first + count])
+    labelled = labelled_indices(label_map.array, axis)
+    first = len(labelled) // 2
+    kept = keep_slices(label_map, axis, labelled[first : first + count])
     assert detect_axis(kept.array, kept.geometry) == axis
 
 
-@pytest.mark.parametrize("sheets", [1, 2])
+@pytest.mark.parametrize("crossing_count", [1, 2])
 @pytest.mark.parametrize("painted", ["every eighth", "one", "two side by side"])
 @pytest.mark.parametrize(("index", "other"), [(a, b) for a in AXES for b in AXES if a != b])
 @pytest.mark.parametrize("name", every_case())
 def test_slices_painted_across_the_others_are_refused(
-    name: Path, index: int, other: int, painted: str, sheets: int
+    name: Path, index: int, other: int, painted: str, crossing_count: int
 ) -> None:
     label_map = load_case(name)[1]
     axis, crossing = SliceAxis(index), SliceAxis(other)
-    held = labelled_indices(label_map.array, axis)
-    middle = len(held) // 2
-    indices = {"one": held[middle : middle + 1], "two side by side": held[middle : middle + 2]}.get(
+    labelled = labelled_indices(label_map.array, axis)
+    middle = len(labelled) // 2
+    indices = {"one": labelled[middle : middle + 1], "two side by side": labelled[middle : middle + 2]}.get(
         painted, every(label_map, axis, 8)
     )
     across = labelled_indices(label_map.array, crossing)
-    across = across[len(across) // 2 :][:sheets]
+    across = across[len(across) // 2 :][:crossing_count]
     array = np.maximum(keep_slices(label_map, axis, indices).array, keep_slices(label_map, crossing, across).array)
     with pytest.raises(InputError) as error:
         detect_axis(array, label_map.geometry, "labels.nrrd")
@@ -156,7 +156,7 @@ def test_a_completely_labelled_volume_is_not_mistaken_for_crossing_slices(name: 
 
 
 def body_with_ribs(border: int, beyond: int) -> np.ndarray:
-    """Completely labelled slices: a body, and ribs that a border of rows cuts, on `beyond` more slices alone."""
+    """Labelled slices of a body, and of ribs at the first or last row; `beyond` more slices show ribs only."""
     array = np.zeros((20 + beyond, 24, 30), np.uint8)
     array[:20, 6:18, 8:22] = 1
     for column in (3, 12, 24):
@@ -183,7 +183,7 @@ def test_a_thin_structure_inside_a_completely_labelled_crop_is_not_mistaken_for_
 
 
 @pytest.mark.parametrize("other", [1, 2])
-def test_a_slice_painted_across_is_refused_though_the_border_cuts_what_it_shows(other: int) -> None:
+def test_a_slice_painted_across_is_refused_even_if_its_structure_reaches_the_border(other: int) -> None:
     body = np.zeros((20, 24, 30), np.uint8)
     body[:, :18, :22] = 1
     array = np.zeros_like(body)

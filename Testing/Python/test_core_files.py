@@ -1,4 +1,4 @@
-"""Reading of files: valid, named, truncated, or of another kind."""
+"""Reading and writing of image and label files, and the files that are refused."""
 
 from __future__ import annotations
 
@@ -133,21 +133,21 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
 ) -> None:
     label_map = small_case()[1]
     path = tmp_path / "a.nii.gz"
-    path.write_bytes(b"precious")
+    path.write_bytes(b"old")
 
-    def full(stream: Writable, *_: object) -> None:
+    def fail_half_way(stream: Writable, *_: object) -> None:
         stream.write(b"half")
         raise OSError(errno.ENOSPC, "disk full")
 
-    monkeypatch.setattr(files, "write_image", full)
+    monkeypatch.setattr(files, "write_image", fail_half_way)
     with pytest.raises(InputError) as error:
         write_label_maps(path, [LabelMap(label_map.array, label_map.geometry, NAMED)])
     assert error.value.code == "output_unwritable"
-    assert path.read_bytes() == b"precious"
+    assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.nii.gz"]
 
 
-# --- what cannot be read
+# --- files that are refused
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -168,14 +168,14 @@ def test_garbage_is_refused(suffix: str, tmp_path: Path) -> None:
     assert refusal(path).code == "file_unreadable"
 
 
-@pytest.mark.parametrize("kept", [0.02, 0.3, 0.9, 0.995])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.995])
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
-def test_a_truncated_file_is_refused(suffix: str, kept: float, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(suffix: str, share: float, tmp_path: Path) -> None:
     volume = small_volume()
     path = tmp_path / f"a{suffix}"
     write_array(path, volume.array, volume.geometry)
     data = path.read_bytes()
-    path.write_bytes(data[: int(kept * len(data))])
+    path.write_bytes(data[: int(share * len(data))])
     assert refusal(path).code in ("file_truncated", "file_unreadable")
 
 
@@ -186,12 +186,12 @@ def test_a_file_with_flipped_bits_is_read_or_refused(suffix: str, tmp_path: Path
     labels = (volume.array > np.median(volume.array)).astype(np.uint8)
     layers = [LabelMap(labels, volume.geometry, NAMED[:1])]
     write_label_maps(path, layers)
-    whole = path.read_bytes()
-    chance = random.Random(2)
+    content = path.read_bytes()
+    rng = random.Random(2)
     refused = 0
     for _ in range(150):
-        data = bytearray(whole)
-        data[chance.randrange(min(len(data), chance.choice([400, 2000, len(data)])))] ^= 1 << chance.randrange(8)
+        data = bytearray(content)
+        data[rng.randrange(min(len(data), rng.choice([400, 2000, len(data)])))] ^= 1 << rng.randrange(8)
         path.write_bytes(data)
         for read in (read_volume, lambda file: read_label_maps(file, volume.geometry)):
             try:
@@ -326,8 +326,8 @@ def test_a_series_with_a_gap_is_refused(missing: list[int], code: str | None, tm
 def test_a_series_with_a_truncated_slice_is_refused(tmp_path: Path) -> None:
     for source in dicom_slices():
         shutil.copyfile(source, tmp_path / source.name)
-    victim = tmp_path / dicom_slices()[7].name
-    os.truncate(victim, victim.stat().st_size // 2)
+    truncated = tmp_path / dicom_slices()[7].name
+    os.truncate(truncated, truncated.stat().st_size // 2)
     assert refusal(tmp_path).code in ("file_unreadable", "series_gap")
 
 
@@ -342,7 +342,7 @@ def test_a_folder_without_images_is_refused_as_a_series(tmp_path: Path) -> None:
     assert refusal(tmp_path).code == "no_series"
 
 
-# --- where to write
+# --- output paths
 
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.nii.gzz", ".nii.gz", "a.json"])

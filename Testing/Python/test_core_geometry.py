@@ -19,19 +19,19 @@ from support.labels import oblique, small_case
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
-lengths = st.floats(0.05, 20.0)
-places = st.floats(-500.0, 500.0)
+spacings = st.floats(0.05, 20.0)
+positions = st.floats(-500.0, 500.0)
 
 
 @st.composite
 def geometries(draw: st.DrawFn) -> Geometry:
     shape = draw(st.tuples(*[st.integers(2, 9)] * 3))
-    turn = Rotation.from_euler("xyz", draw(st.tuples(*[st.floats(-180, 180)] * 3)), degrees=True).as_matrix()
+    rotation = Rotation.from_euler("xyz", draw(st.tuples(*[st.floats(-180, 180)] * 3)), degrees=True).as_matrix()
     return Geometry(
         shape,
-        draw(st.tuples(lengths, lengths, lengths)),
-        draw(st.tuples(places, places, places)),
-        tuple(float(part) for part in turn.flat),
+        draw(st.tuples(spacings, spacings, spacings)),
+        draw(st.tuples(positions, positions, positions)),
+        tuple(float(part) for part in rotation.flat),
     )
 
 
@@ -53,8 +53,8 @@ def test_a_grid_moved_by_a_tenth_of_a_voxel_is_another_grid(geometry: Geometry, 
 
 @given(geometries(), st.integers(0, 2))
 def test_grids_differ_from_a_thousandth_of_a_voxel_on(geometry: Geometry, axis: int) -> None:
-    def moved(by: float) -> Geometry:
-        x, y, z = np.add(geometry.origin, by * min(geometry.spacing) * np.eye(3)[axis])
+    def moved(offset: float) -> Geometry:
+        x, y, z = np.add(geometry.origin, offset * min(geometry.spacing) * np.eye(3)[axis])
         return Geometry(geometry.shape, geometry.spacing, (float(x), float(y), float(z)), geometry.direction)
 
     assert geometry.difference(moved(1e-7)) is None
@@ -93,7 +93,7 @@ def test_files_keep_the_geometry_of_oblique_and_anisotropic_volumes(
     write_array(path, array, geometry)
     read = read_volume(path)
     assert np.array_equal(read.array, array)
-    # NIfTI keeps 32-bit numbers: what it can hold of a position is relative to its size.
+    # NIfTI stores 32-bit floats, so the rounding error of a position is relative to its size.
     scale = max(1.0, *map(abs, geometry.origin)) if ".nii" in suffix else 1.0
     assert np.allclose(read.geometry.spacing, geometry.spacing, rtol=1e-6, atol=0)
     assert np.allclose(read.geometry.origin, geometry.origin, rtol=0, atol=GEOMETRY_TOLERANCE * scale)
@@ -111,10 +111,9 @@ def test_labels_of_a_tilted_image_keep_their_position_in_every_format(suffix: st
     assert np.array_equal(read.array, label_map.array)
     assert read.geometry.difference(volume.geometry, 1e-4) is None
     assert np.allclose(read.geometry.direction, volume.geometry.direction, rtol=0, atol=1e-6)
-    assert read.segments == tuple(
-        segment if ".seg" not in suffix else read.segments[number]
-        for number, segment in enumerate(label_map.segments)
-    )
+    assert len(read.segments) == len(label_map.segments)
+    if suffix != ".seg.nrrd":  # which adds tags
+        assert read.segments == label_map.segments
 
 
 @pytest.mark.parametrize("name", every_case())

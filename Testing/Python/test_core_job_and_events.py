@@ -180,10 +180,10 @@ def test_reasons_are_passed_between_processes_as_code_and_data() -> None:
 
 @pytest.mark.parametrize(("code", "is_bad_input"), [("", False), ("output_unwritable", True)])
 def test_reasons_of_version_0_1_are_read_as_sentences(code: str, is_bad_input: bool) -> None:
-    event = event_from_line(json.dumps({"event": "failed", "reason": "No room.", "code": code}))
+    event = event_from_line(json.dumps({"event": "failed", "reason": "The disk is full.", "code": code}))
     assert isinstance(event, Failed)
-    assert (event.content, event.is_bad_input) == ("No room.", is_bad_input)
-    assert command_line.error_text(event.content) == "No room."
+    assert (event.content, event.is_bad_input) == ("The disk is full.", is_bad_input)
+    assert command_line.error_text(event.content) == "The disk is full."
     warned = event_from_line('{"event": "warning", "message": "It is slow."}')
     assert isinstance(warned, Warned)
     assert warned.content == "It is slow."
@@ -207,22 +207,20 @@ def test_unexpected_data_of_a_failure_never_raise(data: str) -> None:
 
 
 def test_incomplete_and_damaged_lines_never_raise() -> None:
-    chance = random.Random(4)
+    rng = random.Random(4)
     lines = [
         Started(4711, "0.1.0", "/a/worker.py").to_line(),
         Progress(done=3, total=10, eta=1.5, fraction=0.3, drafts=2).to_line(),
         SliceDone(3, draft=True).to_line(),
         Expected(2, 0.8, 0.7, 0.9).to_line(),
-        Failed("No room é", "output_unwritable", {"path": "é"}).to_line(),
+        Failed("The disk is full é", "output_unwritable", {"path": "é"}).to_line(),
     ]
     read = 0
     for _ in range(3000):
-        data = bytearray(chance.choice(lines).encode())
-        for _ in range(chance.randrange(1, 4)):
-            data[chance.randrange(len(data))] = chance.randrange(256)
-        event = event_from_line(
-            bytes(data[chance.choice([0, 0, 5]) : chance.choice([None, None, 9])]).decode("latin-1")
-        )
+        data = bytearray(rng.choice(lines).encode())
+        for _ in range(rng.randrange(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        event = event_from_line(bytes(data[rng.choice([0, 0, 5]) : rng.choice([None, None, 9])]).decode("latin-1"))
         read += event is not None
         assert event is None or isinstance(event, Event)
     assert read, "some changes are harmless, such as one inside a text"

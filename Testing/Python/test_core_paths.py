@@ -1,4 +1,4 @@
-"""Impossible paths, pipes and devices: each is refused in one line."""
+"""Impossible paths, pipes and devices are refused in one line."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fewshot_annotate.core.volume import Geometry, LabelMap
 from fewshot_annotate.io.files import require_writable, write_array, write_label_maps
 
 ENDLESS = Path("/dev/zero")
-WEIRD = ("long", "loop", "zero byte", "in a file", "dangling")
-UNREADABLE = (*WEIRD, "pipe", "folder", "endless")
+IMPOSSIBLE = ("long", "loop", "zero byte", "in a file", "dangling")
+UNREADABLE = (*IMPOSSIBLE, "pipe", "folder", "endless")
 
 
 @pytest.fixture
@@ -34,17 +34,17 @@ def case_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def weird(case_folder: Path, kind: str) -> Path:
+def unreadable_path(case_folder: Path, kind: str) -> Path:
     names = {"long": "n" * 300, "zero byte": "a\0b", "in a file": "image.nii.gz/a"}
     return ENDLESS if kind == "endless" else case_folder / names.get(kind, kind)
 
 
-@pytest.mark.parametrize("kind", WEIRD)
-def test_every_query_of_an_impossible_path_has_an_answer(case_folder: Path, kind: str) -> None:
-    path = weird(case_folder, kind)
-    assert not (paths.exists(path))
-    assert not (paths.is_folder(path))
-    assert not (paths.is_file(path))
+@pytest.mark.parametrize("kind", IMPOSSIBLE)
+def test_no_query_of_an_impossible_path_raises_an_error(case_folder: Path, kind: str) -> None:
+    path = unreadable_path(case_folder, kind)
+    assert not paths.exists(path)
+    assert not paths.is_folder(path)
+    assert not paths.is_file(path)
     assert paths.size(path) == 0
     assert paths.entries(path) == []
     assert paths.stat(path) is None
@@ -88,7 +88,7 @@ def test_only_files_and_folders_with_content_would_be_overwritten(case_folder: P
 @pytest.mark.parametrize("kind", UNREADABLE)
 def test_only_regular_files_are_read(case_folder: Path, kind: str) -> None:
     with pytest.raises(OSError, match="Errno") as caught:
-        reading.read_text(weird(case_folder, kind))
+        reading.read_text(unreadable_path(case_folder, kind))
     assert caught.value.strerror
 
 
@@ -100,7 +100,7 @@ def test_a_text_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="more than 1000 bytes"):
         reading.read_json(path, max_bytes=1000)
     path.write_bytes(b"")
-    os.truncate(path, 1 << 40)  # a sparse file: it takes no room
+    os.truncate(path, 1 << 40)  # a sparse file, which takes no space on the disk
     with pytest.raises(OSError, match="holds more"):
         reading.read_text(path)
 
@@ -147,13 +147,13 @@ OUTPUTS = {
 
 
 def refused(
-    words: str, path: Path, case_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    command: str, path: Path, case_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> str:
-    """Run a command that is to be refused and changes nothing; returns its one line."""
+    """Run a command that must be refused and change nothing; return its message."""
     monkeypatch.chdir(case_folder)
     (case_folder / "cases.csv").write_text("image,support\nimage.nii.gz,support.nii.gz\n", encoding="ascii")
     before = sorted(file.name for file in case_folder.iterdir())
-    assert main([str(path) if word == "BAD" else word for word in words.split()]) == 2
+    assert main([str(path) if argument == "BAD" else argument for argument in command.split()]) == 2
     printed = capsys.readouterr()
     assert sorted(file.name for file in case_folder.iterdir()) == before
     (line,) = [text for text in printed.err.splitlines() if text and not text.startswith("Note: ")]
@@ -163,29 +163,29 @@ def refused(
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS.keys())
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
 def test_input_that_is_not_a_file_is_refused_in_one_line(
-    case_folder: Path, words: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    case_folder: Path, command: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    refused(words, weird(case_folder, kind), case_folder, monkeypatch, capsys)
+    refused(command, unreadable_path(case_folder, kind), case_folder, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("kind", ["long", "loop", "zero byte", "in a file", "pipe"])
-@pytest.mark.parametrize(("words", "suffix"), OUTPUTS.values(), ids=OUTPUTS.keys())
+@pytest.mark.parametrize(("command", "suffix"), OUTPUTS.values(), ids=OUTPUTS.keys())
 def test_output_where_no_file_can_be_written_is_refused_in_one_line(
     case_folder: Path,
-    words: str,
+    command: str,
     suffix: str,
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    path = weird(case_folder, kind)
+    path = unreadable_path(case_folder, kind)
     if suffix and kind in ("loop", "pipe"):
         path = path / f"below{suffix}"
     elif suffix:
         path = path.with_name(path.name + suffix) if kind != "in a file" else path / f"a{suffix}"
-    refused(words, path, case_folder, monkeypatch, capsys)
+    refused(command, path, case_folder, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("kind", ["long", "loop", "zero byte", "in a file"])
@@ -193,23 +193,25 @@ def test_output_where_no_file_can_be_written_is_refused_in_one_line(
 def test_a_manifest_that_names_impossible_files_is_refused_in_one_line(
     case_folder: Path, column: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    row = {"image": "image.nii.gz", "support": "support.nii.gz", column: str(weird(case_folder, kind))}
-    (case_folder / "odd.csv").write_text(f"name,image,support\na,{row['image']},{row['support']}\n", encoding="utf-8")
-    assert "row 2" in refused("batch BAD -o out", case_folder / "odd.csv", case_folder, monkeypatch, capsys)
+    row = {"image": "image.nii.gz", "support": "support.nii.gz", column: str(unreadable_path(case_folder, kind))}
+    (case_folder / "impossible.csv").write_text(
+        f"name,image,support\na,{row['image']},{row['support']}\n", encoding="utf-8"
+    )
+    assert "row 2" in refused("batch BAD -o out", case_folder / "impossible.csv", case_folder, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "endless"])
 def test_names_beside_a_label_map_that_are_not_a_file_are_refused_in_one_line(
     case_folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    (case_folder / "support.nii.gz.labels.json").symlink_to(weird(case_folder, kind))
+    (case_folder / "support.nii.gz.labels.json").symlink_to(unreadable_path(case_folder, kind))
     line = refused("suggest image.nii.gz BAD", case_folder / "support.nii.gz", case_folder, monkeypatch, capsys)
     assert "label names cannot be read" in line
 
 
 @pytest.mark.parametrize("kind", ["long", "loop", "in a file", "pipe", "endless"])
 @pytest.mark.parametrize(
-    "words",
+    "command",
     [
         *("models list", "models info sam-vit-b", "models verify", "models remove sam-vit-b"),
         *("models import sam-vit-b BAD", "models download medsam2-latest --accept-licence --progress none"),
@@ -218,12 +220,14 @@ def test_names_beside_a_label_map_that_are_not_a_file_are_refused_in_one_line(
     ],
 )
 def test_an_impossible_data_folder_is_refused_in_one_line(
-    case_folder: Path, words: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    case_folder: Path, command: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(case_folder)
-    monkeypatch.setenv(HOME_VARIABLE, str(weird(case_folder, kind)))
+    monkeypatch.setenv(HOME_VARIABLE, str(unreadable_path(case_folder, kind)))
     before = sorted(file.name for file in case_folder.iterdir())
-    code = main([str(case_folder / "image.nii.gz") if word == "BAD" else word for word in words.split()])
+    code = main(
+        [str(case_folder / "image.nii.gz") if argument == "BAD" else argument for argument in command.split()]
+    )
     printed = capsys.readouterr()
     assert code in (0, 2)
     assert len(printed.err.splitlines()) == (code != 0)

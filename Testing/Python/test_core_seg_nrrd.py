@@ -39,8 +39,8 @@ def test_overlapping_layers_are_unchanged_after_writing_and_reading(count: int, 
     read = read_label_maps(tmp_path / "a.seg.nrrd", label_map.geometry)
     assert len(read) == count
     assert described(read) == described(layers)
-    for one, other in zip(read, layers, strict=True):
-        assert np.array_equal(one.array, other.array)
+    for found, expected in zip(read, layers, strict=True):
+        assert np.array_equal(found.array, expected.array)
 
 
 @given(
@@ -64,8 +64,8 @@ def test_a_cropped_segmentation_keeps_its_position_in_the_volume(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "part.seg.nrrd"
     grid = Geometry((6, 6, 6), (0.7, 1.3, 2.9), (-17.25, 33.1, -204.7), OBLIQUE)
-    part = cut_out(grid, first, size)
-    write_label_maps(path, [LabelMap(np.full(size, 3, np.uint8), part)])
+    cropped = cropped_grid(grid, first, size)
+    write_label_maps(path, [LabelMap(np.full(size, 3, np.uint8), cropped)])
     (read,) = read_label_maps(path, grid)
     expected = np.zeros(grid.shape, dtype=np.uint8)
     expected[tuple(slice(a, a + n) for a, n in zip(first, size, strict=True))] = 3
@@ -81,8 +81,8 @@ def test_a_cropped_segmentation_on_another_grid_is_refused(
     shift: tuple[float, float, float], code: str, tmp_path: Path
 ) -> None:
     grid = Geometry((6, 6, 6), (0.7, 1.3, 2.9), (-17.25, 33.1, -204.7), OBLIQUE)
-    part = cut_out(grid, shift, (3, 3, 3))
-    write_label_maps(tmp_path / "a.seg.nrrd", [LabelMap(np.ones((3, 3, 3), np.uint8), part)])
+    cropped = cropped_grid(grid, shift, (3, 3, 3))
+    write_label_maps(tmp_path / "a.seg.nrrd", [LabelMap(np.ones((3, 3, 3), np.uint8), cropped)])
     with pytest.raises(InputError) as error:
         read_label_maps(tmp_path / "a.seg.nrrd", grid)
     assert error.value.code == code
@@ -162,7 +162,7 @@ class SlicerStorage:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_slicer_reads_our_files(count: int, slicer_storage: SlicerStorage, awkward_path: Path) -> None:
+def test_slicer_reads_the_written_files(count: int, slicer_storage: SlicerStorage, awkward_path: Path) -> None:
     from support import mrml
 
     volume, label_map = oblique(*small_case())
@@ -207,9 +207,9 @@ def test_files_written_by_slicer_are_read(crop: bool, slicer_storage: SlicerStor
     assert set(found) == set(masks)
     for name, mask in masks.items():
         assert np.array_equal(found[name], mask)
-    (named,) = [part for layer in read for part in layer.segments if part.segment_id == "Étage"]
-    assert (named.name, named.tags["TerminologyEntry"]) == ("Étage", TERMINOLOGY)
-    assert named.colour == pytest.approx((0.25, 0.5, 0.75))
+    (segment,) = [part for layer in read for part in layer.segments if part.segment_id == "Étage"]
+    assert (segment.name, segment.tags["TerminologyEntry"]) == ("Étage", TERMINOLOGY)
+    assert segment.colour == pytest.approx((0.25, 0.5, 0.75))
 
 
 @pytest.mark.parametrize("painted", [0, 1, 2])
@@ -221,8 +221,8 @@ def test_a_single_painted_slice_cropped_by_slicer_is_read(
 
     volume, label_map = small_case()
     axis = SliceAxis(painted)
-    held = labelled_indices(label_map.array, axis)
-    kept = keep_slices(label_map, axis, [held[len(held) // 2]])
+    labelled = labelled_indices(label_map.array, axis)
+    kept = keep_slices(label_map, axis, [labelled[len(labelled) // 2]])
     geometry = volume.geometry
     volume_node = mrml.add_volume(
         volume.array, geometry.spacing, geometry.origin, np.reshape(geometry.direction, (3, 3))
@@ -233,7 +233,7 @@ def test_a_single_painted_slice_cropped_by_slicer_is_read(
     assert np.array_equal(found["painted"], kept.array > 0)
 
 
-def cut_out(grid: Geometry, first: tuple[float, ...], size: tuple[int, int, int]) -> Geometry:
+def cropped_grid(grid: Geometry, first: tuple[float, ...], size: tuple[int, int, int]) -> Geometry:
     step = np.array(first[::-1], dtype=float) * grid.spacing
     origin = np.array(grid.origin) + np.reshape(grid.direction, (3, 3)) @ step
     return Geometry(size, grid.spacing, (float(origin[0]), float(origin[1]), float(origin[2])), grid.direction)

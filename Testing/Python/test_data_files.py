@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
@@ -14,16 +12,10 @@ import pytest
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.io.files import read_layers, read_volume
 
+pytestmark = pytest.mark.timeout(20)  # a pipe or endless device that is read would block
 VOXELS = np.arange(240, dtype=np.uint8).reshape(4, 6, 10)
 METAIMAGE = "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 10 6 4\nElementType = MET_UCHAR\n"
 NRRD = "NRRD0005\ntype: uchar\ndimension: 3\nsizes: 10 6 4\n"
-
-
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
 
 
 @pytest.fixture
@@ -33,9 +25,9 @@ def slices(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def written(folder: Path, name: str, head: str, data: bytes = b"") -> Path:
+def write_file(folder: Path, name: str, header: str, data: bytes = b"") -> Path:
     path = folder / name
-    path.write_bytes(head.encode("utf-8", "surrogateescape") + data)
+    path.write_bytes(header.encode("utf-8", "surrogateescape") + data)
     return path
 
 
@@ -50,20 +42,20 @@ SEVERAL = {
 
 @pytest.mark.parametrize("name", SEVERAL)
 def test_voxels_in_several_files_are_read(name: str, slices: Path) -> None:
-    assert np.array_equal(read_volume(written(slices, name, SEVERAL[name])).array, VOXELS)
+    assert np.array_equal(read_volume(write_file(slices, name, SEVERAL[name])).array, VOXELS)
 
 
 @pytest.mark.parametrize("name", SEVERAL)
-@pytest.mark.parametrize("harm", ["pipe", "missing", "folder", "short"])
-def test_files_that_a_header_names_are_checked_before_they_are_read(harm: str, name: str, slices: Path) -> None:
+@pytest.mark.parametrize("damage", ["pipe", "missing", "folder", "short"])
+def test_files_that_a_header_names_are_checked_before_they_are_read(damage: str, name: str, slices: Path) -> None:
     third = slices / "s03.raw"
     third.unlink()
     {"pipe": lambda: os.mkfifo(third), "folder": third.mkdir, "missing": lambda: None}.get(
-        harm, lambda: third.write_bytes(b"short")
+        damage, lambda: third.write_bytes(b"short")
     )()
     with pytest.raises(InputError) as refused:
-        read_layers(written(slices, name, SEVERAL[name]))
-    assert refused.value.code == ("file_truncated" if harm == "short" else "partner_missing")
+        read_layers(write_file(slices, name, SEVERAL[name]))
+    assert refused.value.code == ("file_truncated" if damage == "short" else "partner_missing")
 
 
 @pytest.mark.parametrize(
@@ -96,11 +88,11 @@ def test_files_that_a_header_names_are_checked_before_they_are_read(harm: str, n
 def test_impossible_names_of_data_files_are_refused(kind: str, text: str, slices: Path) -> None:
     (slices / "loop").symlink_to("loop")
     os.mkfifo(slices / "pipe")
-    head = (
+    header = (
         f"{METAIMAGE}ElementDataFile = {text}\n" if kind == "mha" else f"{NRRD}encoding: raw\ndata file: {text}\n\n"
     )
     with pytest.raises(InputError) as error:
-        read_layers(written(slices, f"image.{kind}", head))
+        read_layers(write_file(slices, f"image.{kind}", header))
     assert len(str(error.value)) < 300 + len(str(slices))
 
 
@@ -121,7 +113,7 @@ def test_a_nrrd_header_with_impossible_numbers_is_refused(field: str, tmp_path: 
     space = "space: left-posterior-superior\n" if "directions" in field else ""
     with pytest.raises(InputError):
         read_layers(
-            written(
+            write_file(
                 tmp_path,
                 "a.nrrd",
                 f"{NRRD}{space}{field}\nencoding: raw\n\n",
@@ -132,7 +124,7 @@ def test_a_nrrd_header_with_impossible_numbers_is_refused(field: str, tmp_path: 
 
 @pytest.mark.parametrize("field", ["line skip: 1\nencoding: raw", "encoding: ascii", "encoding: hex"])
 def test_a_nrrd_header_without_end_is_not_read_completely(field: str, tmp_path: Path) -> None:
-    path = written(tmp_path, "a.nrrd", f"{NRRD}{field}\n\n")
+    path = write_file(tmp_path, "a.nrrd", f"{NRRD}{field}\n\n")
     os.truncate(path, 1 << 40)
     with pytest.raises(InputError):
         read_layers(path)

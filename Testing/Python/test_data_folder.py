@@ -12,12 +12,12 @@ from fewshot_annotate.host.fill.run_store import RunStore
 from fewshot_annotate.weights import store
 
 
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("from_environment", [True, False])
 def test_weights_tasks_and_runs_lie_in_one_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, from_environment: bool
 ) -> None:
     monkeypatch.delenv(HOME_VARIABLE, raising=False)
-    if named:
+    if from_environment:
         monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
         assert data_folder() == tmp_path
     assert {store.folder().parent, RunStore().folder.parent, library_folder().parent} == {data_folder()}
