@@ -282,7 +282,7 @@ def test_uncertain_labels_are_filled_also_where_they_are_not_the_most_probable()
     filled = []
     for config in (CONFIG, CONFIG.replace("labelling.min_threshold", 0.5)):
         result = predicted(prepared(volume, support, config, steps=1), support).values()
-        filled.append(np.stack([label_slice(one, support.labels)[0] > 0 for one in result]))
+        filled.append(np.stack([label_slice(item, support.labels)[0] > 0 for item in result]))
     by_threshold, most_probable = filled
     assert (by_threshold >= most_probable).all()
     assert by_threshold.sum() > 1.01 * most_probable.sum()
@@ -291,8 +291,8 @@ def test_uncertain_labels_are_filled_also_where_they_are_not_the_most_probable()
 def test_the_expected_dice_of_each_label_is_near_the_true_one() -> None:
     run = usual_run()
     assert run.expected_before == ()
-    assert [one.label for one in run.expected] == list(run.support.labels)
-    expected = np.mean([one.dice for one in run.expected])
+    assert [item.label for item in run.expected] == list(run.support.labels)
+    expected = np.mean([item.dice for item in run.expected])
     assert abs(expected - mean_dice(run.truth, run.result, run.support)) < 0.1
 
 
@@ -404,7 +404,7 @@ def test_few_labelled_slices_are_enough(count: int) -> None:
     result = dict(engine.predict(query))
     assert sorted(result) == query
     assert mean_dice(truth, result, few) > 0.3
-    assert all(one.low <= one.dice <= one.high for one in engine.expected_dice())
+    assert all(item.low <= item.dice <= item.high for item in engine.expected_dice())
 
 
 @pytest.mark.slow

@@ -85,7 +85,9 @@ def test_sections_are_frozen_keyword_only_and_documented(section: dataclasses.Fi
 def test_one_setting_is_replaced_and_the_others_stay() -> None:
     changed = CONFIG.replace("network.crop", 48)
     differing = [
-        name for (name, one, *_), (_, other, *_) in zip(SETTINGS, changed.settings(), strict=True) if one != other
+        name
+        for (name, before, *_), (_, after, *_) in zip(SETTINGS, changed.settings(), strict=True)
+        if before != after
     ]
     assert differing == ["network.crop"]
     assert CONFIG.network.crop == AdaptConfig().network.crop != 48
@@ -256,10 +258,12 @@ def test_the_value_with_the_smallest_error_of_expected_dice_is_best() -> None:
     results = {}
     for number, config in enumerate(part.configs()):
         for case in design.cases:
-            results |= {one.key: Result(0.9, 0.1 - 0.01 * number, 0.3, 1.0) for one in design.trials(config, case)}
+            results |= {
+                trial.key: Result(0.9, 0.1 - 0.01 * number, 0.3, 1.0) for trial in design.trials(config, case)
+            }
     assert part.off is not None
     for case in design.cases:
-        results |= {one.key: Result(0.9, 0.2, 0.3, 1.0) for one in design.trials(part.off, case)}
+        results |= {trial.key: Result(0.9, 0.2, 0.3, 1.0) for trial in design.trials(part.off, case)}
     first, *_ = table(part, design, results)
     assert first[2] == str(part.values[-1])
     assert first[6].startswith("+")

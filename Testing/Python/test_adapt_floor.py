@@ -49,7 +49,7 @@ def log_probs(filled: np.ndarray) -> np.ndarray:
 
 
 def held_out(flow: np.ndarray, network: np.ndarray, truth: np.ndarray, copied: np.ndarray) -> HeldOutCandidates:
-    candidates = np.stack([log_probs(one) for one in (flow, flow, flow, network)])
+    candidates = np.stack([log_probs(labels) for labels in (flow, flow, flow, network)])
     return HeldOutCandidates(
         log_probs=candidates,
         truth=truth,

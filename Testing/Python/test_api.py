@@ -65,8 +65,8 @@ def test_arrays_files_and_simpleitk_images_give_the_same_result(
         (read, fsa.LabelMap(painted, read.geometry, (fsa.Segment(value=1, name="box"),))),
     ]
     results = [fsa.fill(*pair, engine="propagate") for pair in inputs]
-    assert all((one.labels == results[0].labels).all() for one in results)
-    assert {one.layers[0].geometry.spacing for one in results} == {SPACING}
+    assert all((result.labels == results[0].labels).all() for result in results)
+    assert {result.layers[0].geometry.spacing for result in results} == {SPACING}
     assert results[-1].layers[0].segments[0].name == "box"
 
 
@@ -87,7 +87,7 @@ def test_expected_dice_is_returned_by_segment_name() -> None:
     names = {segment.name for segment in label_map.segments}
     assert filled.expected_dice
     assert set(filled.expected_dice) <= names
-    assert all(0 <= one.low <= one.dice <= one.high <= 1 for one in filled.expected_dice.values())
+    assert all(0 <= expected.low <= expected.dice <= expected.high <= 1 for expected in filled.expected_dice.values())
 
 
 def test_labels_of_another_shape_are_refused(box: tuple[np.ndarray, np.ndarray]) -> None:
@@ -133,10 +133,10 @@ def test_dicom_seg_needs_its_series_and_is_read_by_highdicom(tmp_path: Path) -> 
 def test_overlapping_segments_come_back_in_their_layers(box: tuple[np.ndarray, np.ndarray]) -> None:
     image, painted = box
     volume = fsa.Volume(image, fsa.Geometry(image.shape))
-    one, two = (
+    first, second = (
         fsa.LabelMap(painted, volume.geometry, (fsa.Segment(value=1, name=name),)) for name in ("box", "same box")
     )
-    filled = fsa.fill(volume, [one, two], engine="propagate")
+    filled = fsa.fill(volume, [first, second], engine="propagate")
     assert [layer.segments[0].name for layer in filled.layers] == ["box", "same box"]
     with pytest.raises(fsa.InputError, match="layers"):
         _ = filled.labels

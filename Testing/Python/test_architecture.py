@@ -277,7 +277,7 @@ def modules_after(code: str) -> set[str]:
         [sys.executable, "-c", "\n".join(lines)],
         env={"PYTHONPATH": str(PACKAGE_PARENT)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     return set(result.stderr.split())

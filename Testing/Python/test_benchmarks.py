@@ -177,7 +177,7 @@ def test_scores_of_the_truth_itself_are_perfect():
     truth, labels = label_map.array, scored_labels(label_map.array)
     found = label_scores(truth, truth, ranges(len(truth), (8, 16))["all"], labels, AXIS.spacing(volume.geometry))
     assert list(found) == labels
-    assert all((one.dice, one.hd95, one.one_sided) == (1.0, 0.0, False) for one in found.values())
+    assert all((score.dice, score.hd95, score.one_sided) == (1.0, 0.0, False) for score in found.values())
 
 
 # Confidence and expected Dice

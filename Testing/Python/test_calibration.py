@@ -58,7 +58,7 @@ class Setting:
             probabilities = calibration.probabilities(logits, self.distances[index])
             expectation.add(probabilities)
             filled.append(expectation.apply_dice_thresholds(probabilities).argmax(axis=0))
-        return {one.label: one for one in expectation.expected(self.labels)}, filled
+        return {item.label: item for item in expectation.expected(self.labels)}, filled
 
     def _dice(self, filled: list[np.ndarray]) -> dict[int, float]:
         truth, result = np.stack(list(self.truth.values())), np.stack(filled)
@@ -154,7 +154,10 @@ def test_probabilities_are_calibrated_where_labels_are_contested(name: str, spac
 
 def test_the_scale_of_logits_does_not_matter() -> None:
     setting = make_setting(*SETTINGS[0])
-    scaled = [HeldOutPrediction(3 * one.logits, one.truth, one.distances) for one in setting.held_out]
+    scaled = [
+        HeldOutPrediction(3 * prediction.logits, prediction.truth, prediction.distances)
+        for prediction in setting.held_out
+    ]
     index, logits = next(iter(setting.logits.items()))
     distances = setting.distances[index]
     plain = Calibration.fit(setting.held_out, CONFIG).probabilities(logits, distances)
@@ -166,8 +169,8 @@ def test_probabilities_are_softer_the_more_is_wrong_on_held_out_slices() -> None
     inverse_temperature = []
     for pixels in (0, 2, 4):
         shifted = [
-            HeldOutPrediction(np.roll(one.logits, pixels, axis=1), one.truth, one.distances)
-            for one in setting.held_out
+            HeldOutPrediction(np.roll(prediction.logits, pixels, axis=1), prediction.truth, prediction.distances)
+            for prediction in setting.held_out
         ]
         inverse_temperature.append(Calibration.fit(shifted, CONFIG).inverse_temperature)
     assert inverse_temperature[0] > inverse_temperature[1] > inverse_temperature[2]
@@ -197,10 +200,10 @@ def test_the_range_that_adapt_gives_holds_the_true_dice() -> None:
         result = np.stack([label_slice(filled[index], support.labels)[0] for index in sorted(filled)])
         true_labels = truth[sorted(filled)]
         expected = engine.expected_dice()
-        assert [one.label for one in expected] == list(support.labels)
-        for one in expected:
-            assert 0 <= one.low < one.dice < one.high <= 1
-            inside.append(one.low <= dice(true_labels, result, one.label) <= one.high)
+        assert [item.label for item in expected] == list(support.labels)
+        for item in expected:
+            assert 0 <= item.low < item.dice < item.high <= 1
+            inside.append(item.low <= dice(true_labels, result, item.label) <= item.high)
     assert np.mean(inside) >= 0.8
 
 
@@ -250,9 +253,11 @@ def test_a_label_on_no_held_out_slice_has_a_wider_range() -> None:
     last = len(setting.labels)
     absent = [
         HeldOutPrediction(
-            one.logits - 50 * (np.arange(last + 1) == last)[:, None, None], one.truth * 0, one.distances
+            prediction.logits - 50 * (np.arange(last + 1) == last)[:, None, None],
+            prediction.truth * 0,
+            prediction.distances,
         )
-        for one in setting.held_out
+        for prediction in setting.held_out
     ]
     label = setting.labels[-1]
     unseen, seen = (
@@ -264,7 +269,8 @@ def test_a_label_on_no_held_out_slice_has_a_wider_range() -> None:
 def test_predictions_that_are_wrong_on_held_out_slices_have_a_low_expected_dice() -> None:
     setting = make_setting(*SETTINGS[0])
     shifted = [
-        HeldOutPrediction(np.roll(one.logits, 4, axis=1), one.truth, one.distances) for one in setting.held_out
+        HeldOutPrediction(np.roll(prediction.logits, 4, axis=1), prediction.truth, prediction.distances)
+        for prediction in setting.held_out
     ]
     good, bad = (
         setting.expected(Calibration.fit(setting.held_out, CONFIG)),
@@ -276,10 +282,10 @@ def test_predictions_that_are_wrong_on_held_out_slices_have_a_low_expected_dice(
 def test_a_label_that_is_wrong_on_held_out_slices_has_a_lower_expected_dice_than_others() -> None:
     setting = next(setting for setting in itertools.starmap(make_setting, SETTINGS) if len(setting.labels) > 1)
     with_errors = []
-    for one in setting.held_out:
-        moved = np.roll(one.truth == 2, 3, axis=0)
-        truth = np.where(moved, 2, np.where(one.truth == 2, 0, one.truth))
-        with_errors.append(HeldOutPrediction(one.logits, truth, one.distances))
+    for prediction in setting.held_out:
+        moved = np.roll(prediction.truth == 2, 3, axis=0)
+        truth = np.where(moved, 2, np.where(prediction.truth == 2, 0, prediction.truth))
+        with_errors.append(HeldOutPrediction(prediction.logits, truth, prediction.distances))
     before, after = (
         setting.expected(Calibration.fit(setting.held_out, CONFIG)),
         setting.expected(Calibration.fit(with_errors, CONFIG)),

@@ -86,7 +86,7 @@ def test_region_growing_uses_the_equalised_contrast_and_propagation_does_not() -
     usual, linear = pools()
     query = usual.support.indices[0] + 2
     ((_, log_probs),), ((_, others),) = usual.candidates([query]), linear.candidates([query])
-    differ = [not np.array_equal(one, other) for one, other in zip(log_probs, others, strict=True)]
+    differ = [not np.array_equal(first, second) for first, second in zip(log_probs, others, strict=True)]
     assert differ == [number == REGION_GROWING for number in range(len(CANDIDATES))]
     np.testing.assert_allclose(linear.contrasted(query), linear.images(query), atol=1e-6)
 

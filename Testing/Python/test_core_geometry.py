@@ -112,7 +112,7 @@ def test_labels_of_a_tilted_image_keep_their_position_in_every_format(suffix: st
     assert read.geometry.difference(volume.geometry, 1e-4) is None
     assert np.allclose(read.geometry.direction, volume.geometry.direction, rtol=0, atol=1e-6)
     assert len(read.segments) == len(label_map.segments)
-    if suffix != ".seg.nrrd":  # which adds tags
+    if suffix != ".seg.nrrd":  # which adds segment IDs
         assert read.segments == label_map.segments
 
 
