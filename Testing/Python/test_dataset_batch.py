@@ -39,7 +39,7 @@ def dataset(awkward_path: Path) -> Dataset:
 
 @pytest.fixture
 def standins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The stand-in engines are known to this process, and to processes with this environment."""
+    """Environment of processes that know the stand-in engines, as this process does."""
     register(monkeypatch.setitem)
     environment = environment_with_standins(tmp_path)
     for name, value in environment.items():
@@ -50,7 +50,7 @@ def standins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def slow_batch(dataset: Dataset, quick: int = 0) -> list[str]:
     """Arguments of a batch whose processes each fill some cases and then wait at the next one."""
     settings = (f"quick={quick}", f"slow={dataset.folder / 'slow'}")
-    return dataset.command(*(word for setting in settings for word in ("--option", setting)), engine="heavy")
+    return dataset.command(*(argument for setting in settings for argument in ("--option", setting)), engine="heavy")
 
 
 def slow_process(dataset: Dataset) -> int:
@@ -120,11 +120,23 @@ def test_a_removed_current_folder_is_named_before_anything_is_written(
 def test_batch_and_fill_give_the_same_result(dataset: Dataset) -> None:
     dataset.add("a")
     assert main(dataset.command()) == 0
-    alone, sureness = dataset.folder / "alone.nii.gz", dataset.folder / "sureness.nii.gz"
-    words = ("fill", dataset.image, dataset.support, "-o", alone, "--confidence", sureness, "--engine", "propagate")
-    assert main([*map(str, words), "--progress", "none"]) == 0
-    for own, other in ((dataset.case("a").label, alone), (dataset.case("a").confidence, sureness)):
-        np.testing.assert_array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (own, other)))
+    alone, confidence = dataset.folder / "alone.nii.gz", dataset.folder / "confidence.nii.gz"
+    arguments = (
+        "fill",
+        dataset.image,
+        dataset.support,
+        "-o",
+        alone,
+        "--confidence",
+        confidence,
+        "--engine",
+        "propagate",
+    )
+    assert main([*map(str, arguments), "--progress", "none"]) == 0
+    for of_batch, of_fill in ((dataset.case("a").label, alone), (dataset.case("a").confidence, confidence)):
+        np.testing.assert_array_equal(
+            *(sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (of_batch, of_fill))
+        )
 
 
 def test_a_row_may_set_how_its_case_is_run(dataset: Dataset) -> None:
@@ -156,12 +168,12 @@ def test_an_unreadable_case_is_reported_with_its_row_and_the_others_are_filled(
     dataset.add("good too")
     assert main(dataset.command()) == 1
     status = dataset.status()
-    assert [name for name, one in status.items() if one.status is Status.DONE] == ["good", "good too"]
+    assert [name for name, row in status.items() if row.status is Status.DONE] == ["good", "good too"]
     stderr = capsys.readouterr().err.splitlines()
     for number, (name, (_, _, reason)) in enumerate(cases.items()):
         assert status[name].status is Status.FAILED
         assert re.match(rf"row {number + 3}: .*{reason}", status[name].message)
-        assert not re.search("--|fewshot-annotate", status[name].message)  # the panel shows it too
+        assert not re.search("--|fewshot-annotate", status[name].message)  # because the panel shows it too
         assert stderr[number].startswith(f"fewshot-annotate: {name}: {status[name].message.removesuffix('.')}")
         assert not dataset.case(name).label.exists()
 
@@ -171,7 +183,7 @@ def series(folder: Path, number: int) -> None:
     folder.mkdir(exist_ok=True)
     image = sitk.Cast(sitk.GetImageFromArray(small_case()[0].array[:2].astype(np.int16)), sitk.sitkInt16)
     for k in range(2):
-        piece = image[:, :, k]
+        slice_2d = image[:, :, k]
         tags = {
             "0020|000d": "1.2.3",
             "0020|000e": f"1.2.3.{number + 1}",
@@ -181,11 +193,11 @@ def series(folder: Path, number: int) -> None:
             "0028|0030": r"1\1",
         }
         for tag, value in tags.items():
-            piece.SetMetaData(tag, value)
+            slice_2d.SetMetaData(tag, value)
         writer = sitk.ImageFileWriter()
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(folder / f"{number}-{k}.dcm"))
-        writer.Execute(piece)
+        writer.Execute(slice_2d)
 
 
 def test_an_unexpected_failure_is_reported_in_one_line_and_a_log(dataset: Dataset, standins: dict[str, str]) -> None:
@@ -207,7 +219,7 @@ def test_a_case_that_crashes_its_process_does_not_stop_the_others(dataset: Datas
     dataset.add("b")
     assert main(dataset.command()) == 1
     status = dataset.status()
-    assert [one.status for one in status.values()] == [Status.DONE, Status.FAILED, Status.DONE]
+    assert [row.status for row in status.values()] == [Status.DONE, Status.FAILED, Status.DONE]
     assert status["bad"].message == "row 3: the process that ran this case crashed (signal 11), 2 times."
 
 
@@ -235,7 +247,7 @@ def test_resume_runs_only_cases_that_are_not_done(dataset: Dataset) -> None:
     after = {name: dataset.case(name).record.stat().st_mtime_ns for name in "ab"}
     assert before["a"] == after["a"]
     assert before["b"] < after["b"]
-    assert [one.status for one in dataset.status().values()] == [Status.DONE] * 3
+    assert [row.status for row in dataset.status().values()] == [Status.DONE] * 3
 
 
 @pytest.mark.parametrize("change", ["row", "option", "image"])
@@ -264,7 +276,7 @@ def test_an_accepted_case_is_never_run_again(dataset: Dataset) -> None:
     before = dataset.case("a").record.stat().st_mtime_ns
     assert main(dataset.command("--resume", "--slices", "all")) == 0
     assert dataset.case("a").record.stat().st_mtime_ns == before
-    assert [one.accepted for one in dataset.status().values()] == [True, False]
+    assert [row.accepted for row in dataset.status().values()] == [True, False]
 
 
 @pytest.mark.slow
@@ -273,20 +285,20 @@ def test_a_batch_that_is_killed_repeatedly_continues_each_time(
 ) -> None:
     dataset.add("a", "b", "c")
     done: dict[str, int] = {}
-    for caught in "bc":
+    for interrupted in "bc":
         batch = spawned.cli(*slow_batch(dataset, 1), "--resume", environment=standins)
         child = slow_process(dataset)
         batch.kill()
         batch.wait()
         assert {name: dataset.case(name).record.stat().st_mtime_ns for name in done} == done
-        before = [name for name in "abc" if name < caught]
+        before = [name for name in "abc" if name < interrupted]
         done = {name: dataset.case(name).record.stat().st_mtime_ns for name in before}
-        status = [one.status for one in dataset.status().values()]
+        status = [row.status for row in dataset.status().values()]
         assert status == [*[Status.DONE] * len(before), Status.RUNNING, *[Status.SKIPPED] * (2 - len(before))]
-        wait_for(lambda: not alive(child))  # noqa: B023 (nothing goes on without the batch)
-        (dataset.case(caught).folder / ".fsa-0123abcd.nii.gz").write_bytes(b"half")
+        wait_for(lambda: not alive(child))  # noqa: B023 (called at once)
+        (dataset.case(interrupted).folder / ".fsa-0123abcd.nii.gz").write_bytes(b"half")
     assert main([*slow_batch(dataset, 1), "--resume"]) == 0
-    assert [one.status for one in dataset.status().values()] == [Status.DONE] * 3
+    assert [row.status for row in dataset.status().values()] == [Status.DONE] * 3
     for name in "abc":
         assert sorted(path.name for path in dataset.case(name).folder.iterdir()) == [
             "case.json",
@@ -311,11 +323,11 @@ def test_a_second_batch_on_the_folder_is_refused_while_one_is_active(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset.add("a")
-    words = slow_batch(dataset)
-    batch = spawned.cli(*words, environment=standins)
+    arguments = slow_batch(dataset)
+    batch = spawned.cli(*arguments, environment=standins)
     slow_process(dataset)
     for more in ((), ("--resume",)):
-        assert main([*words, *more]) == 2
+        assert main([*arguments, *more]) == 2
         assert "another batch runs in this folder" in capsys.readouterr().err
     assert BatchFolder(dataset.output).busy()
     batch.kill()
@@ -339,7 +351,7 @@ def test_a_cancelled_batch_is_reported_and_can_be_resumed(
     assert batch.returncode == 130
     assert stderr == "fewshot-annotate: cancelled; --resume runs what is left.\n"
     assert not alive(child)
-    assert {(one.status, one.message) for one in dataset.status().values()} == {(Status.SKIPPED, "cancelled")}
+    assert {(row.status, row.message) for row in dataset.status().values()} == {(Status.SKIPPED, "cancelled")}
     assert main([*dataset.command("--resume")]) == 0
 
 
@@ -404,13 +416,13 @@ def test_an_invalid_status_file_is_refused(dataset: Dataset, capsys: pytest.Capt
     assert "this is no table of cases" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [("--workers", "0"), ("--workers", "many"), ("--threads", "-1")])
+@pytest.mark.parametrize("arguments", [("--workers", "0"), ("--workers", "many"), ("--threads", "-1")])
 def test_invalid_numbers_are_refused(
-    dataset: Dataset, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    dataset: Dataset, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset.add("a")
-    assert main(dataset.command("=".join(words))) == 2
-    assert f"'{words[1]}' is no number of {words[0].strip('-')}" in capsys.readouterr().err
+    assert main(dataset.command("=".join(arguments))) == 2
+    assert f"'{arguments[1]}' is no number of {arguments[0].strip('-')}" in capsys.readouterr().err
     assert not dataset.output.exists()
 
 
@@ -420,15 +432,15 @@ def test_a_status_file_that_cannot_be_written_temporarily_does_not_stop_the_batc
     dataset.add("a", "b")
     update, calls = StatusFile.update, []
 
-    def held(self: StatusFile, changed: Iterable[CaseStatus]) -> dict[str, CaseStatus]:
+    def fail_twice(self: StatusFile, changed: Iterable[CaseStatus]) -> dict[str, CaseStatus]:
         calls.append(changed)
-        if len(calls) in (2, 3):  # as a spreadsheet does on Windows
+        if len(calls) in (2, 3):  # as while a spreadsheet program has the file open on Windows
             raise InputError("output_unwritable", path=self.path, detail="Permission denied")
         return update(self, changed)
 
-    monkeypatch.setattr(StatusFile, "update", held)
+    monkeypatch.setattr(StatusFile, "update", fail_twice)
     assert main(dataset.command()) == 0
-    assert [one.status for one in dataset.status().values()] == [Status.DONE] * 2
+    assert [row.status for row in dataset.status().values()] == [Status.DONE] * 2
 
 
 def test_two_writers_of_the_status_lose_no_row(tmp_path: Path, spawned: Spawned) -> None:

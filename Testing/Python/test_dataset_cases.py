@@ -1,4 +1,4 @@
-"""Data sets that list their own cases: volumes are found and added, and what waits to be filled is known."""
+"""Data sets that list their own cases: volumes are found, added, filled and accepted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Two balls with their label maps, one beside the other."""
+    """A folder with the volumes of two balls and their label maps."""
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in (0, 1):
@@ -72,7 +72,7 @@ def test_volumes_of_all_kinds_are_found_and_label_maps_are_not(images: Path) -> 
     (patient / "t1_seg.nii.gz").write_bytes(b"")
     (patient / "Segmentation.seg.nrrd").write_bytes(b"")
     (patient / "notes.txt").write_text("not DICOM")
-    found = {one.name: one.path.relative_to(images).as_posix() for one in find_volumes(images)}
+    found = {volume.name: volume.path.relative_to(images).as_posix() for volume in find_volumes(images)}
     assert found == {
         "ball0": "ball0.nii.gz",
         "ball1": "ball1.nii.gz",
@@ -87,7 +87,7 @@ def test_each_series_of_a_folder_is_a_volume_of_its_own(tmp_path: Path) -> None:
     for path in (tmp_path / "other").iterdir():
         path.rename(folder / f"b{path.name}")
     (tmp_path / "other").rmdir()
-    assert [(one.name, one.path.name, bool(one.series)) for one in find_volumes(tmp_path)] == [
+    assert [(volume.name, volume.path.name, bool(volume.series)) for volume in find_volumes(tmp_path)] == [
         ("scan-001.dcm", "scan", True),
         ("scan-b001.dcm", "scan", True),
     ]
@@ -95,7 +95,7 @@ def test_each_series_of_a_folder_is_a_volume_of_its_own(tmp_path: Path) -> None:
 
 def test_results_of_a_batch_are_not_listed_as_volumes(tmp_path: Path) -> None:
     batch_of_balls(tmp_path)
-    assert [one.name for one in find_volumes(tmp_path)] == ["ball0", "ball1", "ball2"]
+    assert [volume.name for volume in find_volumes(tmp_path)] == ["ball0", "ball1", "ball2"]
     with pytest.raises(InputError, match="no volume was found there"):
         find_volumes(tmp_path / "out")
 
@@ -159,8 +159,8 @@ def test_a_case_that_no_batch_filled_is_accepted_with_its_painted_and_filled_sli
     assert [segment.name for segment in case.label_map.segments] == ["Core", "Rim"]
     dataset.case("ball0").folder.mkdir()
     labels = ball(0)[1]
-    done = write_acceptance(case, labels, dataset, HISTORY)
-    assert done.refusal is None
+    acceptance = write_acceptance(case, labels, dataset, HISTORY)
+    assert acceptance.refusal is None
     assert dataset.status.read()["ball0"] == CaseStatus(name="ball0", status=Status.DONE, accepted=True)
     (written,) = read_label_maps(dataset.case("ball0").label, GRID)
     np.testing.assert_array_equal(written.array, labels.array)
@@ -179,9 +179,9 @@ def test_a_case_that_does_not_fit_its_task_is_accepted_and_the_reason_reported(d
     case = read_case(dataset, "ball0", SEGMENTS)
     dataset.case("ball0").folder.mkdir()
     set_dataset_task(dataset, "gone")
-    done = write_acceptance(case, ball(0)[1], dataset, HISTORY)
-    assert done.refusal is not None
-    assert done.refusal.code == "library_unknown"
+    acceptance = write_acceptance(case, ball(0)[1], dataset, HISTORY)
+    assert acceptance.refusal is not None
+    assert acceptance.refusal.code == "library_unknown"
     assert dataset.status.read()["ball0"].accepted
 
 
@@ -227,10 +227,10 @@ def test_a_case_in_review_is_not_filled(dataset: BatchFolder, tmp_path: Path) ->
         def close(self) -> None:
             pass
 
-    done = run_batch(read_manifest(manifest), dataset.path, BatchSettings(), Pool, engine="propagate", resume=True)
+    results = run_batch(read_manifest(manifest), dataset.path, BatchSettings(), Pool, engine="propagate", resume=True)
     lock.release()
     assert submitted == ["ball1"]
-    assert (done["ball0"].status, done["ball0"].message) == (Status.SKIPPED, "in review")
+    assert (results["ball0"].status, results["ball0"].message) == (Status.SKIPPED, "in review")
 
 
 @pytest.mark.parametrize(("examples", "worthwhile"), [(0, False), (1, False), (2, True)])

@@ -1,4 +1,4 @@
-"""`batch` on several real worker processes: the same results, also when one of them is killed."""
+"""`batch` on several real worker processes: results are the same, even if one of them is killed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def standins(tmp_path: Path) -> dict[str, str]:
     return {**environment_with_standins(tmp_path), "DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
 
 
-def held_batch(dataset: Dataset, *more: str) -> list[str]:
+def waiting_batch(dataset: Dataset, *more: str) -> list[str]:
     """Arguments of a batch whose cases wait for a file."""
     return dataset.command(
         "--option", "quick=0", "--option", f"slow={dataset.folder / 'slow'}", *more, engine="heavy"
@@ -63,11 +63,11 @@ def release(dataset: Dataset) -> None:
 
 
 @pytest.mark.slow
-def test_local_workers_give_the_results_of_one_process_though_one_is_killed(
+def test_local_workers_give_the_results_of_one_process_even_if_one_is_killed(
     dataset: Dataset, expected: dict[str, bytes], standins: dict[str, str], spawned: Spawned
 ) -> None:
-    words = held_batch(dataset, "--workers", "2", "--progress", "json")
-    batch = spawned.cli(*words, environment=standins)
+    arguments = waiting_batch(dataset, "--workers", "2", "--progress", "json")
+    batch = spawned.cli(*arguments, environment=standins)
     first, _ = processes_at_a_case(dataset, 2)
     os.kill(first, signal.SIGKILL)
     release(dataset)
@@ -75,26 +75,26 @@ def test_local_workers_give_the_results_of_one_process_though_one_is_killed(
     assert batch.returncode == 0, stderr
     assert dataset.results() == expected
     counts = [json.loads(line)["counts"] for line in out.splitlines()]
-    assert max(count["running"] for count in counts) == 2  # never more at the scheduler than there are workers
+    assert max(count["running"] for count in counts) == 2  # no more cases are submitted than there are workers
     assert counts[-1] == {"done": 4, "failed": 0, "running": 0, "total": 4}
     assert stderr == f"{dataset.output}: 4 done\n"
 
 
 @pytest.mark.slow
-def test_workers_of_a_scheduler_give_the_results_of_one_process_though_one_is_killed(
+def test_workers_of_a_scheduler_give_the_results_of_one_process_even_if_one_is_killed(
     dataset: Dataset, expected: dict[str, bytes], standins: dict[str, str], spawned: Spawned
 ) -> None:
     address, _ = start_scheduler(spawned, standins)
     for _ in range(2):
         start_worker(spawned, address, standins)
-    batch = spawned.cli(*held_batch(dataset, "--scheduler", address), environment=standins)
+    batch = spawned.cli(*waiting_batch(dataset, "--scheduler", address), environment=standins)
     first, _ = processes_at_a_case(dataset, 2)
     os.kill(first, signal.SIGKILL)
     release(dataset)
     _, stderr = batch.communicate(timeout=60)
     assert batch.returncode == 0, stderr
     assert dataset.results() == expected
-    assert {one.status for one in dataset.status().values()} == {Status.DONE}
+    assert {row.status for row in dataset.status().values()} == {Status.DONE}
 
 
 @pytest.mark.slow
@@ -109,20 +109,20 @@ def test_a_case_that_always_kills_its_worker_does_not_stop_the_others(
     status = dataset.status()
     line = "row 4: the process that ran this case crashed (signal 11), 2 times."
     assert status["case 2"].message == line
-    assert [one.status for name, one in status.items() if name != "case 2"] == [Status.DONE] * 3
+    assert [row.status for name, row in status.items() if name != "case 2"] == [Status.DONE] * 3
     assert stderr == f"fewshot-annotate: case 2: {line}\n"
 
 
 @pytest.mark.slow
 def test_cancelling_ends_the_workers(dataset: Dataset, standins: dict[str, str], spawned: Spawned) -> None:
-    batch = spawned.cli(*held_batch(dataset, "--workers", "2"), environment=standins)
+    batch = spawned.cli(*waiting_batch(dataset, "--workers", "2"), environment=standins)
     workers = processes_at_a_case(dataset, 2)
-    for process in (*workers, batch.pid):  # as a terminal does it
+    for process in (*workers, batch.pid):  # as a terminal does on Ctrl-C
         os.kill(process, signal.SIGINT)
     _, stderr = batch.communicate(timeout=30)
     assert (batch.returncode, stderr) == (130, "fewshot-annotate: cancelled; --resume runs what is left.\n")
     assert not any(map(alive, workers))
-    assert {one.status for one in dataset.status().values()} == {Status.SKIPPED}
+    assert {row.status for row in dataset.status().values()} == {Status.SKIPPED}
     assert main(dataset.command("--resume")) == 0
 
 
@@ -130,13 +130,13 @@ def test_cancelling_ends_the_workers(dataset: Dataset, standins: dict[str, str],
 def test_workers_do_not_outlive_a_batch_that_is_killed(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:
-    batch = spawned.cli(*held_batch(dataset, "--workers", "2"), environment=standins)
+    batch = spawned.cli(*waiting_batch(dataset, "--workers", "2"), environment=standins)
     workers = processes_at_a_case(dataset, 2)
     batch.kill()
     batch.wait()
     wait_for(lambda: not any(map(alive, workers)), 15)
     assert main(dataset.command("--resume")) == 0
-    assert {one.status for one in dataset.status().values()} == {Status.DONE}
+    assert {row.status for row in dataset.status().values()} == {Status.DONE}
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_a_batch_whose_scheduler_dies_ends_with_one_line(
 ) -> None:
     address, scheduler = start_scheduler(spawned, standins)
     start_worker(spawned, address, standins)
-    batch = spawned.cli(*held_batch(dataset, "--scheduler", address), environment=standins)
+    batch = spawned.cli(*waiting_batch(dataset, "--scheduler", address), environment=standins)
     processes_at_a_case(dataset, 1)
     os.kill(scheduler, signal.SIGKILL)
     began = time.monotonic()
@@ -155,10 +155,10 @@ def test_a_batch_whose_scheduler_dies_ends_with_one_line(
     warning, stderr = stderr.splitlines()
     assert f"{address}: everybody who reaches this port can run programs as you" in warning
     assert stderr == "fewshot-annotate: The dask scheduler is gone; start it again and go on with --resume."
-    assert {one.status for one in dataset.status().values()} == {Status.SKIPPED}
+    assert {row.status for row in dataset.status().values()} == {Status.SKIPPED}
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:{port}", "nonsense", "carrier://pigeon:1"])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:{port}", "nonsense", "unknown://host:1"])
 def test_an_address_where_no_scheduler_answers_is_refused(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str
 ) -> None:
@@ -189,14 +189,14 @@ def test_workers_of_another_version_are_refused(
 def test_local_workers_cannot_be_reached_by_other_users(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:
-    batch = spawned.cli(*held_batch(dataset, "--workers", "2"), environment=standins)
+    batch = spawned.cli(*waiting_batch(dataset, "--workers", "2"), environment=standins)
     processes_at_a_case(dataset, 2)
-    own = psutil.Process(batch.pid)
-    family = [own, *own.children(recursive=True)]
-    assert len(family) >= 3
-    assert [one.net_connections("inet") for one in family] == [[]] * len(family)
-    named = [socket.laddr for one in family for socket in one.net_connections("unix") if socket.laddr]
-    assert named == []  # sockets without a name cannot be opened by others
+    batch_process = psutil.Process(batch.pid)
+    processes = [batch_process, *batch_process.children(recursive=True)]
+    assert len(processes) >= 3
+    assert [process.net_connections("inet") for process in processes] == [[]] * len(processes)
+    addresses = [socket.laddr for process in processes for socket in process.net_connections("unix") if socket.laddr]
+    assert addresses == []  # sockets without a name cannot be opened by others
     release(dataset)
     assert batch.wait(60) == 0
 
@@ -204,8 +204,8 @@ def test_local_workers_cannot_be_reached_by_other_users(
 def certificates(folder: Path) -> dict[str, str]:
     """Environment that configures dask with a certificate made for the test."""
     key, certificate = str(folder / "key.pem"), str(folder / "certificate.pem")
-    words = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test")
-    subprocess.run(["openssl", *words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    arguments = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test")
+    subprocess.run(["openssl", *arguments, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     environment = {"DASK_DISTRIBUTED__COMM__TLS__CA_FILE": certificate}
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         environment[f"DASK_DISTRIBUTED__COMM__TLS__{role}__KEY"] = key
@@ -225,10 +225,10 @@ def test_a_scheduler_with_certificates_can_be_used_only_with_one(
     assert (batch.returncode, stderr) == (0, "")
     assert dataset.results() == expected
     dataset.output.rename(dataset.folder / "with certificate")
-    ending = address.partition("://")[2]
-    for other in (f"tcp://{ending}", f"tls://{ending}"):
-        stranger = spawned.cli(*dataset.command("--resume", "--scheduler", other), environment=standins)
-        _, stderr = stranger.communicate(timeout=60)
-        assert stranger.returncode == 2
+    host_and_port = address.partition("://")[2]
+    for url in (f"tcp://{host_and_port}", f"tls://{host_and_port}"):
+        without_certificate = spawned.cli(*dataset.command("--resume", "--scheduler", url), environment=standins)
+        _, stderr = without_certificate.communicate(timeout=60)
+        assert without_certificate.returncode == 2
         assert "no dask scheduler answers there" in stderr
         assert stderr.count("\n") == 1

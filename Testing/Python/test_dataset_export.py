@@ -1,4 +1,4 @@
-"""Data sets for other programs: their layouts, their split by patient, their data sheet, and unusual cases."""
+"""Export of data sets for other programs: layouts, split by patient, data sheet, and unusual cases."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def export(place: object, out: Path, layout: str, *more: str) -> int:
-    words = ["dataset", "export", str(place), "--format", layout, "-o", str(out)]
-    return main([*words, "--progress", "none", "--no-previews", *more])
+def export(source: object, out: Path, layout: str, *more: str) -> int:
+    arguments = ["dataset", "export", str(source), "--format", layout, "-o", str(out)]
+    return main([*arguments, "--progress", "none", "--no-previews", *more])
 
 
 def test_the_nnunet_layout_has_numbered_files_a_description_and_a_split(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ if importlib.util.find_spec("nnunetv2"):
         subprocess.run([sys.executable, "-c", check], check=True)
 
 
-def test_the_decathlons_description_lists_every_pair(tmp_path: Path) -> None:
+def test_the_decathlon_description_lists_every_pair(tmp_path: Path) -> None:
     task_of_balls("balls", *SEEDS)
     assert export("balls", tmp_path / "msd", "msd", "--number", "7", "--name", "two balls") == 0
     folder = tmp_path / "msd" / "Task07_twoballs"
@@ -86,7 +86,7 @@ def test_the_decathlons_description_lists_every_pair(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_monais_own_reader_reads_the_data_list(tmp_path: Path) -> None:
+def test_monai_reads_the_data_list(tmp_path: Path) -> None:
     from monai.data import load_decathlon_datalist
 
     task_of_balls("balls", *SEEDS)
@@ -106,8 +106,8 @@ def test_bids_has_a_subject_for_each_patient_and_a_run_for_each_image(tmp_path: 
     for seed, patient in ((0, "A"), (1, "B"), (2, "A")):
         add_example(task.folder, *ball(seed), provenance=Provenance(patient=patient))
     assert export("balls", tmp_path / "bids", "bids", "--suffix", "T2w") == 0
-    found = sorted(path.name for path in (tmp_path / "bids").rglob("*_dseg.nii.gz"))
-    assert found == [
+    names = sorted(path.name for path in (tmp_path / "bids").rglob("*_dseg.nii.gz"))
+    assert names == [
         "sub-001_run-01_desc-accepted_dseg.nii.gz",
         "sub-001_run-02_desc-accepted_dseg.nii.gz",
         "sub-002_run-01_desc-accepted_dseg.nii.gz",
@@ -122,7 +122,7 @@ def test_names_in_the_table_of_bids_are_text_in_one_cell(tmp_path: Path) -> None
     task = create_task("balls")
     volume, labels = ball(0)
     names = ('=HYPERLINK("x")', "two\tcells\n+1")
-    named = tuple(replace(one, name=name) for one, name in zip(labels.segments, names, strict=True))
+    named = tuple(replace(segment, name=name) for segment, name in zip(labels.segments, names, strict=True))
     add_example(task.folder, volume, replace(labels, segments=named))
     assert export("balls", tmp_path / "bids", "bids", "--suffix", "T2w") == 0
     rows = (tmp_path / "bids" / "desc-accepted_dseg.tsv").read_text().splitlines()
@@ -131,23 +131,23 @@ def test_names_in_the_table_of_bids_are_text_in_one_cell(tmp_path: Path) -> None
 
 def test_no_patient_is_on_both_sides_of_the_split() -> None:
     patients = [f"p{number}" for number in range(10)]
-    held = validation_patients([*patients, *patients], 0.3)
-    assert len(held) == 3
-    assert validation_patients(reversed(patients), 0.3) == held
-    assert validation_patients(patients, 0.3, seed=1) != held
+    validation = validation_patients([*patients, *patients], 0.3)
+    assert len(validation) == 3
+    assert validation_patients(reversed(patients), 0.3) == validation
+    assert validation_patients(patients, 0.3, seed=1) != validation
     assert len(validation_patients(["a", "b"], 0.1)) == 1
     assert validation_patients(patients, 0) == validation_patients(["a"], 0.5) - {"a"} == frozenset()
 
 
 def test_only_accepted_cases_are_exported_with_who_made_their_slices(tmp_path: Path) -> None:
-    made = batch_of_balls(tmp_path)
-    files = made.case("1")
+    batch = batch_of_balls(tmp_path)
+    files = batch.case("1")
     (label_map,) = read_label_maps(files.label)
     write_label_maps(files.filled, [label_map])
     corrected = label_map.array.copy()
     corrected[5] = 0
     write_label_maps(files.label, [label_map.with_array(corrected)])
-    assert export(made.path, tmp_path / "raw", "nnunet", "--validation", "0.5") == 0
+    assert export(batch.path, tmp_path / "raw", "nnunet", "--validation", "0.5") == 0
     folder = tmp_path / "raw" / "Dataset501_out"
     sheet = json.loads((folder / "data_sheet.json").read_text())
     assert (sheet["cases"], sheet["patients"], sheet["training"]) == (2, 2, 1)
@@ -167,13 +167,23 @@ def test_only_accepted_cases_are_exported_with_who_made_their_slices(tmp_path: P
 
 def test_previews_show_each_case(tmp_path: Path) -> None:
     task_of_balls("balls", 0)
-    words = ["dataset", "export", "balls", "--format", "monai", "-o", str(tmp_path / "monai"), "--progress", "none"]
-    assert main(words) == 0
+    arguments = [
+        "dataset",
+        "export",
+        "balls",
+        "--format",
+        "monai",
+        "-o",
+        str(tmp_path / "monai"),
+        "--progress",
+        "none",
+    ]
+    assert main(arguments) == 0
     assert [path.name for path in (tmp_path / "monai" / "previews").iterdir()] == ["balls_001.png"]
 
 
 def facts(number: int, **more: object) -> CaseFacts:
-    """A usual case: the left kidney 40 mm to the left of the right one."""
+    """A usual case, in which the left kidney lies 40 mm to the left of the right one."""
     usual = CaseFacts(
         number=f"c{number}",
         name=f"c{number}",
@@ -195,7 +205,7 @@ KIDNEYS = (
     Segment(value=2, name="right kidney"),
     Segment(value=3, name="liver"),
 )
-CONSPICUOUS = {
+UNUSUAL = {
     "nothing": ({}, ""),
     "spacing": ({"geometry": Geometry((10, 10, 10), (1.0, 1.0, 8.0))}, "its spacing of 1 x 1 x 8 mm is far"),
     "volume": ({"millilitres": (150.0, 160.0, 15.0)}, "15 ml of 'liver' are far from the others (typically 1.5e+03"),
@@ -214,20 +224,22 @@ CONSPICUOUS = {
 }
 
 
-@pytest.mark.parametrize(("change", "message"), CONSPICUOUS.values(), ids=CONSPICUOUS.keys())
+@pytest.mark.parametrize(("change", "message"), UNUSUAL.values(), ids=UNUSUAL.keys())
 def test_unusual_values_are_reported_by_case(change: dict[str, object], message: str) -> None:
-    found = [str(one) for one in findings(KIDNEYS, [*(facts(number) for number in range(9)), facts(9, **change)])]
+    found = [
+        str(finding) for finding in findings(KIDNEYS, [*(facts(number) for number in range(9)), facts(9, **change)])
+    ]
     assert len(found) == bool(message)
-    assert all(message in one and "c9" in one for one in found)
+    assert all(message in text and "c9" in text for text in found)
 
 
 def test_a_duplicate_image_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = batch_of_balls(tmp_path)
-    twin = made.case("1")
-    record = json.loads(twin.record.read_text())
+    batch = batch_of_balls(tmp_path)
+    duplicate = batch.case("1")
+    record = json.loads(duplicate.record.read_text())
     record["request"]["image"]["path"] = str(tmp_path / "ball0.nii.gz")
-    twin.record.write_text(json.dumps(record))
-    assert export(made.path, tmp_path / "raw", "nnunet") == 0
+    duplicate.record.write_text(json.dumps(record))
+    assert export(batch.path, tmp_path / "raw", "nnunet") == 0
     assert "These cases have the same image: 0, 1." in capsys.readouterr().err
 
 
@@ -242,16 +254,16 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize(("options", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_invalid_exports_are_refused_in_one_line(
-    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    places = {"batch": batch_of_balls(tmp_path / "a").path, "none": batch_of_balls(tmp_path / "b", ()).path}
-    given = [word.format(**places) for word in words.split()]
-    out = tmp_path / "made"
-    assert main(["dataset", "export", "-o", str(out), "--progress", "none", *given]) == 2
+    folders = {"batch": batch_of_balls(tmp_path / "a").path, "none": batch_of_balls(tmp_path / "b", ()).path}
+    arguments = [option.format(**folders) for option in options.split()]
+    out = tmp_path / "exported"
+    assert main(["dataset", "export", "-o", str(out), "--progress", "none", *arguments]) == 2
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
@@ -264,11 +276,11 @@ def test_a_segment_in_no_case_and_an_unreadable_image_stop_the_export(
     task = create_task("balls", (*SEGMENTS, Segment(value=3, name="Shell")))
     volume, label_map = ball(0)
     add_example(task.folder, volume, label_map)
-    assert export("balls", tmp_path / "made", "monai") == 2
+    assert export("balls", tmp_path / "exported", "monai") == 2
     assert "Segment 'Shell' is in no case" in capsys.readouterr().err
-    made = batch_of_balls(tmp_path)
+    batch = batch_of_balls(tmp_path)
     (tmp_path / "ball1.nii.gz").write_bytes(b"")
-    assert export(made.path, tmp_path / "made", "monai") == 2
+    assert export(batch.path, tmp_path / "exported", "monai") == 2
     assert "the file is empty" in capsys.readouterr().err
-    assert not (tmp_path / "made").exists()
+    assert not (tmp_path / "exported").exists()
     assert not list(tmp_path.glob(".fsa-*"))

@@ -46,7 +46,7 @@ def dataset(finished: Dataset, awkward_path: Path) -> Dataset:
 
 
 def correct(dataset: Dataset, name: str) -> bytes:
-    """Change the result of a case by hand, as another program would; returns the file."""
+    """Change the result of a case, as a person would in another program; returns the bytes of the file."""
     path = dataset.case(name).label
     image = nibabel.load(path)
     labels = np.asarray(image.dataobj).copy()
@@ -56,7 +56,7 @@ def correct(dataset: Dataset, name: str) -> bytes:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """All files below a folder but those that a lock is taken on."""
+    """Bytes of all files below a folder, except lock files."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
@@ -103,7 +103,7 @@ def no_column(dataset: Dataset) -> list[str]:
     return ["--slices", "all"]
 
 
-def says_no(dataset: Dataset) -> list[str]:
+def explicit_no(dataset: Dataset) -> list[str]:
     write_status(dataset, "name,status,seconds,message,accepted", "a,done,1.00,,no", "b,done,1.00,,yes")
     return ["--slices", "all"]
 
@@ -113,7 +113,7 @@ def no_table(dataset: Dataset) -> list[str]:
     return ["--slices", "all"]
 
 
-CHANGES = [newer_image, other_option, other_row, damaged_record, no_record, no_column, says_no, no_table]
+CHANGES = [newer_image, other_option, other_row, damaged_record, no_record, no_column, explicit_no, no_table]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -155,19 +155,19 @@ def test_changed_names_of_labels_count_as_a_correction(dataset: Dataset) -> None
     assert names.read_bytes() == before
 
 
-@pytest.mark.parametrize("harm", [damaged_record, no_record])
+@pytest.mark.parametrize("damage", [damaged_record, no_record])
 def test_files_that_may_be_corrections_are_renamed_with_a_date(
-    dataset: Dataset, harm: Callable[[Dataset], list[str]]
+    dataset: Dataset, damage: Callable[[Dataset], list[str]]
 ) -> None:
-    corrected = correct(dataset, "a")  # its filled state is no longer known
+    corrected = correct(dataset, "a")  # the record, which is lost below, would show that it was corrected
     names = dataset.case("a").names.read_bytes()
-    harm(dataset)
+    damage(dataset)
     for number in (1, 2):
         assert main(dataset.command("--resume", *(["--slices", "all"] if number == 2 else []))) == 0
-        aside = sorted(dataset.case("a").folder.glob("label.2*-*-*T*.nii.gz"))
-        assert len(aside) == number
-        assert aside[0].read_bytes() == corrected
-        assert aside[0].with_name(f"{aside[0].name}.labels.json").read_bytes() == names
+        renamed = sorted(dataset.case("a").folder.glob("label.2*-*-*T*.nii.gz"))
+        assert len(renamed) == number
+        assert renamed[0].read_bytes() == corrected
+        assert renamed[0].with_name(f"{renamed[0].name}.labels.json").read_bytes() == names
     assert dataset.case("a").label.read_bytes() != corrected
 
 
@@ -187,12 +187,12 @@ def test_files_renamed_in_the_same_second_have_different_names(
 def test_a_correction_made_while_the_case_waits_is_not_overwritten(
     dataset: Dataset, tmp_path: Path, spawned: Spawned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Case a is being filled, b waits for it; b is corrected and accepted meanwhile."""
+    """While case a is being filled and b waits, b is corrected and accepted."""
     register(monkeypatch.setitem)
     environment = environment_with_standins(tmp_path)
     slow = dataset.folder / "slow"
-    words = dataset.command("--resume", "--option", "quick=0", "--option", f"slow={slow}", engine="heavy")
-    batch = spawned.cli(*words, environment=environment)
+    arguments = dataset.command("--resume", "--option", "quick=0", "--option", f"slow={slow}", engine="heavy")
+    batch = spawned.cli(*arguments, environment=environment)
     wait_for(slow.exists)
     status = StatusFile(dataset.output / "status.csv")
     assert status.read()["a"].status is Status.RUNNING
@@ -203,7 +203,7 @@ def test_a_correction_made_while_the_case_waits_is_not_overwritten(
     _, stderr = batch.communicate(timeout=60)
     assert batch.returncode == 0, stderr
     assert dataset.case("b").label.read_bytes() == corrected
-    assert [(one.status, one.accepted) for one in dataset.status().values()] == [
+    assert [(row.status, row.accepted) for row in dataset.status().values()] == [
         (Status.DONE, False),
         (Status.DONE, True),
     ]
@@ -259,8 +259,8 @@ def test_no_acceptance_is_lost_while_batches_start(dataset: Dataset, spawned: Sp
             assert main(dataset.command("--resume")) == 0
         go.unlink()
         assert [writer.returncode for writer in writers] == [0] * WRITERS
-        assert [one.accepted for one in dataset.status().values()] == [True] * COUNT
-        assert {one.status for one in dataset.status().values()} == {Status.DONE}
+        assert [row.accepted for row in dataset.status().values()] == [True] * COUNT
+        assert {row.status for row in dataset.status().values()} == {Status.DONE}
 
 
 def test_resetting_a_case_changes_only_its_row(dataset: Dataset) -> None:
@@ -361,13 +361,13 @@ def test_names_that_resemble_formulas_are_escaped_in_tables_and_read_back(datase
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
 @pytest.mark.parametrize("name", ["cancel", ".batch.lock", ".status.lock", "index.html", "status.csv"])
-def test_links_and_folders_in_place_of_our_files_are_replaced_or_refused_in_one_line(
+def test_links_and_folders_in_place_of_files_of_the_batch_are_replaced_or_refused_in_one_line(
     dataset: Dataset, tmp_path: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    victim, place = tmp_path / "victim", dataset.output / name
-    victim.write_bytes(b"precious")
-    place.unlink(missing_ok=True)
-    {"folder": place.mkdir, "pipe": lambda: os.mkfifo(place), "link": lambda: place.symlink_to(victim)}[kind]()
+    target, path = tmp_path / "target", dataset.output / name
+    target.write_bytes(b"unrelated")
+    path.unlink(missing_ok=True)
+    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "link": lambda: path.symlink_to(target)}[kind]()
     results = dataset.results()
     code = main(dataset.command("--resume"))
     stderr = capsys.readouterr().err
@@ -375,16 +375,16 @@ def test_links_and_folders_in_place_of_our_files_are_replaced_or_refused_in_one_
     assert stderr.count("\n") == (code == 2)
     assert "None" not in stderr
     assert "the disk is full" not in stderr
-    assert victim.read_bytes() == b"precious"
+    assert target.read_bytes() == b"unrelated"
     assert dataset.results() == results
 
 
 def test_a_reset_is_kept_while_a_batch_writes_its_older_state(dataset: Dataset) -> None:
     status = StatusFile(dataset.output / "status.csv")
     status.set_accepted("a", True)
-    known = status.read()["a"]
+    old_row = status.read()["a"]
     status.set_accepted("a", False)
-    status.update([known])
+    status.update([old_row])
     assert not status.read()["a"].accepted
 
 
@@ -416,4 +416,4 @@ def test_a_case_accepted_while_the_table_cannot_be_written_is_not_filled_again(
     assert dataset.case("a").label.read_bytes() == before
     assert not list(dataset.case("a").folder.glob("label.2*"))
     assert status.read()["a"].accepted
-    assert {one.status for one in status.read().values()} == {Status.DONE}
+    assert {row.status for row in status.read().values()} == {Status.DONE}

@@ -1,4 +1,4 @@
-"""The support library: labelled slices kept under a name and used on another patient's volume."""
+"""The library: labelled slices saved as a named task and used for volumes of other patients."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ pytest_plugins = ("support.library_fixtures",)
 pytestmark = pytest.mark.usefixtures("home")
 
 
-def turned(orientation: str) -> tuple[Volume, LabelMap]:
-    """The same head at the same position, its array stored in another order."""
+def reoriented(orientation: str) -> tuple[Volume, LabelMap]:
+    """The small case at the same position, with its array in another orientation."""
     volume, label_map = small_case()
     image, labels = (
         sitk.DICOMOrient(to_image(array.astype(np.float32), volume.geometry), orientation)
@@ -58,13 +58,13 @@ def test_slices_are_saved_at_their_own_resolution_with_all_labels_and_thumbnails
     indices = every(label_map, AXIS, 8)
     assert [segment.name for segment in task.segments] == [segment.name for segment in label_map.segments]
     assert len(task.slices) == len(indices)
-    for one, index in zip(task.slices, indices, strict=True):
-        image, mask = task.pixels(one)
+    for example, index in zip(task.slices, indices, strict=True):
+        image, mask = task.pixels(example)
         np.testing.assert_array_equal(image, volume.array[index])
         np.testing.assert_array_equal(mask, label_map.array[index])
-        assert (image.dtype, one.spacing) == (volume.array.dtype, volume.geometry.spacing[1::-1])
-        assert (one.quantiles[0], one.quantiles[-1]) == (volume.array.min(), volume.array.max())
-        with Image.open(task.thumbnail(one)) as picture:
+        assert (image.dtype, example.spacing) == (volume.array.dtype, volume.geometry.spacing[1::-1])
+        assert (example.quantiles[0], example.quantiles[-1]) == (volume.array.min(), volume.array.max())
+        with Image.open(task.thumbnail(example)) as picture:
             assert max(picture.size) == 160
             assert np.ptp(np.asarray(picture).astype(int), axis=-1).max() > 20  # colours of labels
 
@@ -94,13 +94,15 @@ def test_corrections_are_added_to_the_task(dataset: Dataset) -> None:
     more = (*label_map.segments, Segment(value=9, name="Cyst", colour=(1.0, 1.0, 0.0)))
     corrected[14, :4, :4] = 9
     write_label_maps(path, [LabelMap(corrected, label_map.geometry, more)])
-    words = ["library", "add", task.name, str(dataset.image), str(path), "--axis", "0", "--corrected"]
+    arguments = ["library", "add", task.name, str(dataset.image), str(path), "--axis", "0", "--corrected"]
     first = every(label_map, AXIS, 8)[0]
-    assert main([*words, "--labelled-slices", f"{first},14"]) == 0
+    assert main([*arguments, "--labelled-slices", f"{first},14"]) == 0
     after = read_task(task_folder(task.name))
-    assert len(after.slices) == len(task.slices) + 1  # the same slice is kept once
+    assert len(after.slices) == len(task.slices) + 1  # a slice that is added again replaces the first
     assert [segment.name for segment in after.segments][-1] == "Cyst"
-    assert [str(one.origin) for one in after.slices] == ["painted"] * (len(task.slices) - 1) + ["corrected"] * 2
+    assert [str(example.origin) for example in after.slices] == ["painted"] * (len(task.slices) - 1) + [
+        "corrected"
+    ] * 2
     assert not after.pixels(after.slices[-2])[1].any() or not after.pixels(after.slices[-1])[1].any()
     # slices painted before the label existed are unannotated for it
     assert 3 not in after.slices[0].annotated
@@ -118,8 +120,8 @@ def test_invalid_examples_are_refused_in_one_line(dataset: Dataset, capsys: pyte
         "the segments overlap": ["save", "layers", image, str(dataset.folder / "layers.seg.nrrd"), "--axis", "0"],
         "there are: none yet": ["remove", "--yes", "none"],
     }
-    for line, words in refused.items():
-        assert main(["library", *words]) == 2
+    for line, arguments in refused.items():
+        assert main(["library", *arguments]) == 2
         stderr = capsys.readouterr().err
         assert line in stderr
         assert stderr.count("\n") == 1
@@ -133,8 +135,8 @@ def test_invalid_examples_are_refused_in_one_line(dataset: Dataset, capsys: pyte
 
 def test_tasks_are_listed_shown_and_removed(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     task = saved_task(step=8)
-    for words in (["list"], ["show", task.name]):
-        assert main(["library", *words]) == 0
+    for arguments in (["list"], ["show", task.name]):
+        assert main(["library", *arguments]) == 0
         stdout = capsys.readouterr().out
         assert task.name in stdout
         assert task.segments[0].name in stdout
@@ -147,7 +149,7 @@ def test_tasks_are_listed_shown_and_removed(dataset: Dataset, capsys: pytest.Cap
 @pytest.mark.parametrize("orientation", ["LPS", "RAI", "ASL", "PIR", "SLA", "IPR"])
 def test_examples_have_the_orientation_of_the_slices_of_the_volume(orientation: str) -> None:
     task = saved_task(step=8)
-    volume, label_map = turned(orientation)
+    volume, label_map = reoriented(orientation)
     axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_plane(volume.geometry).endswith(task.plane))
     slices, masks = axis.slices(volume.array), axis.slices(label_map.array)
     for example in examples_of(task, volume.geometry, axis):
@@ -176,14 +178,14 @@ def test_labels_are_matched_by_name() -> None:
 @pytest.mark.parametrize("orientation", ["LPS", "PIR"])
 def test_a_batch_fills_a_volume_by_a_library_task_alone(dataset: Dataset, orientation: str) -> None:
     saved_task()
-    volume, truth = turned(orientation)
+    volume, truth = reoriented(orientation)
     write_array(dataset.folder / "other.nii.gz", volume.array, volume.geometry)
     dataset.rows = [{"image": "other.nii.gz", "support": "", "library": "hippocampus", "engine": "most-similar"}]
     dataset.write()
     assert main(dataset.command()) == 0
     (filled,) = read_label_maps(dataset.case("other").label, volume.geometry)
-    held = truth.array != 0
-    assert (filled.array[held] == truth.array[held]).all()
+    labelled = truth.array != 0
+    assert (filled.array[labelled] == truth.array[labelled]).all()
     assert {segment.name for segment in filled.segments} == {segment.name for segment in truth.segments}
     _, outcome = dataset.case("other").read_record() or ({}, {})
     assert (outcome["labelled_slices"], outcome["examples"] > 20) == ([], True)
@@ -241,8 +243,8 @@ def test_an_interrupted_save_leaves_the_task_unchanged(home: Path, monkeypatch: 
     assert task_names() == ["hippocampus"]
     after = read_task(task_folder("hippocampus"))
     assert after.slices == before.slices
-    for one in after.slices:
-        after.pixels(one)
+    for example in after.slices:
+        after.pixels(example)
 
 
 def test_a_task_that_does_not_fit_is_named(home: Path, dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,7 +258,7 @@ def test_a_task_that_does_not_fit_is_named(home: Path, dataset: Dataset, capsys:
 def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_once(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random weights: what it fills is noise, but it is filled by the real engine from the real library."""
+    """The weights are random, so only the way from the library to the result is tested, not the labels."""
     import torch
     from fewshot_annotate.engines.in_context import universeg
     from fewshot_annotate.engines.in_context.universeg_network import state_shapes
@@ -267,7 +269,7 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
     WeightsFolder(tmp_path, monkeypatch).put("universeg-v1", state)
     universeg.load_network.cache_clear()
     task = saved_task(step=8)
-    volume, _ = turned("PIR")
+    volume, _ = reoriented("PIR")
     write_array(dataset.folder / "other.nii.gz", volume.array, volume.geometry)
     for name in ("first", "second"):
         case = Case(
@@ -285,8 +287,8 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
     assert universeg.load_network.cache_info().misses == 1
     (filled,) = read_label_maps(dataset.case("first").label, volume.geometry)
     axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_plane(volume.geometry).endswith(task.plane))
-    held = np.flatnonzero(axis.slices(filled.array).any(axis=(1, 2)))
-    assert set(held) <= {15}
+    labelled = np.flatnonzero(axis.slices(filled.array).any(axis=(1, 2)))
+    assert set(labelled) <= {15}
 
 
 def test_folders_of_the_library_are_readable_by_their_owner_only(home: Path, tmp_path: Path) -> None:
@@ -313,16 +315,16 @@ def test_no_slices_are_added_while_unused_ones_are_removed(
     remove = library.remove_unused_files
     second = []
 
-    def slowly(task: Task) -> None:
+    def remove_after_other_command(task: Task) -> None:
         second.append(spawned.cli("library", "add", "hippocampus", other, dataset.support))
         with contextlib.suppress(subprocess.TimeoutExpired):
             second[0].wait(6)
         remove(task)
 
-    monkeypatch.setattr(library, "remove_unused_files", slowly)
+    monkeypatch.setattr(library, "remove_unused_files", remove_after_other_command)
     task = saved_task(step=4, add=True)
     assert second[0].wait(60) == 0
     both = read_task(task.folder)
     assert len(both.slices) > len(task.slices)
-    for one in both.slices:
-        both.pixels(one)
+    for example in both.slices:
+        both.pixels(example)

@@ -1,4 +1,4 @@
-"""The manifest: valid tables of cases, and one line that names the row for each invalid one."""
+"""The manifest: valid tables of cases, and invalid ones, which are refused in one line that names the row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def dataset(awkward_path: Path) -> Dataset:
     return make_dataset(awkward_path)
 
 
-def put(dataset: Dataset, text: str, encoding: str = "utf-8") -> None:
+def write_manifest(dataset: Dataset, text: str, encoding: str = "utf-8") -> None:
     dataset.manifest.write_bytes(text.encode(encoding))
 
 
@@ -33,14 +33,14 @@ def refusal(dataset: Dataset) -> str:
 
 
 def test_two_columns_are_enough_and_the_image_names_the_case(dataset: Dataset) -> None:
-    put(dataset, "image,support\nimage.nii.gz,support.nii.gz\n")
+    write_manifest(dataset, "image,support\nimage.nii.gz,support.nii.gz\n")
     (case,) = read_manifest(dataset.manifest).cases
     assert (case.row, case.name, case.engine, case.axis, case.labelled_slices) == (2, "image", "", None, None)
     assert (case.image, case.support) == (dataset.image, dataset.support)
 
 
 def test_columns_are_read_in_any_order_and_rows_are_numbered_as_in_a_spreadsheet(dataset: Dataset) -> None:
-    put(
+    write_manifest(
         dataset,
         "name,support,axis,image,labelled_slices,engine,library\n"
         'a,support.nii.gz,1,image.nii.gz,"3, 10,20",adapt,liver\n'
@@ -61,7 +61,7 @@ def test_columns_are_read_in_any_order_and_rows_are_numbered_as_in_a_spreadsheet
 @pytest.mark.parametrize("separator", ",;\t")
 def test_a_table_from_a_spreadsheet_is_read_with_any_usual_separator(dataset: Dataset, separator: str) -> None:
     rows = (("Image", "Support", "Name"), ("image.nii.gz", "support.nii.gz", "été"))
-    put(dataset, "\r\n".join(map(separator.join, rows)), "utf-8-sig")
+    write_manifest(dataset, "\r\n".join(map(separator.join, rows)), "utf-8-sig")
     assert read_manifest(dataset.manifest).cases[0].name == "été"
 
 
@@ -69,7 +69,7 @@ def test_paths_are_relative_to_the_folder_of_the_manifest_or_absolute(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
-    put(dataset, f"image,support\n{dataset.image},./support.nii.gz\n")
+    write_manifest(dataset, f"image,support\n{dataset.image},./support.nii.gz\n")
     (case,) = read_manifest(dataset.manifest).cases
     assert case.image.samefile(dataset.image)
     assert case.support is not None
@@ -77,14 +77,14 @@ def test_paths_are_relative_to_the_folder_of_the_manifest_or_absolute(
 
 
 def test_without_a_support_there_must_be_a_library_task(dataset: Dataset) -> None:
-    put(dataset, "image,support,library\nimage.nii.gz,,liver\n")
+    write_manifest(dataset, "image,support,library\nimage.nii.gz,,liver\n")
     assert read_manifest(dataset.manifest).cases[0].support is None
-    put(dataset, "image,support,library\nimage.nii.gz,,\n")
+    write_manifest(dataset, "image,support,library\nimage.nii.gz,,\n")
     assert "row 2: nothing is in column support" in refusal(dataset)
 
 
 def test_unknown_columns_are_named(dataset: Dataset) -> None:
-    put(dataset, "image,support,labeled_slices,age\nimage.nii.gz,support.nii.gz,3,70\n")
+    write_manifest(dataset, "image,support,labeled_slices,age\nimage.nii.gz,support.nii.gz,3,70\n")
     assert read_manifest(dataset.manifest).unknown == ("labeled_slices", "age")
 
 
@@ -121,7 +121,7 @@ def test_unknown_columns_are_named(dataset: Dataset) -> None:
 def test_an_unusable_table_is_refused_in_one_line_and_nothing_is_written(
     dataset: Dataset, text: str, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put(dataset, text)
+    write_manifest(dataset, text)
     assert main(dataset.command()) == 2
     stderr = capsys.readouterr().err
     assert line in stderr
@@ -132,14 +132,14 @@ def test_an_unusable_table_is_refused_in_one_line_and_nothing_is_written(
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_a_table_in_another_encoding_is_refused(dataset: Dataset, encoding: str) -> None:
-    put(dataset, "image,support,name\nimage.nii.gz,support.nii.gz,été\n", encoding)
+    write_manifest(dataset, "image,support,name\nimage.nii.gz,support.nii.gz,été\n", encoding)
     assert "save it as CSV in UTF-8" in refusal(dataset)
 
 
-@pytest.mark.parametrize("place", [lambda d: d.folder / "none.csv", lambda d: d.folder])
-def test_a_missing_table_is_refused(dataset: Dataset, place: Callable[[Dataset], Path]) -> None:
+@pytest.mark.parametrize("path", [lambda d: d.folder / "none.csv", lambda d: d.folder])
+def test_a_missing_table_is_refused(dataset: Dataset, path: Callable[[Dataset], Path]) -> None:
     with pytest.raises(InputError):
-        read_manifest(place(dataset))
+        read_manifest(path(dataset))
 
 
 def test_names_that_some_file_system_does_not_distinguish_are_refused(dataset: Dataset) -> None:
@@ -229,7 +229,7 @@ def test_all_invalid_rows_are_listed_at_once_and_nothing_is_run(
     assert not dataset.output.exists()
 
 
-def test_valid_rows_run_if_asked_and_invalid_ones_are_listed_in_the_table_and_on_the_page(
+def test_valid_rows_run_on_request_and_invalid_ones_are_listed_in_the_table_and_on_the_page(
     dataset: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset.add("bad", axis="7")

@@ -1,4 +1,4 @@
-"""A batch folder opened in Slicer: real MRML, real files, the table written back."""
+"""Review of a batch folder in Slicer, with real MRML and real files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def labels(review: CaseReview) -> dict[str, np.ndarray]:
     """Voxels of the segments in the scene, by name."""
     node = review.nodes.segmentation
     ids = node.GetSegmentation().GetSegmentIDs()
-    return {node.GetSegmentation().GetSegment(one).GetName(): mrml.segment_array(node, one) for one in ids}
+    return {
+        node.GetSegmentation().GetSegment(segment_id).GetName(): mrml.segment_array(node, segment_id)
+        for segment_id in ids
+    }
 
 
 def test_the_table_is_that_of_the_folder(review: CaseReview, dataset: Dataset) -> None:
@@ -196,8 +199,8 @@ def test_overlapping_segments_are_refused_and_nothing_is_written(review: CaseRev
     show(review, "a")
     node = review.nodes.segmentation
     node.GetSegmentation().AddEmptySegment("other", "Other")
-    everything = np.ones(small_case()[0].array.shape, np.uint8)
-    slicer.util.updateSegmentBinaryLabelmapFromArray(everything, node, "other", review.nodes.volume)
+    whole_volume = np.ones(small_case()[0].array.shape, np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(whole_volume, node, "other", review.nodes.volume)
     node.GetSegmentation().CollapseBinaryLabelmaps(False)
     before = dataset.results()
     with pytest.raises(InputError, match="review_overlap"):
@@ -248,11 +251,11 @@ def test_a_running_batch_keeps_acceptances_made_meanwhile(review: CaseReview, da
     assert [case.name for case in review.cases][-1] == "late"
     show(review, "c")
     accept(review)
-    assert [one.accepted for one in dataset.status().values()] == [True, False, False, True, False]
+    assert [row.accepted for row in dataset.status().values()] == [True, False, False, True, False]
 
 
-def corrected(review: CaseReview) -> np.ndarray:
-    """Add a slab to the first segment of the case in the scene."""
+def correct(review: CaseReview) -> np.ndarray:
+    """Label three more slices of the first segment in the scene; returns its mask."""
     node = review.nodes.segmentation
     (first, *_) = node.GetSegmentation().GetSegmentIDs()
     mask = mrml.segment_array(node, first).astype(bool)
@@ -261,15 +264,15 @@ def corrected(review: CaseReview) -> np.ndarray:
     return mask
 
 
-@pytest.mark.parametrize("room", [0, 40, 400])
+@pytest.mark.parametrize("max_bytes", [0, 40, 400])
 def test_accepting_on_a_full_disk_keeps_the_result_and_does_not_accept(
-    room: int, review: CaseReview, dataset: Dataset
+    max_bytes: int, review: CaseReview, dataset: Dataset
 ) -> None:
     show(review, "a")
-    corrected(review)
+    correct(review)
     files = dataset.case("a")
     before = {path.name: path.read_bytes() for path in files.folder.iterdir()}
-    with largest_file(room), pytest.raises(InputError) as error:
+    with largest_file(max_bytes), pytest.raises(InputError) as error:
         accept(review)
     assert error.value.code == "output_unwritable"
     assert {path.name: path.read_bytes() for path in files.folder.iterdir()} == before
@@ -287,7 +290,7 @@ def test_a_case_in_review_is_locked_until_the_reviewer_leaves_it(review: CaseRev
         other.wait()
         assert [case.state.value for case in other.cases] == ["in review", "failed", "filled", "filled"]
         assert other.next() == "b"
-        show(review, "a")  # anew
+        show(review, "a")  # again
         show(review, "b")
         assert [case.state.value for case in review.cases] == ["filled", "failed", "in review", "filled"]
         show(other, "a")
@@ -297,24 +300,24 @@ def test_a_case_in_review_is_locked_until_the_reviewer_leaves_it(review: CaseRev
 
 def test_a_simultaneous_correction_by_another_program_is_kept_too(review: CaseReview, dataset: Dataset) -> None:
     show(review, "a")
-    corrected(review)
+    correct(review)
     files = dataset.case("a")
     geometry = oblique(*small_case())[0].geometry
     (filled,) = read_label_maps(files.label, geometry)
     shutil.copy(files.label, files.filled)
-    theirs = filled.array.copy()
-    theirs[-3:] = filled.segments[0].value
-    write_label_maps(files.label, [filled.with_array(theirs)])
+    other_correction = filled.array.copy()
+    other_correction[-3:] = filled.segments[0].value
+    write_label_maps(files.label, [filled.with_array(other_correction)])
     accept(review)
     assert dataset.status()["a"].accepted
     found = [read_label_maps(path, geometry)[0].array for path in files.folder.glob("label.*nii.gz")]
     assert len(found) == 3, "the filled one, and both corrections"
-    assert any((array == theirs).all() for array in found)
+    assert any((array == other_correction).all() for array in found)
 
 
 def test_a_case_that_a_batch_is_filling_again_is_not_accepted(review: CaseReview, dataset: Dataset) -> None:
     show(review, "a")
-    corrected(review)
+    correct(review)
     files = dataset.case("a")
     before = {path.name: path.read_bytes() for path in files.folder.iterdir()}
     folder = BatchFolder(dataset.output)
@@ -325,7 +328,7 @@ def test_a_case_that_a_batch_is_filling_again_is_not_accepted(review: CaseReview
     assert {path.name: path.read_bytes() for path in files.folder.iterdir()} == before
     assert not dataset.status()["a"].accepted
     assert review.changed
-    accept(review)  # that batch was killed
+    accept(review)  # once the batch has ended
     assert dataset.status()["a"].accepted
 
 
@@ -333,13 +336,13 @@ def test_a_case_is_unchanged_if_the_table_cannot_be_written(
     review: CaseReview, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show(review, "a")
-    corrected(review)
+    correct(review)
     files = dataset.case("a")
     before = {path: path.read_bytes() for path in dataset.output.rglob("*") if path.is_file()}
     replace = Path.replace
 
     def refused(self: Path, target: Path) -> Path:
-        if target.name == "status.csv":  # as a spreadsheet program does on Windows
+        if target.name == "status.csv":  # as while a spreadsheet program has the file open on Windows
             raise PermissionError(13, "Permission denied", str(target))
         return replace(self, target)
 
@@ -354,8 +357,8 @@ def test_a_case_is_unchanged_if_the_table_cannot_be_written(
     after = {path: path.read_bytes() for path in dataset.output.rglob("*") if path.is_file()}
     assert after == before
     assert str(kept) in str(error.value)
-    (place,) = kept.glob("*/label.nii.gz")
-    assert (read_label_maps(place)[0].array != read_label_maps(files.label)[0].array).any()
+    (written,) = kept.glob("*/label.nii.gz")
+    assert (read_label_maps(written)[0].array != read_label_maps(files.label)[0].array).any()
     assert review.changed
     accept(review)
     assert dataset.status()["a"].accepted

@@ -1,4 +1,4 @@
-"""Damaged JSON and archives: one error, whatever a parser or a converter raises."""
+"""Damaged JSON and archives raise one type of error, whatever a parser or a converter raises."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_damaged_json_is_one_error(tmp_path: Path, kind: str) -> None:
     ("content", "reason"),
     [(b"\xff\xfe{", "it is not UTF-8 text"), (b'{\n"a"', "it is not JSON (line 2, column 4)")],
 )
-def test_the_error_names_the_fault_in_our_own_words(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_the_error_names_the_fault_in_plain_words(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "grid.json").write_bytes(content)
     with pytest.raises(DamagedContentError) as caught:
         read_json_as(tmp_path / "grid.json", geometry)
@@ -98,7 +98,7 @@ def archive() -> bytes:
     return content.getvalue()
 
 
-def unpacked(content: bytes) -> None:
+def unpack(content: bytes) -> None:
     with decoding_archive(), ZipFile(io.BytesIO(content)) as opened:
         opened.testzip()
 
@@ -106,12 +106,12 @@ def unpacked(content: bytes) -> None:
 @pytest.mark.parametrize("removed", [1, 10, 40, 200])
 def test_a_truncated_archive_is_one_error(archive: bytes, removed: int) -> None:
     with pytest.raises(DamagedContentError):
-        unpacked(archive[:-removed])
+        unpack(archive[:-removed])
 
 
 def test_an_archive_with_any_byte_changed_is_read_or_is_one_error(archive: bytes) -> None:
-    for place in range(len(archive)):
+    for position in range(len(archive)):
         changed = bytearray(archive)
-        changed[place] ^= 0xFF
+        changed[position] ^= 0xFF
         with contextlib.suppress(DamagedContentError):
-            unpacked(bytes(changed))
+            unpack(bytes(changed))

@@ -27,7 +27,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("there", "asked", "got"),
+    ("available", "requested", "chosen"),
     [
         ([], Device.AUTO, "cpu"),
         (["cuda"], Device.AUTO, "cuda"),
@@ -37,16 +37,16 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ],
 )
 def test_an_nvidia_gpu_is_used_by_default_and_others_on_request(
-    gpus: list[str], there: list[str], asked: Device, got: str
+    gpus: list[str], available: list[str], requested: Device, chosen: str
 ) -> None:
-    gpus += there
-    assert device.torch_device(asked, "toy").type == got
+    gpus += available
+    assert device.torch_device(requested, "toy").type == chosen
 
 
-@pytest.mark.parametrize("asked", [Device.CUDA, Device.MPS])
-def test_a_missing_gpu_is_refused_and_the_available_ones_are_named(gpus: list[str], asked: Device) -> None:
+@pytest.mark.parametrize("requested", [Device.CUDA, Device.MPS])
+def test_a_missing_gpu_is_refused_and_the_available_ones_are_named(gpus: list[str], requested: Device) -> None:
     with pytest.raises(InputError, match="choose one of: auto, cpu"):
-        device.torch_device(asked, "toy")
+        device.torch_device(requested, "toy")
 
 
 def test_the_reason_why_no_gpu_is_used_includes_advice(gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,11 +99,11 @@ class Toy(PretrainedEngine):
         return iter(())
 
 
-@pytest.mark.parametrize(("asked", "small"), [("auto", True), ("half", True), ("full", False)])
-def test_half_precision_is_used_where_it_is_safe_or_requested(asked: str, small: bool) -> None:
-    with Toy(options={"precision": asked}).precision(CPU):
+@pytest.mark.parametrize(("requested", "is_half"), [("auto", True), ("half", True), ("full", False)])
+def test_half_precision_is_used_where_it_is_safe_or_requested(requested: str, is_half: bool) -> None:
+    with Toy(options={"precision": requested}).precision(CPU):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
-    assert product.dtype == (torch.bfloat16 if small else torch.float32)
+    assert product.dtype == (torch.bfloat16 if is_half else torch.float32)
 
 
 def test_universeg_always_uses_single_precision() -> None:
@@ -138,7 +138,7 @@ def test_smaller_sizes_are_tried_until_memory_suffices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "short"),
+    ("error", "is_out_of_memory"),
     [
         (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
@@ -148,5 +148,5 @@ def test_smaller_sizes_are_tried_until_memory_suffices() -> None:
     ],
     ids=str,
 )
-def test_other_errors_are_not_mistaken_for_lack_of_memory(error: Exception, short: bool) -> None:
-    assert device.is_out_of_memory(error) is short
+def test_other_errors_are_not_mistaken_for_lack_of_memory(error: Exception, is_out_of_memory: bool) -> None:
+    assert device.is_out_of_memory(error) is is_out_of_memory

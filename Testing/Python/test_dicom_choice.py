@@ -24,7 +24,7 @@ def case_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "data"))
 
-    def numbered(dataset: Dataset, place: int) -> None:
+    def numbered(dataset: Dataset, number: int) -> None:
         dataset.SeriesNumber = 4
 
     series(tmp_path / "series", grid=GRID)
@@ -53,16 +53,16 @@ COMMANDS = {
 def test_a_command_lists_the_series_and_accepts_a_choice(
     command: str, case_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = COMMANDS[command].split()
-    assert main(words) == 2
+    arguments = COMMANDS[command].split()
+    assert main(arguments) == 2
     stderr = capsys.readouterr().err.splitlines()[-1]
     assert "2 DICOM series: 3 (7 CT images, such as 001.dcm), 4 (7 CT images, such as other001.dcm)" in stderr
     assert stderr.endswith("(--series)")
-    assert main([*words, "--series", "9"]) == 2
+    assert main([*arguments, "--series", "9"]) == 2
     stderr = capsys.readouterr().err.splitlines()[-1]
     assert "holds no series 9; it holds 3 (7 CT images" in stderr
     uid = dcmread(case_folder / "series" / "other001.dcm").SeriesInstanceUID
-    assert main([*words, "--series", "4"]) == 0
+    assert main([*arguments, "--series", "4"]) == 0
     printed = capsys.readouterr()
     assert uid not in printed.out + printed.err
 
@@ -70,8 +70,8 @@ def test_a_command_lists_the_series_and_accepts_a_choice(
 @pytest.mark.parametrize("choice", ["number", "uid", "file"])
 def test_a_segmentation_refers_to_the_series_that_was_chosen(choice: str, case_folder: Path) -> None:
     uid = dcmread(case_folder / "series" / "other001.dcm").SeriesInstanceUID
-    word = {"number": "4", "uid": uid, "file": "other001.dcm"}[choice]
-    assert main([*COMMANDS["export to DICOM SEG"].split(), "--series", word]) == 0
+    value = {"number": "4", "uid": uid, "file": "other001.dcm"}[choice]
+    assert main([*COMMANDS["export to DICOM SEG"].split(), "--series", value]) == 0
     assert dcmread(case_folder / "seg.dcm").ReferencedSeriesSequence[0].SeriesInstanceUID == uid
 
 
@@ -84,13 +84,13 @@ def table(path: Path, **cells: str) -> None:
 def test_the_manifest_of_a_batch_has_a_column_for_the_series(
     case_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["batch", "cases.csv", "-o", "out", "--engine", "propagate", "--progress", "none"]
+    arguments = ["batch", "cases.csv", "-o", "out", "--engine", "propagate", "--progress", "none"]
     table(case_folder / "cases.csv", image="series", support="labels.nrrd")
-    assert main(words) == 1
+    assert main(arguments) == 1
     assert capsys.readouterr().err.rstrip().endswith("(column series)")
     shutil.rmtree(case_folder / "out")
     table(case_folder / "cases.csv", image="series", support="labels.nrrd", series="4")
-    assert main(words) == 0
+    assert main(arguments) == 0
     assert "mean nothing" not in capsys.readouterr().err
     assert sitk.ReadImage(str(case_folder / "out" / "series" / "label.nii.gz")).GetSize() == GRID.shape[::-1]
 
@@ -98,7 +98,7 @@ def test_the_manifest_of_a_batch_has_a_column_for_the_series(
 def test_the_manifest_of_a_study_has_a_column_for_the_series(
     case_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [
+    arguments = [
         "compare",
         "--study",
         "study.csv",
@@ -114,7 +114,7 @@ def test_the_manifest_of_a_study_has_a_column_for_the_series(
         "none",
     ]
     table(case_folder / "study.csv", image="series", label="labels.nrrd", group="CT")
-    assert main(words) == 2
+    assert main(arguments) == 2
     assert "(column series)" in capsys.readouterr().err
     table(case_folder / "study.csv", image="series", label="labels.nrrd", group="CT", series="4")
-    assert main([*words[:4], "report2", *words[5:]]) == 0
+    assert main([*arguments[:4], "report2", *arguments[5:]]) == 0

@@ -41,16 +41,18 @@ def segmentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("damage") / "segmentation"
     folder.mkdir()
     images = [dcmread(file) for file in sorted(ct_series(folder.with_name("images")).iterdir())]
-    made = made_segmentation(images, labels(2).array)
-    made.save_as(folder / "labels.dcm")
+    segmentation_of_images = two_segments(images, labels(2).array)
+    segmentation_of_images.save_as(folder / "labels.dcm")
     return folder
 
 
-def made_segmentation(images: list[Dataset], array: np.ndarray) -> Dataset:
+def two_segments(images: list[Dataset], array: np.ndarray) -> Dataset:
     anatomy = CodedConcept("123037004", "SCT", "Anatomical Structure")
-    described = [SegmentDescription(number, f"Structure {number}", anatomy, anatomy, "MANUAL") for number in (1, 2)]
+    descriptions = [
+        SegmentDescription(number, f"Structure {number}", anatomy, anatomy, "MANUAL") for number in (1, 2)
+    ]
     return Segmentation(
-        images, array, "BINARY", described, generate_uid(), 1, generate_uid(), 1, "maker", "model", "1", "0"
+        images, array, "BINARY", descriptions, generate_uid(), 1, generate_uid(), 1, "maker", "model", "1", "0"
     )
 
 
@@ -58,19 +60,19 @@ def header_length(content: bytes) -> int:
     return content.rindex(b"\xe0\x7f\x10\x00")
 
 
-def damaged(content: bytes, kind: str, place: float, more: bytes) -> bytes:
-    """A file with a part of its header changed, missing, doubled or cut off."""
-    start = _PREAMBLE + int(place * (header_length(content) - _PREAMBLE))
+def damaged(content: bytes, kind: str, fraction: float, inserted: bytes) -> bytes:
+    """A file with a part of its header replaced, inserted, missing or cut off."""
+    start = _PREAMBLE + int(fraction * (header_length(content) - _PREAMBLE))
     return {
-        "replaced": content[:start] + more + content[start + len(more) :],
-        "inserted": content[:start] + more + content[start:],
-        "missing": content[:start] + content[start + len(more) :],
+        "replaced": content[:start] + inserted + content[start + len(inserted) :],
+        "inserted": content[:start] + inserted + content[start:],
+        "missing": content[:start] + content[start + len(inserted) :],
         "cut off": content[:start],
     }[kind]
 
 
 def element_starts(file: Path) -> list[int]:
-    """Where the elements of a data set of explicit value representation begin, pixels left out."""
+    """Offsets of the elements of a data set with explicit value representations, without the pixels."""
     dataset = dcmread(file, stop_before_pixels=True)
     elements = (dataset.get_item(element.tag) for element in dcmread(file, stop_before_pixels=True))
     lengths = {"OB", "OW", "SQ", "UN", "UT", "UC", "UR"}
@@ -78,9 +80,9 @@ def element_starts(file: Path) -> list[int]:
 
 
 def assert_read_or_refused(folder: Path, content: bytes) -> None:
-    """Read as image, series and labels; pydicom's warnings, which quote the patient's data, never appear."""
+    """Read as image, series and labels; no warning of pydicom appears, as these can quote patient data."""
     file = sorted(folder.iterdir())[0]
-    whole = file.read_bytes()
+    original = file.read_bytes()
     try:
         file.write_bytes(content)
         for read in (read_volume, read_series, read_layers):
@@ -93,7 +95,7 @@ def assert_read_or_refused(folder: Path, content: bytes) -> None:
                     assert not any(secret in str(error) for secret in _SECRETS)
             assert not warned
     finally:
-        file.write_bytes(whole)
+        file.write_bytes(original)
 
 
 DAMAGE = given(
@@ -105,22 +107,26 @@ DAMAGE = given(
 
 @settings(max_examples=120, deadline=None)
 @DAMAGE
-def test_a_damaged_slice_is_read_or_refused_in_one_line(series: Path, kind: str, place: float, more: bytes) -> None:
-    whole = sorted(series.iterdir())[0].read_bytes()
-    assert_read_or_refused(series, damaged(whole, kind, place, more))
+def test_a_damaged_slice_is_read_or_refused_in_one_line(
+    series: Path, kind: str, fraction: float, inserted: bytes
+) -> None:
+    original = sorted(series.iterdir())[0].read_bytes()
+    assert_read_or_refused(series, damaged(original, kind, fraction, inserted))
 
 
 @settings(max_examples=120, deadline=None)
 @DAMAGE
 def test_damaged_frame_descriptions_are_read_or_refused_in_one_line(
-    enhanced: Path, kind: str, place: float, more: bytes
+    enhanced: Path, kind: str, fraction: float, inserted: bytes
 ) -> None:
-    whole = sorted(enhanced.iterdir())[0].read_bytes()
-    assert_read_or_refused(enhanced, damaged(whole, kind, place, more))
+    original = sorted(enhanced.iterdir())[0].read_bytes()
+    assert_read_or_refused(enhanced, damaged(original, kind, fraction, inserted))
 
 
 @pytest.mark.parametrize(
-    ("offset", "replacement"), [(4, b"Q"), (6, b"\x01")], ids=["unknown representation", "length of no whole number"]
+    ("offset", "replacement"),
+    [(4, b"Q"), (6, b"\x01")],
+    ids=["unknown representation", "impossible length"],
 )
 @pytest.mark.parametrize("kind", ["series", "enhanced", "segmentation"])
 def test_a_damaged_element_is_read_or_refused(
@@ -128,15 +134,15 @@ def test_a_damaged_element_is_read_or_refused(
 ) -> None:
     folder = request.getfixturevalue(kind)
     file = sorted(folder.iterdir())[0]
-    whole = file.read_bytes()
+    original = file.read_bytes()
     starts = element_starts(file)
     assert len(starts) > 20
     for start in starts:
-        place = start + offset
-        assert_read_or_refused(folder, whole[:place] + replacement + whole[place + 1 :])
+        position = start + offset
+        assert_read_or_refused(folder, original[:position] + replacement + original[position + 1 :])
 
 
-# What pydicom raises at these: struct.error, OSError, BytesLengthException, NotImplementedError.
+# For these, pydicom raises struct.error, OSError, BytesLengthException and NotImplementedError.
 def cut_in_a_sequence(content: bytes) -> bytes:
     return content[: content.index(b"\x00\x52\x30\x92") + 300]
 
@@ -146,7 +152,7 @@ def item_without_its_tag(content: bytes) -> bytes:
     return content[: start + 1] + content[start + 3 :]
 
 
-def length_of_no_whole_number(content: bytes) -> bytes:
+def impossible_length(content: bytes) -> bytes:
     start = content.index(b"\x28\x00\x10\x00US\x02\x00")
     return content[: start + 6] + b"\x01\x00" + content[start + 8 : start + 9] + content[start + 10 :]
 
@@ -157,7 +163,7 @@ def unknown_representation(content: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "damage",
-    [cut_in_a_sequence, item_without_its_tag, length_of_no_whole_number, unknown_representation],
+    [cut_in_a_sequence, item_without_its_tag, impossible_length, unknown_representation],
     ids=lambda damage: damage.__name__,
 )
 def test_the_damaged_file_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
@@ -174,7 +180,7 @@ def test_the_damaged_file_is_named(tmp_path: Path, damage: Callable[[bytes], byt
 def test_a_file_with_a_dicom_suffix_but_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
     folder = ct_series(tmp_path / "series")
     last = sorted(folder.iterdir())[-1]
-    (folder / f"._{last.name}").write_bytes(b"of the Finder")
+    (folder / f"._{last.name}").write_bytes(b"metadata of macOS")
     read_volume(folder)
     last.write_bytes(content)
     with pytest.raises(InputError, match=last.name):

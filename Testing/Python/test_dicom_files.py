@@ -1,4 +1,4 @@
-"""Files of DICOM series: which belong to a volume, how one series is chosen, and what is refused."""
+"""Files of DICOM series: which belong to a volume, how a series is chosen, and which series are refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rescaled(dataset: Dataset, slope: float, intercept: float) -> None:
     dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
 
 
-# --- files that are no series of their own
+# --- files that belong to a series
 
 
 @pytest.mark.parametrize("name", ["plain", "IM0001", "slice.ima"])
@@ -65,7 +65,7 @@ def test_a_tree_of_folders_is_searched_where_the_folder_itself_holds_no_image(tm
     series(inner)
     (tmp_path / "DICOMDIR").write_bytes(b"nothing to see")
     assert_same_world(read_volume(tmp_path), expected_of_pydicom(inner))
-    series(tmp_path / "DICOM" / "PA1" / "ST1" / "SE2", lambda dataset, place: setattr(dataset, "SeriesNumber", 8))
+    series(tmp_path / "DICOM" / "PA1" / "ST1" / "SE2", lambda dataset, index: setattr(dataset, "SeriesNumber", 8))
     error = refusal(tmp_path)
     assert error.code == "many_series"
     assert "3 (5 CT images" in str(error)
@@ -113,7 +113,7 @@ def test_copies_of_a_file_count_once(nested: bool, tmp_path: Path) -> None:
 
 
 def test_another_slice_with_the_same_uid_is_not_taken_for_a_copy(tmp_path: Path) -> None:
-    folder = series(tmp_path / "series", lambda dataset, place: setattr(dataset, "SOPInstanceUID", "1.2.3"))
+    folder = series(tmp_path / "series", lambda dataset, index: setattr(dataset, "SOPInstanceUID", "1.2.3"))
     assert_same_world(read_volume(folder), expected_of_pydicom(folder))
     other = dcmread(folder / "002.dcm")
     other.PixelData = bytes(len(other.PixelData))
@@ -151,13 +151,13 @@ def test_a_part_of_a_concatenation_is_not_mistaken_for_all_of_it(total: int, tmp
 
 
 @pytest.mark.parametrize(
-    ("there", "words"),
+    ("present", "message"),
     [((1, 3), "2 of the 3 or more"), ((2,), "1 of the 2 or more"), ((1,), "1 of the 2 or more"), ((1, 2, 3), "")],
 )
-def test_a_concatenation_may_lack_its_number_of_files(there: tuple[int, ...], words: str, tmp_path: Path) -> None:
+def test_a_concatenation_may_lack_its_number_of_files(present: tuple[int, ...], message: str, tmp_path: Path) -> None:
     expected: dict[tuple[float, ...], float] = {}
     for number, order in enumerate([(4, 1), (0,), (3, 2)], start=1):
-        if number not in there:
+        if number not in present:
             continue
         file = tmp_path / f"{9 - number}.dcm"
         expected |= multi_frame(file, order=order)
@@ -165,10 +165,10 @@ def test_a_concatenation_may_lack_its_number_of_files(there: tuple[int, ...], wo
         dataset.SeriesInstanceUID = dataset.ConcatenationUID = "1.2.3"
         dataset.InConcatenationNumber = number
         dataset.save_as(file)
-    if words:
+    if message:
         error = refusal(tmp_path)
         assert error.code == "series_part"
-        assert words in str(error)
+        assert message in str(error)
     else:
         assert_same_world(read_volume(tmp_path), expected)
 
@@ -184,7 +184,7 @@ def two_series(folder: Path) -> dict[str, dict]:
     series(folder)
     expected = {"3": expected_of_pydicom(folder)}
     other = folder.parent / "other"
-    series(other, lambda dataset, place: (rescaled(dataset, 2, 1), setattr(dataset, "SeriesNumber", 4)))
+    series(other, lambda dataset, index: (rescaled(dataset, 2, 1), setattr(dataset, "SeriesNumber", 4)))
     expected["4"] = expected_of_pydicom(other)
     for path in other.iterdir():
         shutil.move(path, folder / f"other{path.name}")
@@ -209,43 +209,43 @@ def test_one_of_two_series_is_chosen_by_number_by_uid_or_by_a_file(tmp_path: Pat
     assert uid not in str(unknown)
 
 
-# --- what cannot be read, in one line
+# --- series that are refused in one line
 
 
 @pytest.mark.parametrize("name", ["ImagePositionPatient", "ImageOrientationPatient"])
-@pytest.mark.parametrize("places", [range(5), (2,)], ids=["all", "one"])
-def test_images_without_position_are_refused(name: str, places: object, tmp_path: Path) -> None:
-    def forget(dataset: Dataset, place: int) -> None:
-        if place in places:
+@pytest.mark.parametrize("indices", [range(5), (2,)], ids=["all", "one"])
+def test_images_without_position_are_refused(name: str, indices: object, tmp_path: Path) -> None:
+    def remove(dataset: Dataset, index: int) -> None:
+        if index in indices:
             del dataset[name]
 
-    error = refusal(series(tmp_path / "series", forget))
+    error = refusal(series(tmp_path / "series", remove))
     assert error.code == "series_no_place"
     assert "Image Position" in str(error)
 
 
 def test_images_without_pixel_spacing_are_refused(tmp_path: Path) -> None:
-    def forget(dataset: Dataset, place: int) -> None:
+    def remove(dataset: Dataset, index: int) -> None:
         del dataset.PixelSpacing
 
-    assert refusal(series(tmp_path / "series", forget)).code == "series_no_spacing"
+    assert refusal(series(tmp_path / "series", remove)).code == "series_no_spacing"
 
 
 @pytest.mark.parametrize("name", ["SC_rgb_small_odd.dcm", "examples_palette.dcm"])
 def test_colour_images_are_refused_by_name(name: str, tmp_path: Path) -> None:
-    for place in range(2):
+    for index in range(2):
         dataset = dcmread(get_testdata_file(name, download=False))
-        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, place], [1, 0, 0, 0, 1, 0]
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, index], [1, 0, 0, 0, 1, 0]
         dataset.PixelSpacing, dataset.SeriesInstanceUID = [1, 1], "1.2.3"
-        dataset.save_as(tmp_path / f"{place}.dcm")
+        dataset.save_as(tmp_path / f"{index}.dcm")
     error = refusal(tmp_path)
     assert error.code == "series_colour"
     assert "colour" in str(error)
 
 
 def test_slices_of_several_sizes_are_refused(tmp_path: Path) -> None:
-    def smaller(dataset: Dataset, place: int) -> None:
-        if place == 2:
+    def smaller(dataset: Dataset, index: int) -> None:
+        if index == 2:
             dataset.Rows = 3
             set_pixels(dataset, stored_values()[2, :3])
 
@@ -264,7 +264,7 @@ def test_a_slice_whose_pixels_end_early_is_refused_by_name(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["BitsStored", "PhotometricInterpretation", "SamplesPerPixel"])
 def test_attributes_with_a_single_possible_value_may_be_missing(name: str, tmp_path: Path) -> None:
-    volume = read_volume(series(tmp_path / "series", lambda dataset, place: delattr(dataset, name)))
+    volume = read_volume(series(tmp_path / "series", lambda dataset, index: delattr(dataset, name)))
     assert np.array_equal(volume.array, stored_values())
 
 
@@ -274,21 +274,21 @@ def test_attributes_with_a_single_possible_value_may_be_missing(name: str, tmp_p
 def test_a_slice_without_required_pixel_attributes_is_not_called_damaged(
     name: str, message: str, tmp_path: Path
 ) -> None:
-    error = refusal(series(tmp_path / "series", lambda dataset, place: delattr(dataset, name)))
+    error = refusal(series(tmp_path / "series", lambda dataset, index: delattr(dataset, name)))
     assert f"its header lacks {message}" in str(error)
 
 
-# --- positions as scanners round them
+# --- rounded positions
 
 
 @pytest.mark.parametrize("gap", [0.5, 1.25, 3.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_jitter_of_positions_is_no_missing_slice(gap: float, seed: int, tmp_path: Path) -> None:
+def test_jitter_of_positions_is_not_taken_for_a_missing_slice(gap: float, seed: int, tmp_path: Path) -> None:
     grid = Geometry((12, 6, 8), (1, 1, gap))
     jitter = np.random.default_rng(seed).uniform(-1, 1, (12, 3)) * gap * 0.02 / 3
 
-    def move(dataset: Dataset, place: int) -> None:
-        dataset.ImagePositionPatient = np.round(np.array(dataset.ImagePositionPatient) + jitter[place], 6).tolist()
+    def move(dataset: Dataset, index: int) -> None:
+        dataset.ImagePositionPatient = np.round(np.array(dataset.ImagePositionPatient) + jitter[index], 6).tolist()
 
     volume = read_volume(series(tmp_path / "series", move, grid))
     assert np.array_equal(volume.array, stored_values(grid=grid))
@@ -300,9 +300,9 @@ def test_a_missing_slice_among_jitter_is_still_found(gap: float, tmp_path: Path)
     grid = Geometry((12, 6, 8), (1, 1, gap))
     jitter = np.random.default_rng(0).uniform(-1, 1, 12) * gap * 0.01
 
-    def move(dataset: Dataset, place: int) -> None:
+    def move(dataset: Dataset, index: int) -> None:
         x, y, z = dataset.ImagePositionPatient
-        dataset.ImagePositionPatient = [x, y, z + jitter[place]]
+        dataset.ImagePositionPatient = [x, y, z + jitter[index]]
 
     folder = series(tmp_path / "series", move, grid)
     (folder / "005.dcm").unlink()
@@ -314,7 +314,7 @@ def test_a_missing_slice_among_jitter_is_still_found(gap: float, tmp_path: Path)
 def test_jitter_does_not_add_up_over_a_long_series(tmp_path: Path) -> None:
     grid = Geometry((120, 2, 2), (1, 1, 0.7))
 
-    def round_off(dataset: Dataset, place: int) -> None:
+    def round_off(dataset: Dataset, index: int) -> None:
         x, y, z = dataset.ImagePositionPatient
         dataset.ImagePositionPatient = [x, y, round(z, 2)]
 

@@ -1,4 +1,4 @@
-"""Headers as scanners and archives write them: none of them stops a fill or an export, and no value is printed."""
+"""Faulty headers, as scanners and archives write them, stop no fill or export, and no value is printed."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ NAMES = {
 
 
 def with_name(folder: Path, declared: str, raw: bytes) -> Path:
-    """A series whose character set and Patient's Name hold these very bytes."""
+    """A series whose Specific Character Set and Patient's Name hold exactly these bytes."""
 
-    def change(dataset: Dataset, place: int) -> None:
+    def change(dataset: Dataset, index: int) -> None:
         dataset.SpecificCharacterSet = "C" * 40
         dataset.PatientName = PLACEHOLDER
 
@@ -56,7 +56,7 @@ def with_name(folder: Path, declared: str, raw: bytes) -> Path:
 
 
 def set_to(**values: object) -> Callable[[Dataset, int], None]:
-    def change(dataset: Dataset, place: int) -> None:
+    def change(dataset: Dataset, index: int) -> None:
         for name, value in values.items():
             setattr(dataset, name, value)
 
@@ -64,7 +64,7 @@ def set_to(**values: object) -> Callable[[Dataset, int], None]:
 
 
 def without(*names: str) -> Callable[[Dataset, int], None]:
-    def change(dataset: Dataset, place: int) -> None:
+    def change(dataset: Dataset, index: int) -> None:
         for name in names:
             if name in dataset:
                 delattr(dataset, name)
@@ -79,9 +79,9 @@ def item(**values: object) -> Dataset:
 
 
 def raw(name: str, value: bytes) -> Callable[[Dataset, int], None]:
-    """A value that pydicom would not take."""
+    """Set a value to these bytes, which pydicom might refuse."""
 
-    def change(dataset: Dataset, place: int) -> None:
+    def change(dataset: Dataset, index: int) -> None:
         tag = Tag(tag_for_keyword(name))
         dataset[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
 
@@ -89,7 +89,7 @@ def raw(name: str, value: bytes) -> Callable[[Dataset, int], None]:
 
 
 SECRETS = ("1950", "Geheim", "7h30", "4.3.2.1.987654321")
-# Fault -> what changes the slices, and the attribute that the note names; empty where no note is due.
+# Fault -> change of each slice, and the attribute that the note names, or "" without a note.
 FAULTS: dict[str, tuple[Callable[[Dataset, int], None], str]] = {
     "no slice thickness": (without("SliceThickness"), ""),
     "an empty slice thickness": (set_to(SliceThickness=None), ""),
@@ -118,11 +118,11 @@ FAULTS: dict[str, tuple[Callable[[Dataset, int], None], str]] = {
     "an overlong patient id": (set_to(PatientID="Geheim" * 12), ""),
     "a weight with its unit": (raw("PatientWeight", b"1950 kg "), "PatientWeight"),
     "a study sequence with a bad UID": (
-        lambda dataset, place: set_to(
+        lambda dataset, index: set_to(
             ReferencedStudySequence=[
                 item(ReferencedSOPClassUID="x.y", ReferencedSOPInstanceUID="4.3.2.1.987654321.x")
             ]
-        )(dataset, place),
+        )(dataset, index),
         "ReferencedStudySequence",
     ),
     "a one-word name": (set_to(PatientName="Geheim"), ""),
@@ -259,22 +259,22 @@ def test_no_patient_data_is_printed_to_the_streams_of_the_process(tmp_path: Path
         SOPInstanceUID="4.3.2.1.987654321.y",
     )
 
-    def spoil(dataset: Dataset, place: int) -> None:
-        change(dataset, place)
+    def change_slice(dataset: Dataset, index: int) -> None:
+        change(dataset, index)
         for name in ("PatientWeight", "SliceThickness", "EchoTime"):
-            raw(name, b"Geheim")(dataset, place)
-        dataset.SOPInstanceUID = f"4.3.2.1.987654321.y{place}"
+            raw(name, b"Geheim")(dataset, index)
+        dataset.SOPInstanceUID = f"4.3.2.1.987654321.y{index}"
 
-    folder = series(tmp_path / "series", spoil)
+    folder = series(tmp_path / "series", change_slice)
     write_label_maps(tmp_path / "labels.nrrd", [labels])
     commands = (
         ["fill", folder, tmp_path / "labels.nrrd", "-o", tmp_path / "out.nrrd", "--engine", "propagate"],
         ["export", tmp_path / "labels.nrrd", "--to", "dicom-seg", "--reference", folder, "-o", tmp_path / "seg.dcm"],
     )
     for command in commands:
-        words = [*map(str, command), *(["--suggest-codes"] if command[0] == "export" else [])]
+        arguments = [*map(str, command), *(["--suggest-codes"] if command[0] == "export" else [])]
         program = f"import sys; sys.path.insert(0, {str(PACKAGE_PARENT)!r}); from fewshot_annotate.cli import main"
-        program = f"{program}; sys.exit(main({words!r}))"
+        program = f"{program}; sys.exit(main({arguments!r}))"
         result = subprocess.run(
             [sys.executable, "-W", "default", "-c", program],
             capture_output=True,
@@ -299,7 +299,7 @@ def test_any_bytes_become_valid_values(name: str, content: bytes) -> None:
     header.filename, header.file_meta = "slice.dcm", Dataset()
     (normal,), changed = normalised_headers([header], 1.0)
     value = normal.get(name)
-    if name != "StudyID":  # an identifier stays as long as it is
+    if name != "StudyID":  # an identifier is not shortened
         for part in [value] if isinstance(value, str) or value is None else value:
             validate_value(dictionary_VR(tag_for_keyword(name)), part, config.RAISE)
     assert set(changed) <= {name}

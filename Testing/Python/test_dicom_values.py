@@ -1,4 +1,4 @@
-"""Voxels of DICOM series: every slice by its own header, judged by pydicom and by positions in the patient."""
+"""Voxels of DICOM series: each slice is read by its own header; pydicom gives the expected values."""
 
 from __future__ import annotations
 
@@ -39,76 +39,76 @@ def rescaled(dataset: Dataset, slope: float, intercept: float) -> None:
     dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
 
 
-def slope_of_the_rest(dataset: Dataset, place: int) -> None:
-    if place != 4:
+def slope_of_the_rest(dataset: Dataset, index: int) -> None:
+    if index != 4:
         rescaled(dataset, 0.0001, 0)
         set_pixels(dataset, np.resize([2000, 5000, 8000, 11000], GRID.shape[1:]).astype(np.uint16))
 
 
-def eight_bits_first(dataset: Dataset, place: int) -> None:
-    if place == 4:
+def eight_bits_first(dataset: Dataset, index: int) -> None:
+    if index == 4:
         set_pixels(dataset, np.full(GRID.shape[1:], 7, np.uint8))
     else:
-        set_pixels(dataset, np.full(GRID.shape[1:], 300 + place, np.uint16))
+        set_pixels(dataset, np.full(GRID.shape[1:], 300 + index, np.uint16))
 
 
-def intercept_later(dataset: Dataset, place: int) -> None:
-    rescaled(dataset, 1, 0 if place == 4 else -1024)
+def intercept_later(dataset: Dataset, index: int) -> None:
+    rescaled(dataset, 1, 0 if index == 4 else -1024)
 
 
-def signs_mixed(dataset: Dataset, place: int) -> None:
+def signs_mixed(dataset: Dataset, index: int) -> None:
     pixels = np.arange(48).reshape(6, 8)
-    set_pixels(dataset, (pixels - 3000 if place % 2 else pixels + 64000).astype(np.int16 if place % 2 else np.uint16))
+    set_pixels(dataset, (pixels - 3000 if index % 2 else pixels + 64000).astype(np.int16 if index % 2 else np.uint16))
 
 
-def slope_of_each(dataset: Dataset, place: int) -> None:
-    rescaled(dataset, 0.37 * (place + 1) ** 3, 0)  # as in PET
+def slope_of_each(dataset: Dataset, index: int) -> None:
+    rescaled(dataset, 0.37 * (index + 1) ** 3, 0)  # as in PET
 
 
-def twelve_bits_with_an_overlay_above(dataset: Dataset, place: int) -> None:
-    set_pixels(dataset, (stored_values()[place].astype(np.uint16) | 0x5000), bits_stored=12)
+def twelve_bits_with_an_overlay_above(dataset: Dataset, index: int) -> None:
+    set_pixels(dataset, (stored_values()[index].astype(np.uint16) | 0x5000), bits_stored=12)
 
 
-def signed_twelve_bits_without_sign_above(dataset: Dataset, place: int) -> None:
-    set_pixels(dataset, ((stored_values()[place] - 50) & 0x0FFF).astype(np.int16), bits_stored=12)
+def signed_twelve_bits_without_sign_above(dataset: Dataset, index: int) -> None:
+    set_pixels(dataset, ((stored_values()[index] - 50) & 0x0FFF).astype(np.int16), bits_stored=12)
 
 
-def without_rescale(dataset: Dataset, place: int) -> None:
+def without_rescale(dataset: Dataset, index: int) -> None:
     del dataset.RescaleSlope, dataset.RescaleIntercept
 
 
-def wide_integers(dataset: Dataset, place: int) -> None:
+def wide_integers(dataset: Dataset, index: int) -> None:
     rescaled(dataset, 1000, -7)
-    set_pixels(dataset, np.full(GRID.shape[1:], 60000 + place, np.uint16))
+    set_pixels(dataset, np.full(GRID.shape[1:], 60000 + index, np.uint16))
 
 
-def thirty_two_bits(dataset: Dataset, place: int) -> None:
+def thirty_two_bits(dataset: Dataset, index: int) -> None:
     rescaled(dataset, 0.5, 0)
-    set_pixels(dataset, np.full(GRID.shape[1:], 2**31 + place, np.uint32))
+    set_pixels(dataset, np.full(GRID.shape[1:], 2**31 + index, np.uint32))
 
 
-def a_table(dataset: Dataset, place: int) -> None:
+def modality_lookup_table(dataset: Dataset, index: int) -> None:
     del dataset.RescaleSlope, dataset.RescaleIntercept
     item = Dataset()
     item.LUTDescriptor, item.ModalityLUTType = [100, 0, 16], "US"
-    item.LUTData = [1000 + place + 3 * value for value in range(100)]
+    item.LUTData = [1000 + index + 3 * value for value in range(100)]
     item["LUTDescriptor"].VR = item["LUTData"].VR = "US"
     dataset.ModalityLUTSequence = [item]
-    set_pixels(dataset, stored_values()[place].astype(np.uint16))
+    set_pixels(dataset, stored_values()[index].astype(np.uint16))
 
 
-def inverted_for_display(dataset: Dataset, place: int) -> None:
+def inverted_for_display(dataset: Dataset, index: int) -> None:
     dataset.PhotometricInterpretation = "MONOCHROME1"
 
 
-def private_scale(dataset: Dataset, place: int) -> None:
+def private_scale(dataset: Dataset, index: int) -> None:
     block = dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
     block.add_new(0x0E, "FL", 0.004)
     rescaled(dataset, 2.5, -3)
 
 
-def in_rle(dataset: Dataset, place: int) -> None:
-    rescaled(dataset, 1.5, place)
+def rle_compressed(dataset: Dataset, index: int) -> None:
+    rescaled(dataset, 1.5, index)
     dataset.compress(RLELossless)
 
 
@@ -117,7 +117,7 @@ CHANGES = {
     for change in (
         *(slope_of_the_rest, eight_bits_first, intercept_later, signs_mixed, slope_of_each, without_rescale),
         *(twelve_bits_with_an_overlay_above, signed_twelve_bits_without_sign_above, wide_integers, thirty_two_bits),
-        *(a_table, inverted_for_display, private_scale, in_rle),
+        *(modality_lookup_table, inverted_for_display, private_scale, rle_compressed),
     )
 }
 
@@ -165,23 +165,24 @@ def test_bits_of_an_overlay_are_not_part_of_the_values(tmp_path: Path) -> None:
     kinds=st.lists(st.sampled_from([np.uint8, np.int16, np.uint16, np.int32]), min_size=5, max_size=5),
 )
 def test_any_mixture_of_types_and_scales_is_read_slice_by_slice(scales: list, kinds: list, tmp_path_factory) -> None:
-    def change(dataset: Dataset, place: int) -> None:
-        rescaled(dataset, *scales[place])
-        information = np.iinfo(kinds[place])
+    def change(dataset: Dataset, index: int) -> None:
+        rescaled(dataset, *scales[index])
+        information = np.iinfo(kinds[index])
         values = np.linspace(max(information.min, -(2**24)), min(information.max, 2**24), 48).reshape(6, 8)
-        set_pixels(dataset, values.astype(kinds[place]))
+        set_pixels(dataset, values.astype(kinds[index]))
 
     folder = series(tmp_path_factory.mktemp("any") / "series", change)
     volume = read_volume(folder)
     expected = expected_of_pydicom(folder)
     assert_same_world(volume, expected)
-    for place, (slope, _) in enumerate(scales):  # of each slice by itself: a great one hides no small one
-        own = {key: value for key, value in expected.items() if round((key[2] + 40) / 2.5) == place}
-        found = sorted(float(value) for value in volume.array[place].flat)
-        assert np.allclose(found, sorted(own.values()), rtol=0, atol=abs(slope) / 16)
+    # Slice by slice, because large values would hide errors of small ones.
+    for index, (slope, _) in enumerate(scales):
+        expected_slice = {key: value for key, value in expected.items() if round((key[2] + 40) / 2.5) == index}
+        found = sorted(float(value) for value in volume.array[index].flat)
+        assert np.allclose(found, sorted(expected_slice.values()), rtol=0, atol=abs(slope) / 16)
 
 
-# --- compressed slices, the files that pydicom carries
+# --- compressed slices, from files of pydicom
 
 COMPRESSED = {
     "MR_small_jp2klossless.dcm": "JPEG 2000",
@@ -194,53 +195,50 @@ COMPRESSED = {
 
 @pytest.mark.parametrize("name", COMPRESSED)
 def test_compressed_slices_hold_the_values_of_the_uncompressed_one(name: str, tmp_path: Path) -> None:
-    whole = dcmread(get_testdata_file("MR_small.dcm", download=False))
-    for place in range(3):
+    uncompressed = dcmread(get_testdata_file("MR_small.dcm", download=False))
+    for index in range(3):
         dataset = dcmread(get_testdata_file(name, download=False))
-        dataset.ImagePositionPatient = [0, 0, 3 * place]
+        dataset.ImagePositionPatient = [0, 0, 3 * index]
         dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        dataset.RescaleSlope, dataset.RescaleIntercept = place + 0.5, -place
+        dataset.RescaleSlope, dataset.RescaleIntercept = index + 0.5, -index
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        dataset.save_as(tmp_path / f"{place}")
+        dataset.save_as(tmp_path / f"{index}")
     volume = read_volume(tmp_path)
-    for place in range(3):
-        assert np.allclose(volume.array[place], whole.pixel_array * (place + 0.5) - place)
+    for index in range(3):
+        assert np.allclose(volume.array[index], uncompressed.pixel_array * (index + 0.5) - index)
 
 
 @pytest.mark.parametrize("name", ["693_J2KI.dcm", "J2K_pixelrep_mismatch.dcm", "JPEGLSNearLossless_16.dcm"])
 def test_signed_and_shortened_pixels_are_decoded_as_pydicom_does(name: str, tmp_path: Path) -> None:
     source = get_testdata_file(name, download=False)
     expected = dcmread(source).pixel_array
-    for place in range(2):
+    for index in range(2):
         dataset = dcmread(source)
-        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, place], [1, 0, 0, 0, 1, 0]
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, index], [1, 0, 0, 0, 1, 0]
         dataset.PixelSpacing, dataset.SeriesInstanceUID = [1, 1], "1.2.3"
         for tag in ("RescaleSlope", "RescaleIntercept", "NumberOfFrames"):
             if tag in dataset:
                 del dataset[tag]
-        dataset.save_as(tmp_path / f"{place}.dcm")
+        dataset.save_as(tmp_path / f"{index}.dcm")
     assert np.array_equal(read_volume(tmp_path).array[1], expected)
 
 
 def test_lossless_jpeg_is_decoded_without_further_packages(tmp_path: Path) -> None:
     pixels = stored_values()
-    for place in range(3):
-        image = sitk.GetImageFromArray(pixels[place].astype(np.uint16))
+    for index in range(3):
+        image = sitk.GetImageFromArray(pixels[index].astype(np.uint16))
         writer = sitk.ImageFileWriter()
-        writer.SetFileName(str(tmp_path / f"{place}.dcm"))
+        writer.SetFileName(str(tmp_path / f"{index}.dcm"))
         writer.SetImageIO("GDCMImageIO")
         writer.UseCompressionOn()
         writer.SetCompressor("JPEG")
         for tag, value in {
             "0020|000e": "1.2.3",
-            "0020|0032": rf"0\0\{2 * place}",
+            "0020|0032": rf"0\0\{2 * index}",
             "0020|0037": r"1\0\0\0\1\0",
             "0008|0060": "CT",
         }.items():
             image.SetMetaData(tag, value)
-        volume = sitk.JoinSeries(image)
-        for tag in image.GetMetaDataKeys():
-            volume.SetMetaData(tag, image.GetMetaData(tag))
         writer.KeepOriginalImageUIDOn()
         writer.Execute(image)
     assert dcmread(tmp_path / "0.dcm").file_meta.TransferSyntaxUID.name.startswith("JPEG Lossless")
@@ -248,11 +246,11 @@ def test_lossless_jpeg_is_decoded_without_further_packages(tmp_path: Path) -> No
 
 
 def test_a_compression_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    def compressed_otherwise(dataset: Dataset, place: int) -> None:
+    def declare_another_compression(dataset: Dataset, index: int) -> None:
         dataset.compress(RLELossless)
         dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.201"
 
-    error = refusal(series(tmp_path / "series", compressed_otherwise))
+    error = refusal(series(tmp_path / "series", declare_another_compression))
     assert error.code == "series_compressed"
     assert "High-Throughput JPEG 2000" in str(error)
 
@@ -269,7 +267,7 @@ def test_frames_out_of_order_with_a_rescaling_of_their_own_are_read(
     (tmp_path / "image").mkdir()
     file = tmp_path / "image" / "enhanced"
     expected = multi_frame(
-        file, GRIDS[grid], (3, 0, 4, 1, 2), lambda place: (0.5 + place, -100.0 * place), shared, modality=modality
+        file, GRIDS[grid], (3, 0, 4, 1, 2), lambda index: (0.5 + index, -100.0 * index), shared, modality=modality
     )
     assert_same_world(read_volume(tmp_path / "image"), expected)
     assert_same_world(read_volume(file), expected)
@@ -294,7 +292,7 @@ def test_a_volume_in_several_multi_frame_files_is_one(tmp_path: Path) -> None:
 
 def test_compressed_frames_out_of_order_are_read(tmp_path: Path) -> None:
     file = tmp_path / "enhanced.dcm"
-    expected = multi_frame(file, order=(2, 0, 1, 4, 3), rescale=lambda place: (place + 1.0, 0.0))
+    expected = multi_frame(file, order=(2, 0, 1, 4, 3), rescale=lambda index: (index + 1.0, 0.0))
     dataset = dcmread(file)
     dataset.compress(RLELossless)
     dataset.save_as(file)
@@ -326,9 +324,9 @@ def test_several_volumes_in_a_file_are_refused_with_advice(
 ) -> None:
     count = iter(range(len(order)))
 
-    def change(group: Dataset, place: int) -> None:
-        if place >= 0:
-            in_content(name, values[int(next(count) >= len(order) // 2)], sequence)(group, place)
+    def change(group: Dataset, index: int) -> None:
+        if index >= 0:
+            in_content(name, values[int(next(count) >= len(order) // 2)], sequence)(group, index)
 
     multi_frame(tmp_path / "enhanced.dcm", order=order, change=change)
     error = refusal(tmp_path)
@@ -345,17 +343,17 @@ def test_frames_at_the_same_position_without_a_stated_reason_are_refused(tmp_pat
 
 
 def test_time_indices_that_only_number_the_frames_are_not_time_points(tmp_path: Path) -> None:
-    def change(group: Dataset, place: int) -> None:
-        if place >= 0:
-            in_content("TemporalPositionIndex", place + 1)(group, place)
+    def change(group: Dataset, index: int) -> None:
+        if index >= 0:
+            in_content("TemporalPositionIndex", index + 1)(group, index)
 
     expected = multi_frame(tmp_path / "enhanced.dcm", change=change)
     assert_same_world(read_volume(tmp_path), expected)
 
 
 def test_frames_of_several_pixel_sizes_are_refused(tmp_path: Path) -> None:
-    def change(group: Dataset, place: int) -> None:
-        if place == 2:
+    def change(group: Dataset, index: int) -> None:
+        if index == 2:
             group.PixelMeasuresSequence[0].PixelSpacing = [2, 2]
 
     multi_frame(tmp_path / "enhanced.dcm", change=change)
@@ -364,8 +362,8 @@ def test_frames_of_several_pixel_sizes_are_refused(tmp_path: Path) -> None:
 
 
 def test_frames_without_position_are_refused(tmp_path: Path) -> None:
-    def change(group: Dataset, place: int) -> None:
-        if place == 2:
+    def change(group: Dataset, index: int) -> None:
+        if index == 2:
             del group.PlanePositionSequence
 
     multi_frame(tmp_path / "enhanced.dcm", change=change)

@@ -68,8 +68,8 @@ def broken_links(document: Path) -> Iterator[str]:
     for target in _LINK.findall(prose(document.read_text(encoding="utf-8"))):
         if _ADDRESS.match(target):
             continue
-        place, _, anchor = unquote(target).partition("#")
-        path = document.parent / place if place else document
+        relative_path, _, anchor = unquote(target).partition("#")
+        path = document.parent / relative_path if relative_path else document
         if not path.exists() or (anchor and anchor not in anchors(path.read_text(encoding="utf-8"))):
             yield target
 
@@ -143,7 +143,7 @@ def help_of(*command: str) -> str:
 
 
 def commands(*words: str) -> dict[tuple[str, ...], set[str]]:
-    """Options of every command, by the words that call it; () is the program itself."""
+    """Options of each command; `fewshot-annotate dataset add` is ("dataset", "add"), the program itself is ()."""
     text = help_of(*words)
     lines = re.findall(r"^  (-.*?)(?:  .*)?$", text, re.MULTILINE)
     found = {words: {option for line in lines for option in re.findall(r"(?:^|, )(--?[a-z][a-z-]*)", line)}}
@@ -156,24 +156,24 @@ COMMANDS = commands()
 OPTIONS = set().union(*COMMANDS.values())
 
 
-def called(text: str) -> Iterator[list[str]]:
-    """Words behind `fewshot-annotate` of each command that a document shows in code."""
+def shown_commands(text: str) -> Iterator[list[str]]:
+    """Arguments of each `fewshot-annotate` command that a document shows as code."""
     blocks = _BLOCK.findall(text)
     spans = [span.strip("`") for span in _CODE.findall(_BLOCK.sub("", text))]
     for line in [*re.sub(r"\\\n\s*", " ", "\n".join(blocks)).splitlines(), *spans]:
-        program, *words = shlex.split(line.strip(), comments=True) if "fewshot-annotate" in line else [""]
+        program, *arguments = shlex.split(line.strip(), comments=True) if "fewshot-annotate" in line else [""]
         if Path(program.replace("\\", "/")).name == "fewshot-annotate":
-            yield words
+            yield arguments
 
 
-def wrong_words(words: list[str]) -> list[str]:
-    """The words of a command that the parser does not know."""
+def unknown_arguments(arguments: list[str]) -> list[str]:
+    """Subcommands and options among the arguments that do not exist."""
     command: tuple[str, ...] = ()
-    while words[len(command) :] and (*command, words[len(command)]) in COMMANDS:
-        command = (*command, words[len(command)])
+    while arguments[len(command) :] and (*command, arguments[len(command)]) in COMMANDS:
+        command = (*command, arguments[len(command)])
     depth = len(command)
     has_subcommands = any(len(key) > depth and key[:depth] == command for key in COMMANDS)
-    rest = words[depth:]
+    rest = arguments[depth:]
     options = [word for word in rest if re.fullmatch(r"--?[a-z][a-z-]*", word)]
     unknown = [option for option in options if option not in COMMANDS[command]]
     if has_subcommands and rest and re.fullmatch(r"[a-z]\S*", rest[0]):
@@ -184,7 +184,7 @@ def wrong_words(words: list[str]) -> list[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_commands_and_options_in_the_documents_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    assert [wrong for words in called(text) for wrong in wrong_words(words)] == []
+    assert [wrong for arguments in shown_commands(text) for wrong in unknown_arguments(arguments)] == []
     spans = (span.strip("`").split()[0] for span in _CODE.findall(_BLOCK.sub("", text)))
     named = [word.partition("=")[0] for word in spans if word.startswith("--")]
     assert [option for option in named if option not in OPTIONS] == []
@@ -201,19 +201,21 @@ def test_commands_and_options_in_the_documents_exist(document: Path) -> None:
     ],
 )
 def test_wrong_commands_are_found(text: str, wrong: list[str]) -> None:
-    assert [word for words in called(text) for word in wrong_words(words)] == wrong
+    assert [word for arguments in shown_commands(text) for word in unknown_arguments(arguments)] == wrong
 
 
 @pytest.mark.parametrize("source", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda source: source.name)
 def test_commands_and_options_in_messages_exist(source: Path) -> None:
-    """In texts that are joined from several literals, too; help of arguments among them."""
+    """Every string literal is searched, so help of arguments and parts of joined texts are included."""
     nodes = ast.walk(ast.parse(source.read_text(encoding="utf-8")))
     texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    advised = [text for text in texts if " " in text]
-    options = {option for text in advised for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
+    sentences = [text for text in texts if " " in text]
+    options = {option for text in sentences for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
     assert options - OPTIONS == set()
-    called_in_texts = [words for text in advised for words in re.findall(r"fewshot-annotate ((?:[a-z]+ ?)+)", text)]
-    assert [wrong for words in called_in_texts for wrong in wrong_words(words.split())] == []
+    commands_in_texts = [
+        arguments for text in sentences for arguments in re.findall(r"fewshot-annotate ((?:[a-z]+ ?)+)", text)
+    ]
+    assert [wrong for arguments in commands_in_texts for wrong in unknown_arguments(arguments.split())] == []
 
 
 def test_every_command_has_help_without_python_in_it() -> None:
@@ -286,11 +288,11 @@ def test_the_example_of_an_engine_runs_as_it_is_written(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 100, labels.shape).astype(np.int16)
     for name, array in (("image", image), ("label", labels)):
         sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"{name}.nii.gz"))
-    words = (
+    arguments = (
         "fill image.nii.gz label.nii.gz -o filled.nii.gz --engine nearest-copy --option certainty=0.8 --progress none"
     )
     subprocess.run(
-        [sys.executable, "-m", f"{PACKAGE.name}.cli", *words.split()],
+        [sys.executable, "-m", f"{PACKAGE.name}.cli", *arguments.split()],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         check=True,

@@ -1,4 +1,4 @@
-"""Wrong answers of servers: one line each, within a time limit, and the correct file is accepted afterwards."""
+"""Wrong answers of servers are reported in one line each, and the correct file is accepted afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fewshot_annotate.weights import store as weights
 from fewshot_annotate.weights import transfer
 from support.weights_server import NAME, toy_row, use_table
 
-# Answers of a script: bytes are sent, a number is a pause in seconds, and an endless iterator is cut by the client.
+# An answer yields bytes to send and pauses in seconds; if it is endless, the client closes the connection.
 Answer = Callable[[], Iterator[bytes | float]]
 
 
@@ -29,7 +29,7 @@ class RawServer:
 
     def __init__(self) -> None:
         self.answer: Answer = lambda: iter(())
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}/file.pt"
         threading.Thread(target=self._serve, daemon=True).start()
@@ -45,7 +45,7 @@ class RawServer:
             head = b""
             while b"\r\n\r\n" not in head:
                 head += connection.recv(4096)
-            self.asked.append(head.decode("latin-1"))
+            self.requests.append(head.decode("latin-1"))
             for part in self.answer():
                 if isinstance(part, bytes):
                     connection.sendall(part)
@@ -69,7 +69,7 @@ def torch_file() -> bytes:
 
 GOOD = torch_file()
 LENGTH = f"Content-Length: {len(GOOD)}"
-PACKED = gzip.compress(bytes(64 << 20))
+COMPRESSED = gzip.compress(bytes(64 << 20))
 
 
 def forever(part: bytes) -> Iterator[bytes]:
@@ -104,10 +104,10 @@ ANSWERS: dict[str, Answer] = {
     "a redirect to no host": after(head("302 Found", "Location: http://a..b/", "Content-Length: 0")),
     "a long host": after(head("302 Found", f"Location: http://{'a' * 300}.example/", "Content-Length: 0")),
     "no number in the range": after(head("206 X", "Content-Range: bytes 0-9/abc", LENGTH), GOOD),
-    "a part that nobody asked for": after(head("206 X", f"Content-Range: bytes 0-{len(GOOD) - 1}/*", LENGTH), GOOD),
-    "a packed endless file": after(head("200 OK", "Content-Encoding: gzip"), PACKED),
-    "a file packed twice": after(head("200 OK", "Content-Encoding: gzip, gzip"), gzip.compress(PACKED)),
-    "an unknown packing": after(head("200 OK", "Content-Encoding: zstd", LENGTH), GOOD),
+    "a part that was not requested": after(head("206 X", f"Content-Range: bytes 0-{len(GOOD) - 1}/*", LENGTH), GOOD),
+    "a file with a huge decompressed size": after(head("200 OK", "Content-Encoding: gzip"), COMPRESSED),
+    "a file compressed twice": after(head("200 OK", "Content-Encoding: gzip, gzip"), gzip.compress(COMPRESSED)),
+    "an unknown compression": after(head("200 OK", "Content-Encoding: zstd", LENGTH), GOOD),
     "no gzip": after(head("200 OK", "Content-Encoding: gzip", LENGTH), GOOD),
     "an endless file": endless(head("200 OK")),
     "nothing": after(head("200 OK", "Content-Length: 0")),
@@ -116,9 +116,9 @@ ANSWERS: dict[str, Answer] = {
 
 @pytest.fixture
 def server() -> Iterator[RawServer]:
-    made = RawServer()
-    yield made
-    made.close()
+    raw_server = RawServer()
+    yield raw_server
+    raw_server.close()
 
 
 def row_of(server: RawServer, **published: Any) -> dict[str, Any]:
@@ -140,23 +140,23 @@ def test_a_wrong_answer_is_reported_in_one_line_and_the_correct_file_accepted_af
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     digest = {"sha256": hashlib.sha256(GOOD).hexdigest()} if published else {}
-    one = use_table(tmp_path, monkeypatch, row_of(server, **digest))
+    entry = use_table(tmp_path, monkeypatch, row_of(server, **digest))
     server.answer = ANSWERS[name]
     assert download() == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith(f"fewshot-annotate: {server.address}: ")
     assert "bytearray" not in line
-    assert not weights.path_of(one).exists()
-    assert not weights.record_of(one).exists()
+    assert not weights.path_of(entry).exists()
+    assert not weights.record_of(entry).exists()
     server.answer = after(head("200 OK", LENGTH), GOOD)
     assert download() == 0
-    assert weights.path_of(one).read_bytes() == GOOD
+    assert weights.path_of(entry).read_bytes() == GOOD
 
 
-def test_a_download_from_a_very_slow_server_is_given_up_and_continued_later(
+def test_a_download_from_a_very_slow_server_is_stopped_and_continued_later(
     server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    one = use_table(tmp_path, monkeypatch, row_of(server))
+    entry = use_table(tmp_path, monkeypatch, row_of(server))
 
     def drip() -> Iterator[bytes | float]:
         yield head("200 OK", LENGTH)
@@ -170,7 +170,7 @@ def test_a_download_from_a_very_slow_server_is_given_up_and_continued_later(
     assert "too slowly" in capfd.readouterr().err
     server.answer = after(head("200 OK", LENGTH), GOOD)
     assert download() == 0
-    assert weights.path_of(one).read_bytes() == GOOD
+    assert weights.path_of(entry).read_bytes() == GOOD
 
 
 @pytest.mark.parametrize("shift", [-7, 5])
@@ -178,12 +178,12 @@ def test_a_part_that_was_not_requested_is_not_appended(
     shift: int, server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = len(GOOD) // 2
-    one = use_table(tmp_path, monkeypatch, row_of(server, sha256=hashlib.sha256(GOOD).hexdigest()))
+    entry = use_table(tmp_path, monkeypatch, row_of(server, sha256=hashlib.sha256(GOOD).hexdigest()))
     weights.folder().mkdir(parents=True)
-    (weights.folder() / f"{one.file}.partial").write_bytes(GOOD[:half])
+    (weights.folder() / f"{entry.file}.partial").write_bytes(GOOD[:half])
 
     def answer() -> Iterator[bytes | float]:
-        if "range:" in server.asked[-1].lower():
+        if "range:" in server.requests[-1].lower():
             first = half + shift
             yield head("206 X", f"Content-Range: bytes {first}-{len(GOOD) - 1}/{len(GOOD)}")
             yield GOOD[first:]
@@ -193,8 +193,8 @@ def test_a_part_that_was_not_requested_is_not_appended(
 
     server.answer = answer
     assert download() == 0
-    assert weights.path_of(one).read_bytes() == GOOD
-    assert len(server.asked) == 2
+    assert weights.path_of(entry).read_bytes() == GOOD
+    assert len(server.requests) == 2
 
 
 def test_files_are_requested_uncompressed_so_that_parts_fit(
@@ -203,4 +203,4 @@ def test_files_are_requested_uncompressed_so_that_parts_fit(
     use_table(tmp_path, monkeypatch, row_of(server))
     server.answer = after(head("200 OK", LENGTH), GOOD)
     assert download() == 0
-    assert "accept-encoding: identity" in server.asked[0].lower()
+    assert "accept-encoding: identity" in server.requests[0].lower()
