@@ -34,16 +34,16 @@ def registered() -> Iterator[None]:
 
 @pytest.fixture
 def open_editor(registered: None, open_panel: Callable[..., Panel]) -> Iterator[Callable[[], EffectEditor]]:
-    """Opens the Segment Editor on the hippocampus, with the effect chosen."""
+    """Opens the Segment Editor on a CT of vertebrae, with the effect chosen."""
     opened: list[EffectEditor] = []
 
-    def open_it() -> EffectEditor:
+    def open_with_effect() -> EffectEditor:
         panel = open_panel(scene_of(case("ct_vertebrae")))
         panel.widget.parent.exit()
         opened.append(EffectEditor(panel))
         return opened[-1]
 
-    yield open_it
+    yield open_with_effect
     for editor in opened:
         editor.close()
 
@@ -130,7 +130,7 @@ def test_a_slice_painted_just_before_fill_is_pressed_is_kept(editor: EffectEdito
     assert editor.status.startswith(f"{len(editor.scene.between) - 1} slices filled.")
 
 
-def test_cancel_changes_nothing_and_keep_takes_what_is_finished(running: EffectEditor) -> None:
+def test_cancel_changes_nothing_and_keep_commits_finished_slices(running: EffectEditor) -> None:
     before = running.scene.arrays()
     running.until(lambda: 0 < running.effect.progressBar.value < running.effect.progressBar.maximum)
     for theme in THEMES:
@@ -260,7 +260,7 @@ def test_the_panel_lists_what_was_painted_while_only_the_effect_was_open(editor:
     editor.until(lambda: str(index) in [row[0] for row in editor.panel.rows("slicesTable")], 20.0)
 
 
-def test_the_full_panel_is_a_click_away(editor: EffectEditor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_button_opens_the_full_panel(editor: EffectEditor, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(slicer.util, "selectModule", opened.append, raising=False)
     editor.click("panelButton")
@@ -273,7 +273,7 @@ def test_the_effect_works_after_a_reload_of_the_module(editor: EffectEditor, lib
     editor.panel.widget = slicer.modules.FewShotAnnotateWidget
     assert editor.effect.session() is not before
     assert sys.modules[type(before).__module__] is not library[type(before).__module__]
-    editor.panel.parameters.engine = "propagate"  # the library is another, in which auto is as in the product
+    editor.panel.parameters.engine = "propagate"  # in the reloaded library, `auto` is not the quick one of the tests
     editor.start()
     editor.finish()
     assert editor.status.startswith(f"{len(editor.scene.between)} slices filled.")
@@ -298,7 +298,7 @@ def test_the_effect_does_nothing_once_the_module_is_unloaded(editor: EffectEdito
     assert not editor.effect.polling
 
 
-def test_a_panel_made_during_startup_offers_effects_registered_later_but_not_our_own(
+def test_a_panel_created_during_startup_offers_effects_registered_later_but_not_its_own(
     open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     editor = open_panel().ui.segmentEditor

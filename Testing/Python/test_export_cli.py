@@ -40,12 +40,12 @@ class CaseFolder:
     def output(self) -> Path:
         return self.folder / "seg.dcm"
 
-    def export(self, *words: object) -> tuple[int, list[str], list[str]]:
+    def export(self, *arguments: object) -> tuple[int, list[str], list[str]]:
         """Exit code, lines on stdout and on stderr of an export to DICOM SEG."""
-        return self.run("--to", "dicom-seg", "--reference", self.series, "-o", self.output, *words)
+        return self.run("--to", "dicom-seg", "--reference", self.series, "-o", self.output, *arguments)
 
-    def run(self, *words: object) -> tuple[int, list[str], list[str]]:
-        code = main(["export", str(self.labels), *map(str, words)])
+    def run(self, *arguments: object) -> tuple[int, list[str], list[str]]:
+        code = main(["export", str(self.labels), *map(str, arguments)])
         captured = self.capture.readouterr()
         return code, captured.out.splitlines(), captured.err.splitlines()
 
@@ -118,7 +118,7 @@ def test_the_users_table_of_structures_has_precedence(case_folder: CaseFolder) -
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (("--code", "kidney=liver"), "There is no segment named 'kidney'"),
         (("--code", "liver=gizmo"), "'gizmo' is no known structure and no code"),
@@ -131,9 +131,9 @@ def test_the_users_table_of_structures_has_precedence(case_folder: CaseFolder) -
     ],
 )
 def test_invalid_options_are_refused_in_one_line(
-    case_folder: CaseFolder, words: tuple[str, ...], message: str
+    case_folder: CaseFolder, arguments: tuple[str, ...], message: str
 ) -> None:
-    code, out, err = case_folder.export(*words)
+    code, out, err = case_folder.export(*arguments)
     assert (code, out, len(err)) == (2, [], 1)
     assert message in err[0]
 
@@ -162,7 +162,7 @@ def test_the_label_map_type_refuses_overlap_and_names_the_option(case_folder: Ca
     sidecar_path(case_folder.labels).unlink()
     overlapping = case_folder.folder / "a.seg.nrrd"
     write_label_maps(overlapping, list(two_layers(cut_labels())))
-    words = [
+    arguments = [
         "--to",
         "dicom-seg",
         "--reference",
@@ -171,9 +171,9 @@ def test_the_label_map_type_refuses_overlap_and_names_the_option(case_folder: Ca
         str(case_folder.output),
         "--suggest-codes",
     ]
-    assert main(["export", str(overlapping), *words, "--type", "labelmap"]) == 2
+    assert main(["export", str(overlapping), *arguments, "--type", "labelmap"]) == 2
     assert "(--type binary)" in case_folder.capture.readouterr().err
-    assert main(["export", str(overlapping), *words]) == 0
+    assert main(["export", str(overlapping), *arguments]) == 0
 
 
 def test_a_series_is_derived_for_a_volume_without_dicom_on_request(case_folder: CaseFolder) -> None:
@@ -185,15 +185,15 @@ def test_a_series_is_derived_for_a_volume_without_dicom_on_request(case_folder: 
     )
     write_array(image, volume.array, volume.geometry)
     write_label_maps(labels, [label_map])
-    words = ["export", str(labels), "--to", "dicom-seg", "-o", str(output), "--code", "*=hippocampus"]
-    assert main(words) == 2
+    arguments = ["export", str(labels), "--to", "dicom-seg", "-o", str(output), "--code", "*=hippocampus"]
+    assert main(arguments) == 2
     assert "(--reference or --derive-series)" in case_folder.capture.readouterr().err
-    assert main([*words, "--derive-series", str(case_folder.folder / "made")]) == 2
+    assert main([*arguments, "--derive-series", str(case_folder.folder / "derived")]) == 2
     assert "--image" in case_folder.capture.readouterr().err
-    more = ["--derive-series", str(case_folder.folder / "made"), "--image", str(image), "--modality", "MR"]
-    assert main([*words, *more, "--patient-id", "4711"]) == 0
+    more = ["--derive-series", str(case_folder.folder / "derived"), "--image", str(image), "--modality", "MR"]
+    assert main([*arguments, *more, "--patient-id", "4711"]) == 0
     printed = case_folder.capture.readouterr().out.splitlines()
-    assert printed[:-1] == [f"{case_folder.folder / 'made'}: verified", f"{output}: verified"]
+    assert printed[:-1] == [f"{case_folder.folder / 'derived'}: verified", f"{output}: verified"]
     assert dcmread(output).PatientID == "4711"
 
 
@@ -241,7 +241,7 @@ def test_missing_packages_are_named_in_one_line(case_folder: CaseFolder, package
         "from fewshot_annotate.cli import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    words = [
+    arguments = [
         "export",
         case_folder.labels,
         "--to",
@@ -251,7 +251,7 @@ def test_missing_packages_are_named_in_one_line(case_folder: CaseFolder, package
         "-o",
         case_folder.output,
     ]
-    command = [sys.executable, "-c", code, *map(str, words)]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     result = subprocess.run(command, env={"PYTHONPATH": str(PACKAGE_PARENT)}, capture_output=True, text=True)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
@@ -277,10 +277,10 @@ def test_a_series_that_highdicom_refuses_is_reported_in_one_line_without_values(
 def test_no_name_of_the_patient_is_ever_printed(case_folder: CaseFolder) -> None:
     shutil.rmtree(case_folder.series)
 
-    def name(header: Dataset, place: int) -> None:
+    def name(header: Dataset, index: int) -> None:
         header.PatientName = "Geheim^Name"
 
     cut_series(case_folder.series, name)
-    for words in ((), ("--suggest-codes",)):
-        _, out, err = case_folder.export(*words)
+    for arguments in ((), ("--suggest-codes",)):
+        _, out, err = case_folder.export(*arguments)
         assert "Geheim" not in "\n".join([*out, *err])

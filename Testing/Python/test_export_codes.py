@@ -1,4 +1,4 @@
-"""Codes are asked for by DICOM only, and what has none may always be Tissue, as in Slicer."""
+"""Only DICOM needs codes; segments without one can be exported as Tissue, as in Slicer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LIVER = "a~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~b~^^~^^"
 
 
 @pytest.fixture
-def input_(tmp_path: Path) -> Path:
-    """Label map with segments of an unknown name, of a known one, with a code, with a damaged one."""
+def labels_path(tmp_path: Path) -> Path:
+    """A label map whose segments have an unknown name, a known name, a code, and a damaged code."""
     label_map = labels(4)
     unknown, known, coded, damaged = label_map.segments
     segments = (
@@ -47,19 +47,28 @@ TISSUE, SPLEEN = ("85756007", "85756007"), ("123037004", "78961009")
 
 @pytest.mark.parametrize(("more", "second"), [((), TISSUE), (("--suggest-codes",), SPLEEN)])
 def test_segments_without_a_code_are_tissue_on_request(
-    input_: Path, tmp_path: Path, more: tuple[str, ...], second: tuple[str, str]
+    labels_path: Path, tmp_path: Path, more: tuple[str, ...], second: tuple[str, str]
 ) -> None:
     output = tmp_path / "seg.dcm"
-    words = ["export", input_, "--to", "dicom-seg", "--reference", ct_series(tmp_path / "series"), "-o", output]
-    assert main(list(map(str, words))) == 2
-    assert main([*map(str, words), "--default-code", *more]) == 0
+    arguments = [
+        "export",
+        labels_path,
+        "--to",
+        "dicom-seg",
+        "--reference",
+        ct_series(tmp_path / "series"),
+        "-o",
+        output,
+    ]
+    assert main(list(map(str, arguments))) == 2
+    assert main([*map(str, arguments), "--default-code", *more]) == 0
     assert types_in(output) == [TISSUE, second, ("123037004", "10200004"), TISSUE]
 
 
 @pytest.mark.parametrize("suffix", ["nii.gz", "nrrd", "seg.nrrd"])
 def test_formats_without_codes_do_not_mention_them(
-    input_: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+    labels_path: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = {"nii.gz": "nifti", "nrrd": "nrrd", "seg.nrrd": "seg-nrrd"}[suffix]
-    assert main(["export", str(input_), "--to", target, "-o", str(tmp_path / f"out.{suffix}")]) == 0
+    assert main(["export", str(labels_path), "--to", target, "-o", str(tmp_path / f"out.{suffix}")]) == 0
     assert "code" not in capsys.readouterr().err

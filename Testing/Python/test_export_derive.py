@@ -1,4 +1,4 @@
-"""Volumes not from DICOM: a series is derived by consent, is valid, and has only the patient data given."""
+"""Volumes not from DICOM: with consent, a valid series is derived, which has only the given patient data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pydicom import dcmread
 from support.dicom import dciodvfy_errors, dcmqi_segments, needs_programs
 from support.labels import oblique, small_case
 
-# All that a slice says of the patient and the study; anything else would be made up or leaked.
+# The only attributes of the patient in a slice; any other would be invented or leaked.
 PATIENT_GROUP = {"PatientName", "PatientID", "PatientBirthDate", "PatientSex"}
 
 
@@ -53,10 +53,10 @@ def test_series_and_segmentation_are_valid_and_the_same_as_the_volume(modality: 
     assert len(slices) == volume.array.shape[0]
     for path in (output, slices[0], slices[-1]):
         assert dciodvfy_errors(path) == []
-    back = read_volume(folder)
-    alignment = align_grids(back.geometry, volume.geometry)
+    read = read_volume(folder)
+    alignment = align_grids(read.geometry, volume.geometry)
     assert isinstance(alignment, Alignment)
-    assert np.allclose(apply_alignment(back.array, alignment, volume.geometry.shape), volume.array, atol=0.51)
+    assert np.allclose(apply_alignment(read.array, alignment, volume.geometry.shape), volume.array, atol=0.51)
     found = dcmqi_segments(output, tmp_path / "dcmqi")
     assert sorted(found) == sorted(segment.name for segment in label_map.segments)
     for segment in label_map.segments:
@@ -120,10 +120,10 @@ def test_values_are_kept_within_the_precision_of_sixteen_bits(change: Any, toler
     volume, label_map = small_case()
     changed = Volume(change(volume.array), volume.geometry)
     folder, _ = derived(tmp_path, changed, label_map, Modality.CT)
-    back = read_volume(folder)
-    alignment = align_grids(back.geometry, volume.geometry)
+    read = read_volume(folder)
+    alignment = align_grids(read.geometry, volume.geometry)
     assert isinstance(alignment, Alignment)
-    values = apply_alignment(back.array, alignment, volume.geometry.shape)
+    values = apply_alignment(read.array, alignment, volume.geometry.shape)
     step = (float(changed.array.max()) - float(changed.array.min())) / 65535 if tolerance else 0
     assert np.abs(values - changed.array).max() <= max(tolerance, step)
 
@@ -131,22 +131,22 @@ def test_values_are_kept_within_the_precision_of_sixteen_bits(change: Any, toler
 def test_slices_stored_from_top_to_bottom_are_put_in_order(tmp_path: Path) -> None:
     volume, label_map = small_case()
     grid = volume.geometry
-    turned = Geometry(
+    flipped = Geometry(
         grid.shape,
         grid.spacing,
         grid.origin,
         tuple(float(part) for part in (np.array(grid.direction).reshape(3, 3) @ np.diag((1, 1, -1))).reshape(-1)),
     )
     folder, output = derived(
-        tmp_path, Volume(volume.array, turned), LabelMap(label_map.array, turned, label_map.segments)
+        tmp_path, Volume(volume.array, flipped), LabelMap(label_map.array, flipped, label_map.segments)
     )
-    back = read_series(folder)
-    assert back.geometry.origin[2] != pytest.approx(grid.origin[2]) or grid.shape[0] == 1
+    read = read_series(folder)
+    assert read.geometry.origin[2] != pytest.approx(grid.origin[2]) or grid.shape[0] == 1
     found = dcmqi_segments(output, tmp_path / "dcmqi")
     for segment in label_map.segments:
         mask, other = found[segment.name]
-        cut = LabelMap(mask.astype(np.uint8), other)
-        (moved,) = regrid([cut], turned).layers
+        cropped = LabelMap(mask.astype(np.uint8), other)
+        (moved,) = regrid([cropped], flipped).layers
         assert (moved.array.astype(bool) == (label_map.array == segment.value)).all()
 
 

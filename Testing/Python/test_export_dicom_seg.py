@@ -1,4 +1,4 @@
-"""DICOM SEG of a real CT series: same voxels for other readers, valid, coded, at the positions of its slices."""
+"""DICOM SEG for a real CT series is valid, and other readers find its voxels, positions and codes."""
 
 from __future__ import annotations
 
@@ -72,12 +72,10 @@ def read_by_highdicom(path: Path) -> dict[str, np.ndarray]:
     return {label: array[..., number] > 0 for number, label in enumerate(labels)}
 
 
-def same_where_present(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Readers begin with the first slice that holds anything and end with the last."""
-    first = int(np.flatnonzero(expected.any(axis=(1, 2)))[0])
-    found = found[np.flatnonzero(found.any(axis=(1, 2)))]
-    expected = expected[np.flatnonzero(expected.any(axis=(1, 2)))]
-    return first >= 0 and found.shape == expected.shape and bool((found == expected).all())
+def same_labelled_slices(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Compare the slices with labels, because readers leave out slices before the first and after the last."""
+    found, expected = (mask[mask.any(axis=(1, 2))] for mask in (found, expected))
+    return len(expected) > 0 and found.shape == expected.shape and bool((found == expected).all())
 
 
 @needs_programs("dciodvfy")
@@ -105,7 +103,7 @@ def test_overlapping_segments_are_kept_and_valid(tmp_path: Path) -> None:
     assert dciodvfy_errors(output) == []
     expected = masks(layers)
     for name, mask in read_by_highdicom(output).items():
-        assert same_where_present(mask, expected[name]), name
+        assert same_labelled_slices(mask, expected[name]), name
     assert {name for name, _ in dcmqi_segments(output, tmp_path / "dcmqi").items()} == set(expected)
 
 
@@ -120,7 +118,7 @@ def test_a_label_map_segmentation_holds_the_same_voxels(tmp_path: Path) -> None:
     found = dcmqi_segments(output, tmp_path / "dcmqi")
     assert {name for name in found if name in expected} == set(expected)
     for name, mask in expected.items():
-        assert same_where_present(found[name][0], mask), name
+        assert same_labelled_slices(found[name][0], mask), name
 
 
 def test_a_label_map_segmentation_refuses_overlap_and_offers_binary(tmp_path: Path) -> None:
@@ -208,19 +206,19 @@ def test_every_frame_refers_to_its_source_slice_whatever_the_file_names(tmp_path
     )
     export(label_map, series, output)
     dataset = dcmread(output)
-    place_of = {str(header.SOPInstanceUID): place for place, header in enumerate(series.headers)}
+    index_by_uid = {str(header.SOPInstanceUID): index for index, header in enumerate(series.headers)}
     pixels = dataset.pixel_array
     for frame, mask in zip(dataset.PerFrameFunctionalGroupsSequence, pixels, strict=True):
         number = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         source = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
         value = label_map.segments[number - 1].value
-        assert (mask == (label_map.array[place_of[str(source)]] == value)).all()
+        assert (mask == (label_map.array[index_by_uid[str(source)]] == value)).all()
     (referenced,) = dataset.ReferencedSeriesSequence
-    assert {item.ReferencedSOPInstanceUID for item in referenced.ReferencedInstanceSequence} == set(place_of)
+    assert {item.ReferencedSOPInstanceUID for item in referenced.ReferencedInstanceSequence} == set(index_by_uid)
 
 
-def test_patient_study_and_frame_of_reference_are_the_sources(tmp_path: Path) -> None:
-    def name_patient(header: Dataset, place: int) -> None:
+def test_patient_study_and_frame_of_reference_are_those_of_the_source(tmp_path: Path) -> None:
+    def name_patient(header: Dataset, index: int) -> None:
         header.PatientName, header.PatientID = "Müller^Jürgen", "4711"
         del header.StudyID, header.AccessionNumber
 
@@ -235,16 +233,16 @@ def test_patient_study_and_frame_of_reference_are_the_sources(tmp_path: Path) ->
 
 
 def oblique_series(folder: Path) -> tuple[Path, Geometry]:
-    """The cut on slices that lie along no patient axis."""
+    """The cropped series with slices that are oblique to all patient axes."""
     direction = np.array(OBLIQUE).reshape(3, 3)
     origin, shape = np.array((-17.25, 33.1, -204.7)), cut_labels().array.shape
 
-    def turn(header: Dataset, place: int) -> None:
+    def rotate(header: Dataset, index: int) -> None:
         header.ImageOrientationPatient = [round(float(part), 12) for part in direction[:, :2].T.reshape(-1)]
-        header.ImagePositionPatient = [round(float(part), 6) for part in origin + place * 2.9 * direction[:, 2]]
+        header.ImagePositionPatient = [round(float(part), 6) for part in origin + index * 2.9 * direction[:, 2]]
         header.PixelSpacing = [1.3, 0.7]
 
-    return cut_series(folder, turn), Geometry(shape, (0.7, 1.3, 2.9), tuple(origin), OBLIQUE)
+    return cut_series(folder, rotate), Geometry(shape, (0.7, 1.3, 2.9), tuple(origin), OBLIQUE)
 
 
 @needs_programs("dciodvfy")
@@ -257,7 +255,7 @@ def test_oblique_slices_keep_their_position(tmp_path: Path) -> None:
     expected = masks((label_map,))
     found = dcmqi_segments(output, tmp_path / "dcmqi")
     for name, (mask, other) in found.items():
-        assert same_where_present(mask, expected[name]), name
+        assert same_labelled_slices(mask, expected[name]), name
         assert np.allclose(other.direction, grid.direction, atol=1e-5)
         assert np.allclose(other.spacing, grid.spacing, atol=1e-5)
 
@@ -266,10 +264,10 @@ TILT_DEGREES = 18.0
 
 
 def tilted_series(folder: Path) -> Path:
-    """The cut as a scanner with a tilted gantry stores it: slices turned about i, the table moved along z."""
+    """The cropped series with a tilted gantry: slices are rotated about axis i, and the table moves along z."""
     angle = math.radians(TILT_DEGREES)
 
-    def tilt(header: Dataset, place: int) -> None:
+    def tilt(header: Dataset, index: int) -> None:
         header.ImageOrientationPatient = [1, 0, 0, 0, round(math.cos(angle), 12), round(-math.sin(angle), 12)]
         header.GantryDetectorTilt = TILT_DEGREES
 
@@ -289,8 +287,8 @@ def test_slices_of_a_tilted_gantry_keep_their_position(tmp_path: Path) -> None:
     for frame in dataset.PerFrameFunctionalGroupsSequence:
         position = frame.PlanePositionSequence[0].ImagePositionPatient
         assert tuple(np.round(np.array(position, float), 4)) in positions
-    counted = sum(int(mask.sum()) for mask in dataset.pixel_array)
-    assert counted == np.count_nonzero(label_map.array)
+    voxels = sum(int(mask.sum()) for mask in dataset.pixel_array)
+    assert voxels == np.count_nonzero(label_map.array)
 
 
 def test_upright_labels_of_a_tilted_series_are_matched_by_slice_with_consent(tmp_path: Path) -> None:
@@ -305,45 +303,45 @@ def test_upright_labels_of_a_tilted_series_are_matched_by_slice_with_consent(tmp
     assert problem.error.code == "labels_upright"
     assert problem.remedies == (Remedy.SLICE_BY_SLICE, Remedy.RESAMPLE)
     export(label_map, series, output, Remedy.SLICE_BY_SLICE)
-    counted = sum(int(mask.sum()) for mask in dcmread(output).pixel_array)
-    assert counted == np.count_nonzero(label_map.array)
+    voxels = sum(int(mask.sum()) for mask in dcmread(output).pixel_array)
+    assert voxels == np.count_nonzero(label_map.array)
 
 
 def test_rotated_and_cropped_labels_are_regridded_without_loss(tmp_path: Path) -> None:
     label_map = cut_labels()
     series = read_series(cut_series(tmp_path / "series"))
-    part = (slice(1, 8), slice(2, 50), slice(3, 70))
-    array = np.transpose(label_map.array[part], (2, 0, 1))[:, ::-1]  # axes (i, -k, j)
+    crop = (slice(1, 8), slice(2, 50), slice(3, 70))
+    array = np.transpose(label_map.array[crop], (2, 0, 1))[:, ::-1]  # axes (i, -k, j)
     x, y, z = label_map.geometry.origin
     sx, sy, sz = label_map.geometry.spacing
-    turned = Geometry(array.shape, (sy, sz, sx), (x + 3 * sx, y + 2 * sy, z + 7 * sz), (0, 0, 1, 1, 0, 0, 0, -1, 0))
+    rotated = Geometry(array.shape, (sy, sz, sx), (x + 3 * sx, y + 2 * sy, z + 7 * sz), (0, 0, 1, 1, 0, 0, 0, -1, 0))
     output = tmp_path / "seg.dcm"
-    export(LabelMap(np.ascontiguousarray(array), turned, label_map.segments), series, output)
-    whole = np.zeros_like(label_map.array)
-    whole[part] = label_map.array[part]
-    expected = masks((label_map.with_array(whole),))
+    export(LabelMap(np.ascontiguousarray(array), rotated, label_map.segments), series, output)
+    cropped = np.zeros_like(label_map.array)
+    cropped[crop] = label_map.array[crop]
+    expected = masks((label_map.with_array(cropped),))
     for name, mask in read_by_highdicom(output).items():
-        assert same_where_present(mask, expected[name]), name
+        assert same_labelled_slices(mask, expected[name]), name
 
 
 def test_missing_slices_are_named_and_left_out_by_consent(tmp_path: Path) -> None:
     folder = cut_series(tmp_path / "series")
-    whole = read_series(folder)
-    gone = [Path(str(whole.headers[place].filename)) for place in (3, 4, 6)]
-    for path in gone:
+    complete = read_series(folder)
+    removed = [Path(str(complete.headers[index].filename)) for index in (3, 4, 6)]
+    for path in removed:
         path.unlink()
     series = read_series(folder)
     label_map, output = cut_labels(), tmp_path / "seg.dcm"
-    names = [Path(str(whole.headers[place].filename)).name for place in (2, 5, 7)]
+    names = [Path(str(complete.headers[index].filename)).name for index in (2, 5, 7)]
     assert series.missing == f"2 between {names[0]} and {names[1]}, 1 between {names[1]} and {names[2]}"
     (problem,) = check(request_for(label_map, series, output)).blocking
     assert problem.error.code == "series_gap_labels"
     assert series.missing in str(problem.error)
     assert str(np.count_nonzero(label_map.array[[3, 4, 6]])) in str(problem.error)
     export(label_map, series, output, Remedy.LEAVE_OUT_MISSING)
-    kept = [place for place in range(COUNT) if place not in (3, 4, 6)]
-    counted = sum(int(mask.sum()) for mask in dcmread(output).pixel_array)
-    assert counted == np.count_nonzero(label_map.array[kept])
+    kept = [index for index in range(COUNT) if index not in (3, 4, 6)]
+    voxels = sum(int(mask.sum()) for mask in dcmread(output).pixel_array)
+    assert voxels == np.count_nonzero(label_map.array[kept])
 
 
 def test_labels_of_another_grid_are_refused_and_resampled_by_consent(tmp_path: Path) -> None:
@@ -358,7 +356,7 @@ def test_labels_of_another_grid_are_refused_and_resampled_by_consent(tmp_path: P
     export(moved, series, output, Remedy.RESAMPLE)
     expected = masks((label_map,))  # less than half a voxel away, so the nearest voxel is the same
     for name, mask in read_by_highdicom(output).items():
-        assert same_where_present(mask, expected[name]), name
+        assert same_labelled_slices(mask, expected[name]), name
 
 
 def test_labels_outside_the_images_are_counted_and_cropped_by_consent(tmp_path: Path) -> None:

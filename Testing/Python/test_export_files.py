@@ -1,4 +1,4 @@
-"""Export to image files: one for all segments or one for each; names, colours and codes travel with them."""
+"""Export to image files: one for all segments or one for each, with names, colours and codes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.labels import OBLIQUE, oblique, overlapping_layers, small_case
 NAMES = ("hippocampus left", "amygdala left")
 
 
-def named() -> LabelMap:
+def labels_with_known_names() -> LabelMap:
     """The real labels with names that suggest codes."""
     _, label_map = small_case()
     segments = tuple(
@@ -60,7 +60,7 @@ def problems(
 
 @pytest.mark.parametrize("target", [Target.NIFTI, Target.NRRD, Target.SEG_NRRD])
 def test_one_file_holds_all_segments_with_names_colours_and_codes(target: Target, awkward_path: Path) -> None:
-    label_map = named()
+    label_map = labels_with_known_names()
     output = awkward_path / f"label{target.suffixes[0]}"
     report = export((label_map,), output, target)
     assert {*report.paths} == set(awkward_path.iterdir())
@@ -77,7 +77,7 @@ def test_one_file_holds_all_segments_with_names_colours_and_codes(target: Target
 
 def test_codes_are_stored_in_the_seg_nrrd_itself(tmp_path: Path) -> None:
     output = tmp_path / "a.seg.nrrd"
-    export((named(),), output, Target.SEG_NRRD)
+    export((labels_with_known_names(),), output, Target.SEG_NRRD)
     assert not sidecar_path(output).exists()
     tags = sitk.ReadImage(str(output)).GetMetaData("Segment0_Tags")
     assert "TerminologyEntry:" in tags
@@ -86,7 +86,7 @@ def test_codes_are_stored_in_the_seg_nrrd_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", [Target.NIFTI, Target.NRRD, Target.SEG_NRRD])
 def test_one_file_for_each_segment_is_named_after_it(target: Target, tmp_path: Path) -> None:
-    label_map = named()
+    label_map = labels_with_known_names()
     first, second = label_map.segments
     label_map = LabelMap(
         label_map.array, label_map.geometry, (replace(first, name="a/b: c"), replace(second, name="A b c"))
@@ -109,8 +109,8 @@ def test_overlapping_segments_are_kept_or_refused_with_remedies(tmp_path: Path) 
         assert found == {"export_overlap": (Remedy.ONE_FILE_PER_SEGMENT, Remedy.TO_SEG_NRRD)}
     assert list(tmp_path.iterdir()) == []
     export(layers, tmp_path / "a.seg.nrrd", Target.SEG_NRRD)
-    back = read_label_maps(tmp_path / "a.seg.nrrd")
-    assert [(one.array == two.array).all() for one, two in zip(layers, back, strict=True)] == [True] * 3
+    read = read_label_maps(tmp_path / "a.seg.nrrd")
+    assert [(layer.array == found.array).all() for layer, found in zip(layers, read, strict=True)] == [True] * 3
     export(layers, tmp_path / "each", Target.NIFTI, one_file_per_segment=True)
     masks = {
         segment.name: read_label_maps(path)[0].array.astype(bool)
@@ -132,25 +132,25 @@ def test_oblique_grids_keep_their_position(target: Target, tmp_path: Path) -> No
 
 
 def test_an_existing_file_is_overwritten_with_consent_and_its_old_names_removed(tmp_path: Path) -> None:
-    label_map, output = named(), tmp_path / "a.nii.gz"
+    label_map, output = labels_with_known_names(), tmp_path / "a.nii.gz"
     export((label_map,), output, Target.NIFTI)
     before = output.read_bytes()
     _, plain = small_case()
-    bare = LabelMap(plain.array, plain.geometry, tuple(default_segment(value) for value in plain.values))
-    assert problems((bare,), output, Target.NIFTI) == {"output_exists": (Remedy.OVERWRITE,)}
+    without_names = LabelMap(plain.array, plain.geometry, tuple(default_segment(value) for value in plain.values))
+    assert problems((without_names,), output, Target.NIFTI) == {"output_exists": (Remedy.OVERWRITE,)}
     assert output.read_bytes() == before
-    export((bare,), output, Target.NIFTI, Remedy.OVERWRITE)
+    export((without_names,), output, Target.NIFTI, Remedy.OVERWRITE)
     assert not sidecar_path(output).exists()
     assert [segment.name for segment in read_label_maps(output)[0].segments] == ["Label 1", "Label 2"]
 
 
 def test_existing_names_without_a_label_map_need_consent_too(tmp_path: Path) -> None:
     sidecar_path(tmp_path / "a.nii.gz").write_text(json.dumps({"1": "another"}))
-    assert "output_exists" in problems((named(),), tmp_path / "a.nii.gz", Target.NIFTI)
+    assert "output_exists" in problems((labels_with_known_names(),), tmp_path / "a.nii.gz", Target.NIFTI)
 
 
 def test_labels_are_written_on_a_given_reference_grid(tmp_path: Path) -> None:
-    label_map = named()
+    label_map = labels_with_known_names()
     x, y, z = label_map.geometry.origin
     half = replace(label_map.geometry, origin=(x + label_map.geometry.spacing[0] / 2, y, z))
     output = tmp_path / "a.nii.gz"
@@ -173,7 +173,11 @@ def test_labels_are_written_on_a_given_reference_grid(tmp_path: Path) -> None:
 )
 def test_a_suffix_of_another_format_is_refused(name: str, target: Target, tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
-        check(ExportRequest(layers=(named(),), output=tmp_path / name, target=target, software_version="0.1.0"))
+        check(
+            ExportRequest(
+                layers=(labels_with_known_names(),), output=tmp_path / name, target=target, software_version="0.1.0"
+            )
+        )
     assert refused.value.code == "suffix_unknown"
 
 
@@ -181,20 +185,23 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         check(
             ExportRequest(
-                layers=(named(),), output=tmp_path / "no" / "a.nii.gz", target=Target.NIFTI, software_version="0.1.0"
+                layers=(labels_with_known_names(),),
+                output=tmp_path / "no" / "a.nii.gz",
+                target=Target.NIFTI,
+                software_version="0.1.0",
             )
         )
     assert refused.value.code == "output_unwritable"
 
 
 def test_labels_without_voxels_are_refused(tmp_path: Path) -> None:
-    label_map = named()
+    label_map = labels_with_known_names()
     empty = label_map.with_array(np.zeros_like(label_map.array))
     assert problems((empty,), tmp_path / "a.nii.gz", Target.NIFTI) == {"labels_empty": ()}
 
 
 def test_layers_that_do_not_overlap_become_one_file(tmp_path: Path) -> None:
-    label_map = named()
+    label_map = labels_with_known_names()
     layers = tuple(
         LabelMap(
             np.where(label_map.array == s.value, 1, 0).astype(np.uint8), label_map.geometry, (replace(s, value=1),)
@@ -219,7 +226,7 @@ def test_a_folder_of_files_appears_complete_and_is_readable_by_its_owner_only(tm
     output = tmp_path / "each"
     old = os.umask(0)
     try:
-        export((named(),), output, Target.NIFTI, one_file_per_segment=True)
+        export((labels_with_known_names(),), output, Target.NIFTI, one_file_per_segment=True)
     finally:
         os.umask(old)
     assert stat.S_IMODE(output.stat().st_mode) == 0o700
