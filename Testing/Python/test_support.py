@@ -315,6 +315,16 @@ def test_the_stand_in_refuses_what_pythonqt_refuses(tiny: Any) -> None:
         sys.modules["ctk"].ctkCollapsibleButton("text")
 
 
+def test_lists_come_back_as_tuples_and_constants_and_icons_are_those_of_slicer(tiny: Any) -> None:
+    assert isinstance(tiny.ui.fillButton.parent().findChildren(sys.modules["qt"].QPushButton), tuple)
+    editor = slicer.qMRMLSegmentEditorWidget()
+    assert isinstance(editor.availableEffectNames(), tuple)
+    assert isinstance(editor.effectNameOrder(), tuple)
+    editor.clean_up_effects()
+    assert sys.modules["ctk"].ctkPathLineEdit.Writable == 0x20
+    assert isinstance(vars(type(slicer_standin.scripted_effect("Any")))["icon"], property)
+
+
 def test_sizes_are_properties_and_plain_tool_tips_come_back_as_rich_text(tiny: Any) -> None:
     button = tiny.ui.fillButton
     assert (button.sizeHint.width(), button.minimumSizeHint.height()) > (0, 0)
