@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.evaluation.study_manifest import read_manifest
+from fewshot_annotate.io.dicom.segmentation import label_note
 from fewshot_annotate.io.files import write_label_maps
 from highdicom.seg import Segmentation, SegmentDescription
 from highdicom.sr import CodedConcept
@@ -161,3 +163,9 @@ def test_a_study_accepts_labels_painted_on_different_slices(image: Path, tmp_pat
     ]
     assert known[0].tolist() == [[True, False], [False, True]] * 3
     assert known[1].all()
+
+
+def test_labels_of_another_format_are_read_without_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pydicom", "pydicom.config"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert label_note(rows_flipped(tmp_path, tmp_path), "labels") == ""

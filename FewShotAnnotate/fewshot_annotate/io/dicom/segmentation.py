@@ -70,7 +70,9 @@ def label_note(path: Path, name: object) -> str:
     `name` denotes the segmentation in the sentence.
     """
     segmentation = find_segmentation(path)
-    dataset = _read_header(segmentation) if segmentation else {}
+    if segmentation is None:
+        return ""  # without pydicom, which takes a quarter of a second to import
+    dataset = _read_header(segmentation)
     with suppress_dicom_warnings():
         if attribute(dataset, "SegmentationType") != "FRACTIONAL":
             return ""
