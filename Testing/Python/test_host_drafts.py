@@ -176,7 +176,7 @@ def test_a_worker_killed_during_the_fit_loses_no_draft(
 def test_drafts_of_an_engine_that_fails_later_can_be_kept(scene: Scene, start: Callable[..., Runner]) -> None:
     runner = start(scene, fit=0.0, failure="bug")
     runner.until(lambda: runner.controller.state is State.STOPPED)
-    assert runner.controller.message.startswith("An unexpected error finished the run (ZeroDivisionError, code ")
+    assert runner.controller.message.startswith("An unexpected error ended the run (ZeroDivisionError, code ")
     runner.controller.cancel(keep=True)
     runner.to_end()
     assert all_equal(scene.arrays(), drafts_of(scene))
