@@ -70,7 +70,7 @@ def write_big_endian(path: Path) -> None:
     path.write_bytes(nibabel.Nifti1Image(ARRAY, affine(), header).to_bytes())
 
 
-def with_rounded_digits(path: Path) -> None:
+def write_with_rounded_digits(path: Path) -> None:
     path.write_bytes(nifti_bytes(matrix=affine().round(3)))
 
 
@@ -79,7 +79,7 @@ READABLE: list[tuple[str, Callable[[Path], object]]] = [
     ("no suffix", write_mgz),
     ("a.nii", write_nifti2),
     ("b.nii", write_big_endian),
-    ("c.nii", with_rounded_digits),
+    ("c.nii", write_with_rounded_digits),
     ("a.hdr", write_pair),
     ("a.img", write_pair),
     ("zipped.nii", lambda path: path.write_bytes(gzip.compress(nifti_bytes()))),
@@ -100,10 +100,10 @@ def test_an_image_is_read_whatever_its_name(name: str, write: Callable[[Path], o
     np.testing.assert_allclose(index_to_lps(volume.geometry), expected, atol=6e-3)
 
 
-def nrrd(encoding: str, data: bytes, more: str = "") -> bytes:
+def nrrd(encoding: str, data: bytes, fields: str = "") -> bytes:
     sizes = " ".join(map(str, SHAPE))
     header = f"NRRD0004\ntype: short\ndimension: 3\nsizes: {sizes}\nspacings: 1 2 3\nendian: little\n"
-    return f"{header}encoding: {encoding}\n{more}\n".encode() + data
+    return f"{header}encoding: {encoding}\n{fields}\n".encode() + data
 
 
 RAW = ARRAY.T.astype("<i2").tobytes()
@@ -191,7 +191,7 @@ def test_slope_and_intercept_are_applied_as_nibabel_does(slope: float, intercept
     np.testing.assert_allclose(read_volume(tmp_path / "a.nii").array, expected, rtol=1e-6)
 
 
-# --- refused with what it is
+# --- refused with their format
 
 
 def zipped() -> bytes:
@@ -233,23 +233,23 @@ def test_other_files_are_refused_with_their_format(content: bytes, message: str,
 
 
 @pytest.mark.parametrize("name", ["a.raw", "a.ZRAW", "a.REC", "a+orig.BRIK", "a.raw.gz"])
-def test_voxels_without_their_header_are_refused_by_name(name: str, tmp_path: Path) -> None:
+def test_voxels_without_their_header_are_recognised_by_the_file_name(name: str, tmp_path: Path) -> None:
     content = gzip.compress(RAW) if name.endswith(".gz") else RAW
     (tmp_path / name).write_bytes(content)
     assert "use the file with the header" in str(refusal(tmp_path / name))
 
 
-def test_a_scene_bundle_of_slicer_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_scene_bundle_of_slicer_is_recognised_by_the_file_name(tmp_path: Path) -> None:
     (tmp_path / "a.mrb").write_bytes(zipped())
     assert "3D Slicer bundle" in str(refusal(tmp_path / "a.mrb"))
 
 
-@pytest.mark.parametrize("room", [0, 300, 4200])
-def test_a_full_disk_is_not_mistaken_for_a_damaged_image(room: int, tmp_path: Path) -> None:
-    path = tmp_path / "a.vtk"  # is read by a process beside this one
+@pytest.mark.parametrize("max_bytes", [0, 300, 4200])
+def test_a_full_disk_is_not_mistaken_for_a_damaged_image(max_bytes: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.vtk"  # a format that is read in another process
     sitk.WriteImage(sitk.GetImageFromArray(np.arange(4096 + 64, dtype=np.uint8).reshape(-1, 8, 8)), str(path))
     read_volume(path)
-    with largest_file(room), pytest.raises(InputError) as error:
+    with largest_file(max_bytes), pytest.raises(InputError) as error:
         read_volume(path)
     assert error.value.code == "output_unwritable"
 
@@ -257,7 +257,7 @@ def test_a_full_disk_is_not_mistaken_for_a_damaged_image(room: int, tmp_path: Pa
 # --- damaged: never a crash, never memory that the file does not hold
 
 
-def meta(**changes: str) -> bytes:
+def metaimage_bytes(**changes: str) -> bytes:
     fields = {
         "ObjectType": "Image",
         "NDims": "3",
@@ -280,16 +280,16 @@ def changed_nifti(offset: int, data: bytes) -> bytes:
 
 
 DAMAGED = {
-    "NDims.mha": meta(NDims="99999999"),
-    "NDims negative.mha": meta(NDims="-3"),
-    "kind.mha": meta(ObjectType="Tube"),
-    "size negative.mha": meta(DimSize="-5 6 7"),
-    "size huge.mha": meta(DimSize="500000 600000 700000"),
-    "size long.mha": meta(DimSize="5 6 " + "7" * 5000),
-    "channels.mha": meta(ElementNumberOfChannels="-1"),
-    "NaN.mha": meta(ElementSpacing="nan 1 1"),
-    "infinite.mha": meta(Offset="inf 0 0"),
-    "flat.mha": meta(TransformMatrix="0 0 0 0 0 0 0 0 0"),
+    "NDims.mha": metaimage_bytes(NDims="99999999"),
+    "NDims negative.mha": metaimage_bytes(NDims="-3"),
+    "kind.mha": metaimage_bytes(ObjectType="Tube"),
+    "size negative.mha": metaimage_bytes(DimSize="-5 6 7"),
+    "size huge.mha": metaimage_bytes(DimSize="500000 600000 700000"),
+    "size long.mha": metaimage_bytes(DimSize="5 6 " + "7" * 5000),
+    "channels.mha": metaimage_bytes(ElementNumberOfChannels="-1"),
+    "NaN.mha": metaimage_bytes(ElementSpacing="nan 1 1"),
+    "infinite.mha": metaimage_bytes(Offset="inf 0 0"),
+    "flat.mha": metaimage_bytes(TransformMatrix="0 0 0 0 0 0 0 0 0"),
     "ascii.nrrd": nrrd("ascii", b"1 2 three"),
     "ascii short.nrrd": nrrd("ascii", b"1 2 3"),
     "ascii large.nrrd": nrrd("ascii", b"99999999999 " * 210),
@@ -328,7 +328,7 @@ def test_a_damaged_header_is_refused_in_one_line(name: str, tmp_path: Path) -> N
         read_label_maps(tmp_path / name)
 
 
-def test_a_compressed_file_that_claims_too_much_takes_no_memory(tmp_path: Path) -> None:
+def test_a_compressed_file_shorter_than_its_header_states_is_refused(tmp_path: Path) -> None:
     header = changed_nifti(40, struct.pack("<4h", 3, 32767, 32767, 32767))
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(header))
     assert refusal(tmp_path / "a.nii.gz").code == "file_truncated"
@@ -356,20 +356,20 @@ def test_files_whose_names_are_not_unicode_are_read(suffix: str, tmp_path: Path)
 
 
 def test_a_header_without_its_voxels_names_the_missing_file(tmp_path: Path) -> None:
-    (tmp_path / "a.mhd").write_bytes(meta(ElementDataFile="voxels.raw"))
+    (tmp_path / "a.mhd").write_bytes(metaimage_bytes(ElementDataFile="voxels.raw"))
     (tmp_path / "a.nhdr").write_bytes(nrrd("raw", b"", "data file: voxels.raw\n"))
     for name in ("a.mhd", "a.nhdr"):
         assert "voxels.raw" in str(refusal(tmp_path / name))
 
 
-@pytest.mark.parametrize("place", [30, 38, 42, 58, 78, 86])
+@pytest.mark.parametrize("offset", [30, 38, 42, 58, 78, 86])
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 3e38, -3e38])
 def test_an_mgh_header_with_impossible_numbers_is_refused_without_warnings(
-    place: int, number: float, tmp_path: Path
+    offset: int, number: float, tmp_path: Path
 ) -> None:
     write_mgz(tmp_path / "a.mgz")
     content = bytearray(gzip.decompress((tmp_path / "a.mgz").read_bytes()))
-    struct.pack_into(">f", content, place, number)
+    struct.pack_into(">f", content, offset, number)
     (tmp_path / "a.mgh").write_bytes(content)
     assert "a.mgh: " in str(refusal(tmp_path / "a.mgh"))
 

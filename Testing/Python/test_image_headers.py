@@ -1,4 +1,4 @@
-"""A file that is written covers its image voxel by voxel, whichever reader opens the two."""
+"""A written file has the position of its image, voxel by voxel, in every reader."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ CODES = (0, 1, 2, 4)
 MILLIMETRE, METRE, MICRON, UNKNOWN = 2, 1, 3, 0
 
 
-def affine(turn: Sequence[float] = (0, 0, 0), flips: Sequence[int] = (-1, 1, 1)) -> np.ndarray:
+def affine(angles: Sequence[float] = (0, 0, 0), flips: Sequence[int] = (-1, 1, 1)) -> np.ndarray:
     matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() @ np.diag(flips) @ np.diag([1, 2, 3])
+    matrix[:3, :3] = (
+        Rotation.from_euler("xyz", angles, degrees=True).as_matrix() @ np.diag(flips) @ np.diag([1, 2, 3])
+    )
     matrix[:3, 3] = [11, -22, 33]
     return matrix
 
@@ -50,7 +52,7 @@ def nifti_file(
 
 
 def voxels() -> np.ndarray:
-    """A bright bar off the middle in every direction, so that no flip hides."""
+    """A bright bar that is off centre along every axis, so that every flip is detected."""
     array = np.random.default_rng(1).integers(0, 50, SHAPE).astype(np.int16)
     array[2:5, 1:6, :] += 500
     return array
@@ -61,16 +63,16 @@ def truth() -> np.ndarray:
 
 
 def assert_covers(output: Path, image: Path) -> None:
-    """Both have the same position for nibabel and ITK, also reoriented to the nearest anatomical axes."""
-    one, two = nibabel.load(output), nibabel.load(image)
-    np.testing.assert_array_equal(one.affine, two.affine)
+    """Both files have the same position for nibabel and ITK, also reoriented to the nearest anatomical axes."""
+    written, original = nibabel.load(output), nibabel.load(image)
+    np.testing.assert_array_equal(written.affine, original.affine)
     for name in ("qform_code", "sform_code", "xyzt_units"):
-        assert int(one.header[name]) == int(two.header[name]), name
-    np.testing.assert_array_equal(one.header["pixdim"][:4], two.header["pixdim"][:4])
-    for by in ("get_qform", "get_sform"):
-        np.testing.assert_array_equal(getattr(one, by)(coded=False), getattr(two, by)(coded=False))
-    turned, image_turned = nibabel.as_closest_canonical(one), nibabel.as_closest_canonical(two)
-    found, expected = np.asarray(turned.dataobj) > 0, np.asarray(image_turned.dataobj) > 400
+        assert int(written.header[name]) == int(original.header[name]), name
+    np.testing.assert_array_equal(written.header["pixdim"][:4], original.header["pixdim"][:4])
+    for form in ("get_qform", "get_sform"):
+        np.testing.assert_array_equal(getattr(written, form)(coded=False), getattr(original, form)(coded=False))
+    reoriented, original_reoriented = nibabel.as_closest_canonical(written), nibabel.as_closest_canonical(original)
+    found, expected = np.asarray(reoriented.dataobj) > 0, np.asarray(original_reoriented.dataobj) > 400
     assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) == 1.0
     with_itk = [Geometry.of_image(sitk.ReadImage(str(path))) for path in (output, image)]
     assert with_itk[0].difference(with_itk[1], 0.0) is None
@@ -99,10 +101,10 @@ def test_flips_and_rotations_are_kept(
     tmp_path_factory: pytest.TempPathFactory,
     codes: tuple[int, int],
     flips: tuple[int, ...],
-    turn: tuple[float, ...],
+    angles: tuple[float, ...],
 ) -> None:
     folder = tmp_path_factory.mktemp("headers")
-    image = nifti_file(folder / "image.nii", codes, affine(turn, flips))
+    image = nifti_file(folder / "image.nii", codes, affine(angles, flips))
     write_label_maps(folder / "label.nii.gz", [LabelMap(truth().T, read_volume(image).geometry)])
     assert_covers(folder / "label.nii.gz", image)
 
@@ -111,13 +113,13 @@ def test_flips_and_rotations_are_kept(
 def test_the_geometry_equals_that_of_itk(codes: tuple[int, int], tmp_path: Path) -> None:
     other = affine((0, 0, 15))
     image = nifti_file(tmp_path / "image.nii", codes, affine((10, 20, 30)), other, MICRON)
-    own, itk = read_volume(image), sitk.ReadImage(str(image))
-    assert own.geometry.difference(Geometry.of_image(itk), 0.0) is None
-    np.testing.assert_array_equal(own.array, sitk.GetArrayFromImage(itk))
+    volume, itk = read_volume(image), sitk.ReadImage(str(image))
+    assert volume.geometry.difference(Geometry.of_image(itk), 0.0) is None
+    np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(itk))
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
-def test_a_grid_that_came_from_no_file_is_stated_in_the_usual_way(suffix: str, tmp_path: Path) -> None:
+def test_a_grid_without_a_source_file_is_written_as_itk_and_nibabel_read_it(suffix: str, tmp_path: Path) -> None:
     direction = Rotation.from_euler("xyz", [10, 20, 30], degrees=True).as_matrix() @ np.diag([1, -1, 1])
     grid = Geometry(SHAPE[::-1], (1, 2, 3), (4, 5, 6), tuple(direction.ravel().tolist()))
     write_array(tmp_path / f"a{suffix}", truth().T, grid)
@@ -134,8 +136,10 @@ def test_a_grid_that_came_from_no_file_is_stated_in_the_usual_way(suffix: str, t
 def test_other_formats_have_the_position_of_the_nifti_image_in_itk(target: str, tmp_path: Path) -> None:
     image = nifti_file(tmp_path / "image.nii.gz", (1, 2), affine((10, 20, 30)), affine((0, 0, 15)), MICRON)
     write_label_maps(tmp_path / f"label{target}", [LabelMap(truth().T, read_volume(image).geometry)])
-    one, two = (Geometry.of_image(sitk.ReadImage(str(path))) for path in (tmp_path / f"label{target}", image))
-    assert one.difference(two, GEOMETRY_TOLERANCE) is None
+    written, original = (
+        Geometry.of_image(sitk.ReadImage(str(path))) for path in (tmp_path / f"label{target}", image)
+    )
+    assert written.difference(original, GEOMETRY_TOLERANCE) is None
 
 
 # --- NRRD and MetaImage
@@ -169,9 +173,9 @@ def test_a_label_map_has_the_geometry_of_its_nrrd_image(space: str, tmp_path: Pa
     np.testing.assert_array_equal(volume.array, voxels().T)
     assert volume.geometry.difference(Geometry.of_image(sitk.ReadImage(str(image))), 0.0) is None
     write_label_maps(tmp_path / "label.nrrd", [LabelMap(truth().T, volume.geometry)])
-    own, written = nrrd_fields(image), nrrd_fields(tmp_path / "label.nrrd")
-    for name in own.keys() - {"type", "encoding"}:
-        assert own[name] == written[name], name
+    original, written = nrrd_fields(image), nrrd_fields(tmp_path / "label.nrrd")
+    for name in original.keys() - {"type", "encoding"}:
+        assert original[name] == written[name], name
     label = sitk.ReadImage(str(tmp_path / "label.nrrd"))
     assert volume.geometry.difference(Geometry.of_image(label), 0.0) is None
     np.testing.assert_array_equal(sitk.GetArrayFromImage(label), truth().T)
@@ -183,18 +187,18 @@ def test_a_label_map_has_the_geometry_of_its_nrrd_image(space: str, tmp_path: Pa
 
 def test_a_label_map_has_the_geometry_of_its_metaimage(tmp_path: Path) -> None:
     image = tmp_path / "image.mha"
-    placing = (
+    position = (
         "TransformMatrix = 0 1 0 -1 0 0 0 0 1\nOffset = 1 2.50 3\nCenterOfRotation = 7 8 9\n"
         "AnatomicalOrientation = LPS\nElementSpacing = 1 2 3.000\n"
     )
     header = (
-        f"ObjectType = Image\nNDims = 3\nBinaryData = True\n{placing}DimSize = 12 10 8\nElementType = MET_SHORT\n"
+        f"ObjectType = Image\nNDims = 3\nBinaryData = True\n{position}DimSize = 12 10 8\nElementType = MET_SHORT\n"
     )
     image.write_bytes(f"{header}ElementDataFile = LOCAL\n".encode() + voxels().T.tobytes())
     volume = read_volume(image)
     np.testing.assert_array_equal(volume.array, voxels().T)
     write_label_maps(tmp_path / "label.mha", [LabelMap(truth().T, volume.geometry)])
-    assert placing.encode() in (tmp_path / "label.mha").read_bytes()
+    assert position.encode() in (tmp_path / "label.mha").read_bytes()
     label = sitk.ReadImage(str(tmp_path / "label.mha"))
     assert Geometry.of_image(sitk.ReadImage(str(image))).difference(Geometry.of_image(label), 0.0) is None
     np.testing.assert_array_equal(sitk.GetArrayFromImage(label), truth().T)
@@ -242,10 +246,8 @@ def test_files_of_batch_cover_the_image(tmp_path: Path) -> None:
 def test_export_to_a_reference_uses_the_header_of_the_reference(tmp_path: Path) -> None:
     image = nifti_file(tmp_path / "image.nii.gz", (0, 0), affine())
     volume = read_volume(image)
-    plain = Geometry(
-        volume.geometry.shape, volume.geometry.spacing, volume.geometry.origin, volume.geometry.direction
-    )
-    write_label_maps(tmp_path / "labels.nrrd", [LabelMap(truth().T, plain)])
+    grid = Geometry(volume.geometry.shape, volume.geometry.spacing, volume.geometry.origin, volume.geometry.direction)
+    write_label_maps(tmp_path / "labels.nrrd", [LabelMap(truth().T, grid)])
     out = tmp_path / "out.nii.gz"
     command = ["export", str(tmp_path / "labels.nrrd"), "--to", "nifti", "-o", str(out), "--reference", str(image)]
     assert main(command) == 0

@@ -1,4 +1,4 @@
-"""Every name that a file imports from the package is there, in files and strings that no type checker reads too."""
+"""Every name that a file imports from the package exists, also in files and strings that no type checker reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCES = [
     source
     for folder in (PACKAGE_PARENT, REPOSITORY / "Testing")
     for source in sorted(folder.rglob("*.py"))
-    if source != Path(__file__)  # which names what is not there
+    if source != Path(__file__)  # whose strings name what does not exist
 ]
 # Code that is given to another Python as a string.
 IN_STRINGS = re.compile(r"from (fewshot_annotate[\w.]*) import ([\w, ]+)")
@@ -24,7 +24,7 @@ IN_STRINGS = re.compile(r"from (fewshot_annotate[\w.]*) import ([\w, ]+)")
 
 @cache
 def defined(module: str) -> frozenset[str]:
-    """Names that a module of the package, given by its dotted name, offers; empty if there is no such module."""
+    """Names that a module of the package, given by its dotted name, defines; empty if there is no such module."""
     path = PACKAGE_PARENT.joinpath(*module.split("."))
     names = set()
     if path.is_dir():
@@ -40,7 +40,7 @@ def defined(module: str) -> frozenset[str]:
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
     if module == "fewshot_annotate":
-        names |= set(dir(fewshot_annotate))  # made when they are first used
+        names |= set(dir(fewshot_annotate))  # created when they are first used
     return frozenset(names)
 
 

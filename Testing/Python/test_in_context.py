@@ -21,15 +21,15 @@ LARGE_LOGIT = 20.0
 
 
 class Threshold:
-    """A stand-in that segments bright pixels, and records the labelled slices that it is shown."""
+    """A stand-in that segments bright pixels, and records the labelled slices that it is given."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.encoded: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.images: list[torch.Tensor] = []
 
     def encode_support(self, images: torch.Tensor, labels: torch.Tensor) -> int:
-        self.seen.append((images, labels))
-        return len(self.seen) - 1
+        self.encoded.append((images, labels))
+        return len(self.encoded) - 1
 
     def logits(self, image: torch.Tensor, supports: int) -> torch.Tensor:
         self.images.append(image)
@@ -37,14 +37,14 @@ class Threshold:
 
 
 class MeanLabel(Threshold):
-    """A stand-in that predicts the mean of the labels shown."""
+    """A stand-in that predicts the mean of the given labels."""
 
     def logits(self, image: torch.Tensor, supports: int) -> torch.Tensor:
-        return LARGE_LOGIT * (self.seen[supports][1].mean(dim=0) - 0.5)
+        return LARGE_LOGIT * (self.encoded[supports][1].mean(dim=0) - 0.5)
 
 
 def bright_case(shape: tuple[int, int, int] = (9, 40, 60), spacing: float = 1.0) -> tuple[Volume, LabelMap]:
-    """A bright ellipse on dark ground, of which the label is the bright part; no two corners alike."""
+    """A bright shape without symmetry on a dark background; the label is the bright part."""
     rows, columns = np.mgrid[: shape[1], : shape[2]]
     inside = ((rows - 15.0) / 9) ** 2 + ((columns - 38.0) / 14) ** 2 < 1
     inside |= (abs(rows - 26) < 3) & (abs(columns - 30) < 3)
@@ -55,8 +55,8 @@ def bright_case(shape: tuple[int, int, int] = (9, 40, 60), spacing: float = 1.0)
     return Volume(image, geometry), LabelMap(mask, geometry)
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * np.sum(one & other) / (np.sum(one) + np.sum(other)))
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * np.sum(a & b) / (np.sum(a) + np.sum(b)))
 
 
 @pytest.mark.parametrize("view", ["box", "label", "slice", "tiles"])
@@ -67,12 +67,12 @@ def test_predictions_have_the_position_of_their_pixels(
     view: str, network: Callable[[], Threshold], spacing: float, axis: int
 ) -> None:
     volume, label_map = bright_case(spacing=spacing)
-    turned = [np.ascontiguousarray(np.moveaxis(array, 0, axis)) for array in (volume.array, label_map.array)]
+    arrays = [np.ascontiguousarray(np.moveaxis(array, 0, axis)) for array in (volume.array, label_map.array)]
     sizes = list(volume.geometry.spacing[::-1])
     sizes.insert(axis, sizes.pop(0))
-    geometry = Geometry(turned[0].shape, (sizes[2], sizes[1], sizes[0]))
-    support = Support.from_label_map(LabelMap(turned[1], geometry), SliceAxis(axis), [1, 4, 7])
-    result = filled(StandInEngine(network(), view=view), Volume(turned[0], geometry), support)
+    geometry = Geometry(arrays[0].shape, (sizes[2], sizes[1], sizes[0]))
+    support = Support.from_label_map(LabelMap(arrays[1], geometry), SliceAxis(axis), [1, 4, 7])
+    result = filled(StandInEngine(network(), view=view), Volume(arrays[0], geometry), support)
     assert sorted(result) == [2, 3, 5, 6]
     for probabilities in result.values():
         assert probabilities.shape == (2, 40, 60)
@@ -86,15 +86,16 @@ def test_a_window_larger_than_the_network_is_resampled_and_tiles_are_not() -> No
     volume, label_map = bright_case((5, 300, 330))
     wide = np.zeros_like(label_map.array)
     wide[:, 20:280, 30:300] = 1
-    image = np.where(np.indices((300, 330)).sum(axis=0) % 2, 900.0, 50.0).astype(np.float32)  # finest detail there is
+    # The finest possible detail: a checkerboard of pixels.
+    image = np.where(np.indices((300, 330)).sum(axis=0) % 2, 900.0, 50.0).astype(np.float32)
     fine = Volume(np.broadcast_to(image, wide.shape).copy(), volume.geometry)
     support = Support.from_label_map(LabelMap(wide, volume.geometry), AXIS, [0, 4])
     contrast = {}
     for view in ("box", "tiles"):
         network = Threshold()
         filled(StandInEngine(network, view=view), fine, support, [2])
-        assert all(one.shape == (128, 128) for one in network.images)
-        contrast[view] = max(float(one[40:60, 40:60].std()) for one in network.images)
+        assert all(image.shape == (128, 128) for image in network.images)
+        contrast[view] = max(float(image[40:60, 40:60].std()) for image in network.images)
     assert contrast["box"] < 0.1
     assert contrast["tiles"] > 0.4
 
@@ -114,7 +115,7 @@ def test_image_and_support_have_the_same_intensity_scale() -> None:
     support = Support.from_label_map(label_map, AXIS, [1, 8])
     network = Threshold()
     filled(StandInEngine(network), volume, support)
-    ((images, labels),) = network.seen
+    ((images, labels),) = network.encoded
     assert set(labels.unique().tolist()) == {0.0, 1.0}
     assert (float(images.min()), float(images.max())) == (0.0, 1.0)
     for image in network.images:
@@ -124,11 +125,11 @@ def test_image_and_support_have_the_same_intensity_scale() -> None:
 def test_every_label_is_predicted_separately_from_slices_annotated_for_it() -> None:
     network = Threshold()
     volume, support = small_support()
-    known = support.annotated.copy()
-    known[0, 1] = False
-    silent = Support(support.axis, support.indices, support.masks, support.labels, known)
-    filled(StandInEngine(network), volume, silent, silent.unlabelled(silent.labelled_range())[:1])
-    counts = [len(images) for images, _ in network.seen]
+    annotated = support.annotated.copy()
+    annotated[0, 1] = False
+    partial = Support(support.axis, support.indices, support.masks, support.labels, annotated)
+    filled(StandInEngine(network), volume, partial, partial.unlabelled(partial.labelled_range())[:1])
+    counts = [len(images) for images, _ in network.encoded]
     assert counts == [len(support.indices), len(support.indices) - 1]
 
 
@@ -136,9 +137,9 @@ def test_a_label_without_annotated_slices_is_not_predicted() -> None:
     network = Threshold()
     volume, support = small_support()
     masks = np.where(support.masks == support.labels[1], 0, support.masks)
-    none = Support(support.axis, support.indices, masks, support.labels, support.annotated)
-    result = filled(StandInEngine(network), volume, none, [support.indices[0] + 1])
-    assert len(network.seen) == 1
+    without_label = Support(support.axis, support.indices, masks, support.labels, support.annotated)
+    result = filled(StandInEngine(network), volume, without_label, [support.indices[0] + 1])
+    assert len(network.encoded) == 1
     assert max(float(probabilities[2].max()) for probabilities in result.values()) < 1e-6
 
 
@@ -152,10 +153,10 @@ def test_the_most_similar_slices_are_shown_if_there_are_too_many() -> None:
     support = Support.from_label_map(LabelMap(mask, geometry), AXIS, [0, 1, 2, 3, 5, 6, 7, 8])
     network = Threshold()
     filled(StandInEngine(network, supports=3, view="slice"), Volume(image.astype(np.float32), geometry), support, [4])
-    ((images, _),) = network.seen
-    alike = [float((one - network.images[0]).abs().mean()) for one in images]
+    ((images, _),) = network.encoded
+    differences = [float((image - network.images[0]).abs().mean()) for image in images]
     assert len(images) == 3
-    assert max(alike) < 0.05
+    assert max(differences) < 0.05
 
 
 def test_one_slice_with_the_label_is_always_shown() -> None:
@@ -166,8 +167,8 @@ def test_one_slice_with_the_label_is_always_shown() -> None:
     for ensemble in (1, 8):
         network = Threshold()
         filled(StandInEngine(network, supports=2, ensemble=ensemble), volume, support, [4])
-        assert all(labels.any() for _, labels in network.seen)
-        assert all(len(images) <= 2 for images, _ in network.seen)
+        assert all(labels.any() for _, labels in network.encoded)
+        assert all(len(images) <= 2 for images, _ in network.encoded)
 
 
 def test_an_ensemble_averages_predictions_of_mirrored_images() -> None:
@@ -180,13 +181,13 @@ def test_an_ensemble_averages_predictions_of_mirrored_images() -> None:
         assert len(network.images) == ensemble
     for result in results[1:]:
         np.testing.assert_allclose(result, results[0], atol=1e-4)
-    assert len({one.numpy().tobytes() for one in network.images}) == 4
-    assert {len(images) for images, _ in network.seen} == {4, 3}
+    assert len({image.numpy().tobytes() for image in network.images}) == 4
+    assert {len(images) for images, _ in network.encoded} == {4, 3}
 
 
 def test_slices_of_other_volumes_suffice() -> None:
     volume, label_map = bright_case()
-    mask = np.ascontiguousarray(np.repeat(label_map.array[0], 2, axis=1))  # twice as fine along the rows
+    mask = np.ascontiguousarray(np.repeat(label_map.array[0], 2, axis=1))  # twice the columns, of half the spacing
     image = mask * 20.0 + 3
     example = Example(image.astype(np.float32), mask, (1.0, 0.5), tuple(np.quantile(image, QUANTILES)), (1,))
     empty = Support(AXIS, (), np.zeros((0, 40, 60), np.uint8), (1,), np.zeros((0, 1), bool))
@@ -194,12 +195,12 @@ def test_slices_of_other_volumes_suffice() -> None:
     result = filled(engine, volume, empty, [0, 4], RunContext(examples=[example]))
     for probabilities in result.values():
         assert dice(label_slice(probabilities, (1,))[0] == 1, label_map.array[0] == 1) > 0.95
-    ((images, _),) = engine.stand_in.seen
+    ((images, _),) = engine.stand_in.encoded
     assert images.max() > 0.99
     assert images.min() < 0.01
 
 
-def test_slices_of_other_volumes_are_shown_beside_those_of_the_volume_as_large_as_they_are() -> None:
+def test_slices_of_other_volumes_are_shown_beside_those_of_the_volume_at_a_similar_physical_size() -> None:
     volume, label_map = bright_case()
     mask = np.zeros((100, 100), np.uint8)
     mask[50:90, 60:100] = np.kron(label_map.array[0, 6:26, 24:44], np.ones((2, 2), np.uint8))
@@ -207,7 +208,7 @@ def test_slices_of_other_volumes_are_shown_beside_those_of_the_volume_as_large_a
     support = Support.from_label_map(label_map, AXIS, [0, 8])
     engine = StandInEngine(Threshold())
     filled(engine, volume, support, [4], RunContext(examples=[example]))
-    ((images, labels),) = engine.stand_in.seen
+    ((images, labels),) = engine.stand_in.encoded
     assert len(images) == 3
     assert 0.5 < float(labels[2].sum() / labels[0].sum()) < 2
 
@@ -222,38 +223,38 @@ def test_with_many_labels_the_result_is_the_same_and_less_is_cached(monkeypatch:
     for index, probabilities in whole.items():
         np.testing.assert_array_equal(blocks[index], probabilities)
     query_count = len(support.unlabelled(support.labelled_range()))
-    assert len(network.seen) == len(support.labels) * -(-query_count // in_context.BLOCK_SLICES)
+    assert len(network.encoded) == len(support.labels) * -(-query_count // in_context.BLOCK_SLICES)
 
 
 class MemoryLimited(MeanLabel):
-    """A stand-in that needs more memory than there is for more than `most` slices."""
+    """A stand-in whose memory suffices for `max_slices` slices."""
 
-    def __init__(self, most: int, error: BaseException) -> None:
+    def __init__(self, max_slices: int, error: BaseException) -> None:
         super().__init__()
-        self.most = most
+        self.max_slices = max_slices
         self.error = error
 
     def encode_support(self, images: torch.Tensor, labels: torch.Tensor) -> int:
-        if len(images) > self.most:
+        if len(images) > self.max_slices:
             raise self.error
         return super().encode_support(images, labels)
 
 
-SHORT = [
+MEMORY_ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory"),
     RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
     MemoryError(),
 ]
 
 
-@pytest.mark.parametrize("error", SHORT, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", MEMORY_ERRORS, ids=lambda error: type(error).__name__)
 def test_with_too_little_memory_fewer_slices_are_shown_with_a_warning(error: BaseException) -> None:
     volume, support = small_support(step=2)
     engine, reported = StandInEngine(MemoryLimited(4, error), supports=16), []
     result = filled(engine, volume, support, context=RunContext(warn=reported.append))
     assert sorted(result) == support.unlabelled(support.labelled_range())
     assert [message for message in reported if "4 labelled slices at a time" in str(message)]
-    assert len(reported) == 2  # that, and where it computes
+    assert len(reported) == 2  # this one, and one that names the device
 
 
 def test_without_memory_for_a_single_slice_advice_is_given() -> None:
@@ -268,7 +269,6 @@ def test_without_memory_for_a_single_slice_advice_is_given() -> None:
 def test_a_run_can_be_stopped_between_two_windows() -> None:
     volume, support = small_support()
     engine, reported = StandInEngine(Threshold()), []
-
     with pytest.raises(Stopped):
         filled(
             engine, volume, support, context=RunContext(on_progress=reported.append, stop=lambda: len(reported) == 3)

@@ -23,15 +23,15 @@ from support.small_files import GRID, confidence, labels, names_in
 
 
 def test_a_result_that_cannot_be_written_is_saved_in_another_folder(tmp_path: Path) -> None:
-    path, other = tmp_path / "out.nii.gz", tmp_path / "room"
+    path, other = tmp_path / "out.nii.gz", tmp_path / "other"
     (path / "in the way").mkdir(parents=True)
     other.mkdir()
     good = tmp_path / "good.nrrd"
     with pytest.raises(InputError) as error:
         write_results(
             [
-                (path, lambda place: write_label_maps(place, [labels()])),
-                (good, lambda place: write_array(place, confidence(), GRID)),
+                (path, lambda file: write_label_maps(file, [labels()])),
+                (good, lambda file: write_array(file, confidence(), GRID)),
             ],
             tmp_path / "not there",
             other,
@@ -48,9 +48,9 @@ def test_a_result_that_cannot_be_written_is_saved_in_another_folder(tmp_path: Pa
 
 
 def test_results_with_the_same_name_are_all_saved(tmp_path: Path) -> None:
-    places = [tmp_path / "1" / "out.nrrd", tmp_path / "2" / "out.nrrd"]
+    paths = [tmp_path / "1" / "out.nrrd", tmp_path / "2" / "out.nrrd"]
     with pytest.raises(InputError) as error:
-        write_results([(path, lambda place: write_array(place, confidence(), GRID)) for path in places], tmp_path)
+        write_results([(path, lambda file: write_array(file, confidence(), GRID)) for path in paths], tmp_path)
     (folder,) = tmp_path.iterdir()
     assert names_in(folder) == ["2-out.nrrd", "out.nrrd"]
     assert all(str(folder / name) in str(error.value) for name in names_in(folder))
@@ -60,7 +60,7 @@ def test_a_full_disk_leaves_no_incomplete_result(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     with largest_file(500), pytest.raises(InputError) as error:
-        write_results([(tmp_path / "a.nrrd", lambda place: write_array(place, confidence(), GRID))], tmp_path)
+        write_results([(tmp_path / "a.nrrd", lambda file: write_array(file, confidence(), GRID))], tmp_path)
     assert error.value.code == "output_unwritable"
     assert names_in(tmp_path) == []
 
@@ -68,8 +68,11 @@ def test_a_full_disk_leaves_no_incomplete_result(tmp_path: Path, monkeypatch: py
 def test_a_result_is_saved_where_there_is_no_folder_for_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def no_folder() -> str:
+        raise FileNotFoundError
+
     monkeypatch.setattr(temporary.tempfile, "tempdir", None)
-    monkeypatch.setattr(os, "getcwd", lambda: (_ for _ in ()).throw(FileNotFoundError))
+    monkeypatch.setattr(os, "getcwd", no_folder)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "in the way").mkdir()
 

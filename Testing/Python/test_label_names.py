@@ -41,14 +41,14 @@ FORMS: dict[str, Any] = {
         "numTraining": 9,
     },
     "nnU-Net regions": {"labels": {"background": 0, "whole": [1, 2, 3], "liver": 1, "Milz 脾": 3, "ignore": 4}},
-    "texts for numbers": {"labels": {"background": "0", "liver": "1", "Milz 脾": "3"}},
-    "ours": {"1": {"name": "liver", "colour": [1, 0, 0]}, "3": {"name": "Milz 脾", "tags": {"a": "b"}}},
+    "label values as texts": {"labels": {"background": "0", "liver": "1", "Milz 脾": "3"}},
+    "of this program": {"1": {"name": "liver", "colour": [1, 0, 0]}, "3": {"name": "Milz 脾", "tags": {"a": "b"}}},
 }
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize(
-    ("place", "labels"),
+    ("list_name", "labels"),
     [
         ("case.nii.gz.labels.json", "case.nii.gz"),
         ("labels.json", "case.nii.gz"),
@@ -58,19 +58,19 @@ FORMS: dict[str, Any] = {
     ],
 )
 def test_a_list_of_names_beside_a_label_map_names_its_labels(
-    form: dict[str, Any], place: str, labels: str, tmp_path: Path
+    form: dict[str, Any], list_name: str, labels: str, tmp_path: Path
 ) -> None:
-    if place == "dataset.json" and "labels" not in form:
+    if list_name == "dataset.json" and "labels" not in form:
         form = {"labels": form}
     path = label_file((tmp_path / labels).parent, Path(labels).name)
-    (tmp_path / place).write_text(json.dumps(form), encoding="utf-8")
+    (tmp_path / list_name).write_text(json.dumps(form), encoding="utf-8")
     assert names(path) == ["liver", "Label 2", "Milz 脾"]
 
 
-@pytest.mark.parametrize("place", ["case.nii.gz.labels.json", "dataset.json"])
-def test_a_byte_order_mark_is_ignored(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("list_name", ["case.nii.gz.labels.json", "dataset.json"])
+def test_a_byte_order_mark_is_ignored(list_name: str, tmp_path: Path) -> None:
     path = label_file(tmp_path, "case.nii.gz")
-    (tmp_path / place).write_text(json.dumps({"labels": FORMS["bare"]}), encoding="utf-8-sig")
+    (tmp_path / list_name).write_text(json.dumps({"labels": FORMS["bare"]}), encoding="utf-8-sig")
     assert names(path) == ["liver", "Label 2", "Milz 脾"]
 
 
@@ -78,13 +78,13 @@ def test_the_most_specific_list_of_names_is_used(tmp_path: Path) -> None:
     path = label_file(tmp_path / "labelsTr")
     expected = ["Label 1", "Label 2", "Label 3"]
     assert names(path) == expected
-    for place, name in (
+    for list_path, name in (
         (tmp_path / "dataset.json", "above"),
         (path.with_name("dataset.json"), "data set"),
         (path.with_name("labels.json"), "folder"),
         (path.with_name("case.nii.gz.labels.json"), "own"),
     ):
-        place.write_text(json.dumps({"labels": {"1": name}}), encoding="utf-8")
+        list_path.write_text(json.dumps({"labels": {"1": name}}), encoding="utf-8")
         assert names(path) == [name, *expected[1:]]
 
 
@@ -97,7 +97,7 @@ def test_written_names_have_precedence_over_other_lists(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[", "[1]", '{"labels": {"liver": "many"}}', '{"1": 5}'])
-def test_an_invalid_list_of_names_is_refused_by_name(content: str, tmp_path: Path) -> None:
+def test_an_invalid_list_of_names_is_refused_with_its_path(content: str, tmp_path: Path) -> None:
     path = label_file(tmp_path)
     (tmp_path / "labels.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError) as refused:
@@ -143,10 +143,10 @@ ITK_SNAP = """################################################
 """
 
 
-@pytest.mark.parametrize("place", ["labels.txt", "labels.label", "atlas.label"])
-def test_a_label_description_of_itk_snap_beside_a_label_map_names_its_labels(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("list_name", ["labels.txt", "labels.label", "atlas.label"])
+def test_a_label_description_of_itk_snap_beside_a_label_map_names_its_labels(list_name: str, tmp_path: Path) -> None:
     path = label_file(tmp_path)
-    (tmp_path / place).write_text(ITK_SNAP, encoding="utf-8")
+    (tmp_path / list_name).write_text(ITK_SNAP, encoding="utf-8")
     assert names(path) == ["liver", "Label 2", "Milz 脾"]
     (label_map,) = read_label_maps(path)
     assert label_map.segments[2].colour == pytest.approx((0, 128 / 255, 1))

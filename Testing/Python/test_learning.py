@@ -1,4 +1,4 @@
-"""Held-out slices stay held out: nothing that fills or scores one had its labels as a target."""
+"""Held-out slices: whatever predicts or scores one has not been trained on its labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
-from fewshot_annotate.engines.adapt import training as learning
+from fewshot_annotate.engines.adapt import training
 from fewshot_annotate.engines.adapt.candidates import CandidatePool
 from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.engine import Adapt
@@ -34,37 +34,39 @@ def small() -> tuple[Volume, Support]:
     return Volume(np.ascontiguousarray(image), geometry), support
 
 
-def swapped(support: Support, row: int) -> Support:
-    """The same with two labels of one labelled slice exchanged: all that lies around them stays."""
+def swapped(support: Support, support_index: int) -> Support:
+    """A support in which two labels of one slice are exchanged, and the background stays."""
     masks = support.masks.copy()
     first, second = support.labels[:2]
     for label, other in ((first, second), (second, first)):
-        masks[row][support.masks[row] == label] = other
-    assert (masks[row] != support.masks[row]).any()
+        masks[support_index][support.masks[support_index] == label] = other
+    assert (masks[support_index] != support.masks[support_index]).any()
     return Support(support.axis, support.indices, masks, support.labels, support.annotated)
 
 
-@pytest.mark.parametrize("row", [2, 3])
-def test_candidates_scored_on_a_slice_have_not_used_its_labels(row: int) -> None:
+@pytest.mark.parametrize("support_index", [2, 3])
+def test_candidates_scored_on_a_slice_have_not_used_its_labels(support_index: int) -> None:
     config = AdaptConfig().replace("candidates.equalised_share", 0.0)  # one contrast serves all slices
     volume, support = small()
-    index = support.indices[row]
-    ((_, probabilities),), ((_, of_others),) = (
-        list(CandidatePool(volume, one, config.candidates).neighbours_of(row).candidates([index]))
-        for one in (support, swapped(support, row))
+    index = support.indices[support_index]
+    ((_, probabilities),), ((_, of_swapped),) = (
+        list(CandidatePool(volume, one, config.candidates).neighbours_of(support_index).candidates([index]))
+        for one in (support, swapped(support, support_index))
     )
-    np.testing.assert_array_equal(probabilities, of_others)
+    np.testing.assert_array_equal(probabilities, of_swapped)
 
 
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[TrainingSlice], FittedNetwork]]:
-    """What networks learn from, and those networks, as they are fitted from now on."""
+    """Training slices and network of each fit from now on."""
     found = []
 
-    def noted(stack: Stack, examples: Sequence[TrainingSlice], *rest: object, **named: object) -> FittedNetwork:
-        found.append((examples, fit(stack, examples, *rest, **named)))
+    def recording_fit(
+        stack: Stack, examples: Sequence[TrainingSlice], *arguments: object, **keywords: object
+    ) -> FittedNetwork:
+        found.append((examples, fit(stack, examples, *arguments, **keywords)))
         return found[-1][1]
 
-    monkeypatch.setattr("fewshot_annotate.engines.adapt.fitting.fit", noted)
+    monkeypatch.setattr("fewshot_annotate.engines.adapt.fitting.fit", recording_fit)
     return found
 
 
@@ -72,28 +74,28 @@ def test_a_network_scored_on_slices_is_trained_neither_on_them_nor_on_prediction
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     volume, support = small()
-    fitted, judged = fits(monkeypatch), []
+    fitted, scored = fits(monkeypatch), []
 
-    def hidden(
+    def recording_candidates(
         log_probs: np.ndarray,
-        row: int,
+        support_index: int,
         pool: CandidatePool,
-        network: learning.OptionalNetwork,
-        *rest: object,
-    ) -> learning.HeldOutCandidates:
-        judged.append((support.indices[row], network.fitted))
-        return of(log_probs, row, pool, network, *rest)
+        network: training.OptionalNetwork,
+        *arguments: object,
+    ) -> training.HeldOutCandidates:
+        scored.append((support.indices[support_index], network.fitted))
+        return held_out_candidates(log_probs, support_index, pool, network, *arguments)
 
-    of = learning.held_out_candidates
-    monkeypatch.setattr(learning, "held_out_candidates", hidden)
+    held_out_candidates = training.held_out_candidates
+    monkeypatch.setattr(training, "held_out_candidates", recording_candidates)
     engine = Adapt(options={"steps": 2})
     engine.prepare(volume, support)
     next(engine.predict(support.unlabelled(support.labelled_range())))
-    assert {index for index, _ in judged} == set(support.indices[1:-1])
-    for index, network in judged:
-        (seen,) = [examples for examples, one in fitted if one is network]
-        assert seen
-        assert not any(index in labelled_around(example.index, support.indices) for example in seen)
+    assert {index for index, _ in scored} == set(support.indices[1:-1])
+    for index, network in scored:
+        (used,) = [examples for examples, other in fitted if other is network]
+        assert used
+        assert not any(index in labelled_around(example.index, support.indices) for example in used)
     of_slices = [examples for examples, _ in fitted if any(example.labelled for example in examples)]
     whole = max(of_slices, key=len)
     assert {example.index for example in whole} == set(range(support.indices[-1] + 1))
@@ -101,20 +103,20 @@ def test_a_network_scored_on_slices_is_trained_neither_on_them_nor_on_prediction
 
 def test_weights_for_a_held_out_slice_are_chosen_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, support = small()
-    asked, groups = [], []
+    slice_counts, groups = [], []
 
-    def choosing(counts_per_slice: Sequence[object], *rest: object) -> learning.FusionWeights:
-        asked.append(len(counts_per_slice))
-        return choose(counts_per_slice, *rest)
+    def recording_choice(counts_per_slice: Sequence[object], *arguments: object) -> training.FusionWeights:
+        slice_counts.append(len(counts_per_slice))
+        return choose(counts_per_slice, *arguments)
 
-    def weighing(hidden: Sequence[Sequence[object]], *rest: object) -> tuple[object, object]:
-        groups.extend(map(len, hidden))
-        return weigh(hidden, *rest)
+    def recording_fusion(held_out: Sequence[Sequence[object]], *arguments: object) -> tuple[object, object]:
+        groups.extend(map(len, held_out))
+        return fit_fusion(held_out, *arguments)
 
-    choose, weigh = learning.choose_weights, learning.fit_fusion
-    monkeypatch.setattr(learning, "choose_weights", choosing)
-    monkeypatch.setattr(learning, "fit_fusion", weighing)
+    choose, fit_fusion = training.choose_weights, training.fit_fusion
+    monkeypatch.setattr(training, "choose_weights", recording_choice)
+    monkeypatch.setattr(training, "fit_fusion", recording_fusion)
     engine = Adapt(options={"steps": 1})
     engine.prepare(volume, support)
     next(engine.predict(support.unlabelled(support.labelled_range())))
-    assert asked == [sum(groups), *(sum(groups) - size for size in groups)]
+    assert slice_counts == [sum(groups), *(sum(groups) - size for size in groups)]

@@ -1,4 +1,4 @@
-"""Update while painting: a worker that stays fills the gaps beside changed slices again; Apply commits them."""
+"""Update while painting: a worker that keeps running refills the gaps beside changed slices; Apply commits them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ COUNT, SIDE = 13, 40
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Iterator[Runs]:
-    made = Runs(tmp_path)
-    yield made
-    made.finish()
+    opened = Runs(tmp_path)
+    yield opened
+    opened.finish()
 
 
 def volume() -> Volume:
@@ -63,21 +63,21 @@ def test_only_gaps_beside_a_changed_slice_are_filled_again() -> None:
 def test_cached_flow_gives_the_same_labels() -> None:
     cache = FlowCache(1 << 24)
     window = label_window(support(0, 12).masks, 64)
-    kept = FlowPropagation(volume(), support(0, 12), window, flows=cache)
-    list(kept.predict(range(1, 12)))
+    cached = FlowPropagation(volume(), support(0, 12), window, flows=cache)
+    list(cached.predict(range(1, 12)))
     changed = support(0, 6, 12, radius_of={6: 5.0})
-    own_slices = kept.with_support(changed).predict(range(1, 12))
-    expected_slices = FlowPropagation(volume(), changed, window, kept.compared).predict(range(1, 12))
+    own_slices = cached.with_support(changed).predict(range(1, 12))
+    expected_slices = FlowPropagation(volume(), changed, window, cached.compared).predict(range(1, 12))
     for (index, own), (other, expected) in zip(own_slices, expected_slices, strict=True):
         assert index == other
         np.testing.assert_allclose(own, expected, atol=1e-6)
 
 
-def test_flow_is_half_as_regular_in_a_gap_of_twice_the_slices() -> None:
+def test_the_regularisation_of_flow_is_halved_in_a_gap_of_twice_the_width() -> None:
     window = label_window(support(0, 6, 12).masks, 64)
-    whole = FlowPropagation(volume(), support(0, 6, 12), window)
-    fewer = whole.with_support(support(0, 12))
-    assert whole.regularisation(4, 3) == whole.regularisation(3, 4) == 2 * fewer.regularisation(4, 3)
+    dense = FlowPropagation(volume(), support(0, 6, 12), window)
+    sparse = dense.with_support(support(0, 12))
+    assert dense.regularisation(4, 3) == dense.regularisation(3, 4) == 2 * sparse.regularisation(4, 3)
 
 
 def test_the_cache_of_flow_discards_the_least_recently_used() -> None:
@@ -97,11 +97,11 @@ def test_a_live_worker_serves_several_requests(tmp_path: Path) -> None:
     folder = JobFolder.create(tmp_path / "run", job, volume(), support(0, 12))
     process = LiveProcess(folder, python())
     process.start()
-    done = answer(process, LiveRequest(support(0, 12), tuple(range(1, 12))))
+    done = filled_by(process, LiveRequest(support(0, 12), tuple(range(1, 12))))
     assert done == list(range(1, 12))
     before = folder.result_slice(5)
     changed = support(0, 6, 12, radius_of={6: 3.0})
-    assert answer(process, LiveRequest(changed, (4, 5))) == [4, 5]
+    assert filled_by(process, LiveRequest(changed, (4, 5))) == [4, 5]
     fresh = FlowPropagation(volume(), changed, label_window(support(0, 12).masks, 64))
     ((_, expected),) = fresh.predict([5])
     np.testing.assert_array_equal(folder.result_slice(5), label_slice(expected, (1,))[0])
@@ -117,7 +117,7 @@ def test_a_newer_request_replaces_the_older_and_takes_over_its_slices(tmp_path: 
     process = LiveProcess(folder, python())
     process.request(LiveRequest(support(0, 12), (1, 2, 6)))
     process.start()
-    done = answer(process, LiveRequest(support(0, 6, 12), (7, 8)))
+    done = filled_by(process, LiveRequest(support(0, 6, 12), (7, 8)))
     assert done == [1, 2, 7, 8]  # slice 6 is labelled now
     process.cancel()
     until(lambda: not process.poll() and not process.running)
@@ -129,7 +129,7 @@ def python() -> str:
     return python_executable()
 
 
-def answer(process: LiveProcess, request: LiveRequest) -> list[int]:
+def filled_by(process: LiveProcess, request: LiveRequest) -> list[int]:
     """Slices that the worker fills for a request."""
     process.request(request)
     done: list[int] = []
@@ -178,11 +178,10 @@ def test_a_stroke_is_followed_by_the_preview_and_apply_is_one_undo_step(runs: Ru
     before = scene.arrays()
     runner = runs(scene)
     live(runner, scene)
-    assert all_equal(scene.arrays(), before)  # a preview alone
+    assert all_equal(scene.arrays(), before)  # only the preview is filled
     index = scene.labelled[0] + 2
     painted = stroke(runner, index)
-    asked = runner.controller.outstanding
-    assert asked == 2  # the gap of three slices less the painted one
+    assert runner.controller.outstanding == 2  # the gap of three slices less the painted one
     runner.controller.cancel(keep=True)
     runner.to_end()
     assert runner.controller.error is None, runner.controller.message

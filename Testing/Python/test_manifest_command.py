@@ -17,39 +17,42 @@ from support.made_dicom import ct_series, labels
 Rows = list[tuple[str, str, str]]
 
 
-def put(root: Path, *names: str) -> None:
-    """Files of these names, whose content does not matter here."""
+def write_files(root: Path, *names: str) -> None:
+    """Write files of these names; their content does not matter here."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(name.encode())
 
 
-def run(root: Path, *words: str) -> int:
-    """The command in a folder, for the folders within it that the first words name."""
-    folders = [str(root / word) for word in words if not word.startswith("-") and "*" not in word]
-    options = [word for word in words if word.startswith("-") or "*" in word]
+def run(root: Path, *arguments: str) -> int:
+    """Run the command on folders of `root`; arguments that begin with - or contain * are options."""
+    folders = [str(root / argument) for argument in arguments if not argument.startswith("-") and "*" not in argument]
+    options = [argument for argument in arguments if argument.startswith("-") or "*" in argument]
     return main(["manifest", *folders, *options, "-o", str(root / "manifest.csv")])
 
 
-def rows_of(root: Path, *words: str) -> Rows:
+def rows_of(root: Path, *arguments: str) -> Rows:
     """Name, image and support of each row that the command writes, which `batch` can read."""
-    assert run(root, *words) == ExitCode.DONE
+    assert run(root, *arguments) == ExitCode.DONE
     read_manifest(root / "manifest.csv", task="any")
     with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
         return [(row["name"], row["image"], row["support"]) for row in csv.DictReader(file)]
 
 
-def refusal(root: Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+def refusal(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     """Lines of a refusal; nothing is written."""
-    assert run(root, *words) == ExitCode.BAD_INPUT
+    assert run(root, *arguments) == ExitCode.BAD_INPUT
     assert not (root / "manifest.csv").exists()
     return [line.removeprefix(f"fewshot-annotate: {root}/") for line in capsys.readouterr().err.splitlines()]
 
 
 LAYOUTS: dict[str, Rows] = {
     "two folders": [("a", "i/a.nii.gz", "l/a.nii.gz"), ("b", "i/b.nrrd", "l/b.seg.nrrd")],
-    "words at the end of names": [("a", "i/a_image.nii.gz", "l/a_seg.nii.gz"), ("b", "i/b.mha", "l/b-label.nrrd")],
-    "nested alike": [("p1_s1", "i/p1/s1.nii.gz", "l/p1/s1.nii.gz"), ("p2_s1", "i/p2/s1.nii.gz", "l/p2/s1.nii.gz")],
+    "suffixes of names": [("a", "i/a_image.nii.gz", "l/a_seg.nii.gz"), ("b", "i/b.mha", "l/b-label.nrrd")],
+    "the same subfolders": [
+        ("p1_s1", "i/p1/s1.nii.gz", "l/p1/s1.nii.gz"),
+        ("p2_s1", "i/p2/s1.nii.gz", "l/p2/s1.nii.gz"),
+    ],
     "a folder for each case": [("p1", "i/p1/ct.nii.gz", "l/p1/seg.nii.gz"), ("p2", "i/p2/t.nii.gz", "l/p2/x.mha")],
     "case folders of label maps": [("p1", "i/p1.nii.gz", "l/p1/painted.nii.gz")],
     "case folders of images": [("p1", "i/p1/ct/a.nii.gz", "l/p1.nii.gz")],
@@ -65,13 +68,13 @@ LAYOUTS: dict[str, Rows] = {
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_images_and_label_maps_of_two_folders_are_paired_by_their_names(layout: Rows, tmp_path: Path) -> None:
     for _, image, support in layout:
-        put(tmp_path, image, support)
-    put(tmp_path, "i/.hidden.nii.gz", "i/notes.txt")
+        write_files(tmp_path, image, support)
+    write_files(tmp_path, "i/.hidden.nii.gz", "i/notes.txt")
     assert sorted(rows_of(tmp_path, "i", "l")) == sorted(layout)
 
 
 def test_in_one_folder_names_distinguish_label_maps_from_images(tmp_path: Path) -> None:
-    put(tmp_path, "p1/ct.nii.gz", "p1/ct_seg.nii.gz", "p2/ct.nii.gz", "p2/painted.seg.nrrd")
+    write_files(tmp_path, "p1/ct.nii.gz", "p1/ct_seg.nii.gz", "p2/ct.nii.gz", "p2/painted.seg.nrrd")
     assert rows_of(tmp_path, ".", ".") == [
         ("p1_ct", "p1/ct.nii.gz", "p1/ct_seg.nii.gz"),
         ("p2", "p2/ct.nii.gz", "p2/painted.seg.nrrd"),
@@ -81,7 +84,7 @@ def test_in_one_folder_names_distinguish_label_maps_from_images(tmp_path: Path) 
 def test_patterns_choose_among_several_images_and_label_maps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put(tmp_path, "p1/ct.nii.gz", "p1/pet.nii.gz", "p1/first_seg.nii.gz", "p1/second_seg.nii.gz")
+    write_files(tmp_path, "p1/ct.nii.gz", "p1/pet.nii.gz", "p1/first_seg.nii.gz", "p1/second_seg.nii.gz")
     line, _ = refusal(tmp_path, capsys, ".", ".")
     assert line.startswith("p1/first_seg.nii.gz: several images fit these labels (p1/ct, p1/pet)")
     assert "--images" in line
@@ -94,26 +97,26 @@ def test_patterns_choose_among_several_images_and_label_maps(
 
 
 def test_unpaired_files_in_a_folder_are_not_mistaken_for_a_pair(tmp_path: Path) -> None:
-    put(tmp_path, "i/p/a.nii.gz", "i/p/b.nii.gz", "l/p/a.nii.gz", "l/p/c.nii.gz")
+    write_files(tmp_path, "i/p/a.nii.gz", "i/p/b.nii.gz", "l/p/a.nii.gz", "l/p/c.nii.gz")
     assert rows_of(tmp_path, "i", "l") == [("p_a", "i/p/a.nii.gz", "l/p/a.nii.gz")]
 
 
 def test_every_ambiguous_pair_has_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    put(tmp_path, "i/a_0000.nii.gz", "i/a_0001.nii.gz", "i/b_0000.nii.gz", "i/b_0001.nii.gz", "i/c.nii.gz")
-    put(tmp_path, "l/a.nii.gz", "l/b.nii.gz", "l/c.nii.gz")
+    write_files(tmp_path, "i/a_0000.nii.gz", "i/a_0001.nii.gz", "i/b_0000.nii.gz", "i/b_0001.nii.gz", "i/c.nii.gz")
+    write_files(tmp_path, "l/a.nii.gz", "l/b.nii.gz", "l/c.nii.gz")
     assert [line.partition(":")[0] for line in refusal(tmp_path, capsys, "i", "l")] == ["l/a.nii.gz", "l/b.nii.gz"]
 
 
 def test_nnunets_raw_data_need_no_second_folder(tmp_path: Path) -> None:
-    put(tmp_path, *(f"imagesTr/{name}_0000.nrrd" for name in "ab"), "imagesTs/c_0000.nrrd")
-    put(tmp_path, *(f"labelsTr/{name}.nrrd" for name in "ab"))
+    write_files(tmp_path, *(f"imagesTr/{name}_0000.nrrd" for name in "ab"), "imagesTs/c_0000.nrrd")
+    write_files(tmp_path, *(f"labelsTr/{name}.nrrd" for name in "ab"))
     (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": {"liver": 1}}))
     assert rows_of(tmp_path, ".") == [(name, f"imagesTr/{name}_0000.nrrd", f"labelsTr/{name}.nrrd") for name in "ab"]
     assert rows_of(tmp_path, "imagesTs", "--unlabelled", "--overwrite") == [("c", "imagesTs/c_0000.nrrd", "")]
 
 
 def decathlon(root: Path, training: object) -> None:
-    put(root, "imagesTr/a.nii.gz", "imagesTr/b.nii.gz", "labelsTr/a.nii.gz", "labelsTr/other.nii.gz")
+    write_files(root, "imagesTr/a.nii.gz", "imagesTr/b.nii.gz", "labelsTr/a.nii.gz", "labelsTr/other.nii.gz")
     (root / "dataset.json").write_text(json.dumps({"labels": {"1": "liver"}, "training": training}))
 
 
@@ -148,9 +151,9 @@ def test_a_list_of_cases_that_does_not_fit_is_refused(
 
 
 def test_dicom_segmentations_find_their_series_in_a_tree_whatever_their_names(tmp_path: Path) -> None:
-    for place in ("i/p1", "i/p2"):
-        (tmp_path / place).mkdir(parents=True)
-        ct_series(tmp_path / place / "ct")
+    for folder in ("i/p1", "i/p2"):
+        (tmp_path / folder).mkdir(parents=True)
+        ct_series(tmp_path / folder / "ct")
     write_label_maps(tmp_path / "labels.seg.nrrd", [labels(1)])
     (tmp_path / "l").mkdir()
     export_labels(
@@ -167,7 +170,7 @@ def test_series_in_one_folder_are_distinguished_and_label_files_pair_with_folder
 ) -> None:
     (tmp_path / "i").mkdir()
     ct_series(tmp_path / "i/p1")
-    put(tmp_path, "l/p1.nii.gz")
+    write_files(tmp_path, "l/p1.nii.gz")
     assert rows_of(tmp_path, "i", "l") == [("p1", "i/p1", "l/p1.nii.gz")]
     (tmp_path / "manifest.csv").unlink()
     for file in ct_series(tmp_path / "again").iterdir():
@@ -179,7 +182,7 @@ def test_series_in_one_folder_are_distinguished_and_label_files_pair_with_folder
 def test_files_without_a_counterpart_are_left_out_and_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put(tmp_path, "i/a.nii.gz", "i/b.nii.gz", "l/a.nii.gz", "l/c.nii.gz")
+    write_files(tmp_path, "i/a.nii.gz", "i/b.nii.gz", "l/a.nii.gz", "l/c.nii.gz")
     assert len(rows_of(tmp_path, "i", "l")) == 1
     notes = capsys.readouterr().err
     assert "images without labels are left out: b." in notes
@@ -187,7 +190,7 @@ def test_files_without_a_counterpart_are_left_out_and_named(
 
 
 def test_a_file_of_label_names_is_given_to_every_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    put(tmp_path, "i/a.nii.gz", "l/a.nii.gz")
+    write_files(tmp_path, "i/a.nii.gz", "l/a.nii.gz")
     names = tmp_path / "names.txt"
     names.write_text('1 255 0 0 1 1 1 "liver"\n')
     assert run(tmp_path, "i", "l", f"--labels={names}") == ExitCode.DONE
@@ -201,10 +204,10 @@ def test_a_file_of_label_names_is_given_to_every_case(tmp_path: Path, capsys: py
 def test_empty_folders_existing_tables_and_files_in_place_of_folders_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put(tmp_path, "i/a.nii.gz", "l/b.nii.gz", "file")
+    write_files(tmp_path, "i/a.nii.gz", "l/b.nii.gz", "file")
     assert "i: no image with labels of a fitting name" in refusal(tmp_path, capsys, "i", "l")[0]
     assert "this is no folder" in refusal(tmp_path, capsys, "file", "l")[0]
     assert "no such file or folder" in refusal(tmp_path, capsys, "i", "none")[0]
-    put(tmp_path, "manifest.csv", "l/a.nii.gz")
+    write_files(tmp_path, "manifest.csv", "l/a.nii.gz")
     assert run(tmp_path, "i", "l") == ExitCode.BAD_INPUT
     assert (tmp_path / "manifest.csv").read_text() == "manifest.csv"

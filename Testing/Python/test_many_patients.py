@@ -1,4 +1,4 @@
-"""The benchmark of many patients: who is trained on, which slices are painted, and its baseline."""
+"""The benchmark of many patients: the patients for training, the painted slices, and the baseline."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_dice_counts_only_slices_that_were_not_painted() -> None:
 
 def test_labels_of_registered_examples_are_moved_to_the_structure() -> None:
     array, labels = ball(seed=3, shape=(16, 24, 24))[0].array, ball(seed=3, shape=(16, 24, 24))[1]
-    moved = tuple(np.roll(one, (3, 2), axis=(1, 2)) for one in (array, labels))
+    moved = tuple(np.roll(values, (3, 2), axis=(1, 2)) for values in (array, labels))
     geometry = Geometry((16, 24, 24))
     found = majority_of_registered(Volume(moved[0], geometry), [(Volume(array, geometry), labels)], 1)
     assert mean_dice(found, moved[1], 1) > mean_dice(labels, moved[1], 1) + 0.1

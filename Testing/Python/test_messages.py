@@ -28,9 +28,9 @@ PACKAGE = PACKAGE_PARENT / "fewshot_annotate"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TABLES = {"package": SENTENCES, "command line": command_line.OWN_SENTENCES, "panel": panel.sentences()}
 ALL = [(table, code) for table, sentences in TABLES.items() for code in sentences]
-# Messages around another one or a number; parts of a sentence begin with a small letter.
-AROUND = {"case_row", "engine_and_reason", "names_and_last", "painted_slices"}
-# What only the command line runs, so that the panel needs no sentence for its errors.
+# Messages that end with another message or a number; parts of a sentence begin with a small letter.
+OPEN_ENDED = {"case_row", "engine_and_reason", "names_and_last", "painted_slices"}
+# Files that only the command line runs, so that the panel needs no sentences for their errors.
 WITHOUT_PANEL = {"core/clean_up.py", "datasets/case.py", "datasets/case_plan.py", "guidance/poor_dice_warning.py"}
 
 
@@ -47,8 +47,8 @@ def placeholders(sentence: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(sentence) if name}
 
 
-def made(source: Path) -> Iterator[tuple[str, ast.Call]]:
-    """The codes of all errors and messages that a file makes, but for the one that makes them from files."""
+def messages_in(source: Path) -> Iterator[tuple[str, ast.Call]]:
+    """Code and call of each error and message that a file creates, except the file that decodes them from JSON."""
     for node in ast.walk(tree_of(source)):
         if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in ("InputError", "Message"):
             continue
@@ -63,7 +63,7 @@ def made(source: Path) -> Iterator[tuple[str, ast.Call]]:
 def files_by_code() -> dict[str, set[Path]]:
     found: dict[str, set[Path]] = defaultdict(set)
     for source in SOURCES:
-        for code, _ in made(source):
+        for code, _ in messages_in(source):
             found[code].add(source)
     return found
 
@@ -87,7 +87,7 @@ def test_every_sentence_is_used() -> None:
 
 
 def modules_of(source: Path) -> Iterator[Path]:
-    """Files of ours that a file imports, anywhere."""
+    """Files of the package that a file imports, also within functions."""
     package = ["fewshot_annotate", *source.relative_to(PACKAGE).parts[:-1]]
     for node in ast.walk(tree_of(source)):
         if not isinstance(node, ast.ImportFrom):
@@ -96,20 +96,20 @@ def modules_of(source: Path) -> Iterator[Path]:
         parts = [*base, *(node.module.split(".") if node.module else [])]
         if parts[:1] == ["fewshot_annotate"]:
             for names in ([*parts, alias.name] for alias in node.names):
-                for place in (PACKAGE.joinpath(*names[1:]), PACKAGE.joinpath(*names[1:-1])):
-                    yield from (file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
+                for path in (PACKAGE.joinpath(*names[1:]), PACKAGE.joinpath(*names[1:-1])):
+                    yield from (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file())
 
 
 def reached_by_the_panel() -> set[Path]:
     """Files that the panel and the workers it starts import, directly or not."""
     programs = ("jobs/worker.py", "evaluation/worker.py", "datasets/filling_worker.py", "datasets/training_worker.py")
     workers = [*map(PACKAGE.joinpath, programs), *(PACKAGE / "engines").rglob("*.py")]
-    waiting, found = [*(PACKAGE / "host").rglob("*.py"), *workers], set()
-    while waiting:
-        source = waiting.pop()
+    remaining, found = [*(PACKAGE / "host").rglob("*.py"), *workers], set()
+    while remaining:
+        source = remaining.pop()
         if source not in found:
             found.add(source)
-            waiting += modules_of(source)
+            remaining += modules_of(source)
     return found
 
 
@@ -120,20 +120,20 @@ def test_the_panel_has_sentences_for_exactly_the_codes_that_can_reach_it() -> No
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(PACKAGE).as_posix())
 def test_every_error_has_the_data_that_its_sentences_need(source: Path) -> None:
-    for code, call in made(source):
-        given = {keyword.arg for keyword in call.keywords}
+    for code, call in messages_in(source):
+        passed = {keyword.arg for keyword in call.keywords}
         needed = set().union(*(placeholders(sentences.get(code, "")) for sentences in TABLES.values()))
-        assert None in given or needed <= given, f"{code}, line {call.lineno}"
+        assert None in passed or needed <= passed, f"{code}, line {call.lineno}"
 
 
 # --- parts of sentences
 
-# Names, of attributes and files for example, are not translated; nor is a text without a space.
+# Placeholders whose texts are translated; names, and texts without a space, are not.
 PHRASE_IN = {"detail", "what", "expected", "how", "done", "lost", "off", "count", "allowed", "missing", "kind"}
 
 
 def texts_of(value: ast.expr, scope: ast.AST, module: ast.AST) -> Iterator[str]:
-    """English texts that an expression can be, with 7 for each value that is formatted into them."""
+    """English texts that an expression can evaluate to, with 7 for each value that is formatted into them."""
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         yield value.value
     elif isinstance(value, ast.JoinedStr):
@@ -155,13 +155,13 @@ def phrases_of(source: Path) -> Iterator[tuple[int, str]]:
     """What a file puts into the placeholders of the panel's sentences, in words."""
     module = tree_of(source)
     functions = [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)]
-    for code, call in made(source):
+    for code, call in messages_in(source):
         needed = placeholders(panel.sentences().get(code, "")) & PHRASE_IN
         scope = next((function for function in functions if call in set(ast.walk(function))), module)
         for keyword in call.keywords:
             if keyword.arg in needed:
                 for text in texts_of(keyword.value, scope, module):
-                    if " " in text.strip() and not text.endswith(": 7"):  # followed by that of the operating system
+                    if " " in text.strip() and not text.endswith(": 7"):  # a text of the operating system follows
                         yield call.lineno, text
 
 
@@ -171,9 +171,9 @@ def test_phrases_of_the_library_are_translated_within_the_panels_sentences(
     from fewshot_annotate.host.sentences import phrases
 
     monkeypatch.setattr(phrases, "translated", lambda file, text: f"«{text}»")
-    found = [(source, *place) for source in sorted(reached_by_the_panel()) for place in phrases_of(source)]
+    found = [(source, *phrase) for source in sorted(reached_by_the_panel()) for phrase in phrases_of(source)]
     assert len(found) > 40
-    assert [place for place in found if not phrases.phrase(place[2]).startswith("«")] == []
+    assert [phrase for phrase in found if not phrases.phrase(phrase[2]).startswith("«")] == []
     error = InputError("file_truncated", path="a.nrrd", detail="3 of 4 voxels")
     assert panel.error_text(error).startswith("a.nrrd: the file ends too early («3 of 4 voxels»)")
     inner = InputError("job_folder_unreadable", path="b", detail="job.json is damaged")
@@ -188,11 +188,11 @@ def test_every_phrase_of_the_panel_is_one_of_the_library() -> None:
 
     sources = [source for source in SOURCES if source.name != "phrases.py"]
     nodes = (node for source in sources for node in ast.walk(tree_of(source)))
-    words = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    together = "\n".join(words)
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    all_texts = "\n".join(texts)
     parts = {part for english in phrases.PHRASES for part in re.split(r"\{\w+\}", english)}
-    assumed = re.compile("a (whole )?number.*")  # the library joins them from the kind and the limits
-    assert [part for part in sorted(parts) if part not in together and not assumed.match(part)] == []
+    composed = re.compile("a (whole )?number.*")  # the library composes them of the kind and the limits
+    assert [part for part in sorted(parts) if part not in all_texts and not composed.match(part)] == []
 
 
 # --- form of sentences
@@ -202,7 +202,7 @@ def test_every_sentence_ends_and_stays_on_one_line() -> None:
     for table, code in ALL:
         values: dict[str, Any] = dict.fromkeys(placeholders(TABLES[table][code]), 1)
         message = TABLES[table][code].format(**values)
-        assert message.endswith((".", ": 1")) or message[0].islower() or code in AROUND, message
+        assert message.endswith((".", ": 1")) or message[0].islower() or code in OPEN_ENDED, message
         assert "\n" not in message
         assert "  " not in message
 
@@ -235,10 +235,10 @@ def _is_documented(node: Any) -> bool:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(PACKAGE).as_posix())
 def test_only_the_command_line_names_its_options_and_only_the_panel_its_buttons(source: Path) -> None:
-    here = part_of(source)
+    part = part_of(source)
     for line, text in sentences_in(source):
-        assert here == "cli" or not OPTION.search(text), f"{source}:{line}"
-        assert here == "host" or not BUTTON.search(text), f"{source}:{line}"
+        assert part == "cli" or not OPTION.search(text), f"{source}:{line}"
+        assert part == "host" or not BUTTON.search(text), f"{source}:{line}"
 
 
 def test_the_ui_files_of_the_panel_name_no_option() -> None:
@@ -285,7 +285,9 @@ def test_missing_packages_are_installed_by_one_command_with_the_pinned_builds(
     assert install_command(requirements) == f"{sys.executable} -m " + command.format(root=ROOT)
 
 
-def test_everyone_gets_the_same_command_except_the_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_for_missing_packages_is_the_same_everywhere_except_in_the_panel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys, "executable", "/opt/my tools/bin/python3")
     needed = Message("needs_package", package="torch", install="torch")
     error = InputError("engine_unavailable", engine="adapt", detail=needed)
@@ -312,17 +314,17 @@ def test_extras_in_messages_hold_the_packages_that_they_are_to_install() -> None
         found: set[str] = set()
         for requirement in extras[extra]:
             if own := re.match(r"fewshot-annotate\[(.+)\]", requirement):
-                found.update(*(packages(one) for one in own[1].split(",")))
+                found.update(*(packages(other) for other in own[1].split(",")))
             found.add(re.split(r"[=<>]", requirement)[0])
         return found
 
     pinned = [requirement for requirement in extras["adapt"] + extras["pretrained"] if "==" in requirement]
     assert dict(requirement.split("==") for requirement in pinned) == PINNED
     several = ("pillow jinja2", "matplotlib jinja2", "torch", "torch safetensors", "torchvision segment-anything")
-    for words in (*several, "torch huggingface_hub"):
-        extra = re.search(r"\[(\w+)\]", install_command(words))
+    for requirements in (*several, "torch huggingface_hub"):
+        extra = re.search(r"\[(\w+)\]", install_command(requirements))
         assert extra is not None
-        assert set(words.split()) <= packages(extra[1])
+        assert set(requirements.split()) <= packages(extra[1])
 
 
 @pytest.mark.parametrize("error", [InputError("of_another_version", path="a"), InputError("file_missing")])
@@ -334,8 +336,8 @@ def test_an_unknown_error_is_named_in_a_sentence(error: InputError) -> None:
 
 def test_errors_can_be_passed_between_processes() -> None:
     error = InputError("case_row", row=2, detail=InputError("file_missing", path=Path("a.nrrd")))
-    back = pickle.loads(pickle.dumps(error))
-    assert (type(back), back.code, str(back)) == (InputError, error.code, str(error))
+    unpickled = pickle.loads(pickle.dumps(error))
+    assert (type(unpickled), unpickled.code, str(unpickled)) == (InputError, error.code, str(error))
 
 
 def test_a_message_of_the_package_needs_no_other_import() -> None:

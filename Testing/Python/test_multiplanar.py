@@ -19,7 +19,7 @@ from support.data import load_case
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 SPACING = 6
-CERTAIN_PROBABILITY = 2.0
+CERTAIN_LOGIT = 2.0
 CPU = torch.device("cpu")
 CONFIG = AdaptConfig()
 NETWORK, ORTHOGONAL = CONFIG.network, CONFIG.orthogonal
@@ -27,51 +27,53 @@ RNG = np.random.default_rng(0)
 
 
 def part_of_a_case() -> tuple[np.ndarray, np.ndarray, int]:
-    """Image 0..1, rows of labels, both `[n, h, w]`, and how many labels there are."""
+    """Image 0..1, label indices, both `[n, h, w]`, and the number of labels."""
     volume, label_map = load_case("ct_vertebrae")
     image, labels = volume.array[:31].astype(np.float32), label_map.array[:31]
     values = np.unique(labels)
     return (image - image.min()) / np.ptp(image), np.searchsorted(values, labels), len(values) - 1
 
 
-def shifted(rows: np.ndarray, labels: int, most: int) -> np.ndarray:
-    """Logits of a slice that is moved by up to `most` pixels each way, each time by others."""
-    logits = np.zeros((labels + 1, *rows.shape), dtype=np.float32)
-    moved = np.roll(rows, RNG.integers(-most, most + 1, 2), axis=(0, 1))
-    logits[1:] = np.where(moved == np.arange(1, labels + 1)[:, None, None], CERTAIN_PROBABILITY, -CERTAIN_PROBABILITY)
+def shifted(truth: np.ndarray, labels: int, max_shift: int) -> np.ndarray:
+    """Logits of a slice that is displaced at random by up to `max_shift` pixels along each axis."""
+    logits = np.zeros((labels + 1, *truth.shape), dtype=np.float32)
+    moved = np.roll(truth, RNG.integers(-max_shift, max_shift + 1, 2), axis=(0, 1))
+    logits[1:] = np.where(moved == np.arange(1, labels + 1)[:, None, None], CERTAIN_LOGIT, -CERTAIN_LOGIT)
     return logits
 
 
-def slab_of(most: int) -> tuple[Slab, np.ndarray, list[int]]:
+def slab_of(max_shift: int) -> tuple[Slab, np.ndarray, list[int]]:
     """A slab whose query slices are shifted at random, its truth, and those slices."""
     image, truth, labels = part_of_a_case()
     labelled = range(0, len(truth), SPACING)
     slab = Slab.of(range(len(truth)), labels, image[:, None].__getitem__, truth.__getitem__, labelled, ORTHOGONAL)
     between = [index for index in range(len(truth)) if index not in labelled]
     for index in between:
-        slab.put(index, shifted(truth[index], labels, most))
+        slab.put(index, shifted(truth[index], labels, max_shift))
     return slab, truth, between
 
 
-def seen(slab: Slab, steps: int = 75, seed: int = 0, start: FittedNetwork | None = None) -> np.ndarray | None:
+def predicted_odds(
+    slab: Slab, steps: int = 75, seed: int = 0, start: FittedNetwork | None = None
+) -> np.ndarray | None:
     return predict_orthogonal(slab, 1.0, CPU, steps, None, seed, lambda part: None, NETWORK, start)
 
 
 def mean_dice(truth: np.ndarray, predicted: np.ndarray) -> float:
-    return float(np.mean([dice(truth, predicted, row) for row in range(1, truth.max() + 1)]))
+    return float(np.mean([dice(truth, predicted, label) for label in range(1, truth.max() + 1)]))
 
 
 @pytest.mark.slow
 def test_errors_that_differ_from_slice_to_slice_are_corrected() -> None:
-    slab, truth, between = slab_of(most=2)
-    shaken_dice = mean_dice(truth[between], slab.logits[between].argmax(axis=1))
-    errors = [1 - shaken_dice] * (slab.logits.shape[1] - 1)
-    evened = np.stack([logits.argmax(axis=0) for _, logits in refine(slab, seen(slab), errors, between)])
-    assert mean_dice(truth[between], evened) > shaken_dice + 0.02
+    slab, truth, between = slab_of(max_shift=2)
+    shifted_dice = mean_dice(truth[between], slab.logits[between].argmax(axis=1))
+    errors = [1 - shifted_dice] * (slab.logits.shape[1] - 1)
+    refined = np.stack([logits.argmax(axis=0) for _, logits in refine(slab, predicted_odds(slab), errors, between)])
+    assert mean_dice(truth[between], refined) > shifted_dice + 0.02
 
 
 def test_a_label_has_less_weight_the_worse_it_is_predicted_on_labelled_slices() -> None:
-    slab, _, _ = slab_of(most=0)
+    slab, _, _ = slab_of(max_shift=0)
     right = slab.logits[:, 1:]
     wrong = right.copy()
     wrong[:, 0] = -ORTHOGONAL.labelled_log_odds
@@ -82,19 +84,19 @@ def test_a_label_has_less_weight_the_worse_it_is_predicted_on_labelled_slices() 
 
 
 def test_nothing_changes_outside_the_refined_slab() -> None:
-    slab, _, between = slab_of(most=1)
+    slab, _, between = slab_of(max_shift=1)
     for index, logits in refine(slab, None, [0.1] * (slab.logits.shape[1] - 1), between):
         np.testing.assert_array_equal(logits, slab.logits[index])
 
 
 def test_pixels_outside_the_refined_slab_hold_no_label() -> None:
-    slab, _, _ = slab_of(most=0)
-    sides = seen(slab, steps=1)
-    assert sides is not None
-    rows, columns = (sorted(set(range(sides.shape[2 + axis])) - set(slab.planes(axis))) for axis in (0, 1))
+    slab, _, _ = slab_of(max_shift=0)
+    log_odds = predicted_odds(slab, steps=1)
+    assert log_odds is not None
+    rows, columns = (sorted(set(range(log_odds.shape[2 + axis])) - set(slab.planes(axis))) for axis in (0, 1))
     assert rows
     assert columns
-    assert sides[:, :, rows][..., columns] == pytest.approx(np.log(NETWORK.floor), abs=0.01)
+    assert log_odds[:, :, rows][..., columns] == pytest.approx(np.log(NETWORK.floor), abs=0.01)
 
 
 def test_a_stack_without_any_label_is_left_out() -> None:
@@ -102,12 +104,12 @@ def test_a_stack_without_any_label_is_left_out() -> None:
     slab = Slab.of(
         range(len(image)), labels, image[:, None].__getitem__, np.zeros_like(truth).__getitem__, [0, 6], ORTHOGONAL
     )
-    assert seen(slab, steps=1) is None
+    assert predicted_odds(slab, steps=1) is None
 
 
 def test_the_training_samples_depend_only_on_the_seed() -> None:
-    slab, _, _ = slab_of(most=1)
-    first, second, other = (seen(slab, steps=5, seed=seed) for seed in (0, 0, 1))
+    slab, _, _ = slab_of(max_shift=1)
+    first, second, other = (predicted_odds(slab, steps=5, seed=seed) for seed in (0, 0, 1))
     assert first is not None
     assert second is not None
     assert other is not None
@@ -116,7 +118,7 @@ def test_the_training_samples_depend_only_on_the_seed() -> None:
 
 
 def test_progress_includes_all_work_of_the_fits() -> None:
-    slab, _, _ = slab_of(most=1)
+    slab, _, _ = slab_of(max_shift=1)
     reported: list[float] = []
     predict_orthogonal(slab, 1.0, CPU, 5, None, 0, reported.append, NETWORK, share_of_fits=0.75)
     assert sum(reported) == pytest.approx(1)
@@ -136,7 +138,7 @@ def test_planes_of_few_slices_are_less_work_than_the_slices() -> None:
 
 
 def network_of(slab: Slab) -> FittedNetwork:
-    """A network fitted on the slices of a block."""
+    """A network fitted on the slices of a slab."""
     count, _, *shape = slab.images.shape
     stack = Stack(lambda index: slab.images[index].astype(np.float32), count, shape, CPU, NETWORK)
     examples = []
@@ -148,27 +150,27 @@ def network_of(slab: Slab) -> FittedNetwork:
 
 @pytest.mark.slow
 def test_orthogonal_views_begin_with_a_copy_of_the_filling_networks_weights() -> None:
-    slab, truth, between = slab_of(most=3)
-    network = network_of(slab_of(most=0)[0])
+    slab, truth, between = slab_of(max_shift=3)
+    network = network_of(slab_of(max_shift=0)[0])
     before = [weight.clone() for weight in network.module.parameters()]
-    new, further = seen(slab, steps=3), seen(slab, steps=3, start=network)
+    new, copied = predicted_odds(slab, steps=3), predicted_odds(slab, steps=3, start=network)
     assert new is not None
-    assert further is not None
-    predicted = [np.where(odds.max(axis=1) > 0, odds.argmax(axis=1) + 1, 0)[between] for odds in (new, further)]
+    assert copied is not None
+    predicted = [np.where(odds.max(axis=1) > 0, odds.argmax(axis=1) + 1, 0)[between] for odds in (new, copied)]
     assert mean_dice(truth[between], predicted[1]) > mean_dice(truth[between], predicted[0]) + 0.02
-    for weight, old in zip(network.module.parameters(), before, strict=True):
-        torch.testing.assert_close(weight, old, rtol=0, atol=0)
+    for weight, original in zip(network.module.parameters(), before, strict=True):
+        torch.testing.assert_close(weight, original, rtol=0, atol=0)
 
 
 def test_positions_are_encoded_alike_in_both_views() -> None:
     image, _, _ = part_of_a_case()
     front = Stack(image[:, None].__getitem__, len(image), image.shape[1:], CPU, NETWORK)
-    place = (7, 20, 11)
-    expected = positions_of(front, place[0], place[1:])
+    voxel = (7, 20, 11)
+    expected = positions_of(front, voxel[0], voxel[1:])
     for axis, order in enumerate(ORDER):
         planes = np.moveaxis(image, axis + 1, 0)
-        side = Stack(planes[:, None].__getitem__, len(planes), planes.shape[1:], CPU, NETWORK, order=order)
-        torch.testing.assert_close(positions_of(side, place[axis + 1], (place[0], place[2 - axis])), expected)
+        view = Stack(planes[:, None].__getitem__, len(planes), planes.shape[1:], CPU, NETWORK, order=order)
+        torch.testing.assert_close(positions_of(view, voxel[axis + 1], (voxel[0], voxel[2 - axis])), expected)
 
 
 def positions_of(stack: Stack, index: int, pixel: Sequence[int]) -> torch.Tensor:
@@ -179,7 +181,7 @@ def positions_of(stack: Stack, index: int, pixel: Sequence[int]) -> torch.Tensor
 def test_the_prior_is_blurred_along_the_stack_and_not_across_it() -> None:
     image, _, _ = part_of_a_case()
     planes = np.moveaxis(image, 1, 0)
-    side = Stack(
+    view = Stack(
         planes[:, None].__getitem__,
         len(planes),
         planes.shape[1:],
@@ -187,9 +189,9 @@ def test_the_prior_is_blurred_along_the_stack_and_not_across_it() -> None:
         NETWORK,
         blur=(NETWORK.prior_blur_pixels, 0.0),
     )
-    thought = np.zeros((2, *planes.shape[1:]), dtype=np.float32)
-    thought[1, 9, 12] = 1
-    blurred = side.prior(thought)[1].numpy()
+    prior = np.zeros((2, *planes.shape[1:]), dtype=np.float32)
+    prior[1, 9, 12] = 1
+    blurred = view.prior(prior)[1].numpy()
     assert np.flatnonzero(blurred.any(axis=0)).tolist() == [12]
     assert blurred[9, 12] < 0.2
     assert blurred[7, 12] == pytest.approx(blurred[11, 12])

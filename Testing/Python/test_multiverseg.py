@@ -20,10 +20,10 @@ from support.tiny_weights import WeightsFolder, random_tensors
 CPU = torch.device("cpu")
 REFERENCE = os.environ.get("FEWSHOT_MULTIVERSEG_REFERENCE")
 # Channels of a network small enough for tests; the official one has 256.
-FEW = 16
+FEW_CHANNELS = 16
 
 
-def shown(count: int, size: tuple[int, int] = (16, 24)) -> tuple[torch.Tensor, ...]:
+def inputs(count: int, size: tuple[int, int] = (16, 24)) -> tuple[torch.Tensor, ...]:
     """A target with prompts `[5, h, w]`, and labelled images."""
     generator = torch.Generator().manual_seed(count)
     target = torch.rand(TARGET_CHANNELS, *size, generator=generator)
@@ -31,9 +31,9 @@ def shown(count: int, size: tuple[int, int] = (16, 24)) -> tuple[torch.Tensor, .
     return target, images, (images > 0.6).float()
 
 
-def difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Largest difference over the largest value."""
-    return float((one - other).abs().max() / other.abs().max())
+def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference, relative to the largest expected value."""
+    return float((found - expected).abs().max() / expected.abs().max())
 
 
 def test_the_state_is_that_of_the_official_file() -> None:
@@ -43,20 +43,20 @@ def test_the_state_is_that_of_the_official_file() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_the_output_equals_that_of_the_published_definition(count: int) -> None:
-    state = random_tensors(state_shapes(FEW))
-    target, images, labels = shown(count)
+    state = random_tensors(state_shapes(FEW_CHANNELS))
+    target, images, labels = inputs(count)
     net = MultiverSegNet(state, CPU)
-    ours = net.logits_with_prompts(target.permute(1, 2, 0), net.encode_support(images, labels))
-    assert difference(ours, plain_multiverseg(state, target, images, labels)) < 1e-5
+    found = net.logits_with_prompts(target.permute(1, 2, 0), net.encode_support(images, labels))
+    assert difference(found, plain_multiverseg(state, target, images, labels)) < 1e-5
 
 
 def test_without_prompts_their_channels_are_empty() -> None:
-    state = random_tensors(state_shapes(FEW))
-    target, images, labels = shown(3)
+    state = random_tensors(state_shapes(FEW_CHANNELS))
+    target, images, labels = inputs(3)
     target[1:] = 0
     net = MultiverSegNet(state, CPU)
-    ours = net.logits(target[0], net.encode_support(images, labels))
-    assert difference(ours, plain_multiverseg(state, target, images, labels)) < 1e-5
+    found = net.logits(target[0], net.encode_support(images, labels))
+    assert difference(found, plain_multiverseg(state, target, images, labels)) < 1e-5
 
 
 if REFERENCE:  # a checkout of halleewong/MultiverSeg, with universeg, einops and pydantic to be imported
@@ -68,12 +68,14 @@ if REFERENCE:  # a checkout of halleewong/MultiverSeg, with universeg, einops an
         from multiverseg.models.network import MultiverSegNet as OfficialNet
 
         norms: dict[str, Any] = {"conv_kws": {"norm": "layer"}}
-        theirs = OfficialNet(in_channels=[5, 2], encoder_blocks=[256] * 4, block_kws=norms, cross_relu=True).eval()
+        official_net = OfficialNet(
+            in_channels=[5, 2], encoder_blocks=[256] * 4, block_kws=norms, cross_relu=True
+        ).eval()
         state = random_tensors(state_shapes(), spread=0.05)
-        theirs.load_state_dict(state)
-        target, images, labels = shown(count, (128, 128))
+        official_net.load_state_dict(state)
+        target, images, labels = inputs(count, (128, 128))
         with torch.inference_mode():
-            official = theirs(target[None], images[None, :, None], labels[None, :, None])[0, 0]
+            official = official_net(target[None], images[None, :, None], labels[None, :, None])[0, 0]
         net = MultiverSegNet(state, CPU)
         found = difference(
             net.logits_with_prompts(target.permute(1, 2, 0), net.encode_support(images, labels)), official
@@ -89,9 +91,9 @@ def test_slices_are_prepared_as_for_universeg() -> None:
 
 
 def test_the_description_states_that_there_is_no_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = catalog.checkpoint("multiverseg-v1")
-    assert (card.permissive, card.sha256, card.md5) == (False, None, None)
-    assert "no licence" in card.restrictions
+    checkpoint = catalog.checkpoint("multiverseg-v1")
+    assert (checkpoint.permissive, checkpoint.sha256, checkpoint.md5) == (False, None, None)
+    assert "no licence" in checkpoint.restrictions
     WeightsFolder(tmp_path, monkeypatch)
     with pytest.raises(InputError, match="licence not stated"):
         runnable_engine("multiverseg")

@@ -46,13 +46,13 @@ def support_of(slices: dict[int, np.ndarray], complete: bool = True) -> Support:
 
 
 def test_prompts_include_painted_pixels_and_exclude_other_labels_nearby() -> None:
-    one, other = square(slice(10, 20), slice(10, 20)), square(slice(10, 20), slice(20, 30), 2)
-    prompts = label_prompts(support_of({3: one + other, 7: one}), 0)
+    first, second = square(slice(10, 20), slice(10, 20)), square(slice(10, 20), slice(20, 30), 2)
+    prompts = label_prompts(support_of({3: first + second, 7: first}), 0)
     assert prompts is not None
     assert prompts.first == 3
     assert prompts.inside.shape == (5, 40, 40)
-    np.testing.assert_array_equal(prompts.inside[[0, 4]], [one, one])
-    np.testing.assert_array_equal(prompts.others[0], other > 0)
+    np.testing.assert_array_equal(prompts.inside[[0, 4]], [first, first])
+    np.testing.assert_array_equal(prompts.others[0], second > 0)
     assert not prompts.inside[1:4].any()
     assert not prompts.others[1:].any()
 
@@ -75,8 +75,8 @@ def test_where_a_label_has_ended_a_negative_line_crosses_its_position() -> None:
 
 
 def test_a_slice_unannotated_for_the_label_gives_no_prompt() -> None:
-    one, other = square(slice(10, 20), slice(10, 20)), square(slice(10, 20), slice(22, 30), 2)
-    prompts = label_prompts(support_of({3: one, 7: other}, complete=False), 0)
+    first, second = square(slice(10, 20), slice(10, 20)), square(slice(10, 20), slice(22, 30), 2)
+    prompts = label_prompts(support_of({3: first, 7: second}, complete=False), 0)
     assert prompts is not None
     for array in (prompts.inside, prompts.others, prompts.background):
         assert not array[4].any()
@@ -90,7 +90,7 @@ def test_a_label_that_no_slice_shows_has_no_prompts() -> None:
 # --- from masks to probabilities
 
 
-def test_the_deeper_of_two_overlapping_labels_is_the_more_certain() -> None:
+def test_of_two_overlapping_labels_the_one_further_from_its_outline_is_more_certain() -> None:
     wide, narrow = square(slice(5, 35), slice(5, 35)) > 0, square(slice(5, 35), slice(30, 36)) > 0
     assert certainty(wide)[20, 31] > certainty(narrow)[20, 35] > 0.5
     assert certainty(wide)[20, 30] > certainty(narrow)[20, 30]
@@ -104,12 +104,12 @@ def test_probabilities_are_above_a_half_just_inside_of_the_mask() -> None:
     assert certainty(np.zeros_like(mask)).max() == 0
 
 
-# --- what is asked of the user
+# --- package and licence
 
 
 def test_a_missing_package_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = base.find_spec
-    monkeypatch.setattr(base, "find_spec", lambda name: None if name == "nnInteractive" else found(name))
+    find = base.find_spec
+    monkeypatch.setattr(base, "find_spec", lambda name: None if name == "nnInteractive" else find(name))
     with pytest.raises(InputError, match=r"pip install nninteractive$") as refused:
         runnable_engine("nninteractive")
     assert "\n" not in str(refused.value)
@@ -123,10 +123,10 @@ def test_the_licence_is_shown_and_needs_consent(tmp_path: Path, monkeypatch: pyt
         assert "non-commercial" in checkpoint.restrictions
         assert main(["models", "download", checkpoint.name, "--progress", "none"]) == 2
         assert "CC-BY-NC-SA-4.0" in capfd.readouterr().err
-    assert not list(store.folder().glob("*")) or not store.folder().exists()
+    assert not list(store.folder().glob("*"))
 
 
-# --- its files
+# --- files of weights
 
 
 def test_plans_must_be_a_json_object(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_plans_must_be_a_json_object(tmp_path: Path) -> None:
         assert refused.value.code == "weights_damaged"
 
 
-def test_tensors_with_several_names_and_numbers_of_numpy_with_them_are_loaded(tmp_path: Path) -> None:
+def test_shared_tensors_beside_numbers_of_numpy_are_loaded(tmp_path: Path) -> None:
     weight, path = torch.rand(64, 64), tmp_path / "checkpoint.pth"
     notes = {"losses": [np.float64(0.5), np.float32(0.25)], "epoch": np.int64(7), "device": torch.device("cpu")}
     named = {name: weight.detach() for name in ("a", "b", "c")}
@@ -161,13 +161,13 @@ if find_spec("nnInteractive"):
         return weights_folder
 
     def predict(
-        indices: list[int], axis: int = 0, pulse: Callable[[float], object] | None = None, **options: Any
+        indices: list[int], axis: int = 0, on_progress: Callable[[float], object] | None = None, **options: Any
     ) -> tuple[Support, dict[int, np.ndarray]]:
         volume, label_map = small_case()
-        along = SliceAxis(axis)
-        support = Support.from_label_map(label_map, along, every(label_map, along, 6))
+        slice_axis = SliceAxis(axis)
+        support = Support.from_label_map(label_map, slice_axis, every(label_map, slice_axis, 6))
         engine = runnable_engine("nninteractive")(options=options)
-        engine.prepare(volume, support, RunContext(on_progress=pulse) if pulse else RunContext())
+        engine.prepare(volume, support, RunContext(on_progress=on_progress) if on_progress else RunContext())
         return support, dict(engine.predict(indices))
 
     @pytest.mark.parametrize("axis", [0, 2])
@@ -191,8 +191,8 @@ if find_spec("nnInteractive"):
 
         state = loading.load_state(catalog.checkpoint("nninteractive-v1"))
         model = PromptableModel(state, nninteractive_plans())
-        seen: list[torch.Tensor] = []
-        model.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0].clone()))
+        network_inputs: list[torch.Tensor] = []
+        model.net.register_forward_pre_hook(lambda _, inputs: network_inputs.append(inputs[0][0].clone()))
         prompts = label_prompts(
             support_of({3: square(slice(15, 20), slice(15, 20)) + square(slice(22, 25), slice(15, 20), 2)}), 0
         )
@@ -200,8 +200,17 @@ if find_spec("nnInteractive"):
         slices = np.random.default_rng(0).normal(size=(12, 40, 40))
         PromptedSession(model, slices, False, lambda: None).segment(prompts)
         # Image, previous result, then lasso, point and scribble, each positive and negative.
-        assert [bool(channel.any()) for channel in seen[0]] == [True, False, True, True, False, False, False, True]
-        assert [float(channel.sum()) for channel in seen[0][2:4]] == [25, 15]
+        assert [bool(channel.any()) for channel in network_inputs[0]] == [
+            True,
+            False,
+            True,
+            True,
+            False,
+            False,
+            False,
+            True,
+        ]
+        assert [float(channel.sum()) for channel in network_inputs[0][2:4]] == [25, 15]
 
     def test_a_run_can_be_stopped_within_a_label(weights_folder: WeightsFolder) -> None:
         def stop(fraction: float) -> None:
@@ -209,7 +218,7 @@ if find_spec("nnInteractive"):
                 raise Stopped
 
         with pytest.raises(Stopped):
-            predict([15], pulse=stop)
+            predict([15], on_progress=stop)
 
     def test_a_volume_of_zeros_has_no_labels(weights_folder: WeightsFolder) -> None:
         volume = Volume(np.zeros((12, 40, 40), dtype=np.int16), Geometry((12, 40, 40)))
@@ -231,7 +240,7 @@ if find_spec("nnInteractive"):
 
     def test_weights_of_another_model_are_refused(weights_folder: WeightsFolder) -> None:
         content = random_nninteractive()
-        content["network_weights"]["unheard.of"] = torch.zeros(1)
+        content["network_weights"]["unknown.weight"] = torch.zeros(1)
         weights_folder.put_checkpoint("nninteractive-v1", content)
-        with pytest.raises(InputError, match=r"another model .*unheard"):
+        with pytest.raises(InputError, match=r"another model .*unknown\.weight"):
             predict([15])

@@ -48,8 +48,8 @@ def test_extension_describes_itself_with_literal_addresses():
 def test_the_description_has_the_words_that_people_search_for():
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     (description,) = re.findall(r'set\(EXTENSION_DESCRIPTION "([^"]+)"\)', text)
-    for words in ("segmentation", "annotation", "few-shot", "interpolate between slices", "label"):
-        assert words in description.lower(), words
+    for phrase in ("segmentation", "annotation", "few-shot", "interpolate between slices", "label"):
+        assert phrase in description.lower(), phrase
 
 
 def test_contributors_are_stated_as_slicer_requires_and_the_same_everywhere():

@@ -1,4 +1,4 @@
-"""Painter: SegGPT's module with the tokens for types left out, and one prompt."""
+"""Painter: SegGPT's module without its type tokens, and with one prompt."""
 
 from __future__ import annotations
 
@@ -37,19 +37,21 @@ def test_type_tokens_missing_from_a_file_are_zero() -> None:
 
 def test_only_the_nearest_slice_is_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     WeightsFolder(tmp_path, monkeypatch).put("painter-vit-large", random_seggpt(types=False))
-    seen: list[int] = []
+    prompt_counts: list[int] = []
     paint = InContextModel.paint
 
-    def counted(self: InContextModel, image: np.ndarray, prompts: list[object], *more: object) -> torch.Tensor:
-        seen.append(len(prompts))
-        return paint(self, image, prompts, *more)  # type: ignore[arg-type]
+    def counting_paint(
+        self: InContextModel, image: np.ndarray, prompts: list[object], *arguments: object
+    ) -> torch.Tensor:
+        prompt_counts.append(len(prompts))
+        return paint(self, image, prompts, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(InContextModel, "paint", counted)
+    monkeypatch.setattr(InContextModel, "paint", counting_paint)
     volume, label_map = small_case()
     engine = runnable_engine("painter")()
     engine.prepare(volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6)))
     ((_, probabilities),) = engine.predict([15])
-    assert seen == [1, 1]
+    assert prompt_counts == [1, 1]
     assert 0 < probabilities[1:].max() < 1
 
 
@@ -64,7 +66,7 @@ if REFERENCE:  # a checkout of baaivision/Painter
         painting = as_painting(label_map.array[12] > 0, SIDE)
         painted = reference.painted(official.Painter, state, [(prompt, painting)], image)
         mean, std = torch.tensor(seggpt_model.MEAN), torch.tensor(seggpt_model.STD)
-        theirs = torch.clip((painted * std + mean) * 255, 0, 255).mean(-1)
-        difference = float((InContextModel(state).paint(image, [(prompt, painting)]) - theirs).abs().max())
+        expected = torch.clip((painted * std + mean) * 255, 0, 255).mean(-1)
+        difference = float((InContextModel(state).paint(image, [(prompt, painting)]) - expected).abs().max())
         print(f"Painter: largest difference {difference / 255:.1e} of the range of grey values")
         assert difference / 255 < 1e-6

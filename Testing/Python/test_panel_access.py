@@ -15,6 +15,7 @@ from support.scene_cases import case, scene_of
 
 slicer_standin.install()
 
+import ctk  # noqa: E402
 import qt  # noqa: E402
 from fewshot_annotate.host.panel.help_buttons import DOCUMENTATION, PAGES  # noqa: E402
 
@@ -33,15 +34,15 @@ def theme(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def panel(open_panel: Callable[..., Panel]) -> Panel:
-    opened = open_panel(scene_of(case("ct_liver", 1), step=5))
-    opened.ready()
-    opened.widget.parent.resize(420, 900)
-    opened.widget.parent.show()
-    return opened
+    panel = open_panel(scene_of(case("ct_liver", 1), step=5))
+    panel.ready()
+    panel.widget.parent.resize(420, 900)
+    panel.widget.parent.show()
+    return panel
 
 
-def opened(panel: Panel) -> Iterator[str]:
-    """Opens each step, and then each tool."""
+def opened_sections(panel: Panel) -> Iterator[str]:
+    """Open each step and then each tool; yields its name while it is open."""
     for step in SECTIONS:
         panel.widget.accordion.open(step)
         slicer_standin.process_events(150)
@@ -74,7 +75,7 @@ def test_each_step_has_a_question_mark_that_opens_its_page_of_the_documentation(
 def test_a_question_mark_lies_in_the_header_of_the_open_section(panel: Panel) -> None:
     for width in (420, 500):
         panel.widget.parent.resize(width, 900)
-        for name in opened(panel):
+        for name in opened_sections(panel):
             section = getattr(panel.ui, f"{SECTIONS.get(name, name)}Section")
             button = panel.widget.help.buttons[section.objectName]
             assert button.isVisibleTo(panel.widget.parent)
@@ -89,8 +90,8 @@ def tab_chain(panel: Panel) -> list[Any]:
     while widget is not start:
         tabbed = widget.focusPolicy.value & qt.Qt.TabFocus.value and widget.focusProxy() is None
         inside = start.isAncestorOf(widget) and not panel.ui.segmentEditor.isAncestorOf(widget)
-        own = not widget.objectName.startswith("qt_") and widget is not panel.ui.segmentEditor
-        if tabbed and inside and own and widget.isVisibleTo(start):
+        of_the_panel = not widget.objectName.startswith("qt_") and widget is not panel.ui.segmentEditor
+        if tabbed and inside and of_the_panel and widget.isVisibleTo(start):
             chain.append(widget)
         widget = widget.nextInFocusChain()
     return chain
@@ -99,13 +100,13 @@ def tab_chain(panel: Panel) -> list[Any]:
 def is_before(panel: Panel, one: Any, other: Any) -> bool:
     """Whether a control is read before another one: above it, or on its left in the same row."""
     start = panel.widget.uiWidget
-    place, beside = one.mapTo(start, qt.QPoint(0, 0)), other.mapTo(start, qt.QPoint(0, 0))
+    first, second = one.mapTo(start, qt.QPoint(0, 0)), other.mapTo(start, qt.QPoint(0, 0))
     if one.isAncestorOf(other):
         return True
-    if place.y() + one.height <= beside.y() + 2:
+    if first.y() + one.height <= second.y() + 2:
         return True
-    overlaps = place.y() < beside.y() + other.height and beside.y() < place.y() + one.height
-    return bool(overlaps and place.x() <= beside.x())
+    overlaps = first.y() < second.y() + other.height and second.y() < first.y() + one.height
+    return bool(overlaps and first.x() <= second.x())
 
 
 def described(widget: Any) -> str:
@@ -113,7 +114,7 @@ def described(widget: Any) -> str:
 
 
 def test_the_tab_order_follows_the_layout_of_each_step(panel: Panel) -> None:
-    for name in opened(panel):
+    for name in opened_sections(panel):
         chain = tab_chain(panel)
         wrong = [
             f"{name}: {described(one)} -> {described(other)}"
@@ -128,14 +129,15 @@ def test_buttons_without_text_have_a_name_for_screen_readers(panel: Panel) -> No
     for kind in (qt.QPushButton, qt.QToolButton):
         for button in panel.widget.uiWidget.findChildren(kind):
             own = not button.objectName.startswith("qt_") and not panel.ui.segmentEditor.isAncestorOf(button)
-            if own and not any(letter.isalpha() for letter in button.text) and button.text != "...":
+            browse = isinstance(button.parent(), ctk.ctkPathLineEdit)
+            if own and not browse and not any(letter.isalpha() for letter in button.text):
                 assert button.accessibleName, described(button)
 
 
-def blended(colour: Any, ground: Any) -> Any:
-    """A colour that is partly transparent, as it is seen on a ground."""
+def blended(colour: Any, background: Any) -> Any:
+    """A colour that is partly transparent, as it is kinds on a background."""
     alpha = colour.alphaF()
-    pairs = zip(colour.getRgbF()[:3], ground.getRgbF()[:3], strict=True)
+    pairs = zip(colour.getRgbF()[:3], background.getRgbF()[:3], strict=True)
     return qt.QColor.fromRgbF(*(alpha * own + (1 - alpha) * below for own, below in pairs))
 
 
@@ -158,12 +160,17 @@ def text_pairs(widget: Any) -> Iterator[tuple[str, Any, Any]]:
 
 def test_texts_stand_out_from_their_background_in_both_themes(theme: str, open_panel: Callable[..., Panel]) -> None:
     panel = open_panel()
-    seen = set()
+    kinds = set()
     for widget in panel.widget.uiWidget.findChildren(qt.QWidget):
         if panel.ui.segmentEditor.isAncestorOf(widget):
             continue
         assert "color" not in widget.styleSheet, described(widget)
-        for kind, text, ground in text_pairs(widget):
-            seen.add(kind)
-            assert contrast(text, ground) >= MIN_CONTRAST, (described(widget), kind, text.name(), ground.name())
-    assert seen == {"button", "text", "hint", "selected", "label"}
+        for kind, text, background in text_pairs(widget):
+            kinds.add(kind)
+            assert contrast(text, background) >= MIN_CONTRAST, (
+                described(widget),
+                kind,
+                text.name(),
+                background.name(),
+            )
+    assert kinds == {"button", "text", "hint", "selected", "label"}
