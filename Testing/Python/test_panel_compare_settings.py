@@ -250,7 +250,7 @@ def test_every_disabled_control_states_the_reason(comparison: ComparisonPanel) -
     comparison.busy_elsewhere = InputError("run_under_way")
     assert comparison.why_not("compare") == "Wait for the run to end, or cancel it."
     comparison.states = []
-    assert comparison.why_not("compare") == "Looking which engines can run here ..."
+    assert comparison.why_not("compare") == "Finding out which engines can run here ..."
     comparison.segmentation = None
     assert comparison.why_not("compare") == "Choose or create a segmentation first."
     comparison.volume = None

@@ -129,7 +129,7 @@ def test_a_file_without_any_known_checksum_is_not_loaded(tmp_path: Path, monkeyp
     store.folder().mkdir(parents=True)
     saved(store.path_of(toy), STATE)
     assert not store.is_ready(toy)
-    with pytest.raises(InputError, match="download 'toy' anew"):
+    with pytest.raises(InputError, match="download 'toy' again"):
         load_state(toy)
     store.record_of(toy).write_text("no checksum\n", encoding="ascii")
     assert not store.is_ready(toy)

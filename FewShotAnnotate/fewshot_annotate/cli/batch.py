@@ -99,7 +99,7 @@ def _batch(options: argparse.Namespace) -> int:
     manifest = read_rows(options.manifest, options.task or "")
     if manifest.unknown:
         columns = printable(", ".join(manifest.unknown))
-        print(f"fewshot-annotate: columns that mean nothing here are passed over: {columns}.", file=sys.stderr)
+        print(f"fewshot-annotate: unknown columns are ignored: {columns}.", file=sys.stderr)
     try:
         with open_display(options.progress, _display(options)) as report:
             cases = run_batch(

@@ -72,7 +72,7 @@ class ExportController:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What stands in the way, after a check."""
+        """What prevents the export, after a check."""
         return self.preflight.blocking if self.preflight else ()
 
     def check(self, nodes: ChosenNodes, settings: ExportSettings) -> None:

@@ -11,7 +11,7 @@ FILES = {
     "file_empty": "{path}: the file is empty; export or copy it again.",
     "file_truncated": "{path}: the file ends too early ({detail}); export or copy it again.",
     "image_too_large": "{path}: the image needs more memory than this computer has; crop it or make it coarser.",
-    "geometry_impossible": "{path}: the header gives no spacing, position and directions that can be; write the "
+    "geometry_impossible": "{path}: the header gives no valid spacing, position and directions; write the "
     "file again with the program that made it.",
     "partner_missing": "{path}: the file {partner}, which holds its voxels, is not beside it; copy it there.",
     "nibabel_missing": "{path}: reading FreeSurfer's format needs the Python package nibabel; convert the file "

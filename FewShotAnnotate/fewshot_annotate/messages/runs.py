@@ -6,7 +6,7 @@ RUNS = {
     "channel_elsewhere": "{path}: it lies beside the volume and covers none of it; give a volume of the same patient "
     "in the same position.",
     "channel_covers_part": "Volume {number} covers {percent} % of the volume to fill; elsewhere its lowest intensity "
-    "stands in for it.",
+    "is used.",
     "channels_unsupported": "Engine {engine} works on one volume; give no others, or choose one of: {known}.",
     "channels_ignored": "Engine {engine} works on one volume; it was given the first one alone.",
     "slices_malformed": "'{text}' is not a list of slice numbers, which count from 0; write for example 3,10,20.",
@@ -73,7 +73,7 @@ RUNS = {
     "worker_killed": "The worker process was ended from outside, often because memory ran out; {advice}.",
     "worker_crashed": "The worker process crashed (signal {number}); {advice}.",
     "worker_exited": "The worker process ended unexpectedly (code {number}{line}); {advice}.",
-    "worker_line_passed_over": "The worker wrote a line that is no event; it was passed over.",
+    "worker_line_passed_over": "The worker wrote a line that is no event; it was ignored.",
     "run_can_be_resumed": "finished slices are kept and the job can be resumed",
     "suggestion_can_be_repeated": "look for a slice again",
     "time_limit_over": "The time limit of {seconds:g} s is over; the run goes on to its last slice.",
@@ -82,7 +82,7 @@ RUNS = {
     "gpu_not_in_build": "the installed torch is built for processors only; install a build with CUDA if there is an "
     "NVIDIA GPU",
     "gpu_not_found": "torch finds no NVIDIA GPU it can use; check the driver with nvidia-smi if there is one",
-    "fewer_examples": "Engine {engine} now shows {count} labelled slices at a time, for want of memory.",
+    "fewer_examples": "Engine {engine} now shows {count} labelled slices at a time, because memory is short.",
     "segments_nameless": "{count} of {total} segments have no name in words; their boxes are propagated from the "
     "labelled slices alone.",
     "engine_left": "Engine {engine} gave no result for {count} slices; choose another engine.",

@@ -11,7 +11,7 @@ WEIGHTS = {
     "import_wrong": "{path}: was not imported as '{name}': {detail}",
     "weights_unknown": "There is no checkpoint named '{name}'; choose one of: {known}.",
     "weights_missing": "Weights '{name}' are not here; download them first.",
-    "weights_unrecorded": "{path}: it is not known where this file came from; download '{name}' anew.",
+    "weights_unrecorded": "{path}: it is not known where this file came from; download '{name}' again.",
     "weights_size": "{path}: this is not '{name}' as published ({found} bytes instead of {expected}); download it "
     "again.",
     "weights_differ": "{path}: this is not '{name}' as published or first seen (its {algorithm} differs); remove "

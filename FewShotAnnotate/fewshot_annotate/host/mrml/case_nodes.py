@@ -56,22 +56,22 @@ def nodes_label_map(nodes: ChosenNodes, geometry: Geometry, original: Sequence[S
     """
     node = nodes.segmentation
     grid = read_grid(node, nodes.volume)
-    before = {_segment_id(segment): segment for segment in original}
-    free = iter(sorted(set(range(1, 65536)) - {segment.value for segment in original}))
+    original_segments = {_segment_id(segment): segment for segment in original}
+    free_values = iter(sorted(set(range(1, 65536)) - {segment.value for segment in original}))
     array = np.zeros(grid.geometry.shape, dtype=np.uint16)
     segments = []
     for segment_id in node.GetSegmentation().GetSegmentIDs():
-        shown = node.GetSegmentation().GetSegment(segment_id)
-        same = before.get(segment_id)
-        value, tags = (same.value, same.tags) if same else (next(free), {})
-        segments.append(Segment(value=value, name=shown.GetName(), colour=tuple(shown.GetColor()), tags=tags))
+        segment = node.GetSegmentation().GetSegment(segment_id)
+        known = original_segments.get(segment_id)
+        value, tags = (known.value, known.tags) if known else (next(free_values), {})
+        segments.append(Segment(value=value, name=segment.GetName(), colour=tuple(segment.GetColor()), tags=tags))
         mask = grid.segment_box(segment_id, (0, 0, 0), grid.geometry.shape)
         if (array[mask] != 0).any():
-            raise InputError("review_overlap", segment=shown.GetName())
+            raise InputError("review_overlap", segment=segment.GetName())
         array[mask] = value
-    kept = array.astype(np.uint8) if array.max() <= 255 else array
+    labels = array.astype(np.uint8) if array.max() <= 255 else array
     try:
-        return regrid([LabelMap(kept, grid.geometry, tuple(segments))], geometry).layers[0]
+        return regrid([LabelMap(labels, grid.geometry, tuple(segments))], geometry).layers[0]
     except InputError:
         raise InputError("review_off_grid", name=node.GetName()) from None
 

@@ -21,11 +21,11 @@ _TABLE, _CHART, _SERIES = "table", "chart", "series"
 
 def show_in_scene(scene: Any, summary: Summary) -> Any:
     """Fill the table and the plot, those of an earlier comparison if they are still there; returns the chart node."""
-    table = _own(scene, "vtkMRMLTableNode", _TABLE, _("Engine comparison"))
+    table = _find_or_add(scene, "vtkMRMLTableNode", _TABLE, _("Engine comparison"))
     _fill(table, summary)
-    for node in _ours(scene, "vtkMRMLPlotSeriesNode", _SERIES):
+    for node in _nodes_of_role(scene, "vtkMRMLPlotSeriesNode", _SERIES):
         scene.RemoveNode(node)
-    chart = _own(scene, "vtkMRMLPlotChartNode", _CHART, _("Engine comparison chart"))
+    chart = _find_or_add(scene, "vtkMRMLPlotChartNode", _CHART, _("Engine comparison chart"))
     chart.RemoveAllPlotSeriesNodeIDs()
     chart.SetTitle(_("Dice on hidden slices"))
     chart.SetXAxisTitle(_("Painted slices"))
@@ -35,16 +35,16 @@ def show_in_scene(scene: Any, summary: Summary) -> Any:
     return chart
 
 
-def _own(scene: Any, class_name: str, role: str, name: str) -> Any:
-    there = _ours(scene, class_name, role)
-    if there:
-        return there[0]
+def _find_or_add(scene: Any, class_name: str, role: str, name: str) -> Any:
+    existing = _nodes_of_role(scene, class_name, role)
+    if existing:
+        return existing[0]
     node = scene.AddNewNodeByClass(class_name, name)
     node.SetAttribute(ROLE_ATTRIBUTE, role)
     return node
 
 
-def _ours(scene: Any, class_name: str, role: str) -> list[Any]:
+def _nodes_of_role(scene: Any, class_name: str, role: str) -> list[Any]:
     nodes = scene.GetNodesByClass(class_name)
     listed = [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
     return [node for node in listed if node.GetAttribute(ROLE_ATTRIBUTE) == role]

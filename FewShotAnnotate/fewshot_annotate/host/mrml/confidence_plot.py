@@ -19,7 +19,7 @@ PLOT_ATTRIBUTE = "FewShotAnnotate.ConfidencePlot"
 _SEGMENTATION = "segmentation"
 # Slicer's own sizes are too large for a plot in a quarter of the window.
 _TITLE_POINTS, _AXIS_POINTS = 14, 12
-_NOTHING = float("nan")  # charts leave such points out
+_NO_POINT = float("nan")  # charts leave such points out
 _Value = Callable[[ReviewRow], float]
 
 
@@ -50,7 +50,7 @@ def show_plot(segmentation_node: Any, rows: Sequence[ReviewRow], application_log
 
 
 def slice_of_point(series_node: Any, number: int) -> int | None:
-    """Slice of a point of one of our series, by the point's number; None for a series of somebody else."""
+    """Slice of a point of one of these series, by the point's number; None for a series of another plot."""
     for chart in _charts(series_node.GetScene()):
         series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
         if series_node in series and series_node.GetTableNode() is not None:
@@ -107,8 +107,8 @@ def _add_chart(segmentation_node: Any) -> Any:
 def _series() -> tuple[tuple[str, tuple[float, float, float], bool, _Value], ...]:
     """Title, colour, whether it is a line, and the value of a slice, for each series."""
     return (
-        (_("Confidence"), (0.20, 0.45, 0.80), True, lambda row: _or_nothing(row.confidence)),
-        (_("Disagreement"), (0.90, 0.50, 0.10), True, lambda row: _or_nothing(row.disagreement)),
+        (_("Confidence"), (0.20, 0.45, 0.80), True, lambda row: _or_no_point(row.confidence)),
+        (_("Disagreement"), (0.90, 0.50, 0.10), True, lambda row: _or_no_point(row.disagreement)),
         (_("Painted"), (0.80, 0.65, 0.05), False, lambda row: _height(row, row.manual)),
         (_("Accepted"), (0.15, 0.60, 0.35), False, lambda row: _height(row, _accepted(row))),
         (_("Flagged"), (0.85, 0.15, 0.45), False, lambda row: _height(row, row.status is SliceStatus.FLAGGED)),
@@ -119,13 +119,13 @@ def _accepted(row: ReviewRow) -> bool:
     return row.status is SliceStatus.ACCEPTED and not row.manual
 
 
-def _or_nothing(value: float | None) -> float:
-    return _NOTHING if value is None else value
+def _or_no_point(value: float | None) -> float:
+    return _NO_POINT if value is None else value
 
 
 def _height(row: ReviewRow, marked: bool) -> float:
-    """Height of a mark: that of the confidence, 1 where there is none; nothing for unmarked slices."""
-    return (1.0 if row.confidence is None else row.confidence) if marked else _NOTHING
+    """Height of a mark: the confidence, 1 where there is none; no point for unmarked slices."""
+    return (1.0 if row.confidence is None else row.confidence) if marked else _NO_POINT
 
 
 def _fill(chart: Any, segmentation_node: Any, rows: Sequence[ReviewRow]) -> None:

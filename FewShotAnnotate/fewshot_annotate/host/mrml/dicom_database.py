@@ -1,4 +1,4 @@
-"""The application's DICOM database: which files a volume came from, and a place to put new ones."""
+"""The application's DICOM database: which files a volume came from, and adding new ones."""
 
 from __future__ import annotations
 

@@ -111,24 +111,22 @@ class SegmentationGrid:
         for layer in self.layers:
             for value, name in layer.segments.items():
                 if name == segment_id:
-                    theirs, ours = _overlap(layer, first, size)
-                    present = layer.array[theirs] == value
+                    in_layer, in_box = _overlap(layer, first, size)
+                    present = layer.array[in_layer] == value
                     if present.shape == mask.shape:
                         return np.asarray(present)
-                    mask[ours] = present
+                    mask[in_box] = present
         return mask
 
     def snapshot(self, segment_ids: Collection[str]) -> SegmentationGrid:
-        """Copy of the layers that hold any of the segments, with these alone; later painting is not in it."""
+        """Copy of the layers that hold any of the segments, listing these alone, unchanged by later painting."""
         copies = []
         for layer in self.layers:
             segments = {value: name for value, name in layer.segments.items() if name in segment_ids}
             if segments:
                 copy = np.zeros_like(layer.array)
                 for target, label_slice in zip(copy, layer.array, strict=True):
-                    if (
-                        label_slice.any()
-                    ):  # pages of empty slices are never touched: most slices are empty before a run
+                    if label_slice.any():  # most slices are empty before a run, and their pages take no memory
                         target[:] = label_slice
                 copies.append(Layer(copy, layer.offset, segments))
         return replace(self, layers=tuple(copies))
@@ -154,7 +152,7 @@ class ImageSource:
         if self.grid_to_array is None:
             return self.array
         result = np.empty(shape, dtype=np.float32)
-        for k in range(shape[0]):  # slice by slice: short calls let the GUI thread in between
+        for k in range(shape[0]):  # slice by slice, so that the GUI thread can run in between
             result[k] = self.slice(SliceAxis(0), k, shape)
         return result
 
@@ -180,16 +178,16 @@ class ImageSource:
         return None if self.grid_to_array is None else tuple(map(float, self.grid_to_array.reshape(-1)))
 
     def sample(self) -> str:
-        """Checksum of some voxels, evenly spread: another one later means another volume. Takes well under 1 ms."""
+        """Checksum of some evenly spread voxels, by which a later change of the volume is found; well under 1 ms."""
         steps = tuple(slice(None, None, max(1, size // _SAMPLES)) for size in self.array.shape)
         return hashlib.blake2b(self.array[steps].tobytes(), digest_size=16).hexdigest()
 
 
 def _overlap(layer: Layer, first: Sequence[int], size: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Common part of a layer and a box of the grid, as index of the layer and index of the box."""
-    theirs, ours = [], []
-    for offset, reach, start, length in zip(layer.offset, layer.array.shape, first, size, strict=True):
-        low, high = max(offset, start), max(offset, start, min(offset + reach, start + length))
-        theirs.append(slice(low - offset, high - offset))
-        ours.append(slice(low - start, high - start))
-    return tuple(theirs), tuple(ours)
+    in_layer, in_box = [], []
+    for offset, layer_size, start, box_size in zip(layer.offset, layer.array.shape, first, size, strict=True):
+        low, high = max(offset, start), max(offset, start, min(offset + layer_size, start + box_size))
+        in_layer.append(slice(low - offset, high - offset))
+        in_box.append(slice(low - start, high - start))
+    return tuple(in_layer), tuple(in_box)

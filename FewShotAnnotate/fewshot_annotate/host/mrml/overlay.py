@@ -16,7 +16,7 @@ _Voxel = tuple[int, int, int]
 
 
 class Overlay:
-    """A node of its own under the transform of the user's segmentation; segments that are added share images.
+    """A segmentation node under the transform of the user's segmentation; its segments may share an image.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Overlay:
         return self._scene.GetNodeByID(self._node_id)
 
     def add_image(self, grid: Geometry, first: _Voxel, values: np.ndarray) -> Any:
-        """An image for segments that shows an array from now on, whatever is written to it.
+        """An image for segments that shares the memory of an array, so that later changes of the array are shown.
 
         Parameters
         ----------
@@ -71,7 +71,7 @@ class Overlay:
     def add_segment(
         self, identifier: str, name: str, colour: tuple[float, float, float], image: Any, value: int
     ) -> None:
-        """Show what has a label value in an image."""
+        """Show the voxels of an image that have a label value."""
         segment = slicer.vtkSegment()
         segment.SetName(name)
         segment.SetColor(colour)
@@ -89,9 +89,9 @@ class Overlay:
         display.SetVisibility3D(False)
 
     def remove(self) -> None:
-        """Take the overlay out of the scene."""
+        """Remove the overlay from the scene."""
         for image in self._images:
-            image.Initialize()  # else VTK erases each segment's voxels, one segment after the other
+            image.Initialize()  # else VTK erases the voxels of one segment after the other, which takes long
         self._images.clear()
         node = self.node
         if node is not None:

@@ -26,7 +26,7 @@ class PlotClicks:
         self._views: list[Any] = []
 
     def follow(self) -> None:
-        """Follow the plot views of the present layout; others come with other layouts."""
+        """Follow the plot views of the present layout, in place of those of an earlier one."""
         layout = slicer.app.layoutManager()
         if layout is None:
             return

@@ -83,7 +83,7 @@ class Preview:
         self._drawn = time.monotonic()
 
     def remove(self) -> None:
-        """Take the preview out of the scene."""
+        """Remove the preview from the scene."""
         self._overlay.remove()
         self._arrays.clear()
         self._images.clear()

@@ -28,7 +28,7 @@ def read_grid(segmentation_node: Any, volume_node: Any) -> SegmentationGrid:
     Raises
     ------
     InputError
-        The segments are no labelmaps, or one of them lies on another lattice.
+        The segments are no labelmaps, or the voxels of one of them do not coincide with those of the grid.
     """
     segmentation = segmentation_node.GetSegmentation()
     name = segmentation_node.GetName()
@@ -116,16 +116,16 @@ def segmentation_to_volume(segmentation_node: Any, volume_node: Any) -> np.ndarr
     InputError
         A transform between the two is not linear.
     """
-    above_segmentation, above_volume = (
+    segmentation_parent, volume_parent = (
         segmentation_node.GetParentTransformNode(),
         volume_node.GetParentTransformNode(),
     )
-    if above_segmentation is not above_volume:
-        for first, second in ((above_segmentation, above_volume), (above_volume, above_segmentation)):
+    if segmentation_parent is not volume_parent:
+        for first, second in ((segmentation_parent, volume_parent), (volume_parent, segmentation_parent)):
             if first is not None and not first.IsTransformToNodeLinear(second):
                 raise InputError("transform_not_linear", name=volume_node.GetName())
     matrix = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(above_segmentation, above_volume, matrix)
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(segmentation_parent, volume_parent, matrix)
     return np.asarray(slicer.util.arrayFromVTKMatrix(matrix))
 
 
@@ -189,9 +189,9 @@ def hidden_segments(segmentation_node: Any) -> tuple[str, ...]:
 
 
 def segments_left_out(segmentation_node: Any) -> tuple[str, ...]:
-    """Ids of the segments that are not filled whatever is painted: locked ones, and hidden ones as in Slicer's own.
+    """Ids of the segments that are not filled even if they are painted: locked and hidden ones.
 
-    *Fill between slices* and *Grow from seeds* of the Segment Editor take visible segments alone.
+    *Fill between slices* and *Grow from seeds* of the Segment Editor take visible segments alone, too.
     """
     segmentation, hidden = segmentation_node.GetSegmentation(), set(hidden_segments(segmentation_node))
     names = segmentation.GetSegmentIDs()
@@ -234,7 +234,7 @@ def _geometry(to_world: np.ndarray, extent: tuple[int, ...]) -> Geometry:
 
 
 def _offset(image: Any, to_world: np.ndarray, extent: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """First voxel of a labelmap in the grid; None if it lies on another lattice."""
+    """First voxel of a labelmap in the grid; None if their voxels do not coincide."""
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     own_to_grid = np.linalg.inv(to_world) @ slicer.util.arrayFromVTKMatrix(matrix)

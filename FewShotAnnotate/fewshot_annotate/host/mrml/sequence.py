@@ -8,7 +8,7 @@ from ...core.errors import InputError
 
 
 def require_no_sequence(volume_node: Any) -> None:
-    """Refuse a volume node that a sequence browser fills with one frame after the other.
+    """Refuse a volume node in which a sequence browser shows one frame after the other.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from .reading import ijk_to_ras
 
 
 def current_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxis) -> int | None:
-    """Slice of the grid shown by the slice view that looks most nearly along `axis`; None if no view does."""
+    """Slice of the grid shown by the slice view whose normal is closest to `axis`; None if no view shows one."""
     scene, transform = segmentation_node.GetScene(), segmentation_node.GetParentTransformNode()
     if transform is not None and not transform.IsTransformToWorldLinear():
         return None  # no slice of the grid is a plane
@@ -43,7 +43,7 @@ def jump_to_slice(
     index: int,
     pixel: tuple[int, int] | None = None,
 ) -> None:
-    """Show a slice of the grid in all slice views, the crossing ones at a row and column, else at its middle."""
+    """Show a slice of the grid in all slice views; perpendicular views go to a pixel of it, by default its middle."""
     voxel = _middle(grid, axis, index)
     if pixel is not None:
         across = [number for number in (2, 1, 0) if number != 2 - axis.index]  # (i, j, k) of row and column

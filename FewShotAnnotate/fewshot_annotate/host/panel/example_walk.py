@@ -11,14 +11,14 @@ from .volume_step import VolumeStep
 
 
 class ExampleWalk:
-    """A minute with the example of step 1; it asks for nothing and can be left at any time.
+    """Leads through the example of step 1, one sentence at a time; nothing has to be done, confirmed or closed.
 
     Parameters
     ----------
     label : QLabel
         Of the bar; hidden unless the example is chosen.
     volume : VolumeStep
-        Knows the example.
+        Says whether the example is chosen.
     fill : FillStep
     review : ReviewSection
     """

@@ -131,7 +131,7 @@ class ExportSection:
         if controller.state is ExportState.CHECKED and self._export_wanted:
             self._export_wanted = False
             if not controller.problems:
-                controller.export()  # comes back here
+                controller.export()  # its change of state calls this method again
                 return
         elif controller.state not in _BUSY:
             self._export_wanted = False
@@ -174,9 +174,7 @@ class ExportSection:
         self._controls.enable(self.type_box, busy or other, _("Labelmap is newer: not every program reads it."))
         tip = _("Modality of the series that is derived where the volume did not come from DICOM.")
         self._controls.enable(self.modality_box, busy or other, tip)
-        self._controls.enable(
-            self.check_button, busy or self._why_not_check(), _("List what stands in the way of the export.")
-        )
+        self._controls.enable(self.check_button, busy or self._why_not_check(), _("List what prevents the export."))
         tip = _("Write what is in the scene now, read it back and compare.")
         self._controls.enable(self.export_button, busy or self._why_not_export(), tip)
 

@@ -30,9 +30,8 @@ class FillStep(Step):
     def set_up(self) -> None:
         """Fill and connect the widgets, once."""
         ui = self.ui
-        chosen = self.logic.panelEditor
         self._segments: list[SegmentRow] = []
-        self._unfinished = UnfinishedRunHandler(self.logic, lambda: self.nodes, chosen)
+        self._unfinished = UnfinishedRunHandler(self.logic, lambda: self.nodes, self.logic.panelEditor)
         self._cards = EngineCards(ui.engineList, ui.engineLabel, self._on_engine)
         self._table = SegmentsTable(ui.segmentsTable)
         self._volumes_before: dict[str, float] = {}
@@ -68,30 +67,30 @@ class FillStep(Step):
         slices, pixels = 0, 0
         if parameters is not None and grid is not None and selection.labelled:
             count, rows, columns = SliceAxis(selection.axis or 0).shape(grid.geometry)
-            reach = count if parameters.fillAll else selection.labelled[-1] - selection.labelled[0] + 1
-            slices, pixels = reach - len(selection.labelled), rows * columns
+            extent = count if parameters.fillAll else selection.labelled[-1] - selection.labelled[0] + 1
+            slices, pixels = extent - len(selection.labelled), rows * columns
         chosen = parameters.engine if parameters is not None else ""
         self._cards.show(self.logic.engines.states, chosen, slices, pixels)
 
     def show_run(self) -> None:
         """Show how far the run is and what may be pressed now."""
         controller, busy = self.logic.controller, self.why_busy()
-        left, why_not_resume = self._unfinished.unfinished, self._unfinished.why_not_resume
+        unfinished, why_not_resume = self._unfinished.unfinished, self._unfinished.why_not_resume
         self.enable("fillButton", busy or self.why_not_fill())
-        self.enable("keepButton", None if left else why_not_keep(controller))
-        self.enable("cancelButton", InputError("nothing_running") if self.idle and not left else None)
+        self.enable("keepButton", None if unfinished else why_not_keep(controller))
+        self.enable("cancelButton", InputError("nothing_running") if self.idle and not unfinished else None)
         self.enable("resumeButton", why_not_resume)
         self.enable("onlyThisButton", busy or self.nodes.refusal or self._why_not_only_this())
         for name in ("segmentsTable", "engineList", "fillAllCheckBox", "completeCheckBox", "overwriteCheckBox"):
             self.enable(name, busy or self.nodes.refusal)
         self.ui.resumeButton.visible = why_not_resume is None
-        self.ui.keepButton.visible = self.ui.cancelButton.visible = not self.idle or left is not None
-        self.ui.cancelButton.text = _("Discard") if left else _("Cancel")
+        self.ui.keepButton.visible = self.ui.cancelButton.visible = not self.idle or unfinished is not None
+        self.ui.cancelButton.text = _("Discard") if unfinished else _("Cancel")
         self.ui.progressBar.visible = not self.idle
         self.ui.progressBar.setMaximum(PROGRESS_STEPS)
         self.ui.progressBar.setValue(round(PROGRESS_STEPS * controller.progress.fraction))
-        lines = status_lines(self.logic, self.nodes, self._fill_all, left)
-        if self.idle and left is None:
+        lines = status_lines(self.logic, self.nodes, self._fill_all, unfinished)
+        if self.idle and unfinished is None:
             lines += left_out_lines(self._segments, self.why_not_fill())
         lines += [*([] if self.idle else expected_dice_lines(controller)), *controller.warnings]
         self.ui.statusLabel.text = "\n".join(lines)

@@ -26,7 +26,7 @@ _MARGIN = 6
 
 
 class HelpButtons:
-    """Lies over the headers of sections: the height of the panel is short.
+    """Question marks that lie over the headers of sections, so that they take no height of the panel.
 
     Parameters
     ----------

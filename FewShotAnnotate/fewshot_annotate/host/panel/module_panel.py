@@ -113,7 +113,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._shortcuts = Shortcuts({name: getattr(self.ui, name) for name in KEYS})
 
     def _setUpSections(self) -> None:
-        logic, why = self.logic, self.fillStep.why_busy
+        logic, whyBusy = self.logic, self.fillStep.why_busy
         hasDatabase = logic.database is not None
         self.reviewSection = ReviewSection(self.ui.reviewContainer, logic.review, self._onRefill)
         self.exportSection = ExportSection(self.ui.exportSection, logic.export, hasDatabase, logic.chosenNodes)
@@ -124,9 +124,9 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._chooseEngine,
             lambda: logic.engines.states,
             lambda: self._parameterNode is None or self._parameterNode.complete,
-            why,
+            whyBusy,
         )
-        self.datasetSection = DatasetSection(self.ui.datasetSection, logic.dataset, self._chooseNodes, why)
+        self.datasetSection = DatasetSection(self.ui.datasetSection, logic.dataset, self._chooseNodes, whyBusy)
         self.settingsSection = SettingsSection(self.ui.settingsSection, logic.settings, logic.log)
         self._sections = (
             self.reviewSection,
@@ -291,7 +291,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is not None and run(lambda: self.logic.poll(parameters)) is not None:
             run(self._show)
         if self.logic.controller.commit.unannounced:
-            return  # half of what there is to show is not known yet, and the tick was long
+            return  # the commit is announced in a later tick, and this one was long already
         with self.logic.readOnce():
             for section in (self.volumeStep, self.labelStep, self.fillStep, *self._sections):
                 run(section.poll)

@@ -214,13 +214,13 @@ class ReviewSection:
         selected = self.slices.selected
         choose = nothing or (None if selected else InputError("no_slice_selected"))
         busy = InputError("accepting_slices") if self.busy else None
-        open_ones = [row for row in self._shown.rows if row.needs_review]
-        closed = None if open_ones else InputError("all_reviewed")
+        unreviewed = [row for row in self._shown.rows if row.needs_review]
+        all_reviewed = None if unreviewed else InputError("all_reviewed")
         accept = choose or busy or self._why_not_accept(selected)
         self._controls.enable(
             self.accept_button, accept, _("The selected slices are correct: no fill changes them any more.")
         )
-        progress = any(row.status is SliceStatus.IN_PROGRESS for row in open_ones)
+        progress = any(row.status is SliceStatus.IN_PROGRESS for row in unreviewed)
         none = None if progress else InputError("none_in_progress")
         tip = _(
             "All slices in progress are correct; flagged ones stay flagged. Before that, the effects Islands and "
@@ -232,10 +232,12 @@ class ReviewSection:
             self.reset_button, choose or self._why_not_reset(selected), _("Neither accepted nor flagged.")
         )
         self._controls.enable(
-            self.worst_button, nothing or closed, _("Go to the least confident slice, then to the next one.")
+            self.worst_button, nothing or all_reviewed, _("Go to the least confident slice, then to the next one.")
         )
         self._controls.enable(
-            self.better_button, nothing or closed, _("Go back to the slice that was the worst before this one.")
+            self.better_button,
+            nothing or all_reviewed,
+            _("Go back to the slice that was the worst before this one."),
         )
         refill = nothing or self._why_not_fill or self._why_not_refill()
         tip = _("Fill again all slices that are not accepted; accepted and corrected ones are learnt from.")
@@ -263,9 +265,9 @@ class ReviewSection:
         return InputError("needs_no_accepting")
 
     def _why_not_reset(self, selected: Sequence[int]) -> Refusal:
-        wanted = set(selected)
+        indices = set(selected)
         resettable = any(
-            row.index in wanted
+            row.index in indices
             and (row.status is SliceStatus.FLAGGED or (row.status is SliceStatus.ACCEPTED and not row.manual))
             for row in self._shown.rows
         )

@@ -21,7 +21,7 @@ def files_sentences() -> Mapping[str, str]:
             "{path}: the image needs more memory than this computer has; crop it or make it coarser."
         ),
         "geometry_impossible": _(
-            "{path}: the header gives no spacing, position and directions that can be; write the file again with "
+            "{path}: the header gives no valid spacing, position and directions; write the file again with "
             "the program that made it."
         ),
         "partner_missing": _("{path}: the file {partner}, which holds its voxels, is not beside it; copy it there."),

@@ -95,7 +95,7 @@ def panel_sentences() -> Mapping[str, str]:
             "again, or name their folder."
         ),
         "database_refused": _(
-            "{path}: the DICOM database did not take the file; look at module DICOM, or choose a file."
+            "{path}: the DICOM database did not accept the file; look at module DICOM, or choose a file."
         ),
         "worker_silent": _("The worker's Python did not answer ({detail}); restart Slicer and try again."),
         "volume_not_chosen": _("Choose a volume first."),
@@ -127,7 +127,7 @@ def panel_sentences() -> Mapping[str, str]:
         "example_unavailable": _(
             "The example cannot be downloaded; check the connection, or load a volume of your own."
         ),
-        "uncertainty_gone": _("Known until the scene is closed; fill again to see it."),
+        "uncertainty_gone": _("It is known only until the scene is closed; fill again to see it."),
         "differences_gone": _("What the last fill changed is known only until the scene is closed."),
         "needs_no_accepting": _("Painted, corrected, accepted and empty slices need no accepting."),
         "nothing_to_reset": _("None of the selected slices was accepted or flagged."),
@@ -145,7 +145,7 @@ def panel_sentences() -> Mapping[str, str]:
         "nothing_compared": _("Compare first."),
         "no_engine_clicked": _("Click an engine in the table first."),
         "plot_removed": _("The plot was removed; compare again."),
-        "engines_being_read": _("Looking which engines can run here ..."),
+        "engines_being_read": _("Finding out which engines can run here ..."),
         "no_engine_ticked": _("Tick an engine first."),
         "files_busy": _("Wait for the files to be read or written."),
         "no_batch_open": _("Open a data set first."),

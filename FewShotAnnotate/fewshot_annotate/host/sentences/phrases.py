@@ -128,9 +128,9 @@ PHRASES = (
     _("the server sends more than the file"),
     _("the server sends too slowly"),
 )
-# What may be several words; the other brackets hold a number or the name of a file.
+# Placeholders whose value may be several words; that of the others is a number or the name of a file.
 _SEVERAL_WORDS = frozenset(("names", "known", "allowed", "status", "first", "second", "others"))
-# A list of phrases is one, too, but a name or path that holds such a word is none.
+# These match only if each of their parts is a phrase, as names and paths may hold "and" or "or", too.
 _IN_LISTS = frozenset(("{first} or {second}", "{first} and {second}", "{first}; {others}"))
 
 

@@ -27,8 +27,7 @@ def runs_sentences() -> Mapping[str, str]:
             "same position."
         ),
         "channel_covers_part": _(
-            "Volume {number} covers {percent} % of the volume to fill; elsewhere its lowest intensity stands in "
-            "for it."
+            "Volume {number} covers {percent} % of the volume to fill; elsewhere its lowest intensity is used."
         ),
         "channels_unsupported": _(
             "Engine {engine} works on one volume; untick the further volumes, or choose one of: {known}."
@@ -61,7 +60,7 @@ def runs_sentences() -> Mapping[str, str]:
         "worker_killed": _("The worker process was ended from outside, often because memory ran out; {advice}."),
         "worker_crashed": _("The worker process crashed (signal {number}); {advice}."),
         "worker_exited": _("The worker process ended unexpectedly (code {number}{line}); {advice}."),
-        "worker_line_passed_over": _("The worker wrote a line that is no event; it was passed over."),
+        "worker_line_passed_over": _("The worker wrote a line that is no event; it was ignored."),
         "run_can_be_resumed": _("finished slices are kept; press Resume to go on"),
         "suggestion_can_be_repeated": _("press Suggest next slice again"),
         "time_limit_over": _("The time limit of {seconds:g} s is over; the run goes on to its last slice."),
@@ -71,7 +70,7 @@ def runs_sentences() -> Mapping[str, str]:
             "the installed torch is built for processors only; install a build with CUDA if there is an NVIDIA GPU"
         ),
         "gpu_not_found": _("torch finds no NVIDIA GPU it can use; check the driver with nvidia-smi if there is one"),
-        "fewer_examples": _("Engine {engine} now shows {count} labelled slices at a time, for want of memory."),
+        "fewer_examples": _("Engine {engine} now shows {count} labelled slices at a time, because memory is short."),
         "segments_nameless": _(
             "{count} of {total} segments have no name in words; their boxes are propagated from the labelled slices "
             "alone."
@@ -156,7 +155,7 @@ def runs_sentences() -> Mapping[str, str]:
         "import_wrong": _("{path}: was not imported as '{name}': {detail}"),
         "weights_unknown": _("There is no checkpoint named '{name}'; choose one of: {known}."),
         "weights_missing": _("The weights '{name}' are not on this computer; press Fill to download them."),
-        "weights_unrecorded": _("{path}: it is not known where this file came from; download '{name}' anew."),
+        "weights_unrecorded": _("{path}: it is not known where this file came from; download '{name}' again."),
         "weights_size": _(
             "{path}: this is not '{name}' as published ({found} bytes instead of {expected}); download it again."
         ),
