@@ -1,4 +1,4 @@
-"""Further volumes in the panel: chosen in step 1, kept with the scene, given to the worker where they lie."""
+"""Further volumes in the panel: chosen in step 1, saved with the scene, given to the worker on their own grids."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def small_scene() -> Scene:
     return scene_of(case("ct_vertebrae"))
 
 
-def moved(node: Any, millimetres: float) -> None:
+def move(node: Any, millimetres: float) -> None:
     """Put a volume under a transform that moves it along the first axis."""
     matrix = np.eye(4)
     matrix[0, 3] = millimetres
@@ -42,7 +42,7 @@ def moved(node: Any, millimetres: float) -> None:
 
 
 def ticked(panel: Panel) -> dict[str, bool]:
-    """The listed volumes by name."""
+    """Whether each listed volume is ticked, by its name."""
     listed = panel.ui.furtherList
     items = [listed.item(row) for row in range(listed.count)]
     return {item.text(): item.checkState() == qt.Qt.Checked for item in items}
@@ -75,7 +75,7 @@ def test_a_fill_uses_the_ticked_volume(scene: Scene, open_panel: Callable[..., P
     add_volume(case("ct_vertebrae").volume, "T2")
     panel = open_panel(scene)
     panel.ready()
-    moved(slicer.util.getNode("T2"), 9.0)
+    move(slicer.util.getNode("T2"), 9.0)
     panel.ui.furtherList.item(0).setCheckState(qt.Qt.Checked)
     panel.parameters.engine = "propagate"
     panel.fill()
@@ -86,7 +86,7 @@ def test_transforms_of_a_further_volume_are_applied(scene: Scene, tmp_path: Path
     other = add_volume(case("ct_vertebrae").volume, "T2")
     origin = np.array(other.GetOrigin())
     other.SetOrigin(*(origin - (12.0, 0.0, 0.0)))
-    moved(other, 12.0)
+    move(other, 12.0)
     nodes = replace(scene.nodes, further=(other,))
     prepared = prepare(read_input(nodes, scene.settings(engine="propagate"), GridReader()), tmp_path / "run")
     volume = on_one_grid(prepared.folders[0].read_volume())
@@ -99,6 +99,6 @@ def test_an_unusable_further_volume_is_refused_by_name(scene: Scene, tmp_path: P
     with pytest.raises(InputError) as refused:
         read_input(nodes, scene.settings(engine="specialist"), GridReader())
     assert refused.value.code == "channels_unsupported"
-    moved(other, 5000.0)
+    move(other, 5000.0)
     with pytest.raises(InputError, match="Volume 'T2': it lies beside the volume"):
         prepare(read_input(nodes, scene.settings(engine="propagate"), GridReader()), tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Comparison and settings in the panel, each section in a bare container on the stand-in; the rest is real."""
+"""Comparison and settings in the panel: each section alone, on a stand-in for Qt; the rest is real."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def until(reached: Callable[[], bool], poll: Callable[[], object]) -> None:
 
 @pytest.fixture(params=THEMES)
 def theme(request: pytest.FixtureRequest) -> Iterator[str]:
-    """One after the other."""
+    """Each theme in turn."""
     with used_theme(request.param):
         yield request.param
 
@@ -109,7 +109,7 @@ class ComparisonPanel:
         self.scene = scene_of(case("ct_vertebrae"))
         self.volume: Any = self.scene.volume_node
         self.segmentation: Any = self.scene.node
-        self.taken: list[str] = []
+        self.chosen_engines: list[str] = []
         self.states: list[EngineState] = [engine_state("auto"), engine_state("propagate")]
         self.busy_elsewhere: InputError | None = None
         self.controller = CompareController(slicer.mrmlScene, python_executable())
@@ -118,7 +118,7 @@ class ComparisonPanel:
             self.window,
             self.controller,
             lambda: ChosenNodes(self.volume, self.segmentation),
-            self.taken.append,
+            self.chosen_engines.append,
             lambda: self.states,
             why_not_now=lambda: self.busy_elsewhere,
         )
@@ -178,7 +178,7 @@ def test_engines_are_compared_plotted_and_reported_and_one_is_chosen(
     assert float(section.result_table.item(0, 1).text()) > 0.3
     picture(comparison.window, f"compare_done_{theme}")
     comparison.press("use")
-    assert comparison.taken == ["propagate"]
+    assert comparison.chosen_engines == ["propagate"]
     comparison.press("plot")
     selection = slicer.app.applicationLogic().GetSelectionNode()
     assert selection.GetActivePlotChartID() == comparison.controller.chart_node.GetID()
@@ -195,26 +195,22 @@ def test_packages_of_the_report_are_offered_and_the_report_is_then_written_and_o
     comparison.to_end()
     assert comparison.controller.report_path is not None
     comparison.controller.report_path.unlink()  # as a worker without the packages leaves it
-    asked: list[Any] = []
+    offers: list[Any] = []
 
     def install(packages: list[str]) -> bool:
-        asked.append(packages)
-        return len(asked) > 1  # first the user does not want to
+        offers.append(packages)
+        return len(offers) > 1  # the first time the user declines
 
     monkeypatch.setattr(compare_section, "missing_packages", lambda: ["jinja2"])
     monkeypatch.setattr(compare_section, "install_packages", install)
     comparison.press("report")
-    assert not section_opened()
+    assert not slicer_standin.dialogs().opened_urls
     comparison.press("report")
     comparison.to_end()
-    assert section_opened()
-    assert asked == [["jinja2"], ["jinja2"]]
+    assert slicer_standin.dialogs().opened_urls
+    assert offers == [["jinja2"], ["jinja2"]]
     assert find_spec("jinja2") is not None
     assert report_module.missing_packages() == []
-
-
-def section_opened() -> list[str]:
-    return slicer_standin.dialogs().opened_urls
 
 
 def test_engines_that_cannot_run_show_the_reason_and_are_ticked_once_they_can(comparison: ComparisonPanel) -> None:
@@ -321,14 +317,15 @@ def settings_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def two_weights() -> list[catalog.Checkpoint]:
-    """Weights that are here, the second with a licence agreed to."""
-    chosen = [
-        next(one for one in catalog.checkpoints() if one.permissive is permissive) for permissive in (True, False)
+    """Weights in the store, the first with a permissive licence, the second with one that restricts use."""
+    checkpoints = [
+        next(checkpoint for checkpoint in catalog.checkpoints() if checkpoint.permissive is permissive)
+        for permissive in (True, False)
     ]
     store.folder().mkdir(parents=True, exist_ok=True)
-    for one, size in zip(chosen, (3_000_000, 5_000_000), strict=True):
-        store.path_of(one).write_bytes(bytes(size))
-    return chosen
+    for checkpoint, size in zip(checkpoints, (3_000_000, 5_000_000), strict=True):
+        store.path_of(checkpoint).write_bytes(bytes(size))
+    return checkpoints
 
 
 def test_settings_are_stored_applied_and_shown_again(settings_panel: SettingsPanel, tmp_path: Path) -> None:
@@ -382,10 +379,10 @@ def test_weights_are_deleted_after_a_confirmation_that_states_their_size(setting
 def test_weights_downloaded_meanwhile_are_shown(settings_panel: SettingsPanel) -> None:
     settings_panel.window.show()
     tick(settings_panel.section)
-    _, given = two_weights()
-    settings_panel.settings.add_consent(given)
+    _, restricted = two_weights()
+    settings_panel.settings.add_consent(restricted)
     until(lambda: settings_panel.section.delete_button.enabled, lambda: tick(settings_panel.section))
-    assert settings_panel.section.consents_table.item(0, 0).text() == given.name
+    assert settings_panel.section.consents_table.item(0, 0).text() == restricted.name
 
 
 def test_unfinished_runs_are_counted_and_deleted_after_a_confirmation_but_no_active_one(
@@ -394,10 +391,10 @@ def test_unfinished_runs_are_counted_and_deleted_after_a_confirmation_but_no_act
     section, store = settings_panel.section, RunStore()
     assert section.delete_runs_button.text == "Delete interrupted runs (0 MB)"
     assert tool_tip(section.delete_runs_button) == "No run was interrupted."
-    at_work, *left = [store.create() for _ in range(3)]
-    for run in (at_work, *left):
+    active, *interrupted = [store.create() for _ in range(3)]
+    for run in (active, *interrupted):
         (run.path / "image.npy").write_bytes(bytes(4_000_000))
-    for run in left:
+    for run in interrupted:
         run.release()
     settings_panel.window.show()
     until(lambda: section.delete_runs_button.enabled, lambda: tick(section))
@@ -408,23 +405,23 @@ def test_unfinished_runs_are_counted_and_deleted_after_a_confirmation_but_no_act
     section.delete_runs_button.click()
     assert slicer_standin.dialogs().texts[-1].startswith("Delete 2 interrupted runs (8 MB)?")
     assert store.interrupted() == []
-    assert at_work.path.is_dir()
+    assert active.path.is_dir()
     assert section.status_label.text == "Deleted 8 MB."
     assert not section.delete_runs_button.enabled
-    at_work.delete()
+    active.delete()
 
 
 def test_an_agreement_is_revoked_with_its_weights(settings_panel: SettingsPanel) -> None:
-    kept, given = two_weights()
-    settings_panel.settings.add_consent(given)
+    permissive, restricted = two_weights()
+    settings_panel.settings.add_consent(restricted)
     section = settings_panel.section
     section.show()
     assert tool_tip(section.revoke_button) == "Click a licence first."
     section.consents_table.selectRow(0)
     section.revoke_button.click()
     assert settings_panel.settings.consents == {}
-    assert not store.path_of(given).exists()
-    assert store.path_of(kept).is_file()
+    assert not store.path_of(restricted).exists()
+    assert store.path_of(permissive).is_file()
     assert not section.consents_table.visible
 
 
@@ -445,7 +442,7 @@ def test_details_are_gathered_in_the_background_and_copied(settings_panel: Setti
 
 
 def test_settings_in_a_narrow_panel(settings_panel: SettingsPanel, theme: str) -> None:
-    _, given = two_weights()
-    settings_panel.settings.add_consent(given)
+    _, restricted = two_weights()
+    settings_panel.settings.add_consent(restricted)
     settings_panel.section.show()
     picture(settings_panel.window, f"settings_{theme}")

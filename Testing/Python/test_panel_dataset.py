@@ -82,7 +82,7 @@ class DatasetPanel(Panel):
         return [tuple(table.item(row, column).text() for column in range(3)) for row in range(table.rowCount)]
 
     def edit(self) -> np.ndarray:
-        """Empty some slices of the first segment; returns what it is then."""
+        """Empty some slices of the first segment; returns its mask after that."""
         node = self.review.nodes.segmentation
         name = node.GetSegmentation().GetNthSegmentID(0)
         mask = mrml.segment_array(node, name)
@@ -136,7 +136,7 @@ def test_accept_and_next_go_through_the_batch_and_the_table_is_written(panel: Da
     assert panel.review.current == "b"
     assert panel.parameters.segmentation.GetName() == "b"
     panel.press("accept_next")
-    assert [one.accepted for one in dataset.status().values()] == [True, False, True]
+    assert [row.accepted for row in dataset.status().values()] == [True, False, True]
     assert tool_tip(panel.controls.next_button) == "No other case waits for its review."
     assert panel.controls.status_label.text == "b\n2 of 3 cases accepted."
 
@@ -269,7 +269,7 @@ def test_a_new_data_set_is_made_labelled_and_added_to_its_task(
     panel.press("accept_next")
     assert panel.review.current == "ball2"
     assert panel.case_rows() == [("ball1", "accepted", ""), ("ball2", "in review", "")]
-    assert [one.GetName() for one in segments(panel.review.nodes.segmentation)] == ["Core"]
+    assert [segment.GetName() for segment in segments(panel.review.nodes.segmentation)] == ["Core"]
     assert "before the first training: 1." in controls.status_label.text
     panel.picture("dataset")
     panel.click_case(0)

@@ -65,14 +65,14 @@ class ExportPanel(Panel):
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DicomDatabaseStandIn:
-    made = DicomDatabaseStandIn(tmp_path / "database")
-    monkeypatch.setattr(slicer, "dicomDatabase", made, raising=False)
-    return made
+    database = DicomDatabaseStandIn(tmp_path / "database")
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    return database
 
 
 @pytest.fixture
 def panel(clean: None, tmp_path: Path, database: DicomDatabaseStandIn) -> Iterator[ExportPanel]:
-    """The panel on a cut loaded from the database."""
+    """The panel on a cropped CT series loaded from the database."""
     mrml.new_scene()
     series = read_series(cut_series(tmp_path / "series"))
     for header in series.headers:
@@ -91,7 +91,7 @@ def panel(clean: None, tmp_path: Path, database: DicomDatabaseStandIn) -> Iterat
     mrml.clear_scene()
 
 
-def without_code(panel: ExportPanel, name: str) -> None:
+def remove_code(panel: ExportPanel, name: str) -> None:
     panel.parameters.segmentation.GetSegmentation().GetSegment(name).RemoveTag("TerminologyEntry")
 
 
@@ -113,7 +113,7 @@ def test_the_section_is_collapsed_at_first(panel: ExportPanel) -> None:
 
 def test_problems_are_listed_and_solved_by_a_click_and_the_file_is_verified(panel: ExportPanel) -> None:
     panel.ui.reviewSection.collapsed = False
-    without_code(panel, "liver")
+    remove_code(panel, "liver")
     path = panel.into_file("seg.dcm")
     assert tool_tip(panel.export.export_button) == "Check first."
     panel.press("Check")

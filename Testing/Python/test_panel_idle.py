@@ -29,7 +29,7 @@ IDLE_MILLISECONDS = 700  # several ticks of the panel, and more than one check f
 
 
 class Reads:
-    """Counts what is parsed and read."""
+    """Counts parsed JSON texts and read labelmaps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.parsed: list[str] = []
@@ -75,7 +75,7 @@ def settle(panel: Panel) -> None:
 
 
 def require_idle(panel: Panel, reads: Reads) -> None:
-    """Let some ticks pass, which read nothing."""
+    """Assert that nothing is read for several ticks."""
     settle(panel)
     slicer_standin.process_events(100)
     reads.clear()
@@ -179,13 +179,13 @@ def test_an_idle_panel_sets_no_tool_tip_and_translates_nothing(panel: Panel, mon
 
 
 TOOLS = ("dataset", "compare", "settings")
-# What a tick asks of a section that is closed: a process that it follows may be at work.
-ASKED_OF_CLOSED = {"busy", "in_background", "poll"}
+# What a tick calls of a closed section, as a process that it follows may be running.
+CALLED_OF_CLOSED = {"busy", "in_background", "poll"}
 READS = {"stat", "lstat", "open", "listdir", "scandir", "loads", "tr", "translate"}
 
 
 class Work:
-    """What the methods of a section do, found by the profiler of Python.
+    """Records what the methods of a section do, as a profile function of Python (`sys.setprofile`).
 
     Attributes
     ----------
@@ -241,7 +241,7 @@ def test_a_closed_tool_is_idle_and_up_to_date_once_opened(panel: Panel, name: st
     with profiled(section) as work:
         panel.parameters.segmentation = None  # now no comparison can be started
         slicer_standin.process_events(IDLE_MILLISECONDS)
-        assert work.entered <= ASKED_OF_CLOSED
+        assert work.entered <= CALLED_OF_CLOSED
         assert work.reads == []
         assert changes.count == 0
         header.collapsed = False

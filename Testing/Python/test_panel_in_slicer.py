@@ -1,6 +1,6 @@
-"""The panel within Slicer's application: scenes opened and merged, shortcuts, start-up, unloading.
+"""The panel within Slicer's application: scenes opened and merged, start-up, shortcuts.
 
-The stand-in behaves here as the genuine application was seen to behave.
+The stand-in behaves here as Slicer itself was observed to behave.
 """
 
 from __future__ import annotations

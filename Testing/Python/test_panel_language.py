@@ -33,15 +33,15 @@ CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QAbstractSpinBox)
 def marked() -> Iterator[None]:
     """A language in which every text is in marks; caches of sentences are cleared before and after."""
 
-    def forget() -> None:
+    def clear_caches() -> None:
         sentences.cache_clear()
         translated.cache_clear()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(i18n, "language", lambda text: f"«{text}»")
-        forget()
+        clear_caches()
         yield
-    forget()
+    clear_caches()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Pictures of the panel in every step, light and dark, kept as artefacts; and that nothing is cut at 400 pixels."""
+"""Pictures of the panel in every step and theme, saved as artefacts; nothing is cut off at a width of 400 pixels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATHS = (ROOT / "FewShotAnnotate", ROOT / "Testing")
 
 @pytest.fixture(params=THEMES)
 def theme(request: pytest.FixtureRequest) -> Iterator[str]:
-    """One after the other."""
+    """Each theme in turn."""
     with used_theme(request.param):
         yield request.param
 
@@ -97,7 +97,7 @@ def test_warnings_are_not_cut_in_a_narrow_panel(theme: str, open_panel: Callable
         panel.scene.node.GetSegmentation().GetSegment(panel.scene.ids[0]).GetName(): ExpectedDice(1, 0.55, 0.4, 0.7)
     }
     panel.widget.logic.annotations.change(
-        panel.scene.node, lambda one: one.with_along(0, replace(one.present, expected=poor))
+        panel.scene.node, lambda record: record.with_along(0, replace(record.present, expected=poor))
     )
     panel.until(lambda: "expected Dice only 0.55" in review.expected_label.text)
     take_picture("7_poor_and_uncertain", "review")

@@ -94,25 +94,25 @@ def _set_empty(panel: Panel) -> None:
 
 
 def _set_engine(panel: Panel) -> None:
-    panel.parameters.engine = "divination"
+    panel.parameters.engine = "unknown"
 
 
 @pytest.mark.parametrize(
-    ("spoil", "sentence"),
+    ("set_unusable", "sentence"),
     [
         (_set_vector, "Volume 'Colours' is not a single-channel 3D volume; choose another one."),
         (_set_empty, "Volume 'Nothing' holds no voxels; choose another one."),
         (
             _set_engine,
-            f"There is no engine named 'divination'; choose one of: {', '.join(['auto', *engine_names()])}.",
+            f"There is no engine named 'unknown'; choose one of: {', '.join(['auto', *engine_names()])}.",
         ),
     ],
 )
 def test_refused_input_is_reported_in_a_dialog_and_changes_nothing(
-    panel: Panel, spoil: Callable[[Panel], None], sentence: str
+    panel: Panel, set_unusable: Callable[[Panel], None], sentence: str
 ) -> None:
     before = panel.scene.arrays()
-    spoil(panel)
+    set_unusable(panel)
     panel.ready()
     panel.click("fillButton")
     panel.until(lambda: bool(slicer_standin.dialogs().texts))

@@ -31,7 +31,7 @@ ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, Slic
 
 
 class Section:
-    """The section in a bare container, on a review_scene."""
+    """The section alone, on a ReviewScene."""
 
     def __init__(self, review_scene: ReviewScene) -> None:
         self.review_scene = review_scene
@@ -41,8 +41,8 @@ class Section:
         button.text = "Review"
         qt.QVBoxLayout(button)
         self.window.layout().addWidget(button)
-        self.asked: list[RefillRequest] = []
-        self.section = ReviewSection(button, review_scene.controller, self.asked.append)
+        self.refills: list[RefillRequest] = []
+        self.section = ReviewSection(button, review_scene.controller, self.refills.append)
         self.settle()
 
     def settle(self) -> None:
@@ -93,9 +93,9 @@ def review_scene(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     slicer_standin.slot_errors.clear()
     runs = Runs(tmp_path)
-    made = ReviewScene(scene_of(case("ct_vertebrae"), step=8), runs)
-    yield made
-    made.close()
+    scene = ReviewScene(scene_of(case("ct_vertebrae"), step=8), runs)
+    yield scene
+    scene.close()
     runs.finish()
     assert not slicer_standin.slot_errors
     scene_cases.require_quiet(capfd.readouterr())
@@ -117,8 +117,8 @@ def dark() -> Iterator[None]:
         yield
 
 
-def reviewed(section: Section) -> None:
-    """Some slices accepted, some flagged, one corrected."""
+def review_some(section: Section) -> None:
+    """Accept three slices, flag one and correct one."""
     first, second, third, *_ = section.review_scene.scene.between
     section.select(first, second, third)
     section.press("accept")
@@ -129,7 +129,7 @@ def reviewed(section: Section) -> None:
 
 
 def test_pictures_of_a_review_under_way(section: Section) -> None:
-    reviewed(section)
+    review_some(section)
     section.picture("light")
     table = section.section.table
     longest = max(table.fontMetrics().horizontalAdvance(text) for text in ("In progress", "Not started"))
@@ -137,7 +137,7 @@ def test_pictures_of_a_review_under_way(section: Section) -> None:
 
 
 def test_pictures_of_a_review_under_way_in_the_dark_theme(dark: None, section: Section) -> None:
-    reviewed(section)
+    review_some(section)
     section.picture("dark")
 
 
@@ -178,7 +178,7 @@ def test_painted_slices_are_distinguished_and_need_no_acceptance(section: Sectio
 
 
 def test_the_worst_slice_is_selected_alone_and_shown_while_ctrl_is_held_too(section: Section) -> None:
-    QTest.keyClick(section.section.table, qt.Qt.Key_PageDown, qt.Qt.ControlModifier)  # the modifier stays for Qt
+    QTest.keyClick(section.section.table, qt.Qt.Key_PageDown, qt.Qt.ControlModifier)  # Qt keeps the modifier
     review_scene = section.review_scene
     view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
     view.SetOrientationToAxial()
@@ -237,18 +237,18 @@ def test_the_worst_slice_is_shown_with_the_middle_of_what_is_uncertain_in_all_vi
     index = next(index for index in worst_first(review_scene.controller.view.rows) if index in contested.middles)
     while review_scene.controller.current != index:
         section.press("worst")
-    row_and_column = list(contested.middles[index])
-    row_and_column.insert(review_scene.scene.axis.index, index)
-    expected = ijk_to_ras.MultiplyPoint((*row_and_column[::-1], 1.0))[:3]
+    voxel = list(contested.middles[index])
+    voxel.insert(review_scene.scene.axis.index, index)
+    expected = ijk_to_ras.MultiplyPoint((*voxel[::-1], 1.0))[:3]
     shape = slicer.util.arrayFromVolume(review_scene.scene.volume_node).shape
-    assert any(abs(at - (size - 1) / 2) > 1 for at, size in zip(row_and_column, shape, strict=True))
+    assert any(abs(position - (size - 1) / 2) > 1 for position, size in zip(voxel, shape, strict=True))
     for view in views:
         plane = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
         assert abs(plane[:3, 2] @ (np.array(expected) - plane[:3, 3])) < 1e-3, view.GetOrientation()
 
 
 def test_colours_of_the_strip_show_status_and_confidence(section: Section) -> None:
-    reviewed(section)
+    review_some(section)
     strip = section.section.strip.widget
     colours = {
         row.index: strip.item(0, column).background().color().name()
@@ -289,7 +289,7 @@ def test_refill_fills_the_slices_that_are_not_accepted_unless_this_is_impossible
     section.select(first, second)
     section.press("accept")
     section.press("refill")
-    (request,) = section.asked
+    (request,) = section.refills
     assert request.keep == {first, second}
     section.section.disable_refill(InputError("run_under_way"))
     assert section.reason("refill_button") == "Wait for the run to end, or cancel it."

@@ -106,10 +106,10 @@ def test_a_closed_scene_leaves_an_empty_panel_that_works_again(
     assert tool_tip(panel.ui.fillButton) == "Choose a volume first."
     assert panel.status == "Choose a volume first."
     gate.open()
-    given = case("ct_vertebrae")
-    volume_node = scene_cases.add_volume(given.volume)
-    labelled = given.labelled(scene_cases.SliceAxis(0), 4)
-    node = mrml.add_segmentation(volume_node, scene_cases.painted(given, scene_cases.SliceAxis(0), labelled))
+    vertebrae, axis = case("ct_vertebrae"), scene_cases.SliceAxis(0)
+    volume_node = scene_cases.add_volume(vertebrae.volume)
+    labelled = vertebrae.labelled(axis, 4)
+    node = mrml.add_segmentation(volume_node, scene_cases.painted(vertebrae, axis, labelled))
     panel.ui.volumeSelector.setCurrentNode(volume_node)
     panel.ui.segmentationSelector.setCurrentNode(node)
     panel.fill()
@@ -162,7 +162,7 @@ def test_shortcuts_and_view_observers_are_active_only_while_the_module_is_open(p
 
 
 class _SampleData(types.ModuleType):
-    """Stand-in for Slicer's SampleData module: notes what is registered."""
+    """Stand-in for Slicer's SampleData module that records what is registered."""
 
     def __init__(self) -> None:
         super().__init__("SampleData")

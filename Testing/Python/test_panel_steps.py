@@ -36,7 +36,7 @@ def panel(open_panel: Callable[..., Panel]) -> Panel:
 
 
 def emphasised(panel: Panel) -> list[str]:
-    """What is written on the emphasised buttons."""
+    """Texts of the emphasised buttons."""
     buttons = panel.widget.parent.findChildren(qt.QPushButton)
     return [button.text for button in buttons if button.default and button.font.bold()]
 
@@ -224,8 +224,8 @@ def test_the_reason_of_an_aborted_run_is_shown_and_it_can_be_resumed(gate: Gate,
     slicer.util.updateVolumeFromArray(volume_node, np.ascontiguousarray(voxels[::-1]))
     gate.open()
     panel.until(lambda: "was interrupted" in panel.status)
-    why, interrupted = panel.status.splitlines()
-    assert "changed during the run" in why
+    reason, interrupted = panel.status.splitlines()
+    assert "changed during the run" in reason
     assert interrupted.startswith("A run with propagate was interrupted: ")
     slicer.util.updateVolumeFromArray(volume_node, voxels)
     panel.click("resumeButton")
@@ -277,26 +277,26 @@ def test_the_button_of_the_next_action_is_emphasised(gate: Gate, panel: Panel) -
     panel.until(lambda: emphasised(panel) == ["Check"])
 
 
-def unexplained(panel: Panel, usual: dict[Any, str]) -> list[str]:
-    """Disabled controls whose tool tip does not say why; `usual` collects the tool tips of enabled ones."""
+def unexplained(panel: Panel, enabled_tips: dict[Any, str]) -> list[str]:
+    """Disabled controls whose tool tip does not say why; `enabled_tips` collects the tool tips of enabled ones."""
     found = []
     for kind in CONTROLS:
         for widget in panel.widget.parent.findChildren(kind):
             name = widget.objectName or getattr(widget, "text", "") or type(widget).__name__
-            inside = widget.parent()
+            parent = widget.parent()
             if (
                 name.startswith("qt_")
-                or isinstance(inside, CONTROLS)
+                or isinstance(parent, CONTROLS)
                 or widget.window() != panel.widget.parent.window()
             ):
-                continue  # parts of Qt's own widgets, and lists that drop down
-            if isinstance(widget, qt.QLineEdit) or (not widget.objectName and inside.toolTip):
-                widget = inside  # an edit and its button are explained by the whole
+                continue  # parts of Qt's own widgets, and drop-down lists
+            if isinstance(widget, qt.QLineEdit) or (not widget.objectName and parent.toolTip):
+                widget = parent  # the tool tip of a path edit is that of its line edit and button, too
             if widget.enabled:
-                usual[widget] = tool_tip(widget)
-            elif not inside.enabled and inside.toolTip:
+                enabled_tips[widget] = tool_tip(widget)
+            elif not parent.enabled and parent.toolTip:
                 continue
-            elif not tool_tip(widget) or tool_tip(widget) == usual.get(widget):
+            elif not tool_tip(widget) or tool_tip(widget) == enabled_tips.get(widget):
                 found.append(f"{name}: {tool_tip(widget)}")
     return found
 
@@ -305,34 +305,35 @@ def test_every_disabled_control_states_the_reason_in_every_state(
     gate: Gate, open_panel: Callable[..., Panel]
 ) -> None:
     panel = open_panel()
-    usual: dict[Any, str] = {}
-    assert unexplained(panel, usual) == []
-    given, axis = case("ct_vertebrae"), SliceAxis(0)
-    volume_node = scene_cases.add_volume(given.volume)
+    enabled_tips: dict[Any, str] = {}
+    assert unexplained(panel, enabled_tips) == []
+    vertebrae, axis = case("ct_vertebrae"), SliceAxis(0)
+    volume_node = scene_cases.add_volume(vertebrae.volume)
     panel.ui.volumeSelector.setCurrentNode(volume_node)
-    assert unexplained(panel, usual) == []
-    node = mrml.add_segmentation(volume_node, scene_cases.painted(given, axis, given.labelled(axis, 4)))
+    assert unexplained(panel, enabled_tips) == []
+    node = mrml.add_segmentation(volume_node, scene_cases.painted(vertebrae, axis, vertebrae.labelled(axis, 4)))
     panel.ui.segmentationSelector.setCurrentNode(node)
     panel.ready()
     panel.until(lambda: panel.ui.engineList.count > 1)
-    assert unexplained(panel, usual) == []
+    assert unexplained(panel, enabled_tips) == []
     gate.allow(2)
     panel.click("fillButton")
-    assert unexplained(panel, usual) == []
+    assert unexplained(panel, enabled_tips) == []
     panel.until(lambda: panel.controller.progress.done == 2)
-    assert unexplained(panel, usual) == []
+    assert unexplained(panel, enabled_tips) == []
     panel.controller.run.process.kill()
     panel.until(lambda: panel.state == "STOPPED")
-    assert unexplained(panel, usual) == []
+    assert unexplained(panel, enabled_tips) == []
     panel.click("keepButton")
     panel.until(lambda: panel.state == "IDLE")
     slicer_standin.process_events(600)
-    assert unexplained(panel, usual) == []
+    assert unexplained(panel, enabled_tips) == []
 
 
 def test_shortcuts_press_buttons_while_the_module_is_open(panel: Panel) -> None:
     def installed() -> dict[str, Any]:
-        return {one.key.toString(): one for one in slicer.util.mainWindow().findChildren(qt.QShortcut)}
+        shortcuts = slicer.util.mainWindow().findChildren(qt.QShortcut)
+        return {shortcut.key.toString(): shortcut for shortcut in shortcuts}
 
     assert set(installed()) == set(KEYS.values())
     help_text = slicer.modules.FewShotAnnotateInstance.parent.helpText

@@ -59,43 +59,49 @@ def test_target_attention_equals_that_of_the_original_code(model: SamModel) -> N
     transformer = model.sam.mask_decoder.transformer
     channels, grid = model.features_shape[1], model.features_shape[2]
     with Seeded(1):
-        image, place, tokens = (torch.randn(1, channels, grid, grid) for _ in range(3))
+        image, position = (torch.randn(1, channels, grid, grid) for _ in range(2))
         tokens = torch.randn(1, 7, channels)
         target = TargetPrompt(torch.randn(1, 1, channels), torch.rand(1, 1, 1, grid * grid))
     with torch.no_grad():
-        expected = in_place(transformer, image, place, tokens.clone(), target)
+        expected = original_decoder(transformer, image, position, tokens.clone(), target)
         with guided_by_target(transformer, target):
-            found = transformer(image, place, tokens)
-        plain = transformer(image, place, tokens)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
-    assert (plain[0] - found[0]).abs().max() > 1e-3
+            found = transformer(image, position, tokens)
+        unguided = transformer(image, position, tokens)
+    for found_tensor, expected_tensor in zip(found, expected, strict=True):
+        torch.testing.assert_close(found_tensor, expected_tensor, atol=1e-5, rtol=1e-5)
+    assert (unguided[0] - found[0]).abs().max() > 1e-3
 
 
-def in_place(transformer: Any, image: Any, place: Any, tokens: Any, target: TargetPrompt) -> tuple[Any, Any]:
-    """The steps that the PerSAM paper's decoder takes, the sums done in place on shared tensors."""
-    keys, place = (one.flatten(2).permute(0, 2, 1) for one in (image, place))
+def original_decoder(
+    transformer: Any, image: Any, position: Any, tokens: Any, target: TargetPrompt
+) -> tuple[Any, Any]:
+    """The decoder of the PerSAM paper, which adds the target in place to tensors that are shared."""
+    keys, position = (embedding.flatten(2).permute(0, 2, 1) for embedding in (image, position))
     queries = tokens
     for number, layer in enumerate(transformer.layers):
         queries += target.embedding
         if number == 0:
             queries = layer.norm1(layer.self_attn(queries, queries, queries))
         else:
-            moved = queries + tokens
-            queries = layer.norm1(queries + layer.self_attn(moved, moved, queries))
+            shifted = queries + tokens
+            queries = layer.norm1(queries + layer.self_attn(shifted, shifted, queries))
         attention = layer.cross_attn_token_to_image
         q, k, v = (
             attention._separate_heads(part, attention.num_heads)
-            for part in (attention.q_proj(queries + tokens), attention.k_proj(keys + place), attention.v_proj(keys))
+            for part in (
+                attention.q_proj(queries + tokens),
+                attention.k_proj(keys + position),
+                attention.v_proj(keys),
+            )
         )
         weights = (q @ k.permute(0, 1, 3, 2) / q.shape[-1] ** 0.5).softmax(-1)
         weights = (weights + target.attention).softmax(-1)
         queries = layer.norm2(queries + attention.out_proj(attention._recombine_heads(weights @ v)))
         queries = layer.norm3(queries + layer.mlp(queries))
-        keys = layer.norm4(keys + layer.cross_attn_image_to_token(keys + place, queries + tokens, queries))
-    asked = queries + tokens
-    asked += target.embedding
-    queries = queries + transformer.final_attn_token_to_image(asked, keys + place, keys)
+        keys = layer.norm4(keys + layer.cross_attn_image_to_token(keys + position, queries + tokens, queries))
+    final_queries = queries + tokens
+    final_queries += target.embedding
+    queries = queries + transformer.final_attn_token_to_image(final_queries, keys + position, keys)
     return transformer.norm_final_attn(queries), keys
 
 
@@ -107,7 +113,7 @@ def test_a_mask_too_small_for_a_cell_still_gives_a_target(model: SamModel, sharp
     mask[7, 9] = True
     target = persam_model.target_features(model, picture, mask, sharp)
     assert torch.isfinite(target.direction).all()
-    row, column = (int(place * model.features_shape[2] / max(mask.shape)) for place in (7, 9))
+    row, column = (int(pixel * model.features_shape[2] / max(mask.shape)) for pixel in (7, 9))
     torch.testing.assert_close(target.embedding[0, 0], picture.features[0, :, row, column])
 
 
@@ -126,23 +132,23 @@ def test_points_lie_where_the_image_is_most_and_least_similar_to_the_target(
     rgb, mask = slice_and_mask()
     picture = model.embed(rgb)
     target = persam_model.target_features(model, picture, mask)
-    pointed: list[np.ndarray] = []
+    prompts: list[np.ndarray] = []
     decode = SamModel.decode
 
-    def spied(self: SamModel, picture: EmbeddedSlice, points: np.ndarray, *more: Any, **named: Any) -> Any:
-        pointed.append(points)
+    def recorded(self: SamModel, picture: EmbeddedSlice, points: np.ndarray, *more: Any, **named: Any) -> Any:
+        prompts.append(points)
         return decode(self, picture, points, *more, **named)
 
-    monkeypatch.setattr(SamModel, "decode", spied)
+    monkeypatch.setattr(SamModel, "decode", recorded)
     persam_model.persam(model, picture, target)
     cosine = persam_model.similarity(model, picture, target).numpy()
-    best, worst = pointed[0].astype(int)
+    best, worst = prompts[0].astype(int)
     assert cosine[best[1], best[0]] == cosine.max()
     assert cosine[worst[1], worst[0]] == cosine.min()
     limit = (2.0, 3.0, 9.0, 12.0)
-    pointed.clear()
+    prompts.clear()
     persam_model.persam(model, picture, target, limit)
-    (x, y), _ = pointed[0]
+    (x, y), _ = prompts[0]
     assert cosine[int(y), int(x)] == cosine[3:13, 2:10].max()
 
 
@@ -197,8 +203,8 @@ def test_labels_are_found_only_where_neighbouring_labelled_slices_show_them(
     assert results[12][1].max() > 0
     assert results[12][2].max() == 0
     rows, columns = np.nonzero(array[4] == 2)
-    reached = np.argwhere(results[5][2] > 0)
-    assert (reached.min(axis=0) >= (rows.min() - 12, columns.min() - 12)).all()
+    found = np.argwhere(results[5][2] > 0)
+    assert (found.min(axis=0) >= (rows.min() - 12, columns.min() - 12)).all()
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -261,9 +267,9 @@ if REFERENCE:  # a checkout of ZrrSkywalker/Personalize-SAM
             imwrite=lambda path, image: written.update({Path(path).stem: image}),
         )
         monkeypatch.setattr(official, "cv2", files)
-        places = (f"{tmp_path}/Images/", f"{tmp_path}/Masks/", f"{tmp_path}/out")
+        folders = (f"{tmp_path}/Images/", f"{tmp_path}/Masks/", f"{tmp_path}/out")
         arguments = Namespace(sam_type="vit_h", ref_idx="00", train_epoch=50, log_epoch=1000, lr=1e-3)
-        getattr(official, script)(arguments, "organ", *places)
+        getattr(official, script)(arguments, "organ", *folders)
 
         model = SamModel({key: value.detach().clone() for key, value in sam.state_dict().items()})
         pictures = [model.embed(image) for image in images.values()]
@@ -274,7 +280,7 @@ if REFERENCE:  # a checkout of ZrrSkywalker/Personalize-SAM
             else:
                 weights = persam_model.fit_mask_weights(model, pictures[0], target, mask, lambda part: None)
                 logits = persam_model.persam_f(model, picture, target, weights)
-            theirs = written[Path(name).stem][:, :, 2] > 0
-            ours = logits.numpy() > 0
-            print(f"{script} {name}: {int(theirs.sum())} pixels, {int((ours != theirs).sum())} differ")
-            assert (ours != theirs).sum() <= 2
+            expected = written[Path(name).stem][:, :, 2] > 0
+            found = logits.numpy() > 0
+            print(f"{script} {name}: {int(expected.sum())} pixels, {int((found != expected).sum())} differ")
+            assert (found != expected).sum() <= 2

@@ -44,7 +44,7 @@ def mask(*pixels: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("slices", "labelled", "asked", "query"),
+    ("slices", "labelled", "requested", "query"),
     [
         ("between", (2, 5, 6), range(2, 7), (3, 4)),
         ("all", (2, 5, 6), range(8), (0, 1, 3, 4, 7)),
@@ -55,9 +55,9 @@ def mask(*pixels: tuple[int, int]) -> np.ndarray:
     ],
 )
 def test_slices_to_fill_are_the_requested_ones_that_are_not_labelled(
-    slices: SliceRange, labelled: tuple[int, ...], asked: range, query: tuple[int, ...]
+    slices: SliceRange, labelled: tuple[int, ...], requested: range, query: tuple[int, ...]
 ) -> None:
-    assert slices_to_fill(slices, labelled, AXIS, 8) == (asked, query)
+    assert slices_to_fill(slices, labelled, AXIS, 8) == (requested, query)
 
 
 @pytest.mark.parametrize(
@@ -188,12 +188,16 @@ def test_every_caller_gets_the_same_suggestions() -> None:
     maps = [label_map({0: [(0, 4), (0, 4)], 6: [(2, 6), (2, 6)]}, "a"), label_map({0: [(1, 5), (1, 5)]}, "b")]
     generator = np.random.default_rng(0)
     volume = Volume(generator.normal(size=(8, 6, 6)).astype(np.float32), maps[0].geometry)
-    asked = suggestions(FillRequest(volume=volume, layers=maps, axis=AXIS), 2)
+    expected = suggestions(FillRequest(volume=volume, layers=maps, axis=AXIS), 2)
     masks = {
-        index: {name: one.array[index] == 1 for name, one in zip("ab", maps, strict=True) if one.array[index].any()}
+        index: {
+            name: labels.array[index] == 1
+            for name, labels in zip("ab", maps, strict=True)
+            if labels.array[index].any()
+        }
         for index in (0, 6)
     }
     layers = [layer for _, layer in layers_of_segments(AXIS, masks, {"a": "a", "b": "b"})]
-    assert suggest_slices(volume, layers, [1, 2, 3, 4, 5], 2) == asked
-    assert len(asked) == 2
-    assert 0 < asked[0].index < 6
+    assert suggest_slices(volume, layers, [1, 2, 3, 4, 5], 2) == expected
+    assert len(expected) == 2
+    assert 0 < expected[0].index < 6

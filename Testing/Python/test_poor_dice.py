@@ -13,7 +13,7 @@ from fewshot_annotate.guidance.poor_dice_warning import poor_dice_warning
 SLICES = list(range(1, 8))
 
 
-def found(*dice: float) -> list[PoorLabel]:
+def poor_labels_for(*dice: float) -> list[PoorLabel]:
     """Poor labels among labels 1 and 2, filled on slices 1 to 7; slice 5 is the least certain of label 2."""
     labels = np.zeros((9, 6, 6), dtype=np.uint8)
     labels[:, 1:3], labels[:, 4:] = 1, 2
@@ -25,15 +25,15 @@ def found(*dice: float) -> list[PoorLabel]:
 
 
 def test_labels_below_the_limit_are_poor_and_the_slice_that_helps_them_is_named() -> None:
-    assert found(0.9, 0.6) == [PoorLabel(2, 0.6, 5)]
+    assert poor_labels_for(0.9, 0.6) == [PoorLabel(2, 0.6, 5)]
 
 
 def test_no_label_is_poor_at_the_limit() -> None:
-    assert found(0.9, 0.7) == []
+    assert poor_labels_for(0.9, 0.7) == []
 
 
 def test_a_label_that_is_not_in_the_support_is_ignored() -> None:
-    assert found(0.9, 0.9, 0.2) == []
+    assert poor_labels_for(0.9, 0.9, 0.2) == []
 
 
 def test_without_a_labelled_slice_the_least_certain_slice_of_the_label_is_named() -> None:

@@ -32,12 +32,12 @@ from support.tiny_weights import WeightsFolder, python_with_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 AXIS = SliceAxis(0)
-# One whose package brings many others is tested for itself, where it is installed.
-ALONE = "nninteractive"
+# Its package depends on many others; it has tests of its own, which run where it is installed.
+TESTED_SEPARATELY = "nninteractive"
 KINDS = {
     name: kind
     for name in engine_names()
-    if issubclass(kind := engine_class(name), PretrainedEngine) and name != ALONE
+    if issubclass(kind := engine_class(name), PretrainedEngine) and name != TESTED_SEPARATELY
 }
 # Every engine with each of the files of tensors that it loads.
 LOADED = [
@@ -88,11 +88,11 @@ def test_fill_runs_the_engine_in_a_worker_and_keeps_painted_slices(
     write_array(awkward_path / "image.nii.gz", volume.array, volume.geometry)
     write_label_maps(awkward_path / "support.nii.gz", [painted])
     image, support, out = (awkward_path / f"{stem}.nii.gz" for stem in ("image", "support", "out"))
-    asked = ["--engine", name, "--slices", f"{indices[1]}:{indices[1] + 2}", "--progress", "none"]
+    options_given = ["--engine", name, "--slices", f"{indices[1]}:{indices[1] + 2}", "--progress", "none"]
     for option, value in {"supports": 2, "side": 64}.items():
         if option in KINDS[name].options:
-            asked += ["--option", f"{option}={value}"]
-    code = main(["fill", str(image), str(support), "-o", str(out), *asked])
+            options_given += ["--option", f"{option}={value}"]
+    code = main(["fill", str(image), str(support), "-o", str(out), *options_given])
     message, warned = capfd.readouterr()
     assert code == 0, warned
     (filled,) = read_label_maps(out, volume.geometry)
@@ -110,11 +110,11 @@ if sys.platform == "linux":
         assert ended.returncode == -signal.SIGSYS
 
 
-# --- weights that are not what they should be
+# --- damaged, malicious and wrong files of weights
 
 
-def with_code(path: Path, mark: Path) -> None:
-    torch.save({"weight": Opens(mark)}, path)
+def with_code(path: Path, marker: Path) -> None:
+    torch.save({"weight": Opens(marker)}, path)
 
 
 def cut_off(path: Path, _: Path) -> None:
@@ -130,10 +130,10 @@ def expanded(path: Path, _: Path) -> None:
     torch.save({"weight": torch.zeros(4).expand(1 << 30, 4)}, path)
 
 
-def escaping(path: Path, mark: Path) -> None:
+def escaping(path: Path, marker: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, path)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(f"../{mark.name}", b"x")
+        archive.writestr(f"../{marker.name}", b"x")
 
 
 def another_model(path: Path, _: Path) -> None:
@@ -145,16 +145,16 @@ def web_page(path: Path, _: Path) -> None:
     path.write_bytes(b"<!DOCTYPE html><title>Sign in</title>" * 20)
 
 
-@pytest.mark.parametrize("harm", [with_code, cut_off, bomb, expanded, escaping, another_model, web_page])
+@pytest.mark.parametrize("damage", [with_code, cut_off, bomb, expanded, escaping, another_model, web_page])
 @pytest.mark.parametrize(("name", "checkpoint"), LOADED)
 def test_files_that_are_not_these_weights_are_refused_in_one_line(
-    name: str, checkpoint: str, harm: Callable[[Path, Path], None], weights_folder: WeightsFolder, tmp_path: Path
+    name: str, checkpoint: str, damage: Callable[[Path, Path], None], weights_folder: WeightsFolder, tmp_path: Path
 ) -> None:
     """Also where their checksum matches: whoever changed the file may have changed the table."""
     path = store.path_of(catalog.checkpoint(checkpoint))
-    good, mark = path.read_bytes(), tmp_path / "mark"
+    good, marker = path.read_bytes(), tmp_path / "marker"
     try:
-        harm(path, mark)
+        damage(path, marker)
         weights_folder.put_file(checkpoint, path.read_bytes())
         with pytest.raises(InputError) as refused:
             list(prepared(name).predict([15]))
@@ -163,8 +163,8 @@ def test_files_that_are_not_these_weights_are_refused_in_one_line(
     assert refused.value.code.startswith("weights_")
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert not mark.exists()
-    assert not (path.parent.parent / mark.name).exists()
+    assert not marker.exists()
+    assert not (path.parent.parent / marker.name).exists()
 
 
 @pytest.mark.parametrize(("name", "checkpoint"), LOADED)
@@ -204,7 +204,7 @@ def test_a_lack_of_memory_is_reported_with_advice(name: str, weights_folder: Wei
 
 
 def prepared(name: str) -> PretrainedEngine:
-    """The engine with a small case, no embedding known to it."""
+    """The engine prepared for a small case, without cached embeddings."""
     small = {"side": 64, "cache": 0, "text": "liver. spleen."}
     options = {option: value for option, value in small.items() if option in KINDS[name].options}
     volume, label_map = small_case()

@@ -92,7 +92,7 @@ def test_slow_loading_of_the_program_is_announced_on_a_terminal(
     with starting():
         time.sleep(0.5)
         assert capsys.readouterr() == ("", "Starting ..." if terminal else "")
-    assert capsys.readouterr().err.strip() == "", "it is wiped out"
+    assert capsys.readouterr().err.strip() == "", "the line is cleared"
     command_begins()
     with starting():
         pass

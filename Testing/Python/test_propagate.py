@@ -19,22 +19,22 @@ from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
 from support.data import every_case, load_case
 
 SMALL_CASES = ("ct_vertebrae", "mr_spine_cord_t2", "ct_liver")
-LEAST_VOXELS = 200
-# Slices are cropped in number, so that the largest cases stay quick.
-MOST_SLICES = 40
+MIN_VOXELS = 200
+# Larger cases are cropped to their middle slices, to limit the time.
+MAX_SLICES = 40
 
 
 def middle_slices(name: str | Path, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Image and labels [n, h, w] of the middle of a case along an axis."""
     volume, label_map = load_case(name)
     image, labels = (SliceAxis(axis).slices(array) for array in (volume.array, label_map.array))
-    start = max(0, (len(labels) - MOST_SLICES) // 2)
-    part = slice(start, start + MOST_SLICES)
+    start = max(0, (len(labels) - MAX_SLICES) // 2)
+    part = slice(start, start + MAX_SLICES)
     return image[part], labels[part]
 
 
 def every(labels: np.ndarray, spacing: int, axis: int = 0) -> Support:
-    """Support of every n-th slice of fully labelled slices, empty ones as known-empty."""
+    """Support of every n-th slice of fully labelled slices, also of those without labels."""
     array = SliceAxis(axis).restore(labels)
     indices = list(range(0, len(labels), spacing))
     return Support.from_label_map(LabelMap(array, Geometry(array.shape)), SliceAxis(axis), indices)
@@ -52,11 +52,11 @@ def probabilities(image: np.ndarray, support: Support, slices: list[int] | None 
 def mean_dice(truth: np.ndarray, result: dict[int, np.ndarray]) -> float:
     """Mean over labels of Dice pooled over the slices of `result`."""
     indices = list(result)
-    own, other = truth[indices], np.stack([result[index] for index in indices])
+    true, predicted = truth[indices], np.stack([result[index] for index in indices])
     values = [
-        2 * np.sum((own == value) & (other == value)) / (np.sum(own == value) + np.sum(other == value))
-        for value in np.flatnonzero(np.bincount(truth.reshape(-1)) >= LEAST_VOXELS)
-        if value and (np.any(own == value) or np.any(other == value))
+        2 * np.sum((true == value) & (predicted == value)) / (np.sum(true == value) + np.sum(predicted == value))
+        for value in np.flatnonzero(np.bincount(truth.reshape(-1)) >= MIN_VOXELS)
+        if value and (np.any(true == value) or np.any(predicted == value))
     ]
     return float(np.mean(values))
 
@@ -78,7 +78,7 @@ def copied(support: Support) -> dict[int, np.ndarray]:
 
 @cache
 def spleen() -> tuple[np.ndarray, Support, dict[int, np.ndarray]]:
-    """A case of moderate size, its support, and what propagate makes of it."""
+    """A case of moderate size, its support, and the probabilities that propagate predicts."""
     image, labels = middle_slices("ct_liver")
     support = every(labels, 4)
     return image, support, probabilities(image, support)
@@ -196,38 +196,38 @@ def test_slices_outside_the_labelled_range_are_extrapolated() -> None:
         assert mean_dice(labels, result) > 0.6
 
 
-def test_unknown_label_on_a_slice_contributes_nothing() -> None:
+def test_an_unannotated_label_on_a_slice_contributes_nothing() -> None:
     image, support, found = spleen()
-    gap = next(row for row in range(1, len(support.indices) - 1) if support.masks[row].any())
-    known = support.annotated.copy()
-    known[gap] = False
+    unannotated_row = next(row for row in range(1, len(support.indices) - 1) if support.masks[row].any())
+    annotated = support.annotated.copy()
+    annotated[unannotated_row] = False
     masks = support.masks.copy()
-    masks[gap] = 0
-    unknown = probabilities(image, replace(support, masks=masks, annotated=known))
-    kept = [row for row in range(len(support.indices)) if row != gap]
-    absent = replace(
+    masks[unannotated_row] = 0
+    unannotated = probabilities(image, replace(support, masks=masks, annotated=annotated))
+    kept = [row for row in range(len(support.indices)) if row != unannotated_row]
+    without_slice = replace(
         support,
         indices=tuple(support.indices[row] for row in kept),
         masks=support.masks[kept],
         annotated=support.annotated[kept],
     )
-    without = probabilities(image, absent)
+    expected = probabilities(image, without_slice)
     for index in found:
-        assert np.mean(unknown[index].argmax(0) != without[index].argmax(0)) < 0.02
+        assert np.mean(unannotated[index].argmax(0) != expected[index].argmax(0)) < 0.02
 
 
-def test_unknown_label_is_kept_where_a_known_absence_ends_it() -> None:
+def test_an_unannotated_label_goes_on_where_an_absent_one_ends() -> None:
     image, labels = middle_slices("mr_spine_cord_t2")
     support = every(labels, 8)
     row = int(support.masks.any(axis=(1, 2)).nonzero()[0][1])
     masks = support.masks.copy()
     masks[row] = 0
-    known = support.annotated.copy()
-    known[row] = False
-    near = support.indices[row] + 1
-    absent = probabilities(image, replace(support, masks=masks), [near])[near]
-    unknown = probabilities(image, replace(support, masks=masks, annotated=known), [near])[near]
-    assert unknown[1].sum() > 2 * absent[1].sum()
+    annotated = support.annotated.copy()
+    annotated[row] = False
+    index = support.indices[row] + 1
+    absent = probabilities(image, replace(support, masks=masks), [index])[index]
+    unannotated = probabilities(image, replace(support, masks=masks, annotated=annotated), [index])[index]
+    assert unannotated[1].sum() > 2 * absent[1].sum()
 
 
 def test_a_label_that_ends_fades_with_distance() -> None:

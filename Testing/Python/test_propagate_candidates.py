@@ -1,4 +1,4 @@
-"""What `propagate` fills where simpler tools than optical flow are better, and the Dice that it expects."""
+"""`propagate` where simpler methods than optical flow are better, and its expected Dice."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_thin_walls_in_speckle_are_as_good_as_the_nearest_copy() -> None:
     flow = dict(FlowPropagation(volume, support).predict(between))
     propagated = mean_dice(truth, np.stack([label_slice(flow[index], support.labels)[0] for index in between]))
     result, _ = filled(volume, support)
-    assert copied > propagated + 0.1  # so flow is the wrong tool here
+    assert copied > propagated + 0.1  # optical flow fails on this case
     assert mean_dice(truth, result) > copied - 0.01
 
 
@@ -111,10 +111,10 @@ def counts(errors: list[float], sides: int = 2) -> HeldOutCounts:
 
 def errors_with(position: int, error: float) -> list[float]:
     """Errors of 0.2 of each mixture but one."""
-    return [error if place == position else 0.2 for place in range(len(MIXTURES.weights))]
+    return [error if mixture == position else 0.2 for mixture in range(len(MIXTURES.weights))]
 
 
-COPIED = next(place for place, weights in enumerate(MIXTURES.weights) if weights[COPY] == 1)
+COPIED = next(mixture for mixture, weights in enumerate(MIXTURES.weights) if weights[COPY] == 1)
 AREAS = np.array([[100], [100], [100]])
 
 
@@ -145,25 +145,25 @@ def test_nothing_is_grown_beyond_the_outermost_labelled_slices() -> None:
 
 
 def with_parts(*areas: int) -> np.ndarray:
-    """Probabilities of a slice on which one label has parts of these areas, in columns apart."""
+    """Probabilities of a slice on which one label has components of these areas, in separate columns."""
     probabilities = np.zeros((2, max(areas), 2 * len(areas)), dtype=np.float32)
     probabilities[1] = 0.2
-    for place, area in enumerate(areas):
-        probabilities[1, :area, 2 * place] = 0.8
+    for number, area in enumerate(areas):
+        probabilities[1, :area, 2 * number] = 0.8
     probabilities[0] = 1 - probabilities[1]
     return probabilities
 
 
 @pytest.mark.parametrize(
-    ("areas", "smallest", "left"),
+    ("areas", "smallest", "remaining"),
     [((400, 3), 10, 400), ((800, 6), 10, 806), ((400, 3), 3, 403), ((200, 5), 100, 205)],
 )
 def test_parts_far_smaller_than_on_the_labelled_slices_are_removed(
-    areas: tuple[int, int], smallest: int, left: int
+    areas: tuple[int, int], smallest: int, remaining: int
 ) -> None:
     probabilities = with_parts(*areas)
     remove_small_components(probabilities, np.array([smallest]))
-    assert probabilities.argmax(axis=0).sum() == left
+    assert probabilities.argmax(axis=0).sum() == remaining
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-6)
 
 

@@ -1,7 +1,7 @@
-"""Hundreds of random actions in the panel, real MRML and real workers; all invariants are checked after each.
+"""Random actions in the panel, real MRML and real workers; all invariants are checked after each.
 
-`WALK_STEPS=2000 WALK_SEEDS=11,12 pytest Testing/Python/test_random_walk.py` walks further. A failure prints the
-seed and the shortest list of actions that still fails, which `test_a_list_of_actions` repeats.
+`WALK_STEPS=2000 WALK_SEEDS=11,12 pytest -m slow Testing/Python/test_random_walk.py` does more. A failure prints
+the seed and the shortest list of actions found that still fails; added to `LISTS`, it is tested from then on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LISTS: dict[str, list[tuple[str, int]]] = {
 def walk_through(
     open_panel: Callable[..., Panel], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> Callable[[Sequence[Action]], Walk]:
-    """Opens a panel, does the actions and closes the panel."""
+    """Function that opens a panel, does the actions and closes the panel."""
 
     def walk_through(actions: Sequence[Action]) -> Walk:
         panel = open_panel()

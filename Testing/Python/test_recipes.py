@@ -21,9 +21,9 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"),
 SHAPE = (9, 20, 24)
 
 
-def block(beginning: str) -> str:
-    """The block of the document that holds a text."""
-    (found,) = (text for _, text in BLOCKS if beginning in text)
+def block(contained: str) -> str:
+    """The code block of the document that contains a text."""
+    (found,) = (text for _, text in BLOCKS if contained in text)
     return found
 
 
@@ -38,7 +38,7 @@ def bar() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def run(code: str, **names: Any) -> dict[str, Any]:
-    """Names after a piece of code."""
+    """Variables after a piece of code has run."""
     exec(code, names)
     return names
 

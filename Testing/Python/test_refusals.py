@@ -25,7 +25,7 @@ HUGE = "9" * 5000
 
 @pytest.fixture
 def case_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an image and labels, which is the present one, and an empty one for temporary files."""
+    """A folder with an image and labels, as the current folder, and an empty one for temporary files."""
     folder = tmp_path / "case_folder"
     folder.mkdir()
     (tmp_path / "tmp").mkdir()

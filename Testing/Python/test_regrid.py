@@ -44,7 +44,7 @@ def geometry_of(matrix: np.ndarray, shape: tuple[int, ...]) -> Geometry:
     return Geometry((k, j, i), (sx, sy, sz), (x, y, z), tuple((matrix[:3, :3] / spacing).ravel().tolist()))
 
 
-def stored_otherwise(label_map: LabelMap, order: tuple[int, ...], signs: tuple[int, ...]) -> LabelMap:
+def reoriented(label_map: LabelMap, order: tuple[int, ...], signs: tuple[int, ...]) -> LabelMap:
     """The same labels with array axes permuted and flipped: nibabel moves the voxels and computes the matrix."""
     image = nibabel.Nifti1Image(label_map.array.T, RAS @ to_lps(label_map.geometry))
     turned = image.as_reoriented(np.column_stack([order, signs]))
@@ -53,29 +53,29 @@ def stored_otherwise(label_map: LabelMap, order: tuple[int, ...], signs: tuple[i
 
 
 def cut(label_map: LabelMap, first: tuple[int, int, int], shape: tuple[int, int, int]) -> LabelMap:
-    """A box of the label map's lattice, beyond its edge filled with 0; `first` in array order."""
+    """A cropped or padded label map; `first` is the index (k, j, i) of its first voxel in the original."""
     array = np.zeros(shape, label_map.array.dtype)
     for index in np.argwhere(label_map.array):
-        place = index - first
-        if (place >= 0).all() and (place < shape).all():
-            array[tuple(place)] = label_map.array[tuple(index)]
+        position = index - first
+        if (position >= 0).all() and (position < shape).all():
+            array[tuple(position)] = label_map.array[tuple(index)]
     matrix = to_lps(label_map.geometry)
     matrix[:3, 3] = (matrix @ [*first[::-1], 1])[:3]
     return LabelMap(array, geometry_of(matrix, shape), label_map.segments)
 
 
 def world(array: np.ndarray, geometry: Geometry) -> dict[tuple[float, ...], int]:
-    """Label of each labelled place in LPS, by the voxels' indices and the matrix alone."""
+    """Label of each labelled voxel by its position in LPS, computed from index and matrix alone."""
     indices = np.argwhere(array)
-    places = indices[:, ::-1] @ to_lps(geometry)[:3, :3].T + geometry.origin
+    positions = indices[:, ::-1] @ to_lps(geometry)[:3, :3].T + geometry.origin
     return {
-        tuple(np.round(place, 2).tolist()): int(array[tuple(index)])
-        for place, index in zip(places, indices, strict=True)
+        tuple(np.round(position, 2).tolist()): int(array[tuple(index)])
+        for position, index in zip(positions, indices, strict=True)
     }
 
 
 def painted() -> LabelMap:
-    """Two bars that move from slice to slice, on a few slices, well inside the grid."""
+    """Two bars on a few slices, which grow from slice to slice, well inside the grid."""
     array = np.zeros(GRID.shape, np.uint8)
     for k in PAINTED:
         array[k, 3 : 8 + k // 4, 4:9] = 1
@@ -96,7 +96,7 @@ def image_file(folder: Path) -> Path:
     return folder / "image.nrrd"
 
 
-def moved(geometry: Geometry, index: tuple[float, float, float]) -> Geometry:
+def shifted(geometry: Geometry, index: tuple[float, float, float]) -> Geometry:
     """The grid shifted by (i, j, k) voxels."""
     matrix = to_lps(geometry)
     matrix[:3, 3] = (matrix @ [*index, 1])[:3]
@@ -109,8 +109,10 @@ def test_labels_with_axes_in_any_order_and_direction_are_regridded_to_the_image(
     order: tuple[int, ...], signs: tuple[int, ...]
 ) -> None:
     label_map = painted()
-    stored = stored_otherwise(label_map, order, signs)
-    assert world(stored.array, stored.geometry) == world(label_map.array, GRID), "the test moves labels rightly"
+    stored = reoriented(label_map, order, signs)
+    assert world(stored.array, stored.geometry) == world(label_map.array, GRID), (
+        "the test itself reorients labels correctly"
+    )
     result = regrid([stored], GRID)
     assert np.array_equal(result.layers[0].array, label_map.array)
     assert result.layers[0].geometry == GRID
@@ -140,13 +142,13 @@ def test_any_box_of_the_image_is_regridded_or_refused_with_the_number_of_labels_
     for index in np.ndindex(*shape):
         inside[index] = all(0 <= a + b < c for a, b, c in zip(index, first, grid.shape, strict=True))
     stray[inside] = 0
-    stored = stored_otherwise(box, order, signs)
+    stored = reoriented(box, order, signs)
     (result,) = regrid([stored], grid).layers
     expected = np.zeros(grid.shape, np.uint8)
     region = tuple(slice(max(0, a), max(0, a + n)) for a, n in zip(first, shape, strict=True))
     expected[region] = whole.array[region]
     assert np.array_equal(result.array, expected)
-    outside = stored_otherwise(LabelMap(box.array + stray, box.geometry), order, signs)
+    outside = reoriented(LabelMap(box.array + stray, box.geometry), order, signs)
     count = int(np.count_nonzero(stray))
     if count:
         with pytest.raises(InputError) as refused:
@@ -171,7 +173,7 @@ def test_a_rounded_spacing_is_taken_for_the_same_voxels(
 ) -> None:
     grid = Geometry((3, 4, width), (spacing, spacing, 5.0), (-250.0, -171.5, 33.0))
     array = np.random.default_rng(3).integers(0, 3, grid.shape, dtype=np.uint8)
-    stored = stored_otherwise(LabelMap(array, grid), (0, 1, 2), signs)
+    stored = reoriented(LabelMap(array, grid), (0, 1, 2), signs)
     rounded = Geometry(
         stored.geometry.shape, (written, written, 5.0), stored.geometry.origin, stored.geometry.direction
     )
@@ -203,7 +205,7 @@ def test_grids_accepted_as_the_same_differ_by_less_than_half_a_voxel(
     signs: tuple[int, ...],
 ) -> None:
     grid = Geometry((9, 10, 300), (0.7, 0.8, 2.5), (-31.5, 12.25, -204.7), OBLIQUE)
-    stored = stored_otherwise(LabelMap(np.zeros(grid.shape, np.uint8), grid), order, signs).geometry
+    stored = reoriented(LabelMap(np.zeros(grid.shape, np.uint8), grid), order, signs).geometry
     matrix = to_lps(stored)
     rotation = Rotation.from_euler("xyz", turn, degrees=True).as_matrix()
     matrix[:3, :3] = rotation @ matrix[:3, :3] * stretch
@@ -212,9 +214,9 @@ def test_grids_accepted_as_the_same_differ_by_less_than_half_a_voxel(
     found = align_grids(own, grid)
     if isinstance(found, Alignment):
         corners = np.array(list(itertools.product(*[(0, n - 1) for n in own.shape[::-1]])))
-        places = np.linalg.inv(to_lps(grid)) @ to_lps(own) @ np.column_stack([corners, np.ones(8)]).T
+        positions = np.linalg.inv(to_lps(grid)) @ to_lps(own) @ np.column_stack([corners, np.ones(8)]).T
         index = np.array(found.offset)[:, None] + np.array(found.signs)[:, None] * corners.T[::-1][list(found.axes)]
-        assert np.abs(places[:3][::-1] - index).max() == pytest.approx(found.deviation, abs=1e-6)
+        assert np.abs(positions[:3][::-1] - index).max() == pytest.approx(found.deviation, abs=1e-6)
         assert found.deviation < 0.5
 
 
@@ -233,9 +235,9 @@ def test_grids_accepted_as_the_same_differ_by_less_than_half_a_voxel(
 def test_a_shift_of_half_a_voxel_is_refused_with_numbers_that_differ(
     grid: Geometry, shift: tuple[float, float, float], signs: tuple[int, int, int]
 ) -> None:
-    whole = LabelMap(np.ones(grid.shape, np.uint8), moved(grid, shift))
+    whole = LabelMap(np.ones(grid.shape, np.uint8), shifted(grid, shift))
     with pytest.raises(InputError) as refused:
-        regrid([stored_otherwise(whole, (0, 1, 2), signs)], grid, path="labels.nrrd")
+        regrid([reoriented(whole, (0, 1, 2), signs)], grid, path="labels.nrrd")
     assert refused.value.code == "labels_off_grid"
     data = refused.value.data
     assert data["what"] == "position"
@@ -302,7 +304,7 @@ def test_resampling_by_a_small_shift_keeps_a_block_on_its_nearest_voxels(shift: 
     array = np.zeros((8, 9, 10), np.uint8)
     array[2:6, 3:7, 2:8] = 7
     grid = Geometry(array.shape, (0.7, 0.8, 2.5), (1, 2, 3), OBLIQUE)
-    (back,) = regrid([LabelMap(array, moved(grid, shift))], grid, {Consent.RESAMPLE}).layers
+    (back,) = regrid([LabelMap(array, shifted(grid, shift))], grid, {Consent.RESAMPLE}).layers
     inner = array.copy()
     inner[2:6, 3:7, 2:8] = 0
     inner[3:5, 4:6, 3:7] = 7
@@ -326,21 +328,20 @@ def test_resampling_reports_vanished_labels_and_counts_voxels_outside() -> None:
         regrid([own], smaller, {Consent.RESAMPLE})
     assert refused.value.code == "labels_outside"
     cropped = regrid([own], smaller, {Consent.RESAMPLE, Consent.CROP})
-    assert (
-        cropped.cropped == refused.value.data["count"] == 3 * 25
-    )  # the slices at 6, 7 and 8; the one at 5 still touches
+    # Slices 6, 7 and 8 lie outside; slice 5 touches the last voxels.
+    assert cropped.cropped == refused.value.data["count"] == 3 * 25
 
 
 # --- through files and commands
 
 
 def stored_as(kind: str, folder: Path) -> Path:
-    """The painted labels as other programs leave them."""
+    """The painted labels as other programs may write them."""
     label_map = painted()
-    rows_flipped = stored_otherwise(label_map, (0, 1, 2), (1, -1, 1))
+    rows_flipped = reoriented(label_map, (0, 1, 2), (1, -1, 1))
     name, layers = {
         "rows flipped nifti": ("a.nii.gz", [rows_flipped]),
-        "permuted nifti": ("a.nii", [stored_otherwise(label_map, (2, 0, 1), (-1, 1, 1))]),
+        "permuted nifti": ("a.nii", [reoriented(label_map, (2, 0, 1), (-1, 1, 1))]),
         "cut-out nrrd": ("a.nrrd", [cut(label_map, (2, 2, 3), (9, 13, 8))]),
         "flipped cut-out mha": ("a.mha", [cut(rows_flipped, (1, 1, 3), (11, 13, 9))]),
         "smaller seg.nrrd": ("a.seg.nrrd", [cut(label_map, (2, 2, 3), (9, 13, 8))]),
@@ -408,8 +409,8 @@ def test_every_command_regrids_labels(
 @pytest.mark.parametrize(
     ("change", "flag"),
     [
-        (lambda label_map: LabelMap(label_map.array, moved(GRID, (0, 0.5, 0)), label_map.segments), "--resample"),
-        (lambda label_map: LabelMap(label_map.array, moved(GRID, (10, 0, 0)), label_map.segments), "--crop"),
+        (lambda label_map: LabelMap(label_map.array, shifted(GRID, (0, 0.5, 0)), label_map.segments), "--resample"),
+        (lambda label_map: LabelMap(label_map.array, shifted(GRID, (10, 0, 0)), label_map.segments), "--crop"),
     ],
     ids=["half a voxel off", "outside"],
 )

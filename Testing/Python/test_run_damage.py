@@ -1,4 +1,4 @@
-"""Run folders that two programs open, or that were damaged: the first run and painted slices are unchanged."""
+"""Run folders that two programs open or that are damaged: the first run and the painted slices do not change."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILES = (
     "worker.log",
     "worker.lock",
 )
-# Waits for a file, so that all who wait begin at once; then fills into job folders, one a round.
+# Waits for a file, so that both programs start at once, then fills into a new job folder; once per round.
 RACER = """
 import sys, time
 from pathlib import Path
@@ -62,7 +62,7 @@ def painted() -> LabelMap:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory, painted: LabelMap) -> Path:
-    """A folder with an image, its support, what `fill` makes of them, and the job with half of its slices done."""
+    """A folder with an image, its support, the result of `fill`, and a job with half of its slices done."""
     folder = tmp_path_factory.mktemp("template")
     volume, _ = small_case()
     write_array(folder / "image.nii.gz", volume.array, volume.geometry)
@@ -79,13 +79,13 @@ def template(tmp_path_factory: pytest.TempPathFactory, painted: LabelMap) -> Pat
 
 @pytest.fixture
 def half_done(template: Path, tmp_path: Path) -> Path:
-    """As the template, to be damaged."""
+    """Copy of the template."""
     return Path(shutil.copytree(template, tmp_path / "half done"))
 
 
 @pytest.fixture
 def case_folder(half_done: Path) -> Path:
-    """As the template, without a job."""
+    """Copy of the template without the job."""
     shutil.rmtree(half_done / "job")
     return half_done
 
@@ -107,7 +107,7 @@ def slices_of(path: Path) -> np.ndarray:
 
 
 def race(case_folder: Path, support: str, suffix: str) -> list[tuple[Path, Path]]:
-    """Two programs begin at once in one new folder, a few times; the output of both."""
+    """Start two programs at once in one new folder, a few times; returns the outputs of winner and loser."""
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
     command = [sys.executable, "-c", RACER, str(case_folder), str(ROUNDS)]
     racers = [
@@ -194,7 +194,7 @@ def test_a_folder_that_is_being_created_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> JobFolder:
-    """A job of which some slices are final, one is a draft and the rest is to be done."""
+    """A job of which some slices are final, one is a draft and the others are not filled yet."""
     folder = make_folder(tmp_path / "stopped", *small_case(), AXIS, 8)
     with SliceWriter(folder) as writer:
         for number, index in enumerate(folder.pending()[:5]):
@@ -205,14 +205,14 @@ def stopped(tmp_path: Path) -> JobFolder:
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_every_flipped_bit_of_an_array_is_detected(stopped: JobFolder, name: str) -> None:
-    chance = random.Random(name)
+    generator = random.Random(name)
     path = stopped.array_path(name)
     whole, done = path.read_bytes(), np.flatnonzero(stopped.finished()).tolist()
     results = {index: stopped.result_slice(index) for index in done}
     confidences = {index: stopped.confidence_slice(index) for index in done}
     for _ in range(60):
         data = bytearray(whole)
-        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
         path.write_bytes(data)
         try:
             opened = JobFolder.reopen(stopped.path)
@@ -230,11 +230,11 @@ def test_every_flipped_bit_of_an_array_is_detected(stopped: JobFolder, name: str
 def test_after_a_flipped_bit_painted_slices_are_those_of_the_support_or_the_job_is_refused(
     half_done: Path, painted: LabelMap, name: str, capsys: pytest.CaptureFixture
 ) -> None:
-    chance = random.Random(name)
+    generator = random.Random(name)
     path = half_done / "job" / name
     data = bytearray(path.read_bytes() if path.exists() else b"")
     data = data or bytearray(b"\0")
-    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
     path.write_bytes(data)
     code = fill(half_done, "--resume")
     printed = capsys.readouterr().err
@@ -283,16 +283,16 @@ def test_links_pipes_and_folders_in_place_of_a_file_are_refused_or_replaced(
     "name", ["job.json.partial", "events.jsonl", *(f"{name}.npy" for name in ARRAYS), *ARRAY_FILES]
 )
 def test_links_in_a_folder_that_seems_damaged_are_not_followed(tmp_path: Path, name: str) -> None:
-    victim, place = tmp_path / "victim", tmp_path / "job"
+    victim, job = tmp_path / "victim", tmp_path / "job"
     victim.write_bytes(b"precious")
-    place.mkdir()
-    (place / "job.json.partial").touch()
-    (place / name).parent.mkdir(parents=True, exist_ok=True)
-    (place / name).unlink(missing_ok=True)
-    (place / name).symlink_to(victim)
-    make_folder(place, *small_case(), AXIS, 8)
+    job.mkdir()
+    (job / "job.json.partial").touch()
+    (job / name).parent.mkdir(parents=True, exist_ok=True)
+    (job / name).unlink(missing_ok=True)
+    (job / name).symlink_to(victim)
+    make_folder(job, *small_case(), AXIS, 8)
     assert victim.read_bytes() == b"precious"
-    assert not (place / name).is_symlink()
+    assert not (job / name).is_symlink()
 
 
 @pytest.mark.parametrize("name", ["result", "confidence", "finished", "checksums"])
@@ -323,27 +323,27 @@ def in_the_layout_of_version_0_1(folder: Path) -> list[Path]:
     """Give a job folder the layout of version 0.1: one layer in the folder itself, several in a folder each."""
     description = json.loads((folder / "job.json").read_text(encoding="ascii"))
     image = (folder / "image.npy").read_bytes()
-    layers, places = description.pop("layers"), []
+    layers, layer_folders = description.pop("layers"), []
     job = description["job"]
-    # A range named labelled slices too: here those between the first and the last slice to fill.
+    # Version 0.1 stored a range, labelled slices included, in layer_folder of a list of slices.
     labelled_range = {"version": 3, "start": job["slices"][0], "stop": job["slices"][-1] + 1}
     for number, layer in enumerate(layers):
-        place = folder if len(layers) == 1 else folder / f"layer{number}"
-        place.mkdir(exist_ok=True)
+        layer_folder = folder if len(layers) == 1 else folder / f"layer{number}"
+        layer_folder.mkdir(exist_ok=True)
         for file in (folder / "layers" / str(number)).iterdir():
-            file.rename(place / file.name)
-        (place / "image.npy").write_bytes(image)
+            file.rename(layer_folder / file.name)
+        (layer_folder / "image.npy").write_bytes(image)
         old = {name: value for name, value in job.items() if name != "slices"}
         own = {name: value for name, value in layer.items() if name != "names"}
         written = description | own | {"job": old | labelled_range | {"names": layer["names"]}}
-        (place / "job.json").write_text(json.dumps(written), encoding="ascii")
-        (place / "events.jsonl").touch()
-        places.append(place)
+        (layer_folder / "job.json").write_text(json.dumps(written), encoding="ascii")
+        (layer_folder / "events.jsonl").touch()
+        layer_folders.append(layer_folder)
     shutil.rmtree(folder / "layers")
     if len(layers) > 1:
         for name in ("job.json", "image.npy", "events.jsonl"):
             (folder / name).unlink()
-    return places
+    return layer_folders
 
 
 def as_made_by_version_0_1(folder: Path) -> None:
@@ -383,7 +383,7 @@ def overlapping(case_folder: Path) -> Path:
 
 
 def require_continued(case_folder: Path) -> None:
-    """Require that the job of both segments goes on to the result of an undisturbed one."""
+    """Require that the job of both layers, when resumed, gives the result of an uninterrupted one."""
     before = [layer.pending() for layer in JobFolder.open_layers(case_folder / "job")]
     assert all(before)
     assert fill_overlapping(case_folder, "out.seg.nrrd", "--job-dir", str(case_folder / "job"), "--resume") == 0
@@ -404,8 +404,8 @@ def test_a_run_of_several_layers_is_continued(overlapping: Path) -> None:
 
 
 def test_a_run_with_a_folder_for_each_layer_is_continued(overlapping: Path) -> None:
-    places = in_the_layout_of_version_0_1(overlapping / "job")
-    assert [place.name for place in places] == ["layer0", "layer1"]
+    layer_folders = in_the_layout_of_version_0_1(overlapping / "job")
+    assert [layer_folder.name for layer_folder in layer_folders] == ["layer0", "layer1"]
     require_continued(overlapping)
     assert not (overlapping / "job" / "layers").exists()
 

@@ -61,7 +61,7 @@ MakeJob = Callable[..., JobFolder]
 
 @pytest.fixture
 def make_job(awkward_path: Path) -> MakeJob:
-    """Makes a job of the real volume for the stepwise engine with the given options."""
+    """Function that makes a job of a real volume for the stepwise engine with the given options."""
 
     def make(name: str = "job", budget: float | None = None, **options: Any) -> JobFolder:
         return make_folder(
@@ -73,7 +73,7 @@ def make_job(awkward_path: Path) -> MakeJob:
 
 @pytest.fixture
 def start(spawned: Spawned, python_with_stepwise: str) -> Callable[[JobFolder], WorkerProcess]:
-    """Starts a worker that knows the stepwise engine."""
+    """Function that starts a worker which knows the stepwise engine."""
     return lambda folder: spawned.worker(folder, python_with_stepwise)
 
 
@@ -258,7 +258,7 @@ def test_cancel_keeps_improved_drafts_instead_of_the_first_ones(
     process.cancel()
     events += poll_to_end(process)
     assert isinstance(events[-1], Cancelled)
-    assert refined(events) == [], "what is offered is not final yet"
+    assert refined(events) == [], "improved drafts are not final"
     assert folder.pending() == pending
     assert folder.drafts()[pending].all()
     assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices), "the painted slices too"
@@ -289,12 +289,12 @@ def test_after_a_killed_worker_only_missing_slices_are_computed_again(
 ) -> None:
     folder = make_job(fit=0.7, pause=0.02)
     process = start(folder)
-    caught = {
+    moment_reached = {
         "drafting": lambda events: len(drafted(events)) >= 3,
         "fitting": fitting,
         "refining": lambda events: len(refined(events)) >= 3,
     }
-    events = poll_until(process, caught[moment])
+    events = poll_until(process, moment_reached[moment])
     os.kill(worker_pid(events), signal.SIGKILL)
     events += poll_to_end(process)
     assert isinstance(events[-1], Failed)
@@ -351,7 +351,7 @@ def test_a_fit_whose_host_is_killed_ends_by_itself_with_its_drafts(
     host.kill()
     host.wait()
     wait_for(lambda: not alive(worker_pid(written_events())), 8)
-    assert written_events()[-1] == Cancelled(), "sooner than a worker that does not react is ended"
+    assert written_events()[-1] == Cancelled(), "before a worker that does not respond would be killed"
     require_drafts(folder, pending)
 
 
@@ -381,7 +381,7 @@ def test_an_engine_that_overruns_the_time_limit_is_reported_once_and_still_fills
     assert isinstance(events[-1], Finished)
     assert folder.pending() == []
     late = [event for event in events[events.index(warning) :] if isinstance(event, Progress)]
-    assert {event.eta for event in late} == {None, 0.0}, "no time is left, so none is promised"
+    assert {event.eta for event in late} == {None, 0.0}, "no time left is announced"
 
 
 def test_without_a_time_limit_there_is_no_deadline() -> None:

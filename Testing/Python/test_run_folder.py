@@ -137,13 +137,13 @@ def test_the_result_holds_only_labelled_and_finished_slices(folder: JobFolder) -
     with SliceWriter(folder) as writer:
         writer.write(done, np.full(shape, 2), np.full(shape, 0.5))
     labels, confidence = (AXIS.slices(array) for array in folder.assemble())
-    for index, (one, sureness) in enumerate(zip(labels, confidence, strict=True)):
+    for index, (one, slice_confidence) in enumerate(zip(labels, confidence, strict=True)):
         if index in folder.indices:
             assert np.array_equal(one, AXIS.slices(label_map.array)[index])
-            assert (sureness == 1).all()
+            assert (slice_confidence == 1).all()
         else:
             assert (one == (2 if index == done else 0)).all()
-            assert np.allclose(sureness, 0.5 if index == done else 0, atol=1 / 255)
+            assert np.allclose(slice_confidence, 0.5 if index == done else 0, atol=1 / 255)
 
 
 def test_label_values_above_255_are_kept(tmp_path: Path) -> None:
@@ -307,13 +307,13 @@ FILES = (
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_empty_or_truncated_file_is_refused(name: str, folder: JobFolder) -> None:
     file = folder.path / name
-    whole = file.read_bytes()
-    for data in (None, b"", whole[:5], whole[: len(whole) // 2], whole[:-1]):
+    original = file.read_bytes()
+    for data in (None, b"", original[:5], original[: len(original) // 2], original[:-1]):
         file.unlink()
         if data is not None:
             file.write_bytes(data)
         assert refusal(folder.path).code == "job_folder_unreadable"
-        file.write_bytes(whole)
+        file.write_bytes(original)
     assert JobFolder.open(folder.path).pending() == folder.pending()
 
 
@@ -381,15 +381,17 @@ def test_an_array_of_another_type_or_size_is_refused(name: str, folder: JobFolde
 
 
 def test_flipped_bits_in_a_folder_are_refused_or_harmless(folder: JobFolder, tmp_path: Path) -> None:
-    chance = random.Random(3)
+    generator = random.Random(3)
     headers = {name: (folder.path / name).read_bytes() for name in FILES}
     refused = 0
     for _ in range(500):
-        name = chance.choice(FILES)
+        name = generator.choice(FILES)
         data = bytearray(headers[name])
-        for _ in range(chance.randrange(1, 4)):
+        for _ in range(generator.randrange(1, 4)):
             end = len(data) if name == "job.json" else 128
-            data[chance.randrange(end)] = chance.choice([0, 0xFF, chance.randrange(256), *b"0123456789,:[]{}()'\\"])
+            data[generator.randrange(end)] = generator.choice(
+                [0, 0xFF, generator.randrange(256), *b"0123456789,:[]{}()'\\"]
+            )
         (folder.path / name).write_bytes(data)
         try:
             opened = JobFolder.open(folder.path)
@@ -428,14 +430,16 @@ def test_a_damaged_expected_dice_is_ignored(text: str, folder: JobFolder) -> Non
 
 
 def test_flipped_bits_in_an_expected_dice_are_ignored_or_harmless(folder: JobFolder) -> None:
-    chance = random.Random(6)
+    generator = random.Random(6)
     file = folder.layer_path / "expected.json"
     folder.write_expected_dice([ExpectedDice(label, 0.5, 0.25, 0.75) for label in folder.labels])
-    whole = file.read_bytes()
+    original = file.read_bytes()
     damaged = 0
     for _ in range(500):
-        data = bytearray(whole)
-        data[chance.randrange(len(data))] = chance.choice([0xFF, chance.randrange(256), *b'0123456789,:[]{}."-e'])
+        data = bytearray(original)
+        data[generator.randrange(len(data))] = generator.choice(
+            [0xFF, generator.randrange(256), *b'0123456789,:[]{}."-e']
+        )
         file.write_bytes(data)
         expected = folder.expected()
         damaged += not expected

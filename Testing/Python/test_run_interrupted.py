@@ -45,7 +45,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches process
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndarray]:
-    """Result of the long job without interruption."""
+    """Labels and confidence of the long job without interruption."""
     folder = make_folder(tmp_path_factory.mktemp("undisturbed") / "job", *long_case(), SliceAxis(0), 50)
     with Spawned() as spawned:
         assert isinstance(poll_to_end(spawned.worker(folder))[-1], Finished)
@@ -129,14 +129,14 @@ def test_killing_ends_the_worker_behind_a_launcher(long_job: JobFolder, spawned:
     process = spawned.worker(long_job, python=launcher)
     events, pid = poll_to_the_middle(process)
     assert pid != int(launcher_pid.read_text())
-    os.kill(pid, signal.SIGSTOP)  # else it might just come to its end
+    os.kill(pid, signal.SIGSTOP)  # else it might end by itself first
     process.kill()
     assert process.wait(10)
     wait_for(lambda: not alive(pid), 5)
     assert long_job.finished()[slices_done(events)].all()
 
 
-# --- no room, no memory
+# --- a full disk, too little memory
 
 
 def limited(folder: JobFolder, kind: str, limit: int) -> str:
@@ -170,7 +170,9 @@ def require_plain_failure_and_resume(
     free()
     events = poll_to_end(spawned.worker(folder))
     assert isinstance(events[-1], Finished)
-    assert not [event for event in events if isinstance(event, Warned)], "the torn line does not spoil the next one"
+    assert not [event for event in events if isinstance(event, Warned)], (
+        "the incomplete line does not damage the next one"
+    )
     for result, undisturbed in zip(folder.assemble(), expected, strict=True):
         assert np.array_equal(result, undisturbed)
 
@@ -178,10 +180,10 @@ def require_plain_failure_and_resume(
 def test_events_that_cannot_be_written_end_the_run_with_one_clear_line(
     long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    # The arrays have their room from the start, so only the events can meet a limit: make them the longest file.
-    room = 1000 + max(file.stat().st_size for file in long_job.path.rglob("*"))
-    long_job.events_path.write_bytes(b"\n" * room)
-    python = limited(long_job, "FSIZE", room + 2000)
+    # The arrays have their full size from the start; the events are made the largest file, to reach the limit first.
+    size = 1000 + max(file.stat().st_size for file in long_job.path.rglob("*"))
+    long_job.events_path.write_bytes(b"\n" * size)
+    python = limited(long_job, "FSIZE", size + 2000)
     require_plain_failure_and_resume(long_job, spawned, python, lambda: None, undisturbed)
 
 

@@ -1,4 +1,4 @@
-"""`Testing/run.py` says what it installs and shows the progress of pip, for which a stand-in takes its place."""
+"""`Testing/run.py` says what it installs and shows the progress of pip, of which a stand-in is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of runs: held while a process works on them, left when it is gone, and not kept without end."""
+"""Run folders: locked while a process uses them, unfinished once it has ended, and only the newest are kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.host.fill.run_store import PLAN_FILE, RunFolder, RunStore
 from support.processes import Spawned, wait_for
 
-HOLD = "import sys, time; from pathlib import Path; from fewshot_annotate.host.fill.run_store import RunStore"
+IMPORTS = "import sys, time; from pathlib import Path; from fewshot_annotate.host.fill.run_store import RunStore"
 
 
 @pytest.fixture
@@ -50,10 +50,10 @@ def test_an_unfinished_run_is_listed_with_its_size_and_can_be_resumed_once(store
     folder.release()
     (left,) = store.interrupted()
     assert (left.run_id, left.size) == (folder.run_id, 1234)
-    taken = store.acquire(folder.run_id)
-    assert taken is not None
+    acquired_run = store.acquire(folder.run_id)
+    assert acquired_run is not None
     assert store.acquire(folder.run_id) is None
-    taken.delete()
+    acquired_run.delete()
     assert store.interrupted() == store.active() == []
     assert list(store.folder.iterdir()) == []
 
@@ -61,9 +61,9 @@ def test_an_unfinished_run_is_listed_with_its_size_and_can_be_resumed_once(store
 def test_an_unfinished_run_can_be_deleted_while_it_is_read(store: RunStore) -> None:
     folder = store.create()
     folder.release()
-    looked_at = store.acquire(folder.path.name)
-    assert looked_at is not None
-    timer = threading.Timer(0.1, looked_at.release)
+    acquired = store.acquire(folder.path.name)
+    assert acquired is not None
+    timer = threading.Timer(0.1, acquired.release)
     timer.start()
     store.delete(folder.path.name)
     timer.join()
@@ -72,7 +72,9 @@ def test_an_unfinished_run_can_be_deleted_while_it_is_read(store: RunStore) -> N
 
 def test_a_run_of_a_killed_process_is_unfinished(store: RunStore, spawned: Spawned) -> None:
     child = spawned.python(
-        "-c", f"{HOLD}; store = RunStore(Path(sys.argv[1])); run = store.create(); time.sleep(99)", str(store.folder)
+        "-c",
+        f"{IMPORTS}; store = RunStore(Path(sys.argv[1])); run = store.create(); time.sleep(99)",
+        str(store.folder),
     )
     wait_for(lambda: len(store.active()) == 1)
     child.kill()
@@ -82,14 +84,14 @@ def test_a_run_of_a_killed_process_is_unfinished(store: RunStore, spawned: Spawn
 
 
 def test_only_the_newest_unfinished_runs_are_kept_and_every_active_one(store: RunStore) -> None:
-    at_work = _run(store, 9000.0)
+    active_run = _run(store, 9000.0)
     runs = [_run(store, 1000.0 * (number + 1)) for number in range(4)]
     for run in runs:
         run.release()
     store.prune(most=2)
     assert [left.run_id for left in store.interrupted()] == [runs[0].run_id, runs[1].run_id]
-    assert at_work.path.is_dir()
-    at_work.delete()
+    assert active_run.path.is_dir()
+    active_run.delete()
 
 
 def test_an_incomplete_folder_is_deleted_unless_it_is_being_created(store: RunStore) -> None:
@@ -109,10 +111,10 @@ def test_an_unknown_id_has_no_run(store: RunStore, run_id: str) -> None:
 
 def test_files_that_are_not_runs_are_not_deleted(store: RunStore) -> None:
     store.folder.mkdir(parents=True)
-    (store.folder / "holiday").mkdir()
+    (store.folder / "other").mkdir()
     (store.folder / "notes.txt").write_text("keep", encoding="utf-8")
     store.prune(most=0)
-    assert sorted(path.name for path in store.folder.iterdir()) == ["holiday", "notes.txt"]
+    assert sorted(path.name for path in store.folder.iterdir()) == ["notes.txt", "other"]
     assert store.interrupted() == []
 
 

@@ -62,8 +62,8 @@ def nodes_label_map(nodes: ChosenNodes, geometry: Geometry, original: Sequence[S
     segments = []
     for segment_id in node.GetSegmentation().GetSegmentIDs():
         segment = node.GetSegmentation().GetSegment(segment_id)
-        known = original_segments.get(segment_id)
-        value, tags = (known.value, known.tags) if known else (next(free_values), {})
+        original_segment = original_segments.get(segment_id)
+        value, tags = (original_segment.value, original_segment.tags) if original_segment else (next(free_values), {})
         segments.append(Segment(value=value, name=segment.GetName(), colour=tuple(segment.GetColor()), tags=tags))
         mask = grid.segment_box(segment_id, (0, 0, 0), grid.geometry.shape)
         if (array[mask] != 0).any():
