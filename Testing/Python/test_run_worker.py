@@ -144,7 +144,7 @@ def test_a_worker_that_does_not_react_to_cancel_is_killed(long_job: JobFolder, s
 
 
 def test_invalid_lines_among_the_events_do_not_break_polling(long_job: JobFolder, spawned: Spawned) -> None:
-    chance = random.Random(5)
+    generator = random.Random(5)
     process = spawned.worker(long_job)
     events = poll_until(process, slices_done)
     with paused(worker_pid(events)), long_job.events_path.open("ab") as file:
@@ -154,7 +154,7 @@ def test_invalid_lines_among_the_events_do_not_break_polling(long_job: JobFolder
             b'{"event": "slice", "index"\n',
             b'{"event": "slice", "index": 99999}\n',
             b'{"event": "started", "pid": -1, "version": "", "path": ""}\n',
-            chance.randbytes(10_000) + b"\n",
+            generator.randbytes(10_000) + b"\n",
             b"x" * 500_000 + b"\n",
             b'{"event": "warning", "message": "' + b"y" * 200_000 + b'"}\n',
             b"[" * 100_000 + b"\n",
@@ -169,7 +169,7 @@ def test_invalid_lines_among_the_events_do_not_break_polling(long_job: JobFolder
                 assert time.monotonic() - began < 1, "a poll stays short"
     events += poll_to_end(process)
     assert isinstance(events[-1], Finished)
-    assert len([event for event in events if isinstance(event, Warned)]) == 1, "said once"
+    assert len([event for event in events if isinstance(event, Warned)]) == 1, "reported once"
     assert len(slices_done(events)) == np.count_nonzero(long_job.finished())
 
 
@@ -231,7 +231,7 @@ def test_a_second_worker_on_a_folder_is_refused_and_the_first_continues(
         assert refused.code == "job_busy"
         first.cancel()
         poll_to_end(spawned.worker(JobFolder.open(long_job.path)))
-        assert long_job.cancel_requested(), "the second does not take back what the first was asked"
+        assert long_job.cancel_requested(), "the second does not withdraw the request to the first"
         direct = subprocess.run(
             [sys.executable, str(WORKER_SCRIPT), str(long_job.path), "--host-pid", str(os.getpid())],
             capture_output=True,

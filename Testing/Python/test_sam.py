@@ -39,16 +39,16 @@ def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsFo
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows with each image that goes through an encoder."""
-    seen: list[int] = []
+    """Size of each image that an encoder has processed."""
+    sizes: list[int] = []
     encode = SamModel.encode
 
     def counted(self: SamModel, image: torch.Tensor) -> torch.Tensor:
-        seen.append(image.shape[-1])
+        sizes.append(image.shape[-1])
         return encode(self, image)
 
     monkeypatch.setattr(SamModel, "encode", counted)
-    return seen
+    return sizes
 
 
 def picture(height: int = 50, width: int = 70) -> np.ndarray:
@@ -104,8 +104,8 @@ def test_the_released_size_is_recognised_by_keys_and_shapes(size: str) -> None:
         official = sam_model_registry[size]()
         built = sam_model.build(official.state_dict())
     assert str(built) == str(official)
-    for ours, theirs in zip(built.image_encoder.blocks, official.image_encoder.blocks, strict=True):
-        assert (ours.window_size, ours.attn.num_heads) == (theirs.window_size, theirs.attn.num_heads)
+    for block, expected in zip(built.image_encoder.blocks, official.image_encoder.blocks, strict=True):
+        assert (block.window_size, block.attn.num_heads) == (expected.window_size, expected.attn.num_heads)
     assert built.image_encoder.img_size == official.image_encoder.img_size
 
 
@@ -171,13 +171,15 @@ if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
         )
         model = SamModel(official.state_dict())
         logits, _ = model.decode(model.embed_stretched(grey), box=(40.0, 50.0, 120.0, 130.0))
-        ours = sam_model.resized(logits.sigmoid(), (height, width))[0].numpy() > 0.5
-        print(f"MedSAM: image differs by {difference:.1e}, mask in {int((ours != mask).sum())} of {mask.size} pixels")
+        found = sam_model.resized(logits.sigmoid(), (height, width))[0].numpy() > 0.5
+        print(
+            f"MedSAM: image differs by {difference:.1e}, mask in {int((found != mask).sum())} of {mask.size} pixels"
+        )
         assert difference < 1e-6
-        assert (ours != mask).sum() == 0
+        assert (found != mask).sum() == 0
 
 
-# --- in the same worker, from the same command line
+# --- weights and options
 
 
 def test_missing_weights_are_named_with_the_command_to_download_them(
@@ -263,7 +265,7 @@ def test_a_second_run_with_other_labels_skips_the_encoder(weights_folder: Weight
     assert any((first[index] != better[index]).any() for index in indices)
 
 
-def test_embeddings_are_of_one_model_and_one_way_to_prepare(
+def test_embeddings_belong_to_one_model_and_one_preprocessing(
     weights_folder: WeightsFolder, encoded: list[int], vertebrae: tuple[Volume, Support]
 ) -> None:
     volume, support = vertebrae

@@ -64,8 +64,8 @@ def test_the_released_model_has_exactly_these_keys() -> None:
         key: value.shape for key, value in official.state_dict().items()
     }
     assert str(built) == str(official)
-    ours, theirs = (model.config.vision_config.backbone_config.to_dict() for model in (built, official))
-    assert ours == theirs
+    config, expected = (model.config.vision_config.backbone_config.to_dict() for model in (built, official))
+    assert config == expected
     assert set(renamed(random_sam2())) == set(official.state_dict())
 
 
@@ -73,11 +73,11 @@ def test_the_released_model_has_exactly_these_keys() -> None:
 def test_the_authors_file_and_that_of_transformers_give_the_same(weights_folder: WeightsFolder) -> None:
     weights_folder.put("medsam2-latest", random_sam2())
     volume, support = supported([8, 14])
-    one = predict(volume, support, [10], model="sam2.1-hiera-tiny")
-    other = predict(volume, support, [10], model="medsam2-latest")
-    # Where a file's tensors lie in memory may change the order of sums.
-    np.testing.assert_allclose(one[10], other[10], atol=1e-5)
-    assert one[10][1:].max() > 0.1
+    of_transformers = predict(volume, support, [10], model="sam2.1-hiera-tiny")
+    of_authors = predict(volume, support, [10], model="medsam2-latest")
+    # The position of tensors in memory may change the order of sums.
+    np.testing.assert_allclose(of_transformers[10], of_authors[10], atol=1e-5)
+    assert of_transformers[10][1:].max() > 0.1
 
 
 def test_slices_outside_the_labelled_range_are_not_filled(weights_folder: WeightsFolder) -> None:
@@ -132,10 +132,10 @@ def test_both_labelled_slices_are_weighted_by_distance(weights_folder: WeightsFo
     track = Track(model, Frames(13, lambda frame: model.frame(greys.rgb(frame + 8))), shared_features(model, 24))
     for row, index in enumerate(support.indices):
         track.condition(index - 8, support.masks[row] == support.labels[0])
-    ways = {False: range(9, 12), True: range(19, 10, -1)}
+    directions = {False: range(9, 12), True: range(19, 10, -1)}
     sides = {}
-    for reverse, way in ways.items():
-        for index in way:
+    for reverse, indices in directions.items():
+        for index in indices:
             sides[reverse] = resized_probabilities(track.track(index - 8, reverse), support.masks.shape[1:])
         track.reset()
     expected = 0.75 * sides[False] + 0.25 * sides[True]
@@ -150,24 +150,24 @@ def test_both_labelled_slices_are_weighted_by_distance(weights_folder: WeightsFo
 
 
 def test_frames_are_made_when_they_are_accessed() -> None:
-    made: list[int] = []
+    loaded: list[int] = []
 
-    def make(index: int) -> torch.Tensor:
-        made.append(index)
+    def load(index: int) -> torch.Tensor:
+        loaded.append(index)
         return torch.zeros(3, 2, 2)
 
-    frames = Frames(1000, make)
-    assert (len(frames), list(frames)[:2], made) == (1000, [0, 1], [])
+    frames = Frames(1000, load)
+    assert (len(frames), list(frames)[:2], loaded) == (1000, [0, 1], [])
     assert frames[7].shape == (3, 2, 2)
-    assert made == [7]
+    assert loaded == [7]
 
 
 def test_weights_of_another_model_are_refused_in_one_line(weights_folder: WeightsFolder) -> None:
     state = renamed(random_sam2())
-    state["unheard.of"] = torch.zeros(1)
+    state["unknown.key"] = torch.zeros(1)
     weights_folder.put("sam2.1-hiera-tiny", state)
     volume, support = supported([8, 14])
-    with pytest.raises(InputError, match=r"another model .*unheard"):
+    with pytest.raises(InputError, match=r"another model .*unknown\.key"):
         predict(volume, support, [10])
 
 
@@ -194,14 +194,14 @@ if REFERENCE:  # a checkout of bowang-lab/MedSAM2
             start = len(indices) - 1 if reverse else 0
             for frame, _, logits in official.propagate_in_video(state, start_frame_idx=start, reverse=reverse):
                 if frame not in labelled:
-                    theirs = logits[0, 0].sigmoid().numpy()
-                    ours = resized_probabilities(track.track(frame, reverse), shape)
-                    worst = max(worst, float(np.abs(ours - theirs).max()))
-                    changed += int(((ours > 0.5) != (theirs > 0.5)).sum())
-                    pixels += ours.size
-                    assert theirs.max() > 0.5
+                    expected = logits[0, 0].sigmoid().numpy()
+                    found = resized_probabilities(track.track(frame, reverse), shape)
+                    worst = max(worst, float(np.abs(found - expected).max()))
+                    changed += int(((found > 0.5) != (expected > 0.5)).sum())
+                    pixels += found.size
+                    assert expected.max() > 0.5
         print(f"SAM 2 at {side}: probabilities differ by {worst:.1e} at most, {changed} of {pixels} pixels change")
-        # Both keep memories in 16 bits, so that a last digit can tip over.
+        # Both store memories in 16 bits, so the last digit may be rounded differently.
         assert worst < 1e-3
 
     def wide_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:

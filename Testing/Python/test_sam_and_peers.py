@@ -28,7 +28,7 @@ from support.tiny_weights import (
 from fewshot_annotate.engines.sam import persam_network as persam_model
 
 ENGINES = ("sam", "medsam", "persam", "persam-f", "seggpt", "painter", "grounding-dino", "sam2-video")
-# Those that take longest on a processor are run when there is time; what they share with others is tested by those.
+# The slowest are tested among the slow tests; code that they share with other engines is tested with those.
 SOME_SLOW = [
     pytest.param(
         name, marks=[pytest.mark.slow] if name in ("persam-f", "painter", "grounding-dino", "sam2-video") else []
@@ -124,7 +124,7 @@ def test_labels_of_a_single_pixel_and_empty_slices_are_accepted(name: str, weigh
 
 @pytest.mark.parametrize("name", SOME_SLOW)
 def test_a_run_can_be_stopped_within_the_first_slice(name: str, weights_folder: WeightsFolder) -> None:
-    """And its progress never goes back."""
+    """Its progress never falls, either."""
     volume, support = supported()
     reported: list[float] = []
 
@@ -133,7 +133,7 @@ def test_a_run_can_be_stopped_within_the_first_slice(name: str, weights_folder: 
         if fraction > 0:
             raise Stopped
 
-    # A slice of its own, so that no embedding of it is known yet.
+    # Another slice for each engine, so that its embedding is not cached yet.
     index = 9 + ENGINES.index(name) % 5
     with pytest.raises(Stopped):
         list(prepared(name, volume, support, pulse).predict([index, 16]))

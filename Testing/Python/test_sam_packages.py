@@ -15,12 +15,13 @@ ENGINES = ("sam", "medsam", "persam", "persam-f", "seggpt", "painter", "groundin
 
 
 @pytest.mark.parametrize(
-    "trouble", ["raise RuntimeError('operator torchvision::nms does not exist\\nmore')", "import no_such_package"]
+    "package_code",
+    ["raise RuntimeError('operator torchvision::nms does not exist\\nmore')", "import no_such_package"],
 )
 def test_a_package_that_does_not_load_is_named_in_one_line(
-    trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package_code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "broken_package.py").write_text(trouble)
+    (tmp_path / "broken_package.py").write_text(package_code)
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(InputError, match="package broken_package does not load") as refused:
         require_importable("broken_package")

@@ -65,11 +65,11 @@ def test_the_released_size_has_exactly_these_keys() -> None:
     with torch.device("meta"):
         official = SegGptForImageSegmentation(SegGptConfig())
         built = seggpt_model.build(official.state_dict())
-    ours, theirs = built.config.to_dict(), official.config.to_dict()
-    for key in ("drop_path_rate", "architectures", "dtype"):  # of training, and of what wrote the file
-        ours.pop(key, None), theirs.pop(key, None)
-    assert {key: list(value) if isinstance(value, tuple) else value for key, value in ours.items()} == {
-        key: list(value) if isinstance(value, tuple) else value for key, value in theirs.items()
+    config, expected = built.config.to_dict(), official.config.to_dict()
+    for key in ("drop_path_rate", "architectures", "dtype"):  # of training, and of the program that wrote the file
+        config.pop(key, None), expected.pop(key, None)
+    assert {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()} == {
+        key: list(value) if isinstance(value, tuple) else value for key, value in expected.items()
     }
     assert set(renamed(random_seggpt())) == set(official.state_dict())
 
@@ -84,10 +84,10 @@ def test_a_repeated_prompt_gives_the_result_of_one(model: InContextModel, count:
 
 def test_every_prompt_is_used_and_their_order_does_not_matter(model: InContextModel) -> None:
     image, prompts = examples(3)
-    forth, back = model.paint(image, prompts), model.paint(image, prompts[::-1])
+    in_order, reversed_order = model.paint(image, prompts), model.paint(image, prompts[::-1])
     # The decoder's convolution sees one row of the first prompt above the slice.
-    assert (forth - back)[1:].abs().max() < 1e-3
-    assert (forth - model.paint(image, prompts[:2])).abs().max() > 1e-3
+    assert (in_order - reversed_order)[1:].abs().max() < 1e-3
+    assert (in_order - model.paint(image, prompts[:2])).abs().max() > 1e-3
 
 
 def test_the_layer_of_transformers_alone_merges_prompts_differently(model: InContextModel) -> None:
@@ -124,10 +124,10 @@ def test_fewer_prompts_are_used_where_memory_is_short(tmp_path: Path, monkeypatc
     volume, label_map = small_case()
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 3))
     paint = InContextModel.paint
-    asked: list[int] = []
+    prompt_counts: list[int] = []
 
     def short(self: InContextModel, image: np.ndarray, prompts: list[object], *more: object) -> torch.Tensor:
-        asked.append(len(prompts))
+        prompt_counts.append(len(prompts))
         if len(prompts) > 2:
             raise RuntimeError("CUDA out of memory")
         return paint(self, image, prompts, *more)  # type: ignore[arg-type]
@@ -136,8 +136,8 @@ def test_fewer_prompts_are_used_where_memory_is_short(tmp_path: Path, monkeypatc
     engine = runnable_engine("seggpt")(options={"prompts": 4})
     engine.prepare(volume, support)
     assert len(list(engine.predict([14, 17]))) == 2
-    assert asked[:3] == [4, 3, 2]
-    assert set(asked[3:]) == {2}
+    assert prompt_counts[:3] == [4, 3, 2]
+    assert set(prompt_counts[3:]) == {2}
 
 
 def test_weights_of_another_model_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ if REFERENCE:  # a checkout of baaivision/Painter
         more = torch.ones(count, 1), 0 if count > 1 else -1
         painted = reference.painted(official.SegGPT, random_seggpt(), prompts, image, *more)
         mean, std = torch.tensor(seggpt_model.MEAN), torch.tensor(seggpt_model.STD)
-        theirs = torch.clip((painted * std + mean) * 255, 0, 255).mean(-1)
-        difference = float((model.paint(image, prompts) - theirs).abs().max())
+        expected = torch.clip((painted * std + mean) * 255, 0, 255).mean(-1)
+        difference = float((model.paint(image, prompts) - expected).abs().max())
         print(f"SegGPT, {count} prompts: largest difference {difference / 255:.1e} of the range of grey values")
         assert difference / 255 < 1e-6

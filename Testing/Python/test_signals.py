@@ -23,7 +23,7 @@ SIGNALS = ["SIGTERM", "SIGHUP", "SIGQUIT"]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def case_folder(tmp_path: Path) -> Path:
     truth = np.zeros(GRID.shape, dtype=np.uint8)
     truth[:, 20:60, 20:60] = 1
     painted = truth.copy()
@@ -35,10 +35,10 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(place: Path) -> subprocess.Popen[str]:
-    words = ["fill", place / "image.nrrd", place / "support.seg.nrrd", "-o", place / "out.nii.gz"]
+def start(case_folder: Path) -> subprocess.Popen[str]:
+    words = ["fill", case_folder / "image.nrrd", case_folder / "support.seg.nrrd", "-o", case_folder / "out.nii.gz"]
     command = [sys.executable, "-m", "fewshot_annotate.cli", *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(place / "tmp")}
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(case_folder / "tmp")}
     return subprocess.Popen(
         [*command, "--engine", "propagate", "--progress", "none"],
         stdout=subprocess.PIPE,
@@ -49,34 +49,34 @@ def start(place: Path) -> subprocess.Popen[str]:
     )
 
 
-def job_begins(place: Path) -> None:
-    wait_for(lambda: any((place / "tmp").glob("*/job/worker.log")))
+def job_begins(case_folder: Path) -> None:
+    wait_for(lambda: any((case_folder / "tmp").glob("*/job/worker.log")))
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_every_signal_that_ends_a_program_leaves_no_image_behind(name: str, place: Path) -> None:
-    before = sorted(place.iterdir())
-    with start(place) as program:
-        job_begins(place)
+def test_every_signal_that_ends_a_program_leaves_no_image_behind(name: str, case_folder: Path) -> None:
+    before = sorted(case_folder.iterdir())
+    with start(case_folder) as program:
+        job_begins(case_folder)
         program.send_signal(getattr(signal, name))
         _, err = program.communicate(timeout=240)
     assert program.returncode == 130
     assert err == "fewshot-annotate: cancelled; no output was written.\n"
-    assert sorted(place.iterdir()) == before
-    assert not list((place / "tmp").glob(f"{FOLDER_PREFIX}*/job"))
+    assert sorted(case_folder.iterdir()) == before
+    assert not list((case_folder / "tmp").glob(f"{FOLDER_PREFIX}*/job"))
 
 
-def test_files_of_a_killed_program_are_removed_at_the_next_start(place: Path) -> None:
-    with start(place) as program:
-        job_begins(place)
+def test_files_of_a_killed_program_are_removed_at_the_next_start(case_folder: Path) -> None:
+    with start(case_folder) as program:
+        job_begins(case_folder)
         program.kill()
-    wait_for(lambda: not any(_locked(path) for path in (place / "tmp").glob("*/job/worker.lock")))
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(place / "tmp")}
+    wait_for(lambda: not any(_locked(path) for path in (case_folder / "tmp").glob("*/job/worker.lock")))
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(case_folder / "tmp")}
     listed = subprocess.run(
         [sys.executable, "-m", "fewshot_annotate.cli", "library", "list"], env=environment, capture_output=True
     )
     assert listed.returncode == 0
-    assert not list((place / "tmp").glob(f"{FOLDER_PREFIX}*"))
+    assert not list((case_folder / "tmp").glob(f"{FOLDER_PREFIX}*"))
 
 
 def _locked(path: Path) -> bool:
@@ -135,8 +135,8 @@ def test_ctrl_c_before_its_handler_is_set_is_reported_in_one_line() -> None:
     assert (ended.returncode, ended.stderr) == (130, "fewshot-annotate: cancelled; no output was written.\n")
 
 
-def test_the_exit_code_is_the_same_where_an_interrupt_leaves_a_text_that_python_runs(tmp_path: Path) -> None:
-    """As where a dataclass is made; Python would end a module by SIGINT then, whoever caught the interrupt."""
+def test_the_exit_code_is_the_same_where_an_interrupt_is_raised_within_exec(tmp_path: Path) -> None:
+    """As when a dataclass is defined; otherwise Python ends `python -m` by SIGINT even if the interrupt is caught."""
     (tmp_path / "program.py").write_text(interrupting("rich", "exec('signal.raise_signal(signal.SIGINT)')"))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(PACKAGE_PARENT)))}
     ended = subprocess.run([sys.executable, "-m", "program"], env=environment, capture_output=True, text=True)
@@ -181,7 +181,9 @@ def interrupting(module: str, statement: str) -> str:
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_signal_waits_for_the_end_of_a_critical_section_beside_other_threads(name: str) -> None:
     ended, done = threading.Event(), []
-    threading.Thread(target=ended.wait).start()  # numeric libraries have such: the system may choose any thread
+    threading.Thread(
+        target=ended.wait
+    ).start()  # as of numeric libraries; the system may deliver the signal to any thread
     try:
         with pytest.raises(KeyboardInterrupt), signals_as_interrupt(), defer_signals():
             os.kill(os.getpid(), getattr(signal, name))
@@ -198,7 +200,7 @@ class Finalized:
 
 
 class SignalledTimer(threading.Timer):
-    """A second signal comes while the first is dealt with."""
+    """A second signal comes while the first is handled."""
 
     def start(self) -> None:
         signal.raise_signal(signal.SIGTERM)

@@ -42,13 +42,13 @@ torch = pytest.importorskip("torch")
 from fewshot_annotate.engines.specialist.member_training import MemberConfig, masked_loss  # noqa: E402
 
 QUICK = MemberConfig(max_steps=12)
-# Enough where nothing has to be learnt.
+# Enough for tests that do not depend on the accuracy.
 FEW = MemberConfig(max_steps=4)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_core() -> Iterator[None]:
-    """On networks this small, a second core costs more than it brings."""
+    """Networks this small are faster on one core."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEWSHOT_ANNOTATE_THREADS", "1")
         yield
@@ -140,8 +140,8 @@ def test_slices_that_are_not_labelled_are_marked_along_the_axis_that_was_painted
     example = TrainingExample(patient="a", load=lambda: (volume, labels), axis=1, labelled_slices=(4, 9))
     plan = make_plan([summary_of(SHAPE, (1.0, 1.0, 1.0))], 1)
     found = prepared(volume, labels, example, plan)
-    known = (found.labels != found.unlabelled).all(axis=(0, 2))
-    assert list(np.flatnonzero(known)) == [4, 9]
+    labelled_slices = (found.labels != found.unlabelled).all(axis=(0, 2))
+    assert list(np.flatnonzero(labelled_slices)) == [4, 9]
     np.testing.assert_array_equal(found.labels[:, 4], labels[:, 4])
 
 
@@ -153,9 +153,9 @@ def test_a_labelled_slice_is_kept_on_a_coarser_grid() -> None:
     for index in (16, 17):
         example = TrainingExample(patient="a", load=lambda: (volume, labels), axis=1, labelled_slices=(index,))
         found = prepared(volume, labels, example, plan)
-        (known,) = np.flatnonzero((found.labels != found.unlabelled).all(axis=(0, 2)))
-        assert known == 8
-        assert (found.labels[:, known] == (index == 16)).all()
+        (labelled_slice,) = np.flatnonzero((found.labels != found.unlabelled).all(axis=(0, 2)))
+        assert labelled_slice == 8
+        assert (found.labels[:, labelled_slice] == (index == 16)).all()
 
 
 # --- cross-validation
@@ -166,7 +166,7 @@ def test_no_patient_is_on_both_sides_of_a_split() -> None:
     splits = splits_by_fold(patients, folds_of_patients(patients))
     assert len(splits) == 4
     for split in splits:
-        seen, unseen = ({patients[at] for at in side} for side in (split.training, split.unseen))
+        seen, unseen = ({patients[index] for index in side} for side in (split.training, split.unseen))
         assert seen
         assert unseen
         assert not seen & unseen

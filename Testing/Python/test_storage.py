@@ -67,20 +67,20 @@ def _write_npy(path: Path) -> None:
 def test_on_a_full_disk_the_old_file_stays_and_the_failure_is_reported(
     name: str, missing: float, tmp_path: Path
 ) -> None:
-    whole = tmp_path / name
-    WRITERS[name](whole)
-    size = whole.stat().st_size
-    sidecar = sidecar_path(whole)
-    room = int(size * (1 - missing)) if isinstance(missing, float) else size - missing
-    for path in (whole, sidecar):
-        path.write_bytes(OLD)
+    path = tmp_path / name
+    WRITERS[name](path)
+    size = path.stat().st_size
+    sidecar = sidecar_path(path)
+    limit = int(size * (1 - missing)) if isinstance(missing, float) else size - missing
+    for file in (path, sidecar):
+        file.write_bytes(OLD)
     before = names_in(tmp_path)
-    with largest_file(room), pytest.raises(InputError) as error:
-        WRITERS[name](whole)
+    with largest_file(limit), pytest.raises(InputError) as error:
+        WRITERS[name](path)
     assert error.value.code == "output_unwritable"
-    assert str(whole) in str(error.value)
+    assert str(path) in str(error.value)
     assert "None" not in str(error.value)
-    assert whole.read_bytes() == sidecar.read_bytes() == OLD
+    assert path.read_bytes() == sidecar.read_bytes() == OLD
     assert names_in(tmp_path) == before
 
 
@@ -170,8 +170,8 @@ def test_a_file_is_readable_by_others_only_once_it_is_complete(mask: int, tmp_pa
     try:
         with atomic_stream(tmp_path / "a") as stream:
             stream.write(b"x")
-            (under_way,) = tmp_path.iterdir()
-            assert stat.S_IMODE(under_way.stat().st_mode) == 0o600
+            (unfinished,) = tmp_path.iterdir()
+            assert stat.S_IMODE(unfinished.stat().st_mode) == 0o600
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
@@ -405,14 +405,14 @@ def files_below(folder: Path) -> dict[str, bytes | None]:
     return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("there", ["nothing", "an empty folder", "other files"])
-def test_a_batch_that_is_refused_late_does_not_change_its_folder(there: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("existing", ["nothing", "an empty folder", "other files"])
+def test_a_batch_that_is_refused_late_does_not_change_its_folder(existing: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     dataset = make_dataset(tmp_path / "data", ["a"])
     output = tmp_path / "new" / "output"
-    if there != "nothing":
+    if existing != "nothing":
         output.mkdir(parents=True)
-    if there == "other files":
+    if existing == "other files":
         (output / "mine").write_bytes(OLD)
     before = files_below(tmp_path)
 
@@ -427,27 +427,29 @@ def test_a_batch_that_is_refused_late_does_not_change_its_folder(there: str, tmp
 def test_a_folder_removed_by_another_process_before_it_is_locked_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Path] = []
+    opened_paths: list[Path] = []
 
     def after_removal(path: Path, original: Callable[[Path], int | None] = temporary.open_folder) -> int | None:
-        made.append(path)
-        if len(made) == 1:
+        opened_paths.append(path)
+        if len(opened_paths) == 1:
             path.rmdir()
         return original(path)
 
     monkeypatch.setattr(temporary, "open_folder", after_removal)
     with temporary.TemporaryFolder(tmp_path) as folder:
-        assert made == [made[0], folder]
+        assert opened_paths == [opened_paths[0], folder]
         assert folder.is_dir()
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileNotFoundError):
         temporary.TemporaryFolder(tmp_path / "none")
 
 
-@pytest.mark.parametrize("there", [(), (0,), (1,), (0, 1), (0, 1, 2)])
-def test_files_renamed_together_are_restored_if_one_cannot_be_renamed(there: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("existing", [(), (0,), (1,), (0, 1), (0, 1, 2)])
+def test_files_renamed_together_are_restored_if_one_cannot_be_renamed(
+    existing: tuple[int, ...], tmp_path: Path
+) -> None:
     paths = [tmp_path / name for name in "abc"]
-    for number in there:
+    for number in existing:
         paths[number].write_text(f"old {number}")
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
     with pytest.raises(InputError), FileTransaction() as files:

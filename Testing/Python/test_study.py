@@ -36,7 +36,7 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="watches process
 QUICK = ("--sizes", "1,2", "--draws", "1", "--held-out", "2")
 
 
-def piece(volume: Volume, label_map: LabelMap, start: int, stop: int) -> tuple[Volume, LabelMap]:
+def part_of(volume: Volume, label_map: LabelMap, start: int, stop: int) -> tuple[Volume, LabelMap]:
     """Some slices of a volume, as a volume of their own."""
     image, labels = (np.ascontiguousarray(array[start:stop]) for array in (volume.array, label_map.array))
     grid = Geometry(image.shape, (1.0, 1.0, 3.0))
@@ -48,9 +48,9 @@ def manifest(awkward_path: Path) -> Path:
     """Three small volumes in two groups."""
     hippocampus, aorta = small_case(), long_case()
     volumes = {
-        "Roe^Jack": piece(*hippocampus, 4, 20),
-        "Roe^Jill": piece(*hippocampus, 16, 32),
-        "Roe^Jim": piece(*aorta, 20, 36),
+        "Roe^Jack": part_of(*hippocampus, 4, 20),
+        "Roe^Jill": part_of(*hippocampus, 16, 32),
+        "Roe^Jim": part_of(*aorta, 20, 36),
     }
     rows = []
     for (name, (volume, label_map)), group in zip(volumes.items(), ("MR", "MR", "CT"), strict=True):
@@ -58,10 +58,10 @@ def manifest(awkward_path: Path) -> Path:
         write_label_maps(awkward_path / f"{name}.seg.nrrd", [label_map])
         rows.append(f"{name}.nii.gz,{name}.seg.nrrd,{group},")
     rows[0] += "head"
-    return put(awkward_path, rows)
+    return write_manifest(awkward_path, rows)
 
 
-def put(folder: Path, rows: Sequence[str], header: str = "image,label,group,name") -> Path:
+def write_manifest(folder: Path, rows: Sequence[str], header: str = "image,label,group,name") -> Path:
     path = folder / "manifest.csv"
     path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
     return path
@@ -144,14 +144,14 @@ def test_a_killed_study_continues_where_it_was(manifest: Path, spawned: Spawned)
 def workers_of(folder: Path) -> list[int]:
     """Processes whose command line names the folder."""
     found = []
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit() and int(place.name) != os.getpid() and alive(int(place.name)):
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid() and alive(int(process.name)):
             try:
-                words = (place / "cmdline").read_bytes()
+                words = (process / "cmdline").read_bytes()
             except OSError:
                 continue
             if str(folder).encode() in words:
-                found.append(int(place.name))
+                found.append(int(process.name))
     return found
 
 
@@ -168,14 +168,14 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_finished(manifest: Path, spawned: 
 
 def test_volumes_may_be_added_later(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = read_manifest(manifest)
-    wish, place = TrialDesign(sizes=(2,), draws=1, held_out=2), manifest.parent / "study"
-    run_study(listed[1:2], [EngineSettings("propagate")], wish, place)
-    before = set(place.rglob("*.json"))
+    design, folder = TrialDesign(sizes=(2,), draws=1, held_out=2), manifest.parent / "study"
+    run_study(listed[1:2], [EngineSettings("propagate")], design, folder)
+    before = set(folder.rglob("*.json"))
     times = {path: path.stat().st_mtime_ns for path in before}
-    found = run_study(listed, [EngineSettings("propagate")], wish, place, resume=True)
+    found = run_study(listed, [EngineSettings("propagate")], design, folder, resume=True)
     assert {path: path.stat().st_mtime_ns for path in before} == times
     assert [volume.name for volume in found.volumes] == ["head", "volume 2", "volume 3"]
-    assert len(set(place.rglob("*.json"))) > len(before)
+    assert len(set(folder.rglob("*.json"))) > len(before)
 
 
 # --- the manifest
@@ -185,10 +185,10 @@ def test_volumes_are_labelled_across_their_thickest_spacing_by_default(manifest:
     first, *_ = read_manifest(manifest)
     assert first.read().axis == SliceAxis(0)
     assert replace(first, axis=SliceAxis(2)).read().axis == SliceAxis(2)
-    put(manifest.parent, ["Roe^Jack.nii.gz,Roe^Jack.seg.nrrd,MR,1"], "image,label,group,axis")
+    write_manifest(manifest.parent, ["Roe^Jack.nii.gz,Roe^Jack.seg.nrrd,MR,1"], "image,label,group,axis")
     assert read_manifest(manifest)[0].axis == SliceAxis(1)
     assert read_manifest(manifest)[0].name == "volume 1"
-    put(manifest.parent, ["Roe^Jack.nii.gz;Roe^Jack.seg.nrrd;MR"], "image;label;group")
+    write_manifest(manifest.parent, ["Roe^Jack.nii.gz;Roe^Jack.seg.nrrd;MR"], "image;label;group")
     assert read_manifest(manifest)[0].group == "MR"
 
 
@@ -211,7 +211,7 @@ def test_volumes_are_labelled_across_their_thickest_spacing_by_default(manifest:
 def test_an_unusable_manifest_is_refused_in_one_clear_line(
     rows: list[str], header: str, message: str, manifest: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    put(manifest.parent, rows, header)
+    write_manifest(manifest.parent, rows, header)
     assert main(command(manifest, "--engines", "propagate")) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)

@@ -1,4 +1,4 @@
-"""`suggest`: extents first, then where most is uncertain, and no slice twice."""
+"""`suggest`: first the slices where labels may end, then the most uncertain ones, and no slice twice."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from support.processes import Spawned
 
 AXIS = SliceAxis(0)
 LAST = small_case()[0].array.shape[0] - 1
-HELD = labelled_indices(small_case()[1].array, AXIS)
-ENDS = [HELD[0], HELD[-1]]
-MIDDLE = (HELD[0] + HELD[-1]) // 2
+LABEL_SLICES = labelled_indices(small_case()[1].array, AXIS)
+ENDS = [LABEL_SLICES[0], LABEL_SLICES[-1]]
+MIDDLE = (LABEL_SLICES[0] + LABEL_SLICES[-1]) // 2
 
 
 def support_of(labelled: Sequence[int]) -> Support:
@@ -98,8 +98,8 @@ def test_ends_limited_by_empty_slices_are_not_suggested() -> None:
 
 
 def test_the_most_uncertain_gap_comes_first() -> None:
-    labelled = [HELD[0], HELD[0] + 2, HELD[0] + 4, HELD[-1]]
-    (first,) = suggested(labelled, range(HELD[0], HELD[-1] + 1))
+    labelled = [LABEL_SLICES[0], LABEL_SLICES[0] + 2, LABEL_SLICES[0] + 4, LABEL_SLICES[-1]]
+    (first,) = suggested(labelled, range(LABEL_SLICES[0], LABEL_SLICES[-1] + 1))
     assert labelled[2] + 2 < first.index < labelled[3] - 2
 
 
@@ -126,8 +126,8 @@ def test_within_a_gap_even_uncertainty_suggests_the_middle_and_uneven_uncertaint
 
 
 def test_several_suggestions_are_spread() -> None:
-    chosen = sorted(one.index for one in suggested(ENDS, range(HELD[0], HELD[-1] + 1), count=4))
-    assert min(np.diff([HELD[0], *chosen, HELD[-1]])) >= 2
+    chosen = sorted(one.index for one in suggested(ENDS, range(LABEL_SLICES[0], LABEL_SLICES[-1] + 1), count=4))
+    assert min(np.diff([LABEL_SLICES[0], *chosen, LABEL_SLICES[-1]])) >= 2
     smooth = table([0, 40], [[1], [1]], {index: [index * (40 - index) / 40] for index in range(1, 40)})
     assert sorted(one.index for one in suggest(smooth, 3)) == [10, 20, 30]
 
@@ -145,8 +145,8 @@ def test_labels_on_a_single_slice_suggest_that_others_were_missed() -> None:
 
 
 @pytest.mark.slow
-def test_labelling_what_is_suggested_helps_more_than_the_usual_slice() -> None:
-    between = range(HELD[0], HELD[-1] + 1)
+def test_labelling_the_suggested_slice_helps_more_than_most_others() -> None:
+    between = range(LABEL_SLICES[0], LABEL_SLICES[-1] + 1)
     truth = AXIS.slices(small_case()[1].array)
 
     def errors(labelled: list[int]) -> int:
@@ -159,7 +159,7 @@ def test_labelling_what_is_suggested_helps_more_than_the_usual_slice() -> None:
     assert errors([*ENDS, first.index]) < np.median(others)
 
 
-# --- what is never done
+# --- which slices are never suggested
 
 
 def test_labelled_slices_are_never_suggested_and_all_others_once() -> None:
@@ -169,7 +169,7 @@ def test_labelled_slices_are_never_suggested_and_all_others_once() -> None:
 
 
 def test_nothing_is_suggested_outside_the_range() -> None:
-    part = range(HELD[0] + 2, HELD[0] + 7)
+    part = range(LABEL_SLICES[0] + 2, LABEL_SLICES[0] + 7)
     assert sorted(one.index for one in suggested(ENDS, part, count=99)) == list(part)
 
 
@@ -191,7 +191,7 @@ def test_the_reason_names_the_segments_and_the_labelled_slices_around() -> None:
     gap = [MIDDLE - 2, MIDDLE + 2]
     (first,) = suggested(gap, range(gap[0], gap[1] + 1))
     assert first.labels
-    assert all(uncertainty_of(gap).names[place] in str(first.reason) for place in first.labels)
+    assert all(uncertainty_of(gap).names[label] in str(first.reason) for label in first.labels)
     assert str(first.reason).startswith(f"Between slices {gap[0]} and {gap[1]} ")
 
 
@@ -234,21 +234,21 @@ def test_certain_predictions_have_no_uncertainty() -> None:
 
 
 def test_uncertainty_predicts_the_accuracy_of_the_result() -> None:
-    labelled = list(range(HELD[0], HELD[-1] + 1, 4))
-    support, uncertainty = support_of(labelled), uncertainty_of(labelled, range(HELD[0], labelled[-1]))
+    labelled = list(range(LABEL_SLICES[0], LABEL_SLICES[-1] + 1, 4))
+    support, uncertainty = support_of(labelled), uncertainty_of(labelled, range(LABEL_SLICES[0], labelled[-1]))
     truth = AXIS.slices(small_case()[1].array)
-    results = propagated(support, range(HELD[0], labelled[-1]))
-    ours = np.stack([label_slice(one, support.labels)[0] for one in results.values()])
-    theirs = truth[list(results)]
-    for place, label in enumerate(support.labels):
-        overlap = 2 * np.sum((ours == label) & (theirs == label))
-        dice = overlap / (np.sum(ours == label) + np.sum(theirs == label))
-        expected = 1 - uncertainty.expected_errors[:, place].sum() / uncertainty.expected_sizes[:, place].sum()
+    results = propagated(support, range(LABEL_SLICES[0], labelled[-1]))
+    predicted = np.stack([label_slice(probabilities, support.labels)[0] for probabilities in results.values()])
+    true = truth[list(results)]
+    for number, label in enumerate(support.labels):
+        overlap = 2 * np.sum((predicted == label) & (true == label))
+        dice = overlap / (np.sum(predicted == label) + np.sum(true == label))
+        expected = 1 - uncertainty.expected_errors[:, number].sum() / uncertainty.expected_sizes[:, number].sum()
         assert abs(dice - expected) < 0.15
 
 
 def test_labels_and_confidence_of_a_finished_job_give_about_the_same(tmp_path: Path) -> None:
-    support = support_of([HELD[0], MIDDLE, HELD[-1]])
+    support = support_of([LABEL_SLICES[0], MIDDLE, LABEL_SLICES[-1]])
     folder = JobFolder.create(
         tmp_path / "job",
         Job(engine="propagate", slices=tuple(support.unlabelled(range(LAST + 1)))),
@@ -285,7 +285,7 @@ def test_beyond_the_labelled_slices_a_label_may_have_ended() -> None:
     uncertainty = Uncertainty.from_probabilities(support, ["a"], [(index, sure) for index in (15, 29, 0)])
     assert uncertainty.unlabelled == (0, 15, 29)
     assert uncertainty.expected_errors[:, 0].tolist() == [8, 0, 8], (
-        "as likely as not, as far away as it is known to be long"
+        "its probability is 0.5 at a distance equal to its known extent"
     )
 
 
@@ -354,7 +354,9 @@ def test_a_mirrored_volume_gains_as_much(uncertainty: Uncertainty) -> None:
 @pytest.fixture
 def case_folder(awkward_path: Path) -> Path:
     """A folder with an image and a support that has three labelled slices."""
-    put(awkward_path, small_case()[0], keep_slices(small_case()[1], AXIS, [HELD[0], MIDDLE, HELD[-1]]))
+    put(
+        awkward_path, small_case()[0], keep_slices(small_case()[1], AXIS, [LABEL_SLICES[0], MIDDLE, LABEL_SLICES[-1]])
+    )
     return awkward_path
 
 
@@ -381,7 +383,9 @@ def test_the_command_prints_json_best_first(case_folder: Path, capfd: pytest.Cap
     found = printed(capfd, case_folder)
     assert len(found) == 3
     assert all(list(one) == ["slice", "axis", "plane", "gain", "reason", "labels"] for one in found)
-    assert [one["slice"] for one in found] == [one.index for one in suggested([HELD[0], MIDDLE, HELD[-1]], count=3)]
+    assert [one["slice"] for one in found] == [
+        one.index for one in suggested([LABEL_SLICES[0], MIDDLE, LABEL_SLICES[-1]], count=3)
+    ]
     names = {segment.name for segment in small_case()[1].segments}
     assert all(set(one["labels"]) <= names for one in found)
     assert {path.name: path.read_bytes() for path in case_folder.iterdir()} == before
@@ -389,13 +393,13 @@ def test_the_command_prints_json_best_first(case_folder: Path, capfd: pytest.Cap
 
 def test_range_count_and_empty_slices_are_respected(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     between = printed(capfd, case_folder, "--slices", "between", "--count", "99")
-    inner = set(range(HELD[0], HELD[-1])) - {HELD[0], MIDDLE}
+    inner = set(range(LABEL_SLICES[0], LABEL_SLICES[-1])) - {LABEL_SLICES[0], MIDDLE}
     assert {one["slice"] for one in between} == inner
-    part = printed(capfd, case_folder, "--slices", f"{HELD[0] + 1}:{HELD[0] + 4}", "--count", "99")
-    assert {one["slice"] for one in part} == set(range(HELD[0] + 1, HELD[0] + 4))
-    named = ",".join(map(str, [HELD[0], HELD[0] + 2, MIDDLE, HELD[-1]]))
+    part = printed(capfd, case_folder, "--slices", f"{LABEL_SLICES[0] + 1}:{LABEL_SLICES[0] + 4}", "--count", "99")
+    assert {one["slice"] for one in part} == set(range(LABEL_SLICES[0] + 1, LABEL_SLICES[0] + 4))
+    named = ",".join(map(str, [LABEL_SLICES[0], LABEL_SLICES[0] + 2, MIDDLE, LABEL_SLICES[-1]]))
     with_empty = printed(capfd, case_folder, "--axis", 0, "--labelled-slices", named, "--count", "99")
-    assert HELD[0] + 2 not in {one["slice"] for one in with_empty}
+    assert LABEL_SLICES[0] + 2 not in {one["slice"] for one in with_empty}
 
 
 def test_where_every_slice_is_labelled_there_is_nothing_to_suggest(
@@ -409,7 +413,7 @@ def test_where_every_slice_is_labelled_there_is_nothing_to_suggest(
 
 
 def test_overlapping_segments_are_considered_together(case_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    labelled = [HELD[0], HELD[-1]]
+    labelled = [LABEL_SLICES[0], LABEL_SLICES[-1]]
     layers = [keep_slices(layer, AXIS, labelled) for layer in overlapping_layers(small_case()[1], 2)]
     put(case_folder, small_case()[0], *layers)
     names = {segment.name for layer in layers for segment in layer.segments}

@@ -225,13 +225,13 @@ def test_the_node_combo_box_and_the_parameter_node_follow_each_other(tiny: Any) 
     assert tiny.ui.segmentationSelector.currentNode().IsA("vtkMRMLSegmentationNode")
 
 
-def test_the_node_combo_box_follows_nodes_that_come_go_and_are_renamed(tiny: Any) -> None:
+def test_the_node_combo_box_follows_nodes_that_are_renamed_hidden_and_removed(tiny: Any) -> None:
     volume, _ = mrml.oblique_volume("first")
-    selector, heard = tiny.ui.volumeSelector, []
-    selector.connect("currentNodeChanged(vtkMRMLNode*)", heard.append)
-    selector.connect("currentNodeChanged(bool)", heard.append)
+    selector, emitted = tiny.ui.volumeSelector, []
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", emitted.append)
+    selector.connect("currentNodeChanged(bool)", emitted.append)
     selector.setCurrentNode(volume)
-    assert heard == [volume, True]
+    assert emitted == [volume, True]
     volume.SetName("renamed")
     assert selector.findChild(sys.modules["qt"].QComboBox).currentText == "renamed"
     volume.SetHideFromEditors(True)
@@ -330,11 +330,11 @@ def test_sizes_are_properties_and_plain_tool_tips_come_back_as_rich_text(tiny: A
     assert (button.sizeHint.width(), button.minimumSizeHint.height()) > (0, 0)
     with pytest.raises(TypeError):
         button.sizeHint()
-    for given, kept in (("a & b\nc", "<p>a &amp; b<br>\nc</p>"), ("<b>a</b>", "<b>a</b>"), ("", "")):
-        button.toolTip = given
-        assert button.toolTip == kept
+    for text, rich_text in (("a & b\nc", "<p>a &amp; b<br>\nc</p>"), ("<b>a</b>", "<b>a</b>"), ("", "")):
+        button.toolTip = text
+        assert button.toolTip == rich_text
         button.toolTip = button.toolTip
-        assert button.toolTip == kept
+        assert button.toolTip == rich_text
 
 
 def test_exported_classes_are_what_widgets_of_a_ui_file_are(tiny: Any) -> None:
@@ -385,7 +385,7 @@ def test_entering_leaving_and_cleaning_up_reach_the_module(tiny: Any, tmp_path: 
     slicer_standin.close_module(again)
 
 
-def test_reloading_makes_the_widget_anew(tiny: Any) -> None:
+def test_reloading_creates_a_new_widget(tiny: Any) -> None:
     tiny.onReload()
     assert slicer.modules.TinyWidget is not tiny
     assert tiny.cleaned

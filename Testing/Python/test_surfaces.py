@@ -1,4 +1,4 @@
-"""Closed surfaces made in a process of their own: the same as Slicer's, and set by the commit."""
+"""Closed surfaces made in a separate process: the same as Slicer's, and set by the commit."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ DIRECTION = (0.0, -0.6, 0.8, 1.0, 0.0, 0.0, 0.0, 0.8, 0.6)
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Iterator[Runs]:
-    made = Runs(tmp_path)
-    yield made
-    made.finish()
+    runs = Runs(tmp_path)
+    yield runs
+    runs.finish()
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +50,8 @@ def node() -> Any:
     return found
 
 
-def slicers(node: Any) -> dict[str, SurfaceArrays]:
-    """What Slicer itself makes of each segment now."""
+def slicers_surfaces(node: Any) -> dict[str, SurfaceArrays]:
+    """Surface of each segment as Slicer itself converts it."""
     segmentation = slicer.vtkSegmentation()
     segmentation.DeepCopy(node.GetSegmentation())
     segmentation.RemoveRepresentation(CLOSED_SURFACE)
@@ -94,7 +94,7 @@ def test_the_surface_of_a_mask_is_that_of_slicers_converter(node: Any, settings:
     segmentation.SetConversionParameter("Decimation factor", str(settings.decimation))
     segmentation.SetConversionParameter("Compute surface normals", str(int(settings.normals)))
     assert surface_settings(node) is None  # none is shown
-    expected = slicers(node)
+    expected = slicers_surfaces(node)
     segmentation.CreateRepresentation(CLOSED_SURFACE)
     assert surface_settings(node) == settings
     segmentation.RemoveRepresentation(CLOSED_SURFACE)
@@ -107,7 +107,7 @@ def test_the_surface_of_a_mask_is_that_of_slicers_converter(node: Any, settings:
 
 
 def boxes_of(node: Any) -> dict[str, Box]:
-    """Every segment as a commit that adds one of its own voxels sees it."""
+    """Mask of each segment after a commit that changes nothing."""
     grid = read_grid(node, slicer.mrmlScene.GetFirstNodeByName("v"))
     whole = {name: mrml.segment_array(node, name) for name in ids(node.GetSegmentation())}
     return dict(masks_after(grid, Changes({name: Box((0, 0, 0), mask) for name, mask in whole.items()}, {})))
@@ -181,17 +181,17 @@ def test_the_committed_surfaces_are_those_of_the_process_and_equal_slicers(
     other = scene.node.GetSegmentation().GetSegment("other").GetRepresentation(CLOSED_SURFACE)
     supplied = []
 
-    def note(*arguments: Any) -> Any:
+    def recorded(*arguments: Any) -> Any:
         supplied.append(set(arguments[2]))
         return replaced_surfaces(*arguments)
 
-    monkeypatch.setattr(commit_module, "replaced_surfaces", note)
+    monkeypatch.setattr(commit_module, "replaced_surfaces", recorded)
     before = surfaces_of(scene.node.GetSegmentation())
     runner = runs(scene)
     runner.fill()
     assert supplied == [set(scene.ids)]
     after = surfaces_of(scene.node.GetSegmentation())
-    for name, expected in slicers(scene.node).items():
+    for name, expected in slicers_surfaces(scene.node).items():
         require_equal(after[name], expected)
     assert all(len(after[name].points) > len(before[name].points) for name in scene.ids)
     assert scene.node.GetSegmentation().GetSegment("other").GetRepresentation(CLOSED_SURFACE) is other
@@ -214,7 +214,7 @@ def test_paint_added_while_the_surfaces_are_made_is_in_the_surfaces(runs: Runs) 
     scene.node.CreateClosedSurfaceRepresentation()
     runner.to_end()
     after = surfaces_of(scene.node.GetSegmentation())
-    for name, expected in slicers(scene.node).items():
+    for name, expected in slicers_surfaces(scene.node).items():
         require_equal(after[name], expected)
 
 
@@ -228,5 +228,5 @@ def test_without_the_process_slicer_makes_the_surfaces_with_a_warning(
     (warning,) = runner.controller.warnings
     assert warning.startswith("The surfaces shown in 3D could not be made in the background: ")
     after = surfaces_of(scene.node.GetSegmentation())
-    for name, expected in slicers(scene.node).items():
+    for name, expected in slicers_surfaces(scene.node).items():
         require_equal(after[name], expected)

@@ -78,7 +78,7 @@ def test_a_case_is_kept_at_its_own_resolution_without_patient_data(tmp_path: Pat
     assert (loaded.array.dtype, loaded.geometry) == (
         np.int16,
         Geometry(SHAPE, volume.geometry.spacing),
-    )  # its position is gone
+    )  # without its position
     assert (example.labelled_slices, task.plane) == (None, "")
     assert [(one.name, one.colour, dict(one.tags)) for one in task.segments] == [
         ("Liver", (1.0, 0.0, 0.0), {"TerminologyEntry": "Anatomy"}),
@@ -107,9 +107,9 @@ def test_labels_are_matched_by_name_whatever_their_values(tmp_path: Path) -> Non
     other = (Segment(value=7, name="spleen"), Segment(value=3, name="LIVER"))
     added = add_example(task.folder, *case(1, other))
     _, labels = added.task.training_examples()[1].load()
-    given = case(1, other)[1].array
-    np.testing.assert_array_equal(labels == 1, given == 3)
-    np.testing.assert_array_equal(labels == 2, given == 7)
+    array = case(1, other)[1].array
+    np.testing.assert_array_equal(labels == 1, array == 3)
+    np.testing.assert_array_equal(labels == 2, array == 7)
     unnamed = (Segment(value=1, name="Label 1"), Segment(value=2, name="Label 2"))
     assert add_example(task.folder, *case(2, unnamed)).example.voxels == added.example.voxels
 
@@ -162,15 +162,15 @@ def test_a_task_is_exported_and_imported_as_one_file(tmp_path: Path, monkeypatch
     assert main(["task", "export", "organs", "-o", str(file)]) == 0
     monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "elsewhere"))
     assert main(["task", "import", str(file), "--name", "again"]) == 0
-    there = read_task(task_folder("again"))
-    assert (there.segments, there.examples) == (task.segments, task.examples)
-    for mine, theirs in zip(task.training_examples(), there.training_examples(), strict=True):
-        np.testing.assert_array_equal(mine.load()[1], theirs.load()[1])
+    imported = read_task(task_folder("again"))
+    assert (imported.segments, imported.examples) == (task.segments, task.examples)
+    for example, expected in zip(imported.training_examples(), task.training_examples(), strict=True):
+        np.testing.assert_array_equal(example.load()[1], expected.load()[1])
 
 
-@pytest.mark.parametrize("harm", ["another image", "a longer image", "an unlisted file", "compressed"])
+@pytest.mark.parametrize("damage", ["another image", "a longer image", "an unlisted file", "compressed"])
 def test_files_that_differ_from_the_list_are_not_imported(
-    harm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     organs(0)
     good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
@@ -178,15 +178,15 @@ def test_files_that_differ_from_the_list_are_not_imported(
     with zipfile.ZipFile(good) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     image = "examples/0001/image.nii.gz"
-    shape = (600, 8, 10) if harm == "a longer image" else SHAPE
+    shape = (600, 8, 10) if damage == "a longer image" else SHAPE
     write_array(tmp_path / "x.nii.gz", np.zeros(shape, np.int16), Geometry(shape))
-    if "image" in harm:
+    if "image" in damage:
         members[image] = (tmp_path / "x.nii.gz").read_bytes()
-    elif harm == "an unlisted file":
+    elif damage == "an unlisted file":
         members["examples/0002/image.nii.gz"] = members[image]
     with zipfile.ZipFile(bad, "w") as archive:
         for name, data in members.items():
-            archive.writestr(name, data, zipfile.ZIP_DEFLATED if harm == "compressed" else zipfile.ZIP_STORED)
+            archive.writestr(name, data, zipfile.ZIP_DEFLATED if damage == "compressed" else zipfile.ZIP_STORED)
     assert main(["task", "import", str(bad)]) == 2
     assert f"{bad}: this is no task" in capsys.readouterr().err
     with pytest.raises(InputError):
@@ -217,11 +217,11 @@ def test_a_task_lies_in_a_shared_folder_under_its_path(tmp_path: Path) -> None:
 
 def test_examples_added_at_the_same_time_are_all_kept(home: Path) -> None:
     task = organs(0)
-    added = [threading.Thread(target=add_example, args=(task.folder, *case(seed))) for seed in range(1, 5)]
-    for one in added:
-        one.start()
-    for one in added:
-        one.join()
+    threads = [threading.Thread(target=add_example, args=(task.folder, *case(seed))) for seed in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len({one.digest for one in read_task(task.folder).examples}) == 5
 
 
@@ -254,16 +254,16 @@ def test_impossible_requests_are_refused_in_one_line(
     array[[1, 4]] = case()[1].array[[1, 4]]
     write_label_maps(tmp_path / "painted.seg.nrrd", [LabelMap(array, GRID, (LIVER, SPLEEN))])
     (tmp_path / "twice.json").write_text('{"1": "Liver", "2": "liver"}')
-    places = {
+    files_of = {
         "{image}": [image, labels],
         "{other}": [image, other],
         "{empty}": [image, str(tmp_path / "empty.nii.gz")],
         "{painted}": [image, str(tmp_path / "painted.seg.nrrd")],
     }
-    given = [part for word in words.split() for part in places.get(word, [word])]
-    given = [word.format(folder=tmp_path, twice=tmp_path / "twice.json") for word in given]
+    arguments = [part for word in words.split() for part in files_of.get(word, [word])]
+    arguments = [word.format(folder=tmp_path, twice=tmp_path / "twice.json") for word in arguments]
     before = (task.folder / "task.json").read_bytes()
-    assert main(["task", *given]) == 2
+    assert main(["task", *arguments]) == 2
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
@@ -280,13 +280,13 @@ def test_a_full_disk_does_not_change_the_task(tmp_path: Path, capsys: pytest.Cap
     assert len([path for path in (task.folder / "examples").iterdir() if not path.name.startswith(".")]) == 1
 
 
-@pytest.mark.parametrize("harm", ["cut", "missing", "exchanged"])
-def test_a_damaged_example_is_reported_and_not_trained_on(harm: str) -> None:
+@pytest.mark.parametrize("damage", ["cut", "missing", "exchanged"])
+def test_a_damaged_example_is_reported_and_not_trained_on(damage: str) -> None:
     task = organs(0, 1)
     first, second = (one.folder(task.folder) for one in task.examples)
-    if harm == "missing":
+    if damage == "missing":
         shutil.rmtree(first)
-    elif harm == "cut":
+    elif damage == "cut":
         data = (first / "image.nii.gz").read_bytes()
         (first / "image.nii.gz").write_bytes(data[:-20])
     else:
@@ -302,8 +302,8 @@ def test_a_task_file_of_another_version_or_damaged_is_refused(capsys: pytest.Cap
     task = organs(0)
     file = task.folder / "task.json"
     content = json.loads(file.read_text())
-    for harm in ({"version": 99}, {"examples": content["examples"] * 2}, {"labels": []}):
-        file.write_text(json.dumps(content | harm))
+    for damage in ({"version": 99}, {"examples": content["examples"] * 2}, {"labels": []}):
+        file.write_text(json.dumps(content | damage))
         assert main(["task", "show", "organs"]) == 2
         assert "Task 'organs' is damaged (task.json)" in capsys.readouterr().err
     assert main(["task", "list"]) == 0

@@ -1,4 +1,4 @@
-"""Small structures without contrast: those on the labelled slices are kept where the images do not show them."""
+"""Small structures without contrast that the labelled slices show are filled, though the image does not show them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
 
-SLICES, SIDE, EVERY = 11, 32, 10
+SLICES, SIDE, SPACING = 11, 32, 10
 Path = Callable[[int], tuple[int, int]]
 
 
@@ -31,7 +31,7 @@ def filled(labels: np.ndarray, seed: int = 1, contrast: float = 0.0) -> tuple[np
     image = np.random.default_rng(seed).normal(0, 0.01, labels.shape).astype(np.float32)
     image[labels > 0] += contrast
     geometry = Geometry(labels.shape)
-    support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), range(0, SLICES, EVERY))
+    support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), range(0, SLICES, SPACING))
     engine = Propagate()
     engine.prepare(Volume(image, geometry), support)
     found = [label_slice(values, support.labels) for _, values in sorted(engine.predict(range(SLICES)))]

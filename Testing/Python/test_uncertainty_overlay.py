@@ -1,4 +1,4 @@
-"""What *Show uncertainty* lays over the slice views, drawn by Slicer's own slice view and read by SimpleITK."""
+"""The overlay of *Show uncertainty*, drawn by Slicer's own slice view, against the confidence of the command line."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def shown_levels() -> dict[tuple[float, ...], int]:
 
 def levels_at(confidence: Any, scene: Scene, lps: np.ndarray) -> np.ndarray:
     """Level at points of the world, LPS in mm, by the file of the command line; 0 on painted slices."""
-    moved = np.array((-MOVED[0], -MOVED[1], MOVED[2]))
+    offset = np.array((-MOVED[0], -MOVED[1], MOVED[2]))
     result = np.zeros(len(lps), dtype=int)
-    for number, point in enumerate(lps - moved):
+    for number, point in enumerate(lps - offset):
         index = confidence.TransformPhysicalPointToIndex(point.tolist())
         inside = all(0 <= value < size for value, size in zip(index, confidence.GetSize(), strict=True))
         if inside and index[2] in scene.between:
@@ -129,9 +129,9 @@ def test_uncertainty_is_shown_at_the_position_where_the_command_line_finds_it(pa
     everything = SimpleITK.GetArrayViewFromImage(confidence)[scene.between]
     assert len(levels) == np.count_nonzero(everything < BOUNDS[0])
     drawn = (picture != without).any(axis=2)
-    there = levels_at(confidence, scene, pixels.reshape(-1, 3)).reshape(drawn.shape)
-    assert np.count_nonzero(drawn & (there > 0)) > 0.9 * np.count_nonzero(drawn | (there > 0))
-    red, yellow = (picture[there == level].mean(axis=0) for level in (3, 1))
+    expected_drawn = levels_at(confidence, scene, pixels.reshape(-1, 3)).reshape(drawn.shape)
+    assert np.count_nonzero(drawn & (expected_drawn > 0)) > 0.9 * np.count_nonzero(drawn | (expected_drawn > 0))
+    red, yellow = (picture[expected_drawn == level].mean(axis=0) for level in (3, 1))
     assert red[0] > 2 * red[1]
     assert yellow[1] > 1.3 * yellow[2]
     assert slicer_standin.slot_errors == []

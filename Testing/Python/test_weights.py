@@ -57,7 +57,7 @@ def test_every_field_of_the_table_is_one_of_a_checkpoint() -> None:
     assert set(schema["properties"]["checkpoints"]["items"]["properties"]) == set(Checkpoint.__dataclass_fields__)
 
 
-def test_engines_name_checkpoints_that_exist_and_each_is_used() -> None:
+def test_engines_name_checkpoints_of_the_table_and_each_is_used() -> None:
     classes = [engine_class(name) for name in engine_names()]
     named = {
         name
@@ -66,7 +66,7 @@ def test_engines_name_checkpoints_that_exist_and_each_is_used() -> None:
         for names in engine.checkpoints.values()
         for name in names
     }
-    assert named <= {one.name for one in catalog.checkpoints()}
+    assert named == {checkpoint.name for checkpoint in catalog.checkpoints()}
 
 
 def test_a_checkpoint_has_the_source_of_its_checksum_or_none() -> None:
