@@ -147,7 +147,7 @@ def test_all_files_of_a_concatenation_must_be_there(tmp_path: Path) -> None:
     assert refused.value.code == "series_part"
 
 
-def test_a_file_without_a_series_is_refused_with_the_type_of_its_object(tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_series_is_refused(tmp_path: Path) -> None:
     series = ct_series(tmp_path / "series")
     write_label_maps(tmp_path / "in.nrrd", label_layers("binary", GRID))
     path = exported(tmp_path, label_layers("binary", GRID), series)

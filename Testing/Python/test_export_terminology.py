@@ -127,7 +127,7 @@ def test_slicer_and_this_library_read_each_others_terminology_tags():
     mrml.start_mrml()
     import slicer
 
-    ours = Terminology(
+    terminology = Terminology(
         Code("49755003", "SCT", "Morphologically Abnormal Structure"),
         Code("367643001", "SCT", "Cyst"),
         None,
@@ -136,11 +136,11 @@ def test_slicer_and_this_library_read_each_others_terminology_tags():
     )
     logic = slicer.modules.terminologies.logic()
     entry = slicer.vtkSlicerTerminologyEntry()
-    assert logic.DeserializeTerminologyEntry(format_tag(ours), entry)
+    assert logic.DeserializeTerminologyEntry(format_tag(terminology), entry)
     assert entry.GetTypeObject().GetCodeValue() == "367643001"
     assert entry.GetRegionObject().GetCodeMeaning() == "Kidney"
     assert entry.GetRegionModifierObject().GetCodeMeaning() == "Left"
-    assert parse_tag(logic.SerializeTerminologyEntry(entry)) == ours
+    assert parse_tag(logic.SerializeTerminologyEntry(entry)) == terminology
 
 
 def test_a_tag_of_slicer_is_read():

@@ -118,7 +118,7 @@ def test_where_a_label_ends_region_growing_has_more_weight_than_propagation() ->
     assert (default_weights(3, labels, CONFIG).fuse(log_probs, 3).argmax(axis=0) != truths[0]).any()
 
 
-def test_pooling_keeps_background_logits_at_zero_and_equal_candidates_unchanged() -> None:
+def test_fusion_keeps_background_logits_at_zero_and_equal_candidates_unchanged() -> None:
     truths, labels = slices_with_all_labels(1)
     fused = default_weights(4, labels, CONFIG).fuse(np.stack([shifted_log_probs(truths[0], labels, 0)] * 4), 3)
     assert not fused[0].any()

@@ -22,15 +22,15 @@ LINE = "fewshot-annotate: image.nii.gz: the file is empty; export or copy it aga
 @pytest.mark.timeout(2400)
 def test_every_command_accepts_or_refuses_unexpected_input(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    ended = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, PROGRAM, "--inputs", "30", "--seed", "20", "--seconds", "600"],
         capture_output=True,
         text=True,
         env=environment,
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     for command in RECIPES:
-        assert f"\n{command} " in ended.stdout
+        assert f"\n{command} " in completed.stdout
     assert not list(tmp_path.iterdir())
 
 

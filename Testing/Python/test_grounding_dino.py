@@ -86,14 +86,14 @@ def test_boxes_equal_those_of_transformers(
     tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary())})
     images = GroundingDinoImageProcessorPil(size={"shortest_edge": 96, "longest_edge": 160})
     inputs = images(rgb_slice(), return_tensors="pt")
-    words = tokenizer(["left kidneys. liver."], return_tensors="pt")
+    tokens = tokenizer(["left kidneys. liver."], return_tensors="pt")
     with torch.no_grad():
-        output = official(**inputs, **words)
+        output = official(**inputs, **tokens)
     expected = GroundingDinoProcessor.post_process_grounded_object_detection(
-        _Decoder(tokenizer), output, words.input_ids, threshold=0.0, target_sizes=[(60, 90)]
+        _Decoder(tokenizer), output, tokens.input_ids, threshold=0.0, target_sizes=[(60, 90)]
     )[0]
     (text,) = model.texts(NAMES.values())
-    assert list(text.ids) == words.input_ids[0].tolist()
+    assert list(text.ids) == tokens.input_ids[0].tolist()
     boxes, scores = model.detect(rgb_slice(), text, 96)
     np.testing.assert_allclose(boxes, expected["boxes"].numpy(), atol=1e-3)
     probabilities = output.logits[0].sigmoid().numpy()

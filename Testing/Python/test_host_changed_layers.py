@@ -22,7 +22,6 @@ from support import mrml, scene_cases
 
 SHAPE = (6, 7, 8)
 OBLIQUE = (0.0, -0.6, 0.8, 1.0, 0.0, 0.0, 0.0, 0.8, 0.6)
-Masks = dict[str, np.ndarray]
 EVENTS = ("SourceRepresentationModified", "RepresentationModified")
 
 
@@ -59,7 +58,7 @@ def box_of(mask: np.ndarray) -> Box:
 
 
 def changes_to(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> Changes:
-    """What has to be added and removed."""
+    """The voxels to add and to remove."""
     added = {name: after[name] & ~before[name] for name in before}
     removed = {name: before[name] & ~after[name] for name in before}
     return Changes(
@@ -78,15 +77,15 @@ def segmentation_of(nodes: ChosenNodes) -> list[Any]:
         segment = segmentation.GetSegment(name)
         voxels = image_array(labelmap).tolist()
         status = slicer.vtkSlicerSegmentationsModuleLogic.GetSegmentStatus(segment)
-        place = (labelmap.GetExtent(), labelmap.GetOrigin(), labelmap.GetSpacing(), labelmap.GetScalarTypeAsString())
-        result.append((name, segment.GetLabelValue(), labelmaps.index(labelmap), place, status, voxels))
+        grid = (labelmap.GetExtent(), labelmap.GetOrigin(), labelmap.GetSpacing(), labelmap.GetScalarTypeAsString())
+        result.append((name, segment.GetLabelValue(), labelmaps.index(labelmap), grid, status, voxels))
     return result
 
 
 def commit_both_ways(
     before: dict[str, np.ndarray], after: dict[str, np.ndarray]
 ) -> tuple[list[Any], list[Any] | None]:
-    """The segmentation as Slicer's editor logic writes it, and as the labelmaps do; None without labelmaps."""
+    """The segmentation as written by Slicer's editor logic and by new labelmaps; None where these do not apply."""
     results: list[list[Any] | None] = []
     for replaced in (False, True):
         nodes, grids = nodes_of(before), GridReader()
@@ -114,17 +113,17 @@ def test_voxels_are_added_and_removed_as_by_slicer() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.0, 0.5))
-def test_any_change_without_overlap_is_written_as_by_slicer(seed: int, share: float) -> None:
+def test_any_change_without_overlap_is_written_as_by_slicer(seed: int, fraction: float) -> None:
     random = np.random.default_rng(seed)
     before = two_blocks()
-    values = np.where(random.random(SHAPE) < share, random.integers(0, 3, SHAPE), before["a"] + 2 * before["b"])
+    values = np.where(random.random(SHAPE) < fraction, random.integers(0, 3, SHAPE), before["a"] + 2 * before["b"])
     after = {"a": values == 1, "b": values == 2}
     expected, found = commit_both_ways(before, after)
     assert found is None or found == expected
     assert (found is None) == (not values.any())
 
 
-def test_segments_that_come_to_overlap_are_left_to_slicer() -> None:
+def test_segments_that_begin_to_overlap_are_left_to_slicer() -> None:
     before = two_blocks()
     after = {name: mask.copy() for name, mask in before.items()}
     after["a"][1, 2, 4] = True  # a voxel of 'b'
@@ -180,26 +179,28 @@ def test_only_labelmaps_that_change_are_written() -> None:
     np.testing.assert_array_equal(mrml.segment_array(nodes.segmentation, "a"), after["a"])
 
 
-def test_observers_are_told_which_segments_changed() -> None:
+def test_observers_are_notified_of_the_segments_that_changed() -> None:
     before = two_blocks()
     after = {**before, "b": before["b"] | np.roll(before["b"], 1, axis=0)}
-    told: dict[bool, list[tuple[str, str]]] = {}
+    notified: dict[bool, list[tuple[str, str]]] = {}
     for replaced in (False, True):
         nodes, grids = nodes_of(before), GridReader()
         segmentation, changes = nodes.segmentation.GetSegmentation(), changes_to(before, after)
-        seen: list[tuple[str, str]] = []
+        events: list[tuple[str, str]] = []
         for event in EVENTS:
 
             @vtk.calldata_type(vtk.VTK_STRING)
-            def note(_caller: Any, _event: str, segment_id: str, event: str = event, seen: Any = seen) -> None:
-                seen.append((event, segment_id))
+            def record_event(
+                _caller: Any, _event: str, segment_id: str, event: str = event, events: Any = events
+            ) -> None:
+                events.append((event, segment_id))
 
-            segmentation.AddObserver(getattr(segmentation, event), note)
+            segmentation.AddObserver(getattr(segmentation, event), record_event)
         layers = changed_layers(grids.read(nodes), changes) if replaced else None
         commit(nodes, grids.read(nodes), changes, grids, layers=layers)
-        told[replaced] = seen
-    assert told[True] == [(event, "b") for event in EVENTS]
-    assert set(told[True]) == set(told[False])
+        notified[replaced] = events
+    assert notified[True] == [(event, "b") for event in EVENTS]
+    assert set(notified[True]) == set(notified[False])
 
 
 @pytest.mark.parametrize("surface", [False, True])

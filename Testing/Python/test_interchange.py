@@ -1,7 +1,7 @@
 """Every image file that is written, read by other programs and compared in world coordinates with what was painted.
 
 Images have headers as they come from scanners and converters; the painted shape has no symmetry, so that any flip or
-exchange of axes shows. `test_interchange_dicom` does the same for DICOM.
+exchange of axes is detected. `test_interchange_dicom` does the same for DICOM.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Matrix = np.ndarray
 
 
 def painted() -> np.ndarray:
-    """Labels 1 and 2 [i, j, k]: an L in each plane, off the middle, so that no mirror image equals it."""
+    """Labels 1 and 2 [i, j, k]: an L in each plane, off centre, so that no mirror image equals it."""
     array = np.zeros(SHAPE, np.uint8)
     array[2:10, 2:4, 1:8] = 1
     array[2:4, 4:8, 1:8] = 1
@@ -39,10 +39,10 @@ def voxels() -> np.ndarray:
     return (np.random.default_rng(1).integers(0, 50, SHAPE) + 300 * painted().astype(int)).astype(np.int16)
 
 
-def affine(turn: tuple[float, float, float] = (0, 0, 0), scale: tuple[float, ...] = (-1, 2, 3)) -> Matrix:
+def affine(angles: tuple[float, float, float] = (0, 0, 0), scale: tuple[float, ...] = (-1, 2, 3)) -> Matrix:
     """Index to RAS."""
     matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() @ np.diag(scale)
+    matrix[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() @ np.diag(scale)
     matrix[:3, 3] = [11, -22, 33]
     return matrix
 
@@ -149,7 +149,7 @@ def by_torchio(path: Path) -> tuple[np.ndarray, Matrix]:
     import torchio
 
     image = torchio.LabelMap(path)
-    return np.asarray(image.data)[0], LPS @ np.asarray(image.affine.data if hasattr(image.affine, "data") else 0)
+    return np.asarray(image.data)[0], LPS @ np.asarray(image.affine)
 
 
 def by_monai(path: Path) -> tuple[np.ndarray, Matrix]:
@@ -214,16 +214,16 @@ def suffix_of(path: Path) -> str:
 
 
 def assert_covers(output: Path, image: Path, expected: np.ndarray) -> int:
-    """Each reader finds the expected voxels where it finds the image's; returns how many readers opened both."""
+    """Each reader finds the expected voxels at those of the image; returns how many readers read both files."""
     count = 0
     readers = {read for read in READERS[suffix_of(output)] if read in READERS[suffix_of(image)]}
-    for read in sorted(readers, key=lambda one: one.__name__):
+    for read in sorted(readers, key=lambda read: read.__name__):
         try:
-            _, placed = quietly(read, image)
-        except Exception:  # such as ITK's of sheared axes: then it is not asked of the label map
+            _, image_matrix = quietly(read, image)
+        except Exception:  # such as that of ITK for sheared axes; this reader is then left out
             continue
         array, matrix = quietly(read, output)
-        found, truth = world(array, matrix), world(expected, placed)
+        found, truth = world(array, matrix), world(expected, image_matrix)
         assert found.shape == truth.shape, read.__name__
         np.testing.assert_allclose(found, truth, atol=2e-3, err_msg=read.__name__)
         count += 1
@@ -231,7 +231,7 @@ def assert_covers(output: Path, image: Path, expected: np.ndarray) -> int:
 
 
 def labels_of(image: Path, array: np.ndarray | None = None) -> LabelMap:
-    """The painted labels as a person leaves them: on every second slice."""
+    """A label map on the grid of an image: of the painted labels, or of `array`."""
     array = painted() if array is None else array
     segments = (
         Segment(value=1, name="Größe", colour=(0.2, 0.4, 0.6)),
@@ -241,13 +241,14 @@ def labels_of(image: Path, array: np.ndarray | None = None) -> LabelMap:
 
 
 def support_of(image: Path) -> Path:
+    """A file of the painted labels on every second slice."""
     array = painted()
     array[:, :, 2::2] = 0
     write_label_maps(image.parent / "support.nrrd", [labels_of(image, array)])
     return image.parent / "support.nrrd"
 
 
-FORMS = {"nifti": (".nii", ".nii.gz"), "nrrd": (".nrrd",)}
+EXPORTS = {"nifti": (".nii", ".nii.gz"), "nrrd": (".nrrd",)}
 
 
 @pytest.mark.parametrize("kind", IMAGES)
@@ -255,30 +256,28 @@ def test_filled_and_exported_files_cover_their_image_in_every_reader(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = IMAGES[kind](tmp_path)
-    own = suffix_of(image)
-    least = 2 if "sheared" in kind else 3
-    filled, confidence = tmp_path / f"filled{own}", tmp_path / f"confidence{own}"
+    image_suffix = suffix_of(image)
+    min_readers = 2 if "sheared" in kind else 3
+    filled, confidence = tmp_path / f"filled{image_suffix}", tmp_path / f"confidence{image_suffix}"
     command = ["fill", str(image), str(support_of(image)), "-o", str(filled), "--confidence", str(confidence)]
     assert main([*command, "--engine", "propagate", "--progress", "json", "--axis", "0"]) == 0
     assert ("not at right angles" in capsys.readouterr().err) == ("sheared" in kind)
-    expected = quietly(by_itk if own != ".nii.gz" else by_nibabel, filled)[0]
+    expected = quietly(by_itk if image_suffix != ".nii.gz" else by_nibabel, filled)[0]
     painted_slices = [1, 3, 5, 7]
     np.testing.assert_array_equal(expected[:, :, painted_slices], painted()[:, :, painted_slices])
-    assert assert_covers(filled, image, expected) >= least
-    ones = np.ones(SHAPE, np.uint8)
-    for read in (by_nibabel,) if own == ".nii.gz" else (by_itk,):
+    assert assert_covers(filled, image, expected) >= min_readers
+    for read in (by_nibabel,) if image_suffix == ".nii.gz" else (by_itk,):
         array, matrix = quietly(read, confidence)
         assert array.shape == SHAPE
         np.testing.assert_allclose(matrix, quietly(read, image)[1], atol=1e-5)
-        assert world(ones, matrix).shape[0] == array.size
-    labels = tmp_path / f"labels{own}"
+    labels = tmp_path / f"labels{image_suffix}"
     write_label_maps(labels, [labels_of(image)])
-    for target, suffixes in FORMS.items():
+    for target, suffixes in EXPORTS.items():
         for suffix in suffixes:
             out = tmp_path / f"exported{suffix}"
             assert main(["export", str(labels), "--to", target, "-o", str(out)]) == 0
-            if (suffix in (".nii", ".nii.gz")) == (own == ".nii.gz"):
-                assert assert_covers(out, image, painted()) >= least
+            if (suffix in (".nii", ".nii.gz")) == (image_suffix == ".nii.gz"):
+                assert assert_covers(out, image, painted()) >= min_readers
 
 
 @pytest.mark.parametrize("kind", IMAGES)
@@ -295,8 +294,11 @@ def test_a_segmentation_for_slicer_covers_the_image_with_its_names(kind: str, tm
     for read in (by_itk, by_pynrrd):
         np.testing.assert_allclose(world(*quietly(read, out)), expected, atol=2e-3, err_msg=read.__name__)
     described = slicerio.read_segmentation(str(out))
-    # pynrrd, with which slicerio reads, leaves out letters beyond ASCII in every file.
-    assert [(one["name"], one["labelValue"]) for one in described["segments"]] == [("Gre", 1), ("Zwei", 2)]
+    # pynrrd, with which slicerio reads, leaves out letters that are not ASCII.
+    assert [(segment["name"], segment["labelValue"]) for segment in described["segments"]] == [
+        ("Gre", 1),
+        ("Zwei", 2),
+    ]
     np.testing.assert_array_equal(described["voxels"], painted())
     scene = new_scene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
@@ -307,9 +309,9 @@ def test_a_segmentation_for_slicer_covers_the_image_with_its_names(kind: str, tm
     names = [segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())]
     assert names == ["Größe", "Zwei"]
     for number, value in enumerate((1, 2)):
-        part = slicer.vtkOrientedImageData()
-        node.GetBinaryLabelmapRepresentation(segmentation.GetNthSegmentID(number), part)
-        assert points_of(part) == {tuple(row) for row in np.round(expected[expected[:, 3] == value, :3], 2) + 0.0}
+        labelmap = slicer.vtkOrientedImageData()
+        node.GetBinaryLabelmapRepresentation(segmentation.GetNthSegmentID(number), labelmap)
+        assert points_of(labelmap) == {tuple(row) for row in np.round(expected[expected[:, 3] == value, :3], 2) + 0.0}
 
 
 def points_of(image: object) -> set[tuple[float, ...]]:
@@ -344,10 +346,10 @@ def test_files_of_a_batch_cover_each_image(kind: str, tmp_path: Path) -> None:
             nibabel.load(out / "a" / "confidence.nii.gz").affine, nibabel.load(image).affine
         )
         return
-    _, placed = quietly(by_itk, image)
+    _, image_matrix = quietly(by_itk, image)
     for read in READERS[".nii.gz"]:
         found = world(*quietly(read, out / "a" / "label.nii.gz"))
-        np.testing.assert_allclose(found, world(label, placed), atol=2e-3, err_msg=read.__name__)
+        np.testing.assert_allclose(found, world(label, image_matrix), atol=2e-3, err_msg=read.__name__)
 
 
 # --- messages

@@ -21,13 +21,13 @@ from support.orthanc import DICOMWEB_PLUGIN, running_orthanc
 
 # Segment name -> centres of its voxels in mm, LPS, rounded to micrometres.
 Points = dict[str, set[tuple[float, ...]]]
-TURNED = Geometry(GRID.shape, (0.75, 1.25, 2.5), (-11.5, 23.25, -40.0), OBLIQUE)
+OBLIQUE_GRID = Geometry(GRID.shape, (0.75, 1.25, 2.5), (-11.5, 23.25, -40.0), OBLIQUE)
 LEFT_HANDED = Geometry(GRID.shape, (0.75, 1.25, 2.5), (7.0, -3.0, 55.5), (1, 0, 0, 0, 1, 0, 0, 0, -1))
-GRIDS = {"upright": GRID, "oblique": TURNED, "left-handed": LEFT_HANDED}
+GRIDS = {"upright": GRID, "oblique": OBLIQUE_GRID, "left-handed": LEFT_HANDED}
 
 
 def world(mask: np.ndarray, matrix: np.ndarray) -> set[tuple[float, ...]]:
-    """Points of a mask by the 4x4 matrix of its array indices to LPS."""
+    """Points of a mask, by the 4x4 matrix from its array indices to LPS."""
     index = np.argwhere(mask)
     points = index @ matrix[:3, :3].T + matrix[:3, 3]
     return {tuple(point) for point in (np.round(points, 3) + 0.0).tolist()}
@@ -62,11 +62,11 @@ def by_pydicom(path: Path, folder: Path) -> Points:
         matrix[:3, 0], matrix[:3, 1] = orientation[1] * rows, orientation[0] * columns
         matrix[:3, 2] = 0
         matrix[:3, 3] = frame.PlanePositionSequence[0].ImagePositionPatient
-        stated = frame if "SegmentIdentificationSequence" in frame else shared
+        groups = frame if "SegmentIdentificationSequence" in frame else shared
         for number in set(np.unique(values).tolist()) - {0}:
             segment = number
             if dataset.SegmentationType == "BINARY":
-                segment = int(stated.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+                segment = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
             found[names[segment]] |= world((values == number)[..., None], matrix)
     return found
 
@@ -87,11 +87,11 @@ def overlapping(grid: Geometry) -> tuple[LabelMap, ...]:
     return first, whole
 
 
-def exported(folder: Path, layers: tuple[LabelMap, ...], *words: str) -> tuple[Path, Points]:
-    """A segmentation by the command line, and what it should hold."""
+def exported(folder: Path, layers: tuple[LabelMap, ...], *options: str) -> tuple[Path, Points]:
+    """A segmentation exported by the command line, and its expected points."""
     labels_path, path = folder / "in.seg.nrrd", folder / "seg.dcm"
     write_label_maps(labels_path, list(layers))
-    command = ["export", str(labels_path), "--to", "dicom-seg", "-o", str(path), "--default-code", *words]
+    command = ["export", str(labels_path), "--to", "dicom-seg", "-o", str(path), "--default-code", *options]
     assert main(command) == 0
     matrix = matrix_of(layers[0].geometry)
     expected = {s.name: world(layer.array == s.value, matrix) for layer in layers for s in layer.segments}
@@ -110,8 +110,8 @@ def test_other_programs_read_the_same_points_from_segmentations(
         "one slice": (labels(2, slice(2, 3), grid),),
     }.get(kind, (labels(3, slice(1, 5), grid),))
     series = ct_series(tmp_path / "series", grid)
-    words = ["--type", "labelmap"] if kind == "labelmap" else []
-    path, expected = exported(tmp_path, layers, "--reference", str(series), *words)
+    options = ["--type", "labelmap"] if kind == "labelmap" else []
+    path, expected = exported(tmp_path, layers, "--reference", str(series), *options)
     found = read(path, tmp_path)
     assert found.keys() == expected.keys()
     for name, points in expected.items():
@@ -122,16 +122,18 @@ def test_other_programs_read_the_same_points_from_segmentations(
 def test_a_derived_series_holds_the_values_of_its_volume_at_their_position(tmp_path: Path, grid: Geometry) -> None:
     array = np.random.default_rng(0).normal(0, 300, grid.shape).round().astype(np.int16)
     write_array(tmp_path / "image.nrrd", array, grid)
-    made = tmp_path / "made"
-    exported(tmp_path, (labels(2, grid=grid),), "--derive-series", str(made), "--image", str(tmp_path / "image.nrrd"))
+    derived = tmp_path / "derived"
+    exported(
+        tmp_path, (labels(2, grid=grid),), "--derive-series", str(derived), "--image", str(tmp_path / "image.nrrd")
+    )
     inverse, found = np.linalg.inv(matrix_of(grid)), np.full(grid.shape, np.nan)
-    for file in made.iterdir():
+    for file in derived.iterdir():
         header = dcmread(file)
         row, column = np.reshape(header.ImageOrientationPatient, (2, 3)).astype(float)
-        down, across = (float(value) for value in header.PixelSpacing)
+        row_spacing, column_spacing = (float(value) for value in header.PixelSpacing)
         values = apply_modality_lut(header.pixel_array, header)
         for j, i in np.ndindex(values.shape):
-            point = np.array(header.ImagePositionPatient, float) + row * across * i + column * down * j
+            point = np.array(header.ImagePositionPatient, float) + row * column_spacing * i + column * row_spacing * j
             index = inverse @ [*point, 1]
             assert np.abs(index - np.rint(index)).max() < 1e-4
             found[tuple(np.rint(index[:3]).astype(int))] = values[j, i]
@@ -155,8 +157,8 @@ def test_a_segmentation_retrieved_from_an_archive_has_the_same_points(tmp_path: 
         for kind in ("binary", "labelmap"):
             folder = tmp_path / kind
             folder.mkdir()
-            words = ["--reference", str(ct_series(folder / "series")), "--type", kind]
-            path, expected = exported(folder, (labels(2, slice(1, 5)),), *words)
+            options = ["--reference", str(ct_series(folder / "series")), "--type", kind]
+            path, expected = exported(folder, (labels(2, slice(1, 5)),), *options)
             sent = dcmread(path)
             assert server.stow(path).get("00081198", {}).get("Value", []) == []
             (body,) = server.wado(f"studies/{sent.StudyInstanceUID}/series/{sent.SeriesInstanceUID}")

@@ -1,4 +1,4 @@
-"""Structures on both labelled slices of a gap are kept between them, whatever the images show."""
+"""Structures on both labelled slices of a gap are kept between them, even if the images do not show them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ KINDS: dict[str, Callable[[], np.ndarray]] = {
 def recall_and_precision(
     engine: Engine, labels: np.ndarray, contrast: float, spacing: int, axis: int = 0, thickness: float = 1.0
 ) -> dict[int, tuple[float, float]]:
-    """Of each label between every n-th slice, in noise of standard deviation 1."""
+    """Recall and precision of each label between every n-th slice, in noise of standard deviation 1."""
     image = np.random.default_rng(0).normal(0, 1, labels.shape) + contrast * (labels > 0)
     slice_axis = SliceAxis(axis)
     array = np.ascontiguousarray(slice_axis.restore(labels))
@@ -81,10 +81,10 @@ def recall_and_precision(
 @pytest.mark.parametrize("kind", KINDS)
 def test_propagate_keeps_small_structures(kind: str, contrast: float, spacing: int) -> None:
     found = recall_and_precision(Propagate(), KINDS[kind](), contrast, spacing)
-    # A disc in noise alone is no small structure; where it goes is up to the images.
-    least = 0.6 if "disc" in kind else 0.85
-    assert min(recall for recall, _ in found.values()) > least
-    assert min(precision for _, precision in found.values()) > least
+    # A disc is no small structure: its outline follows the images, which are noise alone where the contrast is 0.
+    minimum = 0.6 if "disc" in kind else 0.85
+    assert min(recall for recall, _ in found.values()) > minimum
+    assert min(precision for _, precision in found.values()) > minimum
 
 
 @pytest.mark.parametrize("axis", [1, 2])
@@ -119,29 +119,32 @@ def test_parallel_slanted_columns_are_matched_in_order() -> None:
     before[10, [10, 20, 30]] = 1
     after[10, [16, 26, 36]] = 1
     matched = structures(before, after, (1,), 20)
-    assert [one.shift for one in matched] == [(0, 6)] * 3
-    for one in matched:
-        found = interpolate(one, 0.5, before.shape) or pytest.fail("nothing is left")
-        row, column_ = np.argwhere(found.distance > 0)[0]
-        assert (row + found.box[0].start, column_ + found.box[1].start) in [(10, 13), (10, 23), (10, 33)]
+    assert [structure.shift for structure in matched] == [(0, 6)] * 3
+    for structure in matched:
+        found = interpolate(structure, 0.5, before.shape) or pytest.fail("no pixel is left")
+        row, col = np.argwhere(found.distance > 0)[0]
+        assert (row + found.box[0].start, col + found.box[1].start) in [(10, 13), (10, 23), (10, 33)]
 
 
-def test_a_structure_on_one_side_of_a_gap_shrinks_to_its_middle_and_fades() -> None:
+def test_a_structure_on_one_side_of_a_gap_shrinks_to_its_middle_and_becomes_uncertain() -> None:
     before, after = np.zeros((2, 30, 30), np.uint8)
     before[10:20, 10:20] = 1
-    (one,) = structures(before, after, (1,), 20)
-    found = [interpolate(one, share, before.shape) or pytest.fail("nothing is left") for share in (0, 0.2, 0.4, 0.6)]
+    (structure,) = structures(before, after, (1,), 20)
+    found = [
+        interpolate(structure, fraction, before.shape) or pytest.fail("no pixel is left")
+        for fraction in (0, 0.2, 0.4, 0.6)
+    ]
     areas = [int((shape.distance > 0).sum()) for shape in found]
     assert areas[0] == 100 > areas[1] > areas[2] > areas[3] == 0
-    # The further away, the less is known, inside and outside.
+    # Further from the labelled slice, inside and outside are both less certain.
     assert -3 < found[3].distance.max() < 0
     assert found[0].outside < found[1].outside < found[3].outside < -5
 
 
 def gap_of(before: np.ndarray, after: np.ndarray) -> Gap:
-    """Ten slices apart, in images that show nothing."""
-    nothing = np.zeros((1, *before.shape), np.float32)
-    return Gap((0, 10), (before, after), {1: 1}, SliceAxis(0), Geometry((11, *before.shape)), (nothing, nothing))
+    """A gap between slices that are ten apart, in images without contrast."""
+    constant = np.zeros((1, *before.shape), np.float32)
+    return Gap((0, 10), (before, after), {1: 1}, SliceAxis(0), Geometry((11, *before.shape)), (constant, constant))
 
 
 def test_a_stray_pixel_does_not_make_its_label_likely_far_away() -> None:
@@ -159,17 +162,17 @@ def test_a_stray_pixel_of_a_label_that_ends_does_not_make_it_likely_far_away() -
     before[20:40, 20:40] = 1
     with_pixel = before.copy()
     with_pixel[5, 5] = 1
-    likely = [gap_of(mask, after).interpolated(8, 2)[1, 50, 50] for mask in (before, with_pixel)]
-    assert likely[1] == pytest.approx(likely[0])
-    assert likely[0] < 1e-3
+    probabilities = [gap_of(mask, after).interpolated(8, 2)[1, 50, 50] for mask in (before, with_pixel)]
+    assert probabilities[1] == pytest.approx(probabilities[0])
+    assert probabilities[0] < 1e-3
 
 
 def test_the_area_of_a_structure_on_both_slices_is_interpolated() -> None:
     before, after = np.zeros((2, 40, 40), np.uint8)
     before[10:20, 10:20] = 1
     after[5:25, 5:25] = 1
-    (one,) = structures(before, after, (1,), 20)
-    found = interpolate(one, 0.5, before.shape) or pytest.fail("nothing is left")
+    (structure,) = structures(before, after, (1,), 20)
+    found = interpolate(structure, 0.5, before.shape) or pytest.fail("no pixel is left")
     assert abs(np.count_nonzero(found.distance > 0) - (100 + 400) / 2) < 8
 
 
@@ -192,13 +195,13 @@ def test_the_background_is_uncertain_where_a_structure_on_one_side_of_a_gap_vani
         labels = labels[::-1].copy()
     image = np.random.default_rng(0).normal(0, 1, labels.shape)
     first, step = (SLICES - 1, -1) if mirrored else (0, 1)
-    near, far = (first + step * way for way in (1, 4))
+    near, far = (first + step * distance for distance in (1, 4))
     found = fill(labels, image, [0, 5, 15, 20], [near, far])
     painted = labels[first] > 0
-    for index, most in ((near, 0.77), (far, 0.95)):
+    for index, maximum in ((near, 0.77), (far, 0.95)):
         filled, confidence = label_slice(found[index], (1,))
         vanished = painted & (filled == 0)
-        assert confidence[vanished].max(initial=0) < most
+        assert confidence[vanished].max(initial=0) < maximum
         away = ~ndimage.binary_dilation(painted, iterations=8)
         assert confidence[away].min() > 0.95
         np.testing.assert_allclose(found[index].sum(axis=0), 1, atol=1e-5)

@@ -19,7 +19,7 @@ from highdicom.uid import UID
 from pydicom import dcmread
 from support.made_dicom import GRID, ct_series
 
-SHORT = ["--engines", "propagate", "--sizes", "1", "--draws", "1", "--progress", "none"]
+QUICK = ["--engines", "propagate", "--sizes", "1", "--draws", "1", "--progress", "none"]
 SEGMENT = Segment(value=1, name="liver")
 
 
@@ -41,7 +41,7 @@ def rows_flipped(path: Path, series: Path) -> Path:
     return path / "a.nii.gz"
 
 
-def cut_out(path: Path, series: Path) -> Path:
+def cropped(path: Path, series: Path) -> Path:
     origin = np.add(GRID.origin, (3 * GRID.spacing[0], 2 * GRID.spacing[1], 0))
     box = painted()[:5, 2:5, 3:7].copy()
     write_label_maps(
@@ -63,7 +63,7 @@ def fractions(path: Path, series: Path) -> Path:
 
 STORED = {
     rows_flipped: "the labels were put on the image's grid voxel by voxel: their axes were flipped or permuted",
-    cut_out: "the labels were put on the image's grid voxel by voxel: they cover a part of it",
+    cropped: "the labels were put on the image's grid voxel by voxel: they cover a part of it",
     fractions: "the segmentation holds fractions (probability); voxels of 100 of 200 or more are labelled.",
 }
 
@@ -78,13 +78,13 @@ def to_nifti(image: Path, labels: Path, out: Path) -> list[str]:
 
 
 def to_dicom(image: Path, labels: Path, out: Path) -> list[str]:
-    words = ["--reference", str(image), "--default-code", "-o", str(out / "out.dcm")]
-    return ["export", str(labels), "--to", "dicom-seg", *words]
+    options = ["--reference", str(image), "--default-code", "-o", str(out / "out.dcm")]
+    return ["export", str(labels), "--to", "dicom-seg", *options]
 
 
 def study(image: Path, labels: Path, out: Path) -> list[str]:
     table = manifest(out, "image,label,group,name", f"{image},{labels},CT,first")
-    return ["compare", "--study", table, "-o", str(out / "study"), *SHORT]
+    return ["compare", "--study", table, "-o", str(out / "study"), *QUICK]
 
 
 def batch(image: Path, labels: Path, out: Path) -> list[str]:
@@ -96,7 +96,7 @@ COMMANDS: dict[str, Callable[[Path, Path, Path], list[str]]] = {
     "fill": lambda image, labels, out: ["fill", str(image), str(labels), "-o", str(out / "out.nii.gz"),
                                         "--engine", "propagate", "--progress", "none"],
     "suggest": lambda image, labels, out: ["suggest", str(image), str(labels)],
-    "compare": lambda image, labels, out: ["compare", str(image), str(labels), "-o", str(out / "report"), *SHORT],
+    "compare": lambda image, labels, out: ["compare", str(image), str(labels), "-o", str(out / "report"), *QUICK],
     "study": study,
     "batch": batch,
     "library": lambda image, labels, out: ["library", "save", "livers", str(image), str(labels)],
@@ -113,13 +113,13 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return ct_series(tmp_path / "series", array=array)
 
 
-# Comparisons take seconds each, and one is enough of each.
+# Comparisons take seconds each, so each of them is tested with one kind of label file.
 PAIRS = [
     (command, stored)
     for command in COMMANDS
     for stored in STORED
     if (command, stored)
-    not in {("study", cut_out), ("study", rows_flipped), ("compare", cut_out), ("compare", fractions)}
+    not in {("study", cropped), ("study", rows_flipped), ("compare", cropped), ("compare", fractions)}
 ]
 
 
@@ -136,9 +136,9 @@ def test_changes_of_labels_are_reported_once(
     labels = stored(tmp_path, image)
     assert main(COMMANDS[command](image, labels, tmp_path)) == 0
     notes = [line for line in capfd.readouterr().err.splitlines() if STORED[stored] in line]
-    called = {"study": "first", "batch": f"first: {labels}"}.get(command, labels)
+    subject = {"study": "first", "batch": f"first: {labels}"}.get(command, labels)
     assert len(notes) == 1
-    assert notes[0].startswith(f"Note: {called}: ")
+    assert notes[0].startswith(f"Note: {subject}: ")
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("compare", "study")])
@@ -157,12 +157,12 @@ def test_a_study_accepts_labels_painted_on_different_slices(image: Path, tmp_pat
     array[[1, 3, 5], 2:5, 5:7] = 2
     write_label_maps(tmp_path / "a.nrrd", [LabelMap(array, GRID, (SEGMENT, Segment(value=2, name="spleen")))])
     assert main([*study(image, tmp_path / "a.nrrd", tmp_path), "--partial"]) == 0
-    known = [
+    annotated = [
         read_manifest(tmp_path / "cases.csv", complete=bool(complete))[0].read().supports[0].annotated
         for complete in (0, 1)
     ]
-    assert known[0].tolist() == [[True, False], [False, True]] * 3
-    assert known[1].all()
+    assert annotated[0].tolist() == [[True, False], [False, True]] * 3
+    assert annotated[1].all()
 
 
 def test_labels_of_another_format_are_read_without_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Layers of a .seg.nrrd: as other readers see them, merged where they do not overlap, and painted in part."""
+"""Layers of a .seg.nrrd: as other readers see them, merged where they do not overlap, and partially annotated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import slicerio
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.layers import merge_disjoint
 from fewshot_annotate.core.slice_axis import SliceAxis
-from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from fewshot_annotate.jobs.planning import EngineSettings, FillRequest, plan
 from hypothesis import given
@@ -45,7 +45,7 @@ def image_file(folder: Path) -> Path:
 
 
 def described(layers: list[LabelMap]) -> list[list[tuple[int, str, str]]]:
-    return [[(one.value, one.name, one.segment_id) for one in layer.segments] for layer in layers]
+    return [[(segment.value, segment.name, segment.segment_id) for segment in layer.segments] for layer in layers]
 
 
 # --- other readers
@@ -63,8 +63,8 @@ def test_layers_are_a_list_dimension_that_other_readers_accept(count: int, tmp_p
     for number, layer in enumerate(layers):
         assert np.array_equal(voxels[number].T, layer.array)
     found = slicerio.read_segmentation(str(path))
-    # pynrrd, on which slicerio stands, leaves out what is not ASCII.
-    names = [one.name.encode("ascii", "ignore").decode() for layer in layers for one in layer.segments]
+    # pynrrd, with which slicerio reads, leaves out letters that are not ASCII.
+    names = [segment.name.encode("ascii", "ignore").decode() for layer in layers for segment in layer.segments]
     assert [segment["name"] for segment in found["segments"]] == names
     ordered = slicerio.extract_segments(found, [(name, number) for number, name in enumerate(names, start=1)], False)
     assert len(ordered["segments"]) == len(names)
@@ -85,36 +85,36 @@ def test_layers_are_a_list_dimension_that_other_readers_accept(count: int, tmp_p
     seed=st.integers(0, 10_000),
     count=st.integers(1, 5),
     labels=st.integers(1, 3),
-    high=st.booleans(),
+    large_values=st.booleans(),
 )
 def test_merged_layers_hold_every_label_once_and_can_be_separated_again(
-    seed: int, count: int, labels: int, high: bool
+    seed: int, count: int, labels: int, large_values: bool
 ) -> None:
     random = np.random.default_rng(seed)
     grid = Geometry((3, 4, 5))
     layers = []
     for number in range(count):
         array = random.integers(0, labels + 1, grid.shape) * (random.random(grid.shape) < 0.3)
-        array = array * 300 if high and number % 2 else array
+        array = array * 300 if large_values and number % 2 else array
         segments = tuple(
             Segment(
-                value=value * (300 if high and number % 2 else 1),
+                value=value * (300 if large_values and number % 2 else 1),
                 name=f"{number} {value}",
                 segment_id=f"{number}{value}",
             )
             for value in range(1, labels + 1)
         )
-        layers.append(LabelMap(array.astype(np.uint16 if high else np.uint8), grid, segments))
+        layers.append(LabelMap(array.astype(np.uint16 if large_values else np.uint8), grid, segments))
     merged = merge_disjoint(layers)
-    held = sum(int(np.count_nonzero(layer.array)) for layer in layers)
-    assert sum(int(np.count_nonzero(layer.array)) for layer in merged.layers) == held
+    count_before = sum(int(np.count_nonzero(layer.array)) for layer in layers)
+    assert sum(int(np.count_nonzero(layer.array)) for layer in merged.layers) == count_before
     for layer in merged.layers:
         assert len(set(layer.values)) == len(layer.values)
     restored = merged.restore(merged.layers)
     assert described(restored) == described(layers)
-    for one, other in zip(restored, layers, strict=True):
-        assert one.array.dtype == other.array.dtype
-        assert np.array_equal(one.array, other.array)
+    for found, layer in zip(restored, layers, strict=True):
+        assert found.array.dtype == layer.array.dtype
+        assert np.array_equal(found.array, layer.array)
     overlap = any(
         ((one.array != 0) & (other.array != 0)).any()
         for number, one in enumerate(layers)
@@ -129,8 +129,8 @@ def test_layers_that_do_not_overlap_are_filled_in_one_run_and_written_separately
     layers = [block("left", slice(2, 8)), block("right", slice(14, 20), 7), block("between", slice(8, 14))]
     image, support, output = image_file(tmp_path), tmp_path / "a.seg.nrrd", tmp_path / "out.seg.nrrd"
     write_label_maps(support, layers)
-    words = ["fill", str(image), str(support), "-o", str(output), "--engine", "propagate", "--progress", "none"]
-    assert main([*words, "--job-dir", str(tmp_path / "job")]) == 0
+    command = ["fill", str(image), str(support), "-o", str(output), "--engine", "propagate", "--progress", "none"]
+    assert main([*command, "--job-dir", str(tmp_path / "job")]) == 0
     assert (tmp_path / "job" / "job.json").is_file(), "one run, not one for each layer"
     capfd.readouterr()
     filled = read_label_maps(output)
@@ -150,8 +150,8 @@ def test_only_layers_that_overlap_are_filled_separately(tmp_path: Path, capfd: p
     ]
     image, support, output = image_file(tmp_path), tmp_path / "a.seg.nrrd", tmp_path / "out.seg.nrrd"
     write_label_maps(support, layers)
-    words = ["fill", str(image), str(support), "-o", str(output), "--engine", "propagate", "--progress", "none"]
-    assert main(words) == 0
+    command = ["fill", str(image), str(support), "-o", str(output), "--engine", "propagate", "--progress", "none"]
+    assert main(command) == 0
     capfd.readouterr()
     filled = read_label_maps(output)
     assert described(filled) == described(layers)
@@ -159,42 +159,44 @@ def test_only_layers_that_overlap_are_filled_separately(tmp_path: Path, capfd: p
         assert np.array_equal(layer.array[[0, 4, 8, 12]], before.array[[0, 4, 8, 12]])
 
 
-@pytest.mark.parametrize("held", [(1, 0, 2, 0), (0, 1, 0, 1), (2, 2, 1, 0), (0, 1, 2, 3)], ids=str)
+@pytest.mark.parametrize("layer_of_segment", [(1, 0, 2, 0), (0, 1, 0, 1), (2, 2, 1, 0), (0, 1, 2, 3)], ids=str)
 def test_segments_are_written_in_the_order_of_the_input_file(
-    held: tuple[int, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    layer_of_segment: tuple[int, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    layers, labels = segments_held_by(held)
+    layers, labels = overlapping_segments(layer_of_segment)
     header: dict[str, object] = {"kinds": ["list", "domain", "domain", "domain"], "space": "left-posterior-superior"}
     header |= {"space directions": [[np.nan] * 3, *np.eye(3).tolist()], "space origin": [0, 0, 0]}
-    for number, (layer, label) in enumerate(zip(held, labels, strict=True)):
+    for number, (layer, label) in enumerate(zip(layer_of_segment, labels, strict=True)):
         names = {"ID": f"id{number}", "Name": f"S{number}", "Layer": str(layer), "LabelValue": str(label)}
         header |= {f"Segment{number}_{name}": text for name, text in names.items()}
     support, output, seg = tmp_path / "a.seg.nrrd", tmp_path / "out.seg.nrrd", tmp_path / "seg.dcm"
     nrrd.write(str(support), layers.transpose(0, 3, 2, 1), header)
     image = tmp_path / "upright.nrrd"
     write_array(image, np.random.default_rng(0).normal(0, 5, UPRIGHT.shape).astype(np.float32), UPRIGHT)
-    words = ["fill", str(image), str(support), "-o", str(output), "--engine", "propagate"]
-    assert main([*words, "--progress", "none"]) == 0
+    command = ["fill", str(image), str(support), "-o", str(output), "--engine", "propagate"]
+    assert main([*command, "--progress", "none"]) == 0
     found = slicerio.read_segmentation(str(output))
-    listed = [(one["name"], int(one["layer"]), int(one["labelValue"])) for one in found["segments"]]
-    assert listed == [(f"S{number}", *place) for number, place in enumerate(zip(held, labels, strict=True))]
-    words = ["export", str(output), "--to", "dicom-seg", "-o", str(seg), "--default-code", "--derive-series"]
-    assert main([*words, str(tmp_path / "series"), "--image", str(image)]) == 0
+    listed = [(segment["name"], int(segment["layer"]), int(segment["labelValue"])) for segment in found["segments"]]
+    assert listed == [
+        (f"S{number}", *stored) for number, stored in enumerate(zip(layer_of_segment, labels, strict=True))
+    ]
+    command = ["export", str(output), "--to", "dicom-seg", "-o", str(seg), "--default-code", "--derive-series"]
+    assert main([*command, str(tmp_path / "series"), "--image", str(image)]) == 0
     capfd.readouterr()
     assert [str(item.SegmentLabel) for item in dcmread(seg).SegmentSequence] == ["S0", "S1", "S2", "S3"]
 
 
-def segments_held_by(held: tuple[int, ...]) -> tuple[np.ndarray, list[int]]:
+def overlapping_segments(layer_of_segment: tuple[int, ...]) -> tuple[np.ndarray, list[int]]:
     """Voxels [layer, k, j, i] of columns that overlap, on every 4th slice, and the label value of each segment."""
-    layers = np.zeros((max(held) + 1, *UPRIGHT.shape), np.uint8)
+    layers = np.zeros((max(layer_of_segment) + 1, *UPRIGHT.shape), np.uint8)
     labels = []
-    for number, layer in enumerate(held):
+    for number, layer in enumerate(layer_of_segment):
         labels.append(1 + int(layers[layer].max()))
         layers[layer, ::4, 2 + 3 * number : 6 + 3 * number, 3:8] = labels[-1]
     return layers, labels
 
 
-# --- painted in part
+# --- partially annotated
 
 
 def paired(layered: bool) -> list[LabelMap]:
@@ -207,26 +209,30 @@ def paired(layered: bool) -> list[LabelMap]:
 
 
 @pytest.mark.parametrize("layered", [False, True], ids=["one layer", "a layer each"])
-def test_paired_structures_painted_on_different_slices_need_partial(
+def test_paired_structures_painted_on_different_slices_need_the_option_partial(
     layered: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image, support = image_file(tmp_path), tmp_path / "a.seg.nrrd"
     write_label_maps(support, paired(layered))
 
-    def dice(*words: str) -> list[float]:
-        output = tmp_path / f"out{len(words)}.seg.nrrd"
+    def dice(*options: str) -> list[float]:
+        output = tmp_path / f"out{len(options)}.seg.nrrd"
         quick = ["-o", str(output), "--engine", "propagate", "--progress", "none"]
-        assert main(["fill", str(image), str(support), *quick, *words]) == 0
+        assert main(["fill", str(image), str(support), *quick, *options]) == 0
         capfd.readouterr()
         found = []
-        masks = {one.name: layer.array == one.value for layer in read_label_maps(output) for one in layer.segments}
+        masks = {
+            segment.name: layer.array == segment.value
+            for layer in read_label_maps(output)
+            for segment in layer.segments
+        }
         for name, columns in (("left", slice(2, 8)), ("right", slice(14, 20))):
             mask = masks[name]
             truth = np.zeros(GRID.shape, bool)
             truth[:, 5:15, columns] = True
             query = [1, 2, 3, 5, 7, 9, 10, 11]
-            both = np.count_nonzero(mask[query] & truth[query])
-            found.append(2 * both / (np.count_nonzero(mask[query]) + np.count_nonzero(truth[query])))
+            overlap = np.count_nonzero(mask[query] & truth[query])
+            found.append(2 * overlap / (np.count_nonzero(mask[query]) + np.count_nonzero(truth[query])))
         return found
 
     assert min(dice()) < 0.9
@@ -235,8 +241,6 @@ def test_paired_structures_painted_on_different_slices_need_partial(
 
 @pytest.mark.parametrize("layered", [False, True], ids=["one layer", "a layer each"])
 def test_a_slice_is_annotated_only_for_labels_painted_on_it_and_an_empty_one_for_all(layered: bool) -> None:
-    from fewshot_annotate.core.volume import Volume
-
     volume = Volume(np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32), GRID)
     # A third layer overlaps the left one, so that layers stay apart.
     layers = [*paired(layered), block("again", slice(2, 8), 1, (4,))]
@@ -248,29 +252,33 @@ def test_a_slice_is_annotated_only_for_labels_painted_on_it_and_an_empty_one_for
         settings=EngineSettings("propagate"),
         complete=False,
     )
-    known = {}
+    annotated = {}
     for run in plan(request):
-        for place, value in enumerate(run.support.labels):
-            (name,) = [one.name for one in layers[run.layer].segments if one.value == value]
-            known[name] = [
-                index for index, row in zip(run.support.indices, run.support.annotated, strict=True) if row[place]
+        for label_index, value in enumerate(run.support.labels):
+            (name,) = [segment.name for segment in layers[run.layer].segments if segment.value == value]
+            annotated[name] = [
+                index
+                for index, row in zip(run.support.indices, run.support.annotated, strict=True)
+                if row[label_index]
             ]
-    assert known == {"left": [0, 2, 4, 8, 12], "right": [0, 2, 6, 12], "again": [2, 4]}
+    assert annotated == {"left": [0, 2, 4, 8, 12], "right": [0, 2, 6, 12], "again": [2, 4]}
 
 
 @pytest.mark.parametrize("command", ["suggest", "compare", "batch"])
-def test_other_commands_accept_partial_too(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_other_commands_accept_the_option_partial_too(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     image, support = image_file(tmp_path), tmp_path / "a.seg.nrrd"
     write_label_maps(support, paired(layered=True))
     (tmp_path / "cases.csv").write_text(f"name,image,support\na,{image},{support}\n")
     out = str(tmp_path / "out")
     quick = ["--engines", "propagate", "--sizes", "1", "--draws", "1", "--held-out", "1", "--progress", "none"]
-    words = {
+    arguments = {
         "suggest": [str(image), str(support)],
         "compare": [str(image), str(support), "-o", out, *quick],
         "batch": [str(tmp_path / "cases.csv"), "-o", out, "--engine", "propagate", "--progress", "none"],
     }[command]
-    assert main([command, *words, "--partial"]) == 0
+    assert main([command, *arguments, "--partial"]) == 0
     capfd.readouterr()
     if command == "batch":
         (filled,) = read_label_maps(tmp_path / "out" / "a" / "label.nii.gz")
@@ -315,6 +323,6 @@ def test_a_segmentation_that_slicer_saved_before_painting_is_reported_as_empty(
         slicer.mrmlScene.AddNode(storage)
         storage.SetFileName(str(tmp_path / f"{number}.seg.nrrd"))
         assert storage.WriteData(node)
-        words = ["fill", str(image_file(tmp_path)), str(tmp_path / f"{number}.seg.nrrd")]
-        assert main([*words, "-o", str(tmp_path / "out.nii.gz"), "--progress", "none"]) == 2
+        command = ["fill", str(image_file(tmp_path)), str(tmp_path / f"{number}.seg.nrrd")]
+        assert main([*command, "-o", str(tmp_path / "out.nii.gz"), "--progress", "none"]) == 2
         assert "no slice is labelled" in capfd.readouterr().err

@@ -42,7 +42,7 @@ def content() -> bytes:
 
 @pytest.fixture
 def server(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server, and a client that soon gives up on it."""
+    """A server, and a client with a short timeout."""
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", CHUNK)
     with serving(content) as server:
@@ -65,8 +65,8 @@ def toy(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     return make
 
 
-def download(*more: str) -> int:
-    return main(["models", "download", "toy", "--progress", "none", *more])
+def download(*options: str) -> int:
+    return main(["models", "download", "toy", "--progress", "none", *options])
 
 
 def error_line(capfd: pytest.CaptureFixture[str]) -> str:
@@ -75,16 +75,16 @@ def error_line(capfd: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def files(one: Checkpoint) -> list[str]:
-    """What lies beside the lock."""
-    return sorted(path.name for path in store.path_of(one).parent.iterdir() if path.suffix != ".lock")
+def files(checkpoint: Checkpoint) -> list[str]:
+    """Names of the files beside the lock."""
+    return sorted(path.name for path in store.path_of(checkpoint).parent.iterdir() if path.suffix != ".lock")
 
 
 def test_a_download_leaves_only_the_file(toy: Toy, server: Server) -> None:
-    one = toy()
+    checkpoint = toy()
     assert download() == 0
-    assert store.path_of(one).read_bytes() == server.content
-    assert files(one) == ["toy.pt"]
+    assert store.path_of(checkpoint).read_bytes() == server.content
+    assert files(checkpoint) == ["toy.pt"]
     assert server.asked == [("/file.pt", "")]
 
 
@@ -94,20 +94,20 @@ def test_a_correct_file_is_not_downloaded_again(toy: Toy, server: Server) -> Non
     assert len(server.asked) == 1
 
 
-def test_an_engine_stands_for_the_weights_it_needs(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_name_of_an_engine_refers_to_its_weights(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
     toy()
     assert main(["models", "info", "universeg"]) == 0
     out, _ = capfd.readouterr()
-    for words in ("universeg-v1", "OpenRAIL++-M", "research only", "Nobody published one", "Butoi"):
-        assert words in out
+    for text in ("universeg-v1", "OpenRAIL++-M", "research only", "Nobody published one", "Butoi"):
+        assert text in out
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.STALL])
 def test_a_broken_transfer_continues_where_it_broke_off(toy: Toy, server: Server, fault: Fault) -> None:
-    one = toy()
+    checkpoint = toy()
     server.faults = [fault]
     assert download() == 0
-    assert store.path_of(one).read_bytes() == server.content
+    assert store.path_of(checkpoint).read_bytes() == server.content
     (_, first), (_, second) = server.asked
     assert first == ""
     assert second == f"bytes={server.good_bytes}-"
@@ -116,17 +116,17 @@ def test_a_broken_transfer_continues_where_it_broke_off(toy: Toy, server: Server
 def test_an_interrupted_download_is_continued_by_the_next_call(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    one = toy()
-    store.partial_of(one).parent.mkdir(parents=True)
-    store.partial_of(one).write_bytes(server.content[:100_000])
-    assert "partly here (0.1 MB)" in shown_state(one, capfd)
+    checkpoint = toy()
+    store.partial_of(checkpoint).parent.mkdir(parents=True)
+    store.partial_of(checkpoint).write_bytes(server.content[:100_000])
+    assert "partly here (0.1 MB)" in shown_state(checkpoint, capfd)
     assert download() == 0
-    assert store.path_of(one).read_bytes() == server.content
+    assert store.path_of(checkpoint).read_bytes() == server.content
     assert server.asked == [("/file.pt", "bytes=100000-")]
 
 
-def shown_state(one: Checkpoint, capfd: pytest.CaptureFixture[str]) -> str:
-    assert main(["models", "info", one.name]) == 0
+def shown_state(checkpoint: Checkpoint, capfd: pytest.CaptureFixture[str]) -> str:
+    assert main(["models", "info", checkpoint.name]) == 0
     (line,) = [line for line in capfd.readouterr().out.splitlines() if "state:" in line]
     return line
 
@@ -134,80 +134,80 @@ def shown_state(one: Checkpoint, capfd: pytest.CaptureFixture[str]) -> str:
 def test_a_killed_download_continues_where_it_was_killed(toy: Toy, server: Server, spawned: Spawned) -> None:
     server.content, server.good_bytes = bytes(26 << 20), 25 << 20
     server.faults = [Fault.STALL]
-    one = toy()
+    checkpoint = toy()
     program = (
         "import sys\nfrom pathlib import Path\nfrom fewshot_annotate.cli import main\n"
         f"from fewshot_annotate.weights import catalog\ncatalog.TABLE = Path({str(catalog.TABLE)!r})\n"
         "sys.exit(main(['models', 'download', 'toy', '--progress', 'none']))"
     )
-    child = spawned.python("-c", program)  # as a user's: with the library's own chunks and patience
-    partial = store.partial_of(one)
+    child = spawned.python("-c", program)  # with the default chunk size and timeout of the library
+    partial = store.partial_of(checkpoint)
     wait_for(lambda: partial.is_file() and partial.stat().st_size >= 20 << 20)
     child.kill()
     child.communicate()
-    there = partial.stat().st_size
-    assert not store.path_of(one).exists()
+    partial_size = partial.stat().st_size
+    assert not store.path_of(checkpoint).exists()
     assert download() == 0
-    assert server.asked[-1] == ("/file.pt", f"bytes={there}-")
-    assert store.path_of(one).stat().st_size == len(server.content)
+    assert server.asked[-1] == ("/file.pt", f"bytes={partial_size}-")
+    assert store.path_of(checkpoint).stat().st_size == len(server.content)
 
 
 def test_a_file_with_wrong_content_is_deleted_and_reported(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    one = toy()
+    checkpoint = toy()
     server.faults = [Fault.WRONG]
     assert download() == 2
     assert "SHA-256" in error_line(capfd).replace("SHA256", "SHA-256")
-    assert files(one) == []
+    assert files(checkpoint) == []
     assert download() == 0
 
 
 def test_a_wrong_partial_file_does_not_affect_the_next_attempt(toy: Toy, server: Server) -> None:
-    one = toy()
-    store.partial_of(one).parent.mkdir(parents=True)
-    store.partial_of(one).write_bytes(b"x" * 1000)
+    checkpoint = toy()
+    store.partial_of(checkpoint).parent.mkdir(parents=True)
+    store.partial_of(checkpoint).write_bytes(b"x" * 1000)
     assert download() == 2
     assert download() == 0
     assert server.asked == [("/file.pt", "bytes=1000-"), ("/file.pt", "")]
 
 
 def test_a_redirect_is_followed(toy: Toy, server: Server) -> None:
-    one = toy()
+    checkpoint = toy()
     server.faults = [Fault.REDIRECT]
     assert download() == 0
     assert [path for path, _ in server.asked] == ["/file.pt", "/elsewhere/file.pt"]
-    assert store.path_of(one).read_bytes() == server.content
+    assert store.path_of(checkpoint).read_bytes() == server.content
 
 
 def test_the_server_does_not_choose_the_name(toy: Toy, server: Server) -> None:
-    one = toy()
+    checkpoint = toy()
     server.faults = [Fault.ELSEWHERE]
     assert download() == 0
-    assert files(one) == ["toy.pt"]
+    assert files(checkpoint) == ["toy.pt"]
 
 
 def test_a_file_missing_on_the_server_is_reported_and_the_partial_one_kept(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    one = toy()
-    store.partial_of(one).parent.mkdir(parents=True)
-    store.partial_of(one).write_bytes(server.content[:1000])
+    checkpoint = toy()
+    store.partial_of(checkpoint).parent.mkdir(parents=True)
+    store.partial_of(checkpoint).write_bytes(server.content[:1000])
     server.faults = [Fault.MISSING]
     assert download() == 2
     line = error_line(capfd)
     assert "404 Not Found" in line
     assert "models import toy FILE" in line
-    assert store.partial_of(one).stat().st_size == 1000
+    assert store.partial_of(checkpoint).stat().st_size == 1000
 
 
-def test_a_part_that_the_server_cannot_continue_is_downloaded_anew(toy: Toy, server: Server) -> None:
-    one = toy(published=False, md5=hashlib.md5(server.content, usedforsecurity=False).hexdigest())
-    store.partial_of(one).parent.mkdir(parents=True)
-    store.partial_of(one).write_bytes(server.content)  # all of it, but never given its name
+def test_a_partial_file_that_the_server_cannot_continue_is_downloaded_again(toy: Toy, server: Server) -> None:
+    checkpoint = toy(published=False, md5=hashlib.md5(server.content, usedforsecurity=False).hexdigest())
+    store.partial_of(checkpoint).parent.mkdir(parents=True)
+    store.partial_of(checkpoint).write_bytes(server.content)  # complete, but not yet renamed
     assert download() == 0
     assert [asked for _, asked in server.asked] == [f"bytes={len(server.content)}-", ""]
-    assert store.path_of(one).read_bytes() == server.content
+    assert store.path_of(checkpoint).read_bytes() == server.content
 
 
 def test_a_refused_range_is_reported_if_there_is_no_partial_file(
@@ -220,12 +220,12 @@ def test_a_refused_range_is_reported_if_there_is_no_partial_file(
 
 
 def test_a_server_that_cannot_continue_gives_the_whole_file(toy: Toy, server: Server) -> None:
-    one = toy()
-    store.partial_of(one).parent.mkdir(parents=True)
-    store.partial_of(one).write_bytes(server.content[:1000])
+    checkpoint = toy()
+    store.partial_of(checkpoint).parent.mkdir(parents=True)
+    store.partial_of(checkpoint).write_bytes(server.content[:1000])
     server.faults = [Fault.NO_RANGE]
     assert download() == 0
-    assert store.path_of(one).read_bytes() == server.content
+    assert store.path_of(checkpoint).read_bytes() == server.content
 
 
 def test_an_unreachable_server_is_reported(
@@ -242,9 +242,9 @@ def test_an_unreachable_server_is_reported(
 
 
 def test_two_programs_do_not_download_the_same_file_at_once(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
-    one = toy()
+    checkpoint = toy()
     store.folder().mkdir(parents=True)
-    lock = open_locked(store.folder() / f"{one.file}.lock")
+    lock = open_locked(store.folder() / f"{checkpoint.file}.lock")
     assert lock is not None
     with lock:
         assert download() == 2
@@ -254,33 +254,33 @@ def test_two_programs_do_not_download_the_same_file_at_once(toy: Toy, capfd: pyt
 def test_a_checksum_that_was_not_published_is_recorded_and_required_afterwards(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    one = toy(published=False)
+    checkpoint = toy(published=False)
     assert download() == 0
     digest = hashlib.sha256(server.content).hexdigest()
-    assert store.record_of(one).read_text() == f"{digest}  toy.pt\n"
+    assert store.record_of(checkpoint).read_text() == f"{digest}  toy.pt\n"
     assert main(["models", "verify", "toy"]) == 0
     assert "first seen" in capfd.readouterr().out
     assert main(["models", "remove", "--yes", "toy"]) == 0
     server.faults = [Fault.WRONG]
     assert download() == 2
     assert "differs" in error_line(capfd)
-    assert files(one) == ["toy.pt.sha256"]
+    assert files(checkpoint) == ["toy.pt.sha256"]
     assert main(["models", "remove", "--yes", "toy", "--forget"]) == 0
-    assert files(one) == []
+    assert files(checkpoint) == []
 
 
 def test_a_web_page_in_place_of_the_file_is_not_recorded(toy: Toy, server: Server) -> None:
-    one = toy(published=False)
+    checkpoint = toy(published=False)
     server.faults = [Fault.PAGE]
     assert download() == 2
-    assert files(one) == []
+    assert files(checkpoint) == []
 
 
 def test_a_licence_that_is_not_permissive_needs_consent(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toy(permissive=False, licence="Research-1.0", restrictions="For research only.")
-    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))  # no terminal: nobody is asked
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))  # no terminal, so no question
     assert download() == 2
     err = capfd.readouterr().err
     assert "For research only." in err
@@ -333,36 +333,36 @@ def test_json_progress_is_one_event_a_line(toy: Toy, server: Server, capfd: pyte
 def test_a_file_can_be_imported_without_internet(
     toy: Toy, server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    one = toy()
-    source = tmp_path / "brought on a stick.pt"
+    checkpoint = toy()
+    source = tmp_path / "from a USB drive.pt"
     source.write_bytes(server.content[:-1])
     assert main(["models", "import", "toy", str(source)]) == 2
     assert str(source) in error_line(capfd)
-    assert files(one) == []
+    assert files(checkpoint) == []
     source.write_bytes(server.content)
     assert main(["models", "import", "toy", str(source)]) == 0
-    assert store.path_of(one).read_bytes() == source.read_bytes() == server.content
+    assert store.path_of(checkpoint).read_bytes() == source.read_bytes() == server.content
     assert main(["models", "import", "toy", str(tmp_path / "nothing.pt")]) == 2
     assert server.asked == []
 
 
 def test_verify_names_changed_files(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
-    one = toy()
+    checkpoint = toy()
     assert main(["models", "verify"]) == 0
     assert "no weights" in capfd.readouterr().out
     assert download() == main(["models", "verify"]) == 0
-    store.path_of(one).write_bytes(server.content[:-1] + b"x")
+    store.path_of(checkpoint).write_bytes(server.content[:-1] + b"x")
     capfd.readouterr()
     assert main(["models", "verify"]) == 2
-    assert str(store.path_of(one)) in error_line(capfd)
+    assert str(store.path_of(checkpoint)) in error_line(capfd)
 
 
 def test_remove_deletes_whole_and_partial_files(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
-    one = toy()
+    checkpoint = toy()
     assert download() == 0
-    store.partial_of(one).write_bytes(b"x")
+    store.partial_of(checkpoint).write_bytes(b"x")
     assert main(["models", "remove", "--yes", "toy"]) == 0
-    assert files(one) == []
+    assert files(checkpoint) == []
     assert main(["models", "remove", "--yes", "toy"]) == 0
     assert "was not here" in capfd.readouterr().out
 
@@ -380,10 +380,10 @@ def test_list_shows_which_weights_are_present(toy: Toy, capfd: pytest.CaptureFix
     toy()
     assert download() == main(["models", "list"]) == 0
     lines = [line for line in capfd.readouterr().out.splitlines() if "│" in line]
-    (mine,) = [line for line in lines if line.startswith("│ toy")]
-    assert "│ here" in mine
-    (other,) = [line for line in lines if line.startswith("│ universeg-v1")]
-    assert "not here" in other
+    (toy_line,) = [line for line in lines if line.startswith("│ toy")]
+    assert "│ here" in toy_line
+    (other_line,) = [line for line in lines if line.startswith("│ universeg-v1")]
+    assert "not here" in other_line
 
 
 def test_an_engine_without_weights_has_nothing_to_download(capfd: pytest.CaptureFixture[str]) -> None:
@@ -394,7 +394,7 @@ def test_an_engine_without_weights_has_nothing_to_download(capfd: pytest.Capture
 if sys.platform == "linux":
 
     def test_only_download_makes_requests(awkward_path: Path, spawned: Spawned) -> None:
-        """In a process that the kernel ends if it, or a worker of it, makes one."""
+        """The kernel ends the process if it, or one of its workers, makes a request."""
         volume, label_map = small_case()
         image, labels, file = (awkward_path / name for name in ("image.nii.gz", "labels.nii.gz", "file.pth"))
         write_array(image, volume.array, volume.geometry)
@@ -409,7 +409,7 @@ if sys.platform == "linux":
         )
         fill = ["fill", image, labels, "-o", awkward_path / "out.nii.gz", "--engine"]
         compare = ["compare", image, labels, "-o", awkward_path / "report", "--engines", "propagate,sam"]
-        commands = [*(["models", *words] for words in models), [*fill, "sam"], [*fill, "propagate"]]
+        commands = [*(["models", *arguments] for arguments in models), [*fill, "sam"], [*fill, "propagate"]]
         commands += [[*compare, "--sizes", "2", "--draws", "1", "--held-out", "1"]]
         commands += [["models", "download", "sam-vit-b"]]
         program = (
@@ -418,13 +418,13 @@ if sys.platform == "linux":
             "from support.offline import forbid_requests\n"
             "forbid_requests()\n"
             "from fewshot_annotate.cli import main\n"
-            f"for words in {[[str(word) for word in words] for words in commands]!r}:\n"
-            "    print('exit', main(words), flush=True)\n"
+            f"for arguments in {[[str(argument) for argument in arguments] for arguments in commands]!r}:\n"
+            "    print('exit', main(arguments), flush=True)\n"
         )
         process = spawned.python("-c", program, environment={HOME_VARIABLE: str(awkward_path / "home")})
         out, _ = process.communicate(timeout=240)
         assert re.findall(r"^exit (\d)", out, re.MULTILINE) == list("00002200")
-        assert process.returncode == -signal.SIGSYS  # of the download
+        assert process.returncode == -signal.SIGSYS  # by the download
 
 
 def test_a_folder_that_cannot_be_written_is_reported(
@@ -440,10 +440,10 @@ def test_a_folder_that_cannot_be_written_is_reported(
 def test_nothing_is_downloaded_if_the_disk_is_full(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = toy(size=1 << 60)
+    checkpoint = toy(size=1 << 60)
     assert download() == 2
     assert "MB are free" in error_line(capfd)
-    assert files(one) == server.asked == []
+    assert files(checkpoint) == server.asked == []
 
 
 @pytest.mark.parametrize("action", ["download", "import", "remove"])
@@ -453,17 +453,17 @@ def test_links_pipes_and_folders_in_place_of_weights_are_not_written_through(
     toy: Toy, server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, kind: str, action: str
 ) -> None:
     toy()
-    victim, source, place = tmp_path / "victim", tmp_path / "source.pt", store.folder() / name
-    victim.write_bytes(b"precious")
+    target, source, path = tmp_path / "target", tmp_path / "source.pt", store.folder() / name
+    target.write_bytes(b"precious")
     source.write_bytes(server.content)
-    place.parent.mkdir(parents=True)
-    {"folder": place.mkdir, "pipe": lambda: os.mkfifo(place), "link": lambda: place.symlink_to(victim)}[kind]()
+    path.parent.mkdir(parents=True)
+    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "link": lambda: path.symlink_to(target)}[kind]()
     signal.alarm(20)
     code = main(["models", action, "toy", *([str(source)] if action == "import" else [])])
     signal.alarm(0)
     stderr = capfd.readouterr().err
     assert code in (0, 2)
     assert "unexpected" not in stderr
-    assert victim.read_bytes() == b"precious"
+    assert target.read_bytes() == b"precious"
     if action == "import" and kind != "folder":
         assert code == 0

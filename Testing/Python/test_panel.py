@@ -1,6 +1,6 @@
 """Filling in the panel: what is painted, ticked or locked, how a run ends, and its status.
 
-On the stand-in for PythonQt: real MRML, the real worker, real cases. No proof about PythonQt itself.
+On a stand-in for PythonQt, which is not tested itself: real MRML, the real worker, real cases.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def test_an_axis_chosen_by_the_user_is_used(panel: Panel) -> None:
     assert panel.widget.logic.annotations.snapshot(panel.scene.node).selection.axis == 0
 
 
-def test_clicking_a_slice_goes_there_and_the_slice_number_follows_the_view(panel: Panel) -> None:
+def test_a_click_on_a_slice_shows_it_and_the_slice_number_follows_the_view(panel: Panel) -> None:
     panel.ready()
     view = slicer.vtkMRMLSliceNode()
     view.SetLayoutName("Red")
@@ -137,12 +137,12 @@ def test_clicking_a_slice_goes_there_and_the_slice_number_follows_the_view(panel
     slicer.mrmlScene.AddNode(view)
     panel.ui.slicesTable.cellClicked.emit(2, 0)
     assert panel.ui.sliceSpinBox.value == panel.scene.labelled[2]
-    middle = panel.scene.volume_node.GetImageData().GetDimensions()
+    dimensions = panel.scene.volume_node.GetImageData().GetDimensions()
     for index in (1, panel.scene.labelled[1]):
         point = [0.0, 0.0, 0.0, 1.0]
         matrix = vtk.vtkMatrix4x4()
         panel.scene.volume_node.GetIJKToRASMatrix(matrix)
-        matrix.MultiplyPoint((middle[0] / 2, middle[1] / 2, index, 1.0), point)
+        matrix.MultiplyPoint((dimensions[0] / 2, dimensions[1] / 2, index, 1.0), point)
         slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *point[:3])
         panel.until(lambda index=index: panel.ui.sliceSpinBox.value == index)
 
