@@ -48,7 +48,7 @@ def add_arguments(dataset: argparse.ArgumentParser) -> None:
         action.add_argument("batch", metavar="BATCH_DIR", type=Path, help="folder of a batch")
     for action in (accept, flag):
         action.add_argument("names", metavar="CASE", nargs="+", help="name of a case")
-        action.add_argument("--undo", action="store_true", help="take it back")
+        action.add_argument("--undo", action="store_true", help="withdraw the acceptance or the flag")
     export = actions.add_parser("export", help="write the accepted cases of a batch, or the cases of a task")
     export.set_defaults(command=_export)
     export.add_argument("source", metavar="DIR", help="folder of a batch, or a task")
