@@ -36,7 +36,6 @@ from .changes import Box, Changes
 from .fill_result import FillResult
 from .run_outcome import RunOutcome
 from .run_plan import RunPlan
-from .saved_segmentation import SavedSegmentation, all_or_nothing
 
 
 def commit_result(
@@ -45,30 +44,25 @@ def commit_result(
     found: FillResult,
     outcome: RunOutcome,
     grids: GridReader,
-    saved: SavedSegmentation,
     surfaces: Mapping[str, Any] = MappingProxyType({}),
     layers: Sequence[ChangedLayer] | None = None,
 ) -> None:
-    """Write the changes of a run and the record of its slices: all of it, or nothing.
-
-    `saved` is the segmentation before, to restore if it fails; for `surfaces` and `layers` see `commit`.
-    """
-    with all_or_nothing(saved):
-        if found.changes.segment_ids:
-            commit(nodes, grids.read(nodes), found.changes, grids, surfaces, layers)
-            tag_segments(nodes.segmentation, found.changes, plan.job)
-        if found.filled:
-            run = RunRecord(
-                axis=plan.axis.index,
-                labelled={*plan.painted, *found.painted},
-                segment_ids=outcome.segment_ids,
-                engine=outcome.engine,
-                states=found.filled,
-                kept=found.kept,
-                confidence=found.confidence,
-                expected=outcome.expected,
-            )
-            write_record(nodes.segmentation, read_record(nodes.segmentation).after_run(run))
+    """Write the changes of a run and the record of its slices; for `surfaces` and `layers` see `commit`."""
+    if found.changes.segment_ids:
+        commit(nodes, grids.read(nodes), found.changes, grids, surfaces, layers)
+        tag_segments(nodes.segmentation, found.changes, plan.job)
+    if found.filled:
+        run = RunRecord(
+            axis=plan.axis.index,
+            labelled={*plan.painted, *found.painted},
+            segment_ids=outcome.segment_ids,
+            engine=outcome.engine,
+            states=found.filled,
+            kept=found.kept,
+            confidence=found.confidence,
+            expected=outcome.expected,
+        )
+        write_record(nodes.segmentation, read_record(nodes.segmentation).after_run(run))
 
 
 def commit(

@@ -22,7 +22,7 @@ from .fill_result import FillResult
 from .preparation import read_unchanged
 from .run_editor import RunEditor
 from .run_outcome import RunOutcome
-from .saved_segmentation import CopiedSegmentation, ReferencedSegmentation, SavedSegmentation
+from .saved_segmentation import CopiedSegmentation, ReferencedSegmentation, SavedSegmentation, all_or_nothing
 
 
 @dataclass(frozen=True)
@@ -152,10 +152,8 @@ class RunCommit:
         return EditRules.from_nodes(node, self._editor().node(), run.plan.may_overwrite), labels_version(node)
 
     def _prepare(self, run: ActiveRun, computed: ComputedCommit, surfaces: Mapping[str, Any]) -> None:
-        """Save the segmentation, for undo and in case of a failure, so that the next step has only to write."""
+        """Keep the segmentation in case of a failure, so that the next step has only to write."""
         node = run.nodes.segmentation
-        if computed.found.changes.segment_ids:
-            self._editor().save_undo(node)
         layers = computed.layers if can_be_written(node) else None
         saved = CopiedSegmentation(node) if layers is None else ReferencedSegmentation(node)
         self._ready = _ReadyCommit(run, computed.found, layers, surfaces, saved)
@@ -169,7 +167,10 @@ class RunCommit:
         began = time.monotonic()
         dice = {segment_id: expected for segment_id, (_name, expected) in run.expected.items()}
         outcome = RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice)
-        commit_result(run.plan, run.nodes, found, outcome, self._grids, ready.saved, ready.surfaces, ready.layers)
+        with all_or_nothing(ready.saved):
+            if found.changes.segment_ids:
+                self._editor().save_undo(run.nodes.segmentation)
+            commit_result(run.plan, run.nodes, found, outcome, self._grids, ready.surfaces, ready.layers)
         self.seconds = time.monotonic() - began
         self._announced = not found.filled
         if found.filled:
