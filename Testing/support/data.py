@@ -105,8 +105,8 @@ def benchmark_brain() -> str:
 
 
 def _same_files(folder: Path, other: Path) -> bool:
-    names = ("image.nii.gz", "label.nii.gz")
     """Whether image and label map of two cases are the same, byte for byte."""
+    names = ("image.nii.gz", "label.nii.gz")
     return filecmp.cmpfiles(folder, other, names, shallow=False)[0] == list(names)
 
 
