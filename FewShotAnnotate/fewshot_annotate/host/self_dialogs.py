@@ -209,7 +209,7 @@ class SelfDialogs(SelfTestPart):
                 self._require_error(section.delete_button.click, error_text(_REFUSAL))
         section.show()
 
-    # --- means
+    # --- helper methods
 
     def _require_error(self, step: Callable[[], object], sentence: str) -> None:
         """A step reports one error in a dialog, at once or as soon as it has found it."""

@@ -71,7 +71,7 @@ class SelfRefusals(SelfTestPart):
             self._require_error(InputError("pytorch_extension_missing"))
         self._parameters.engine = engine
 
-    # --- means
+    # --- helper methods
 
     def _require_error(self, error: InputError) -> None:
         sentence = error_text(error)

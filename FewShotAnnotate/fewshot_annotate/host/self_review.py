@@ -18,7 +18,7 @@ _STATUS = 1  # column of the table
 
 
 class SelfReview(SelfTestPart):
-    """Slices of the segmentation that was reviewed change their state, and are put back into it."""
+    """The states of reviewed slices are changed and then restored."""
 
     def run(self) -> None:
         """Press each button of the review."""
@@ -58,7 +58,7 @@ class SelfReview(SelfTestPart):
         self._test.assertEqual(len({self._accepted, self._in_progress, self._flagged}), 3)
 
     def _all_slices(self) -> None:
-        """Accept all leaves the flagged slice, and Reset takes every acceptance and flag back."""
+        """Accept all leaves the flagged slice, and Reset removes every acceptance and flag."""
         before = self._flagged_slices()
         if before:
             self._select(*before)
@@ -104,7 +104,7 @@ class SelfReview(SelfTestPart):
             layout.SetViewArrangement(before)
 
     def _changes(self) -> None:
-        """What the last fill changed is laid over the views and taken away."""
+        """The changes of the last fill are shown over the views and hidden again."""
         box, overlays = self._section.differences_box, self._review.overlays
         with self._own_segmentation("Changes"):
             self._walk.start_and_finish(self._ui.fillButton)
@@ -114,7 +114,7 @@ class SelfReview(SelfTestPart):
             self._walk.until(lambda: not overlays.differences_shown)
         self._walk.until(lambda: self._section.table.rowCount == len(self._rows) > 0)
 
-    # --- means
+    # --- helper methods
 
     @property
     def _rows(self) -> tuple[ReviewRow, ...]:
@@ -128,7 +128,7 @@ class SelfReview(SelfTestPart):
         return self._section.table.item(index - self._rows[0].index, column)
 
     def _text(self, index: int) -> str:
-        """Status of a slice as the table says it."""
+        """Status of a slice in the table."""
         return str(self._item(index).text())
 
     def _texts(self, without: int) -> list[str]:

@@ -74,7 +74,7 @@ class SelfRuns(SelfTestPart):
     # --- the checks
 
     def _begin_in_bar(self) -> None:
-        """The button for what comes next is the one of the fill."""
+        """The button of the bar for the next action starts a fill."""
         bar = self._ui.nextButton
         self._walk.until(lambda: not bar.isHidden() and bar.text == self._ui.fillButton.text)
         self._walk.start_and_finish(bar)
@@ -109,7 +109,7 @@ class SelfRuns(SelfTestPart):
         self._require_cancelled(folder)
 
     def _stop_and_keep(self) -> None:
-        """The button is pressed while slices are being filled; the one at hand is kept too."""
+        """The button is pressed while slices are being filled; the slice under way is kept too."""
         finished = self._interrupt(self._buttons.keep.click)
         self._require_kept(finished, at_least=True)
 
@@ -127,7 +127,7 @@ class SelfRuns(SelfTestPart):
         self._undo()
 
     def _fill_while_painting(self, effect: Any) -> None:
-        """A stroke is followed by the preview; Apply puts that into the segmentation."""
+        """The preview follows a stroke; Apply writes it into the segmentation."""
         controller, before = self._controller, self._labels()
         self._press(effect.liveCheckBox)
         self._walk.until(lambda: controller.live and controller.outstanding > 0)
@@ -221,7 +221,7 @@ class SelfRuns(SelfTestPart):
         self._walk.until(lambda: not button.isHidden())
         self._press(button)
 
-    # --- means
+    # --- helper methods
 
     @property
     def _controller(self) -> Any:

@@ -98,7 +98,7 @@ class SelfSteps(SelfTestPart):
             slicer.mrmlScene.RemoveNode(node)
         self._walk.until(lambda: self._ui.fillButton.enabled)
 
-    # --- means
+    # --- helper methods
 
     def _ticks(self) -> list[bool]:
         table = self._ui.segmentsTable

@@ -213,7 +213,7 @@ class SelfTest:
         self.until(lambda: self._state is State.IDLE)
         self._test.assertFalse(self._ui.fillButton.enabled)
 
-    # --- means
+    # --- helper methods
 
     @property
     def _ui(self) -> Any:
