@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import time
 import types
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import slicer
+from fewshot_annotate.host.tasks import BackgroundTasks
 from support import mrml, scene_cases, slicer_standin
 from support.panel import Panel, tool_tip
 from support.scene_cases import Gate, all_equal, case, scene_of
@@ -144,6 +147,23 @@ def test_a_reload_during_a_run_ends_it_and_gives_a_working_panel(
     running.parameters.engine = "propagate"
     running.fill()
     assert running.scene.array(running.scene.ids[0])[running.scene.between].any()
+
+
+def test_a_reload_waits_for_the_background_work_of_the_old_library(
+    panel: Panel, library: dict[str, types.ModuleType]
+) -> None:
+    imported: list[object] = []
+
+    def import_late() -> None:
+        time.sleep(0.5)
+        imported.append(importlib.import_module("fewshot_annotate.core.errors"))
+
+    tasks = BackgroundTasks("test")
+    tasks.start(import_late)
+    panel.widget.onReload()
+    panel.widget = slicer.modules.FewShotAnnotateWidget
+    panel.ui = panel.widget.ui
+    assert imported == [library["fewshot_annotate.core.errors"]]
 
 
 def test_the_editor_node_is_our_own_and_shown_in_the_panel(panel: Panel) -> None:

@@ -11,12 +11,31 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, Generic, ParamSpec, TypeVar
+from weakref import WeakSet
 
 # Too short for the user to notice, long enough for many small steps of the thread.
 MAX_WAIT_SECONDS = 0.015
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_calls: WeakSet[Future[Any]] = WeakSet()  # of all threads; a thread keeps its own until they end
+
+
+def wait_for_threads(seconds: float) -> bool:
+    """Wait until no call of any `BackgroundTasks` is executed.
+
+    Parameters
+    ----------
+    seconds : float
+        The longest to wait.
+
+    Returns
+    -------
+    bool
+        Whether all calls have ended.
+    """
+    return not wait(tuple(_calls), seconds).not_done
 
 
 class BackgroundTasks:
@@ -52,7 +71,9 @@ class BackgroundTasks:
         then : function or None
             Called by `poll` with the result; None: nobody waits for the call, and its errors are ignored.
         """
-        self._started.append((self._threads.submit(function), then))
+        future = self._threads.submit(function)
+        _calls.add(future)
+        self._started.append((future, then))
 
     def poll(self) -> bool:
         """Let the thread run for at most `MAX_WAIT_SECONDS`, then deliver one result.

@@ -14,6 +14,7 @@ from slicer.util import VTKObservationMixin
 from ..chosen_nodes import ChosenNodes
 from ..fill.run_editor import RunEditor
 from ..fill.run_state import State
+from ..tasks import wait_for_threads
 from ..unexpected_errors import StepRunner
 from .access import SECTIONS, make_texts_readable, order_tabs
 from .action_bar import ActionBar
@@ -37,6 +38,7 @@ from .work_display import WorkDisplay
 TIMER_MILLISECONDS = 100
 # While the background thread works, which may run only during ticks, see host/tasks.py.
 BUSY_TIMER_MILLISECONDS = 20
+RELOAD_WAIT_SECONDS = 10.0
 UNDO_STATES = 10
 EFFECT_COLUMNS = 4
 
@@ -200,6 +202,8 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onReload(self) -> None:
         """Reload the library with the module."""
         self.cleanup()
+        # Two threads that import a package and its submodule for the first time can wait for each other for ever.
+        wait_for_threads(RELOAD_WAIT_SECONDS)
         for name in [name for name in list(sys.modules) if name.split(".")[0] == "fewshot_annotate"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
