@@ -54,6 +54,8 @@ class CaseReview:
         The folder of a data set or of a batch.
     history : function
         Returns how the labels of the case in the scene were made, for one that no batch filled.
+    is_surveyed : function
+        Returns whether `history` knows of all that was painted; such a case is accepted as soon as it does.
 
     Raises
     ------
@@ -62,12 +64,18 @@ class CaseReview:
     """
 
     def __init__(
-        self, scene: Any, path: str | Path, history: Callable[[], LabelHistory | None] = lambda: None
+        self,
+        scene: Any,
+        path: str | Path,
+        history: Callable[[], LabelHistory | None] = lambda: None,
+        is_surveyed: Callable[[], bool] = lambda: True,
     ) -> None:
         self.folder = BatchFolder(path)
         self._scene = scene
         self._history = history
-        self._tasks = BackgroundTasks("case-review")
+        self._is_surveyed = is_surveyed
+        self._accept_requested = False
+        self._tasks = BackgroundTasks("CaseReview")
         self._shown: _Shown | None = None
         self._reading: CaseReading | None = None
         self._table = read_review_table(self.folder)
@@ -107,8 +115,8 @@ class CaseReview:
 
     @property
     def busy(self) -> bool:
-        """Whether files are being read or written."""
-        return self._tasks.awaited
+        """Whether files are being read or written, or are about to be."""
+        return self._tasks.awaited or self._accept_requested
 
     def preview(self, name: str) -> Path | None:
         """Picture of a case, None if there is none."""
@@ -137,9 +145,16 @@ class CaseReview:
         Raises
         ------
         InputError
-            Something is under way, no case is shown, its segments overlap, or nothing is labelled.
+            Something is under way, no case is shown, its segments overlap, or nothing is labelled. `poll` raises the
+            latter two if the case is accepted later.
         """
         shown = self._require_shown()
+        if shown.case.is_filled or self._is_surveyed():
+            self._accept(shown)
+        else:
+            self._accept_requested = True
+
+    def _accept(self, shown: _Shown) -> None:
         case = shown.case
         corrected = history = None
         if self.changed or not case.is_filled:
@@ -184,6 +199,9 @@ class CaseReview:
         """
         try:
             self._tasks.poll()
+            if self._accept_requested and self._is_surveyed():
+                self._accept_requested = False
+                self._accept(self._require_shown())
         except Exception as error:
             self._release_reading()
             raise as_input_error(error) from None
@@ -221,7 +239,7 @@ class CaseReview:
 
     def _remove(self) -> None:
         remove_nodes(self._scene, self.nodes)
-        self._shown = None
+        self._shown, self._accept_requested = None, False
 
     def _put(self, found: tuple[ReviewedCase, ReviewTable]) -> None:
         case, table = found

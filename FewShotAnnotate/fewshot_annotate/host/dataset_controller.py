@@ -40,6 +40,8 @@ class DatasetController:
         Returns the device of an engine.
     history : function
         Returns how the labels of the case in the scene were made, for one that no batch filled.
+    is_surveyed : function
+        Returns whether `history` knows of all that was painted.
 
     Attributes
     ----------
@@ -60,6 +62,7 @@ class DatasetController:
         python: str = sys.executable,
         device: Callable[[str], Device] = lambda _: Device.AUTO,
         history: Callable[[], LabelHistory | None] = lambda: None,
+        is_surveyed: Callable[[], bool] = lambda: True,
     ) -> None:
         self.review: CaseReview | None = None
         self.filling = ChildProcess(FillingProcess, python)
@@ -69,7 +72,8 @@ class DatasetController:
         self._scene = scene
         self._device = device
         self._history = history
-        self._tasks = BackgroundTasks("dataset")
+        self._is_surveyed = is_surveyed
+        self._tasks = BackgroundTasks("Dataset")
         self._fills_by_itself = True
         self._fill_wanted = self._reload_wanted = False
         self._fills_next = False  # whether to check for waiting cases once the present fill has ended
@@ -101,7 +105,7 @@ class DatasetController:
             The folder holds other files, or cannot be written. What was open stays so.
         """
         folder = create_dataset(path)
-        review = CaseReview(self._scene, folder.path, self._history)
+        review = CaseReview(self._scene, folder.path, self._history, self._is_surveyed)
         if self.review is not None and self.review.folder.path != folder.path:
             self.filling.cancel()
         self.close_dataset()

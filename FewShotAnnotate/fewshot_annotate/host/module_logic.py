@@ -64,7 +64,9 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         scene, python, grids = slicer.mrmlScene, python_executable(), self.annotations.grids
         self.suggestion = SuggestionFinder(grids, python)
         self.compare = CompareController(scene, python, self.settings.device_for, grids)
-        self.dataset = DatasetController(scene, python, self.settings.device_for, self._labelHistory)
+        self.dataset = DatasetController(
+            scene, python, self.settings.device_for, self._labelHistory, lambda: not self.annotations.survey.busy
+        )
         self.fillRequested = self.fillLive = False
         self.refillRequest: RefillRequest | None = None
         self.panelEditor = RunEditor(lambda node: None, self.segmentEditorNode)
