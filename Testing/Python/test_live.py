@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 import slicer
 from fewshot_annotate.core.events import Cancelled, SliceDone
 from fewshot_annotate.core.job import Job
@@ -23,16 +22,11 @@ from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.jobs.live_process import LiveProcess
 from fewshot_annotate.jobs.live_requests import LiveRequest
 from fewshot_annotate.jobs.run_folder import JobFolder
-from support.scene_cases import Runner, Runs, Scene, all_equal, case, scene_of
+from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
+
+pytest_plugins = ("support.run_fixtures",)
 
 COUNT, SIDE = 13, 40
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
-    opened = Runs(tmp_path)
-    yield opened
-    opened.finish()
 
 
 def volume() -> Volume:
@@ -206,6 +200,34 @@ def test_after_apply_a_stroke_fills_only_the_gaps_beside_it(runs: Runs) -> None:
     assert runner.controller.outstanding == 2
     runner.controller.cancel(keep=False)
     runner.to_end()
+
+
+def test_everything_is_filled_again_after_a_run_that_was_cancelled_during_an_update(runs: Runs) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    runner = runs(scene)
+    live(runner, scene)
+    settings = replace(scene.settings(), live=True, engine="propagate")
+    runner.controller.update(scene.nodes, settings)
+    runner.controller.cancel(keep=False)
+    live(runner, scene)
+    runner.controller.cancel(keep=False)
+
+
+def test_a_run_whose_worker_died_goes_on_with_the_slices_beside_the_last_stroke(runs: Runs, gate: Gate) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    runner = runs(scene)
+    gate.open()
+    live(runner, scene)
+    gate.allow(0)
+    stroke(runner, scene.labelled[0] + 2)
+    runner.controller.run.process.kill()
+    runner.until(lambda: runner.controller.state is State.STOPPED)
+    gate.open()
+    runner.controller.resume()
+    assert runner.controller.outstanding == 2
+    runner.until(lambda: runner.controller.outstanding == 0)
+    assert runner.controller.state is State.RUNNING
+    runner.controller.cancel(keep=False)
 
 
 def test_segments_that_begin_to_overlap_end_the_updates_without_a_change(runs: Runs) -> None:

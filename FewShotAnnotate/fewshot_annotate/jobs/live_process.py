@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..core.events import Event, RequestTaken, SliceDone
+from ..core.support import Support
 from .live_requests import LiveRequest, LiveRequests
 from .process import WorkerProcess
 from .run_folder import JobFolder
@@ -27,6 +28,14 @@ class LiveProcess(WorkerProcess):
         self.outstanding: set[int] = set()
         self._requests = LiveRequests(folder)
         self._number = self._taken = 0
+        self._support: Support | None = None  # of the latest request
+
+    @property
+    def unfinished(self) -> LiveRequest | None:
+        """What is left of the requests, for another process if this one has failed; None if nothing is."""
+        if self._support is None or not self.outstanding:
+            return None
+        return LiveRequest(self._support, tuple(sorted(self.outstanding)))
 
     def start(self) -> None:
         """Start the worker. A failure to start is reported by `poll`, like any other."""
@@ -43,6 +52,7 @@ class LiveProcess(WorkerProcess):
         """
         self.outstanding = (self.outstanding | set(request.slices)) - set(request.support.indices)
         self._number += 1
+        self._support = request.support
         self._requests.write(self._number, LiveRequest(request.support, tuple(sorted(self.outstanding))))
 
     def poll(self) -> list[Event]:

@@ -142,14 +142,19 @@ class ActiveRun:
     def start_worker(self, python: str) -> None:
         """Start the worker of the next layer."""
         assert self.prepared is not None
-        if self.process is not None:
-            self.process.wait(_WAIT_SECONDS)  # it has ended or was killed
+        previous = self.process
+        if previous is not None:
+            previous.wait(_WAIT_SECONDS)  # it has ended or was killed
         layer_run = self._layer_runs[0]
         folder = self.prepared.folders[layer_run.layer]
-        self.process = (
-            LiveProcess(folder, python) if self.live else WorkerProcess(folder, python, layer_run.drafts_only)
-        )
-        self.process.start()
+        if not self.live:
+            self.process = WorkerProcess(folder, python, layer_run.drafts_only)
+            self.process.start()
+            return
+        self.process = process = LiveProcess(folder, python)
+        process.start()
+        if isinstance(previous, LiveProcess) and previous.unfinished is not None:
+            process.request(previous.unfinished)
 
     def start_surfaces(self, computed: ComputedCommit, python: str) -> None:
         """Start the process that makes the surfaces of what is to be committed."""

@@ -90,7 +90,7 @@ class FillController:
         self._grids = grids or GridReader()
         self._store = store or RunStore()
         self.run: ActiveRun | None = None
-        self._tasks = BackgroundTasks("FewShotAnnotate")
+        self._tasks = BackgroundTasks("Fill")
         self._live_updates = LiveUpdates(self._tasks, self.changed.emit)
         self.unfinished_runs = UnfinishedRuns(
             scene, self._grids, self._store, self._tasks, resume=self._reopen, changed=self.changed.emit
@@ -228,6 +228,7 @@ class FillController:
     def suspend(self) -> None:
         """End the run at once; finished slices stay in its folder, so that the run can be resumed."""
         self.commit.finish()
+        self._live_updates.reset()  # another scene may have nodes of the same ids
         run = self.run
         if run is not None and run.prepared is None and not run.resumed:
             self.reset()
@@ -324,11 +325,11 @@ class FillController:
         if self.run is not None:
             self.run.kill_worker()
         self._tasks.cancel()
+        self._live_updates.reset()  # a request may have been under way
         self.message = reason
         self._change(State.STOPPED)
 
     def _abort(self, error: InputError) -> None:
-        self._live_updates.reset()
         self.suspend()
         self.error, self.message = error, error_text(error)
         self.changed.emit()

@@ -33,13 +33,46 @@ class LiveUpdates:
         self._tasks = tasks
         self._changed = changed
         self._segmentation_id = ""
+        self._sent = SentSlices()
+
+    def begin(self, run: ActiveRun, painted: PaintedInput) -> None:
+        """Begin a live run with a first request."""
+        if run.segmentation_id != self._segmentation_id:
+            self.reset()
+        self._segmentation_id = run.segmentation_id
+        self.request(run, painted)
+
+    def behind(self, run: ActiveRun) -> bool:
+        """Whether a live run has slices to fill, or to ask for."""
+        return run.live and (run.outstanding > 0 or self._tasks.awaited)
+
+    def request(self, run: ActiveRun, painted: PaintedInput) -> None:
+        """Ask the worker of a live run for the slices beside those that have changed."""
+
+        def send(request: LiveRequest | None) -> None:
+            if request is not None:
+                run.send_request(request)
+                self._changed()
+
+        plan = run.plan
+        self._tasks.start(partial(self._sent.next_request, painted, plan.segment_ids, plan.query_slices), send)
+
+    def reset(self) -> None:
+        """Fill everything with the next request."""
+        self._sent = SentSlices()  # a new object, as a cancelled call may still change the old one
+
+
+class SentSlices:
+    """The labelled slices as they were last sent to a worker. For a background thread, one call at a time."""
+
+    def __init__(self) -> None:
         self._segment_ids: tuple[str, ...] = ()
-        self._sent: dict[int, int] = {}  # labelled slice -> checksum of its masks when the worker got them
+        self._digests: dict[int, int] = {}  # labelled slice -> checksum of its masks when the worker got them
 
     def next_request(
         self, painted: PaintedInput, segment_ids: Collection[str], fillable: Collection[int]
     ) -> LiveRequest | None:
-        """The next request to the worker. For a background thread, one call at a time.
+        """The next request to the worker.
 
         Parameters
         ----------
@@ -65,38 +98,12 @@ class LiveUpdates:
             raise InputError("live_segments_changed")
         support = layers[0][1].support
         if self._segment_ids != tuple(segment_ids):
-            self._segment_ids, self._sent = tuple(segment_ids), {}
-        digests = {index: _digest(mask) for index, mask in zip(support.indices, support.masks, strict=True)}
-        changed = {index for index in {*digests, *self._sent} if digests.get(index) != self._sent.get(index)}
-        self._sent = digests
+            self._segment_ids, self._digests = tuple(segment_ids), {}
+        sent, digests = self._digests, _digests(support)
+        changed = {index for index in {*digests, *sent} if digests.get(index) != sent.get(index)}
+        self._digests = digests
         asked = slices_beside(changed, support, fillable)
         return LiveRequest(support, asked) if changed else None
-
-    def begin(self, run: ActiveRun, painted: PaintedInput) -> None:
-        """Begin a live run with a first request."""
-        if run.segmentation_id != self._segmentation_id:
-            self.reset()
-        self._segmentation_id = run.segmentation_id
-        self.request(run, painted)
-
-    def behind(self, run: ActiveRun) -> bool:
-        """Whether a live run has slices to fill, or to ask for."""
-        return run.live and (run.outstanding > 0 or self._tasks.awaited)
-
-    def request(self, run: ActiveRun, painted: PaintedInput) -> None:
-        """Ask the worker of a live run for the slices beside those that have changed."""
-
-        def send(request: LiveRequest | None) -> None:
-            if request is not None:
-                run.send_request(request)
-                self._changed()
-
-        plan = run.plan
-        self._tasks.start(partial(self.next_request, painted, plan.segment_ids, plan.query_slices), send)
-
-    def reset(self) -> None:
-        """Fill everything with the next request."""
-        self._segment_ids, self._sent = (), {}
 
 
 def slices_beside(changed: Collection[int], support: Support, fillable: Collection[int]) -> tuple[int, ...]:
@@ -111,5 +118,6 @@ def slices_beside(changed: Collection[int], support: Support, fillable: Collecti
     return tuple(asked)
 
 
-def _digest(mask: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(mask).data)
+def _digests(support: Support) -> dict[int, int]:
+    masks = zip(support.indices, support.masks, strict=True)
+    return {index: zlib.crc32(np.ascontiguousarray(mask).data) for index, mask in masks}
