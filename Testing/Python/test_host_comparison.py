@@ -33,7 +33,7 @@ from fewshot_annotate.host.annotation.record_store import write_record  # noqa: 
 from fewshot_annotate.host.compare_controller import CompareController, CompareSettings, CompareState  # noqa: E402
 from fewshot_annotate.host.fill.run_store import RunStore  # noqa: E402
 from fewshot_annotate.host.mrml.comparison_nodes import ROLE_ATTRIBUTE, SIZES_COLUMN  # noqa: E402
-from support import mrml, scene_cases  # noqa: E402
+from support import mrml, processes, scene_cases  # noqa: E402
 from support.scene_cases import Gate, Scene, all_equal, case, scene_of  # noqa: E402
 
 pytest_plugins = ("support.run_fixtures",)
@@ -90,10 +90,7 @@ def runner(
     opened = ComparisonRunner(scene_of(case("ct_vertebrae")), python_with_stepwise)
     yield opened
     opened.controller.close()
-    end = time.monotonic() + 10
-    while job_folders(temporary) or scene_cases.threads() or worker_processes():
-        assert time.monotonic() < end, (job_folders(temporary), scene_cases.threads(), worker_processes())
-        time.sleep(0.01)
+    scene_cases.wait_for_none(lambda: [*job_folders(temporary), *scene_cases.threads(), *worker_processes()])
     scene_cases.require_quiet(capfd.readouterr())
 
 
@@ -245,10 +242,7 @@ def test_cancel_ends_all_processes_and_leaves_nothing(runner: ComparisonRunner, 
     runner.until(lambda: len(worker_processes()) >= 2)
     controller.cancel()
     assert controller.state is CompareState.CANCELLED
-    end = time.monotonic() + 5
-    while worker_processes() or job_folders(tmp_path / "temporary"):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    scene_cases.wait_for_none(lambda: [*worker_processes(), *job_folders(tmp_path / "temporary")], 5)
     gate.open()
     runner.start(ONE_ENGINE)
     assert runner.to_end().state is CompareState.DONE
@@ -290,14 +284,11 @@ def test_the_worker_ends_when_its_host_has_exited(runner: ComparisonRunner, tmp_
     assert program.stdout is not None
     with program.stdout:
         worker = psutil.Process(int(program.stdout.readline()))
-    end = time.monotonic() + 20
-    while not worker.children():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    processes.wait_for(lambda: bool(worker.children()))
     trial = worker.children()[0]
     program.kill()
     program.wait()
-    psutil.wait_procs([worker, trial], timeout=15)
+    psutil.wait_procs([worker, trial], timeout=scene_cases.WAIT_SECONDS)
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
     assert not trial.is_running() or trial.status() == psutil.STATUS_ZOMBIE
     gate.open()

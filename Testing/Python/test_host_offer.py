@@ -23,7 +23,7 @@ from fewshot_annotate.engines.pretrained import base
 from fewshot_annotate.engines.registry import engine_class
 from fewshot_annotate.weights import catalog
 from huggingface_hub import constants
-from support import slicer_standin
+from support import scene_cases, slicer_standin
 from support.weights_server import Fault, Server, serving, toy_row, use_table
 
 slicer_standin.install()
@@ -197,6 +197,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         use_table(tmp_path, monkeypatch, row)
         monkeypatch.setattr(engine_class(UNIVERSEG), "checkpoints", {"checkpoint": ("toy-weights",)})
         yield server
+        scene_cases.wait_for_none(scene_cases.threads)  # a cancelled download ends a little later
 
 
 def test_weights_are_downloaded_after_the_licence_was_shown_and_agreed_to(server: Server, dialogs: Any) -> None:

@@ -147,10 +147,7 @@ def comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comp
     opened.controller.close()
     opened.window.hide()
     opened.window.deleteLater()
-    end = time.monotonic() + 10
-    while list((tmp_path / "comparisons").glob("*")) or scene_cases.threads():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    scene_cases.wait_for_none(lambda: [*(tmp_path / "comparisons").glob("*"), *scene_cases.threads()])
 
 
 def test_engines_are_compared_plotted_and_reported_and_one_is_chosen(

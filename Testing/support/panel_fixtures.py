@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -27,10 +26,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     slicer_standin.dialogs().clear()
     yield
     store = RunStore()
-    end = time.monotonic() + 10
-    while store.active() or scene_cases.threads():
-        assert time.monotonic() < end, (store.active(), scene_cases.threads())
-        time.sleep(0.005)
+    scene_cases.wait_for_none(lambda: [*store.active(), *scene_cases.threads()])
     assert not slicer_standin.slot_errors
     scene_cases.require_quiet(capfd.readouterr())
 
@@ -76,7 +72,10 @@ def library() -> Iterator[dict[str, ModuleType]]:
     """
     first = _own_modules()
     yield first
-    for name in _own_modules():
+    second = _own_modules()
+    # A thread cannot go on if a module disappears that it is about to import.
+    assert second["fewshot_annotate.host.tasks"].wait_for_threads(scene_cases.WAIT_SECONDS)
+    for name in second:
         del sys.modules[name]
     sys.modules.update(first)
 

@@ -21,12 +21,12 @@ from fewshot_annotate.host.fill.preparation import FillSettings
 from fewshot_annotate.host.fill.run_editor import RunEditor
 from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.fill.run_store import RunStore
+from fewshot_annotate.host.tasks import THREAD_NAME
 
 from support import mrml
 from support.data import MNI152, load_case
 
 WAIT_SECONDS = 60.0
-END_SECONDS = 10.0
 GATE_VARIABLE = "FEWSHOT_TEST_GATE"
 
 # Imported by every Python that starts with this file's folder on PYTHONPATH: the worker then waits before each slice
@@ -280,14 +280,20 @@ class Runs:
         """Close all, and wait until threads and workers have ended."""
         for runner in self._runners:
             runner.controller.close()
-        end = time.monotonic() + END_SECONDS
-        while self.store.active() or threads():
-            assert time.monotonic() < end, f"left behind: {self.store.active()} {threads()}"
-            time.sleep(0.005)
+        wait_for_none(lambda: [*self.store.active(), *threads()])
+
+
+def wait_for_none(left: Callable[[], Sequence[object]], seconds: float = WAIT_SECONDS) -> None:
+    """Wait until nothing is left, for example of threads, folders and processes."""
+    end = time.monotonic() + seconds
+    while found := left():
+        assert time.monotonic() < end, f"left behind: {found}"
+        time.sleep(0.005)
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("FewShotAnnotate")]
+    """Threads of the host that have not ended, by name."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(THREAD_NAME)]
 
 
 def require_quiet(captured: Any) -> None:

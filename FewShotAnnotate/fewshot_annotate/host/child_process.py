@@ -42,7 +42,7 @@ class ChildProcess:
         self.stopped = False
         self._make = make
         self._python = python
-        self._tasks = BackgroundTasks("FewShotAnnotateChild")
+        self._tasks = BackgroundTasks("Child")
         self._held: RunFolder | None = None
         self._process: WorkerProcess | None = None
 

@@ -131,7 +131,7 @@ class CompareController:
         self.folder: ComparisonFolder | None = None
         self._process: ComparisonProcess | None = None
         self._grids = grids or GridReader()
-        self._tasks = BackgroundTasks("FewShotAnnotateCompare")
+        self._tasks = BackgroundTasks("Compare")
 
     @property
     def busy(self) -> bool:

@@ -63,7 +63,7 @@ class ExportController:
         self._database = database
         self._copy_of_nodes: SegmentationCopy | None = None
         self._database_folder: TemporaryFolder | None = None
-        self._tasks = BackgroundTasks("FewShotAnnotateExport")
+        self._tasks = BackgroundTasks("Export")
 
     @property
     def busy(self) -> bool:

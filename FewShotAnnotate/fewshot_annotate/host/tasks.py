@@ -15,6 +15,8 @@ from weakref import WeakSet
 
 # Too short for the user to notice, long enough for many small steps of the thread.
 MAX_WAIT_SECONDS = 0.015
+# The names of all threads begin with it.
+THREAD_NAME = "FewShotAnnotate"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,11 +46,11 @@ class BackgroundTasks:
     Parameters
     ----------
     name : str
-        Prefix of the thread's name.
+        Part of the thread's name, after `THREAD_NAME`.
     """
 
     def __init__(self, name: str) -> None:
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"{THREAD_NAME}{name}")
         self._started: deque[tuple[Future[Any], Callable[[Any], object] | None]] = deque()
 
     @property

@@ -65,7 +65,7 @@ class ReviewController:
         self._parameter_node = parameter_node
         self._nodes = nodes
         self._annotations = annotations
-        self._tasks = BackgroundTasks("FewShotAnnotateReview")
+        self._tasks = BackgroundTasks("Review")
         self._segment_status: tuple[str, SliceStatus] | None = None  # segmentation id and the status last written
         self._plotted: tuple[str, tuple[ReviewRow, ...]] | None = None  # chart id and what it shows
         self.overlays = RunOverlays(nodes, annotations, self._tasks)

@@ -45,7 +45,7 @@ class SuggestionFinder:
         self.error: Message | str | None = None
         self._grids = grids or GridReader()
         self._python = python
-        self._tasks = BackgroundTasks("FewShotAnnotateSuggestion")
+        self._tasks = BackgroundTasks("Suggestion")
         self._held: RunFolder | None = None
         self._folder: JobFolder | None = None
         self._process: SuggestionProcess | None = None

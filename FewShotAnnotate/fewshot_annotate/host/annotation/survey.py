@@ -76,7 +76,7 @@ class Survey:
     def __init__(self, grids: GridReader | None = None) -> None:
         self.result = SurveyResult()
         self._grids = grids or GridReader()
-        self._tasks = BackgroundTasks("FewShotAnnotateSurvey")
+        self._tasks = BackgroundTasks("Survey")
         self._due_at: float | None = None
         self._version: tuple[object, ...] | None = None  # of what the last survey began with
 

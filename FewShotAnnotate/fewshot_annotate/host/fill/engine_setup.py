@@ -106,7 +106,7 @@ def download_checkpoint(checkpoint: Checkpoint) -> bool:
             raise _Cancelled
         state.update(done=done, total=total or 0)
 
-    tasks = BackgroundTasks("download")
+    tasks = BackgroundTasks("Download")
     done: list[object] = []
     tasks.start(lambda: download.download(checkpoint, True, engine_using(checkpoint), progress), done.append)
     try:

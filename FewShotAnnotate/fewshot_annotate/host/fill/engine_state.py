@@ -122,7 +122,7 @@ class EngineStateMonitor:
 
     def __init__(self) -> None:
         self.states: tuple[EngineState, ...] = ()
-        self._tasks = BackgroundTasks("FewShotAnnotateEngines")
+        self._tasks = BackgroundTasks("Engines")
 
     @property
     def busy(self) -> bool:

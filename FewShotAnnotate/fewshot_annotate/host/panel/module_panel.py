@@ -186,6 +186,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.datasetSection.reset()
         self._editorEffects.close()
         self.reviewSection.close()
+        self.settingsSection.close()
         self._setParameterNode(None)
         self.removeObservers()
 

@@ -23,6 +23,7 @@ from ..messages import error_text
 from ..run_log import RunLog
 from ..settings import LogLevel, Settings
 from ..tasks import BackgroundTasks
+from ..unexpected_errors import as_input_error
 from .widgets import (
     Controls,
     body_layout,
@@ -95,9 +96,10 @@ class SettingsSection:
             return
         try:
             self._tasks.poll()
-        except InputError as error:
-            self._log.error(error.code)
-            self._copy(error)
+        except Exception as error:
+            refusal = as_input_error(error)
+            self._log.error(refusal.code)
+            self._copy(refusal)
 
     def show_controls(self) -> None:
         """List downloads again at intervals; called by the panel's timer while the section is open."""
@@ -111,6 +113,12 @@ class SettingsSection:
         """Clear the status, before the scene is closed; settings do not belong to a scene."""
         self._status = ""
         self.show()
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._tasks is not None:
+            self._tasks.close()
+            self._tasks = None
 
     # --- widgets
 
@@ -278,15 +286,13 @@ class SettingsSection:
         self._show_status(message)
 
     def _on_copy(self, checked: bool = False) -> None:
-        self._tasks = BackgroundTasks("FewShotAnnotateDetails")
+        self._tasks = BackgroundTasks("Details")
         self._tasks.start(lambda: describe_worker(python_executable()), self._copy)
         self._show_status(_("Gathering details ..."))
 
     def _copy(self, worker: WorkerDescription | InputError) -> None:
         """Copy the details to the clipboard, or the reason why those of the worker are missing."""
-        if self._tasks is not None:
-            self._tasks.close()
-            self._tasks = None
+        self.close()
         application = f"{slicer.app.applicationName} {slicer.app.applicationVersion}"
         text = bug_report(application, worker, self._settings, self._log.errors)
         qt.QApplication.clipboard().setText(text)
