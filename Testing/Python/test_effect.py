@@ -222,7 +222,7 @@ def test_a_run_continues_after_its_editor_was_deleted(editor: EffectEditor) -> N
 
 def test_closing_the_scene_during_a_run_of_the_effect_ends_it(running: EffectEditor) -> None:
     slicer.mrmlScene.Clear(False)
-    slicer_standin.process_events(300)
+    running.until(lambda: running.effect.cancelButton.isHidden())
     assert running.panel.state == "IDLE"
     assert tool_tip(running.effect.fillButton) == "Choose a volume first."
 
@@ -292,7 +292,7 @@ def test_each_editor_has_its_own_effect_and_the_effect_is_registered_once(editor
 def test_the_effect_does_nothing_once_the_module_is_unloaded(editor: EffectEditor) -> None:
     editor.until(lambda: editor.effect.fillButton.enabled)
     slicer_standin.close_module(editor.panel.widget)
-    slicer_standin.process_events(150)
+    editor.until(lambda: not editor.effect.polling)
     assert editor.effect.session() is None
     editor.effect.fillButton.click()
     assert not editor.effect.polling

@@ -40,7 +40,7 @@ def open_sections(panel: Panel) -> list[str]:
 
 def wait_for_review(panel: Panel) -> None:
     panel.until(lambda: bool(panel.widget.logic.review.view.rows) and not panel.widget.reviewSection.busy)
-    slicer_standin.process_events(150)
+    panel.tick()
 
 
 def test_the_open_step_follows_the_work(open_panel: Callable[..., Panel]) -> None:
@@ -62,15 +62,15 @@ def test_the_open_step_follows_the_work(open_panel: Callable[..., Panel]) -> Non
 def test_the_step_that_the_user_opened_stays_open_until_the_work_reaches_another(panel: Panel) -> None:
     panel.ui.fillSection.collapsed = False
     assert open_sections(panel) == ["fill"]
-    slicer_standin.process_events(250)
+    panel.tick()
     assert open_sections(panel) == ["fill"]
     panel.ui.fillSection.collapsed = True
-    slicer_standin.process_events(250)
+    panel.tick()
     assert open_sections(panel) == []
     panel.fill()
     panel.until(lambda: open_sections(panel) == ["review"])
     panel.ui.toolsSection.collapsed = False
-    slicer_standin.process_events(250)
+    panel.tick()
     assert open_sections(panel) == ["tools"]
 
 

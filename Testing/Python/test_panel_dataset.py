@@ -55,7 +55,7 @@ class DatasetPanel(Panel):
 
     def settle(self) -> None:
         """Let the timer show what happened."""
-        slicer_standin.process_events(150)
+        self.tick()
         self.until(lambda: not self.section.busy)
 
     def press(self, name: str) -> None:

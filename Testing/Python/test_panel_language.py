@@ -52,7 +52,7 @@ def panel(marked: None, open_panel: Callable[..., Panel]) -> Panel:
     opened.widget.parent.show()
     opened.ready()
     opened.until(lambda: opened.ui.engineList.count > 1)
-    slicer_standin.process_events(150)
+    opened.tick()
     return opened
 
 

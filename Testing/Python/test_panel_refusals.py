@@ -64,7 +64,7 @@ def test_controls_disabled_by_a_run_state_the_reason(running: Panel) -> None:
 def test_a_volume_chosen_after_the_segmentation_starts_the_survey(open_panel: Callable[..., Panel]) -> None:
     panel = open_panel()
     panel.ui.segmentationSelector.addNode()
-    slicer_standin.process_events(250)
+    panel.tick()
     assert panel.status == "Choose a volume first."
     scene_cases.add_volume(case("ct_vertebrae").volume)
     panel.ui.volumeSelector.setCurrentNodeIndex(0)

@@ -101,7 +101,7 @@ def test_a_closed_scene_leaves_an_empty_panel_that_works_again(
         panel.click("fillButton")
         panel.until(lambda: panel.state == "RUNNING")
     mrml.clear_scene()
-    slicer_standin.process_events(300)
+    panel.tick()
     assert panel.state == "IDLE"
     assert panel.parameters.volume is None
     assert panel.rows("slicesTable") == []
@@ -122,11 +122,11 @@ def test_a_closed_scene_leaves_an_empty_panel_that_works_again(
 def test_the_panel_works_after_nodes_were_removed_one_by_one(panel: Panel) -> None:
     panel.ready()
     slicer.mrmlScene.RemoveNode(panel.scene.node)
-    slicer_standin.process_events(250)
+    panel.tick()
     assert panel.parameters.segmentation is None
     assert tool_tip(panel.ui.fillButton) == "Choose or create a segmentation first."
     slicer.mrmlScene.RemoveNode(panel.scene.volume_node)
-    slicer_standin.process_events(250)
+    panel.tick()
     assert tool_tip(panel.ui.fillButton) == "Choose a volume first."
 
 

@@ -141,7 +141,7 @@ def test_a_suggestion_is_cancelled_when_another_segmentation_is_chosen(panel: Pa
     panel.click("suggestButton")
     panel.parameters.segmentation = other
     assert not panel.widget.logic.suggestion.busy
-    slicer_standin.process_events(300)
+    panel.tick()
     assert panel.ui.suggestionLabel.text == ""
 
 
@@ -243,7 +243,7 @@ def test_a_review_saved_in_a_bundle_is_restored_when_it_is_opened(panel: Panel, 
     rows = review.view.rows
     save_scene(tmp_path / "scene.mrb")
     slicer.mrmlScene.Clear(False)
-    slicer_standin.process_events(300)
+    panel.tick()
     assert not review.view.rows
     open_scene(tmp_path / "scene.mrb")
     panel.until(lambda: review.view.rows == rows)
@@ -326,7 +326,8 @@ def test_every_disabled_control_states_the_reason_in_every_state(
     assert unexplained(panel, enabled_tips) == []
     panel.click("keepButton")
     panel.until(lambda: panel.state == "IDLE")
-    slicer_standin.process_events(600)
+    panel.until(lambda: not panel.widget.busy)
+    panel.tick()
     assert unexplained(panel, enabled_tips) == []
 
 

@@ -357,9 +357,9 @@ def test_a_collapsed_section_hides_its_contents(tiny: Any) -> None:
 
 def test_a_timer_ticks_while_events_are_processed(tiny: Any) -> None:
     tiny.timer.start()
-    slicer_standin.process_events(100)
+    while tiny.ticks < 2:
+        slicer_standin.process_events(5)
     tiny.timer.stop()
-    assert tiny.ticks > 1
     assert not tiny.timer.active
 
 

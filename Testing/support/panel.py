@@ -59,6 +59,17 @@ class Panel:
             assert time.monotonic() < end, (self.state, self.status)
             slicer_standin.process_events(5)
 
+    def tick(self, count: int = 2) -> None:
+        """Let the panel's timer tick, so that it shows what has happened; on a busy machine that takes longer."""
+        timer, ticks = self.widget.uiWidget.findChild(qt.QTimer, "", qt.Qt.FindDirectChildrenOnly), []
+
+        def note() -> None:
+            ticks.append(None)
+
+        timer.connect("timeout()", note)  # called after what the panel does itself
+        self.until(lambda: len(ticks) >= count or not timer.active)
+        timer.disconnect("timeout()", note)
+
     def ready(self) -> None:
         """Wait until the painted slices are known."""
         self.until(lambda: self.ui.fillButton.enabled)
