@@ -6,19 +6,31 @@ import json
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from fewshot_annotate.cli import activity_indicator as indicator_module
-from fewshot_annotate.cli import progress as progress_module
 from fewshot_annotate.cli.activity_indicator import activity_indicator, command_begins, starting
 from fewshot_annotate.cli.progress import RUN, Display, open_display
 from fewshot_annotate.core.events import Progress, Started, Warned
+from support.processes import wait_for
 
 COUNTING = Display[int](
     columns=("{task.fields[unit]}",),
     show=lambda bar, step: bar.update("Counting", step, 10, unit=f"{step} apples"),
     line_of=lambda step: json.dumps({"done": step}),
 )
+
+
+def wait_for_output(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Wait until this, and nothing before it, was printed on stderr."""
+    found: list[str] = []
+
+    def is_printed() -> bool:
+        found.append(capsys.readouterr().err)
+        return "".join(found) == text
+
+    wait_for(is_printed)
 
 
 def test_each_step_is_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,10 +65,10 @@ def test_a_log_has_a_line_for_each_stage_and_tenth(capsys: pytest.CaptureFixture
 def test_a_log_has_a_line_a_minute_if_the_work_is_slow(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress_module, "LINE_SECONDS", 0.2)
-    with open_display("bar", COUNTING) as show:
-        for pause in (0.0, 0.0, 0.3, 0.0):
-            time.sleep(pause)
+    with monkeypatch.context() as patch, open_display("bar", COUNTING) as show:
+        began = time.monotonic()
+        for seconds in (0, 1, 2, 63, 64):
+            patch.setattr(time, "monotonic", partial(float, began + seconds))
             show(1)
     assert capsys.readouterr().err.count("Counting 10 %") == 2
 
@@ -64,11 +76,11 @@ def test_a_log_has_a_line_a_minute_if_the_work_is_slow(
 def test_a_log_has_no_progress_of_quick_work_whose_result_is_printed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 0.2)
-    with open_display("bar", replace(COUNTING, silent_if_quick=True)) as show:
+    monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 20.0)
+    with monkeypatch.context() as patch, open_display("bar", replace(COUNTING, silent_if_quick=True)) as show:
         show(1)
         assert capsys.readouterr().err == ""
-        time.sleep(0.3)
+        patch.setattr(time, "monotonic", partial(float, time.monotonic() + 20))
         show(2)
     assert "Counting 20 %" in capsys.readouterr().err
 
@@ -76,10 +88,10 @@ def test_a_log_has_no_progress_of_quick_work_whose_result_is_printed(
 def test_long_work_shows_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 0.3)
     with activity_indicator("bar", "Reading"):
-        time.sleep(0.6)
+        wait_for_output(capsys, "Reading ...\n")
     with activity_indicator("bar", "Planning"):
         pass
-    assert capsys.readouterr() == ("", "Reading ...\n")
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -90,8 +102,11 @@ def test_slow_loading_of_the_program_is_announced_on_a_terminal(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     command_begins()
     with starting():
-        time.sleep(0.5)
-        assert capsys.readouterr() == ("", "Starting ..." if terminal else "")
+        if terminal:
+            wait_for_output(capsys, "Starting ...")
+        else:
+            time.sleep(0.5)
+            assert capsys.readouterr() == ("", "")
     assert capsys.readouterr().err.strip() == "", "the line is cleared"
     command_begins()
     with starting():
@@ -105,10 +120,11 @@ def test_the_delay_before_the_first_output_counts_from_the_start_of_the_command(
 ) -> None:
     monkeypatch.setattr(indicator_module, "DELAY_SECONDS", 10.0)
     command_begins(time.monotonic() - 20)
-    for what in ("Reading", "Planning"):
-        with activity_indicator("bar", what):
-            time.sleep(0.6)
-    assert capsys.readouterr().err == "Reading ...\n"
+    with activity_indicator("bar", "Reading"):
+        wait_for_output(capsys, "Reading ...\n")
+    with activity_indicator("bar", "Planning"):
+        time.sleep(0.6)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", ["bar", "json", "none"])
