@@ -71,6 +71,7 @@ def test_the_self_test_takes_the_steps_of_the_manual_that_can_be_automated(open_
     assert list(steps) == [title for _, title, _ in _titles() if not title.endswith(BY_HAND)]
 
 
+@pytest.mark.timeout(1200)  # it takes a minute, of a busy machine several
 def test_the_self_test_passes(
     open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

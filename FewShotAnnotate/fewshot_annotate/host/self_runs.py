@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from .self_part import SelfTestPart
 
 # A run of few slices may end before it is interrupted; it is then undone and begun again.
 _ATTEMPTS = 5
-# Time after a stroke for the survey to notice it and the worker of a live run to be asked.
-_STROKE_SECONDS = 2.0
 _OTHER_MODULE = "Segmentations"
 
 
@@ -135,9 +132,8 @@ class SelfRuns(SelfTestPart):
         index = self._walk.labelled[0] + 1
         before[index] = self._walk.truth[index]
         self._walk.write(self._node, before)
-        end = time.monotonic() + _STROKE_SECONDS
-        self._walk.until(lambda: controller.outstanding > 0 or time.monotonic() > end)
-        self._walk.until(lambda: not controller.busy)
+        self._test.assertTrue(self._widget.logic.busy)  # with the survey, and then with the slices beside the stroke
+        self._walk.until(lambda: not self._widget.logic.busy)
         np.testing.assert_array_equal(self._labels(), before)
         self._press(self._buttons.keep)
         self._walk.until(lambda: not np.array_equal(self._labels(), before))
