@@ -57,13 +57,13 @@ def main() -> int:
         importlib.import_module(library)
 
     become_subreaper()
-    chance = random.Random(options.seed)
+    generator = random.Random(options.seed)
     commands = [command for command in every_command() if command.name.startswith(tuple(options.only.split(",")))]
     done: list[Round] = []
     folder = Path(tempfile.mkdtemp(prefix="faults-"))  # no TemporaryDirectory: forked processes would remove it
     try:
         runner = FaultRunner(folder, can_mount)
-        for make in itertools.islice(_rounds(runner, commands, chance, options.fault), options.rounds):
+        for make in itertools.islice(_rounds(runner, commands, generator, options.fault), options.rounds):
             completed = make()
             done.append(completed)
             if completed.findings or options.verbose:
@@ -79,29 +79,33 @@ def main() -> int:
 
 
 def _rounds(
-    runner: FaultRunner, commands: list, chance: random.Random, selected: str
+    runner: FaultRunner, commands: list, generator: random.Random, selected: str
 ) -> Iterator[Callable[[], Round]]:
     """Endless rounds, of each kind in turn; a kind goes through all of its points before it repeats one."""
-    kinds = [_signals(runner, commands, chance), _renames(runner, commands, chance), _disks(runner, commands, chance)]
+    kinds = [
+        _signals(runner, commands, generator),
+        _renames(runner, commands, generator),
+        _disks(runner, commands, generator),
+    ]
     kinds = [kind for kind, name in zip(kinds, ("signal", "rename", "disk"), strict=True) if selected in name]
     while True:
         for kind in kinds:
             yield next(kind)
 
 
-def _signals(runner: FaultRunner, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
+def _signals(runner: FaultRunner, commands: list, generator: random.Random) -> Iterator[Callable[[], Round]]:
     while True:
         points = [
             (command, name, stage)
             for command, name, stage in itertools.product(commands, SIGNALS, moments())
             if command.program is None or name == "SIGKILL"  # Slicer handles no other signal
         ]
-        chance.shuffle(points)
+        generator.shuffle(points)
         for command, name, stage in points:
-            yield lambda command=command, name=name, stage=stage: runner.signal(command, name, stage, chance)
+            yield lambda command=command, name=name, stage=stage: runner.signal(command, name, stage, generator)
 
 
-def _renames(runner: FaultRunner, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
+def _renames(runner: FaultRunner, commands: list, generator: random.Random) -> Iterator[Callable[[], Round]]:
     while True:
         points = [
             (command, at, kill_all)
@@ -109,12 +113,12 @@ def _renames(runner: FaultRunner, commands: list, chance: random.Random) -> Iter
             for at in range(1, runner.reference(command).tree["rename"] + 1)
             for kill_all in (True, False)
         ]
-        chance.shuffle(points)
+        generator.shuffle(points)
         for command, at, kill_all in points:
             yield lambda command=command, at=at, kill_all=kill_all: runner.kill_at_rename(command, at, kill_all)
 
 
-def _disks(runner: FaultRunner, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
+def _disks(runner: FaultRunner, commands: list, generator: random.Random) -> Iterator[Callable[[], Round]]:
     while True:
         points = []
         for command in commands:
@@ -123,10 +127,10 @@ def _disks(runner: FaultRunner, commands: list, chance: random.Random) -> Iterat
             counts["pages"] = reference.pages + 2 if runner.can_mount else 0
             for kind, count in counts.items():
                 points += [(command, kind, at) for at in range(1 if kind != "pages" else 0, count + 1)]
-            points += [(command, "size", chance.randint(0, reference.largest)) for _ in range(5)]
-        chance.shuffle(points)
+            points += [(command, "size", generator.randint(0, reference.largest)) for _ in range(5)]
+        generator.shuffle(points)
         for command, kind, at in points:
-            everywhere = chance.random() < 0.3
+            everywhere = generator.random() < 0.3
             yield lambda c=command, kind=kind, at=at, everywhere=everywhere: runner.full(c, kind, at, everywhere)
 
 

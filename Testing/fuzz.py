@@ -209,10 +209,10 @@ def _forked(action: object) -> int:
 def _try(key: tuple[str, int], originals: Path, folder: Path, options: argparse.Namespace) -> None:
     made = make_input(*key, options.seed, originals, folder, options.odd or tuple(STEPS))
     before = snapshot(folder)
-    ended = call(made.arguments, folder, options.seconds, made.surroundings)
-    verdict = judge(made, folder, ended, before, snapshot(folder))
+    result = call(made.arguments, folder, options.seconds, made.surroundings)
+    verdict = judge(made, folder, result, before, snapshot(folder))
     (folder / "input.json").write_text(
-        json.dumps([verdict.column, verdict.why, made.steps, made.arguments, ended.seconds])
+        json.dumps([verdict.column, verdict.why, made.steps, made.arguments, result.seconds])
     )
 
 

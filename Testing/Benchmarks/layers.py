@@ -27,7 +27,7 @@ from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from support.made_dicom import ct_series
+from support.synthetic_dicom import write_ct_series
 
 _RUN = "import sys; from fewshot_annotate.cli import main; sys.exit(main())"
 _READ = "import sys; from fewshot_annotate.io.files import read_label_maps; print(len(read_label_maps(sys.argv[1])))"
@@ -54,7 +54,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         image = np.random.default_rng(0).normal(0, 50, grid.shape[1:]).astype(np.int16)
-        ct_series(place / "series", grid, np.broadcast_to(image, grid.shape))
+        write_ct_series(place / "series", grid, np.broadcast_to(image, grid.shape))
         for kind in options.kinds:
             name = kind.format(FEW_LAYERS)
             making = multiprocessing.get_context("fork").Process(

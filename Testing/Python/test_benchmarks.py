@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry, to_image
 from scipy.ndimage import binary_dilation, shift
-from support.labels import every, small_case
+from support.labels import every_nth, small_case
 
 sys.path.append(str(Path(__file__).parents[1] / "Benchmarks"))
 
@@ -43,7 +43,7 @@ RIVALS = ("copy", "grow")
 def task(step: int = 6) -> Task:
     """The small case with every `step`-th of its labelled slices labelled."""
     volume, truth = small_case()
-    return Task(volume, truth, AXIS, tuple(every(truth, AXIS, step)))
+    return Task(volume, truth, AXIS, tuple(every_nth(truth, AXIS, step)))
 
 
 def square_on_slice(index: int, slices: int = 12) -> np.ndarray:

@@ -19,8 +19,8 @@ from fewshot_annotate.engines.option import Option
 from fewshot_annotate.export.algorithm import Algorithm, tagged
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_label_maps
 from support.case_folder import AXIS, CaseFolder
-from support.data import CARRIED, load_case
-from support.labels import every, keep_slices, overlapping_layers, small_case
+from support.data import REPOSITORY_CASES, load_case
+from support.labels import every_nth, keep_slices, overlapping_layers, small_case
 from support.processes import Spawned
 
 
@@ -48,7 +48,7 @@ def test_labelled_slices_come_back_exactly_and_those_between_are_filled(case_fol
 def test_slices_along_any_axis_are_filled_in_any_format(axis: int, suffix: str, case_folder: CaseFolder) -> None:
     label_map = small_case()[1]
     slice_axis = SliceAxis(axis)
-    indices = every(label_map, slice_axis, 8)
+    indices = every_nth(label_map, slice_axis, 8)
     support = keep_slices(label_map, slice_axis, indices)
     case_folder.put_support(support)
     output = case_folder.folder / f"out{suffix}"
@@ -167,11 +167,11 @@ def test_a_layer_without_labels_on_the_named_slices_is_empty_in_the_output(case_
 
 
 def test_a_dicom_folder_is_read_as_an_image(tmp_path: Path) -> None:
-    image = read_volume(CARRIED / "dicom_ct" / "series")
+    image = read_volume(REPOSITORY_CASES / "dicom_ct" / "series")
     label_map = load_case("dicom_ct")[1]
     aorta = LabelMap((label_map.array == 52).astype(np.uint8), image.geometry)
     write_label_maps(tmp_path / "support.nrrd", [keep_slices(aorta, AXIS, [4, 7])])
-    series = str(CARRIED / "dicom_ct" / "series")
+    series = str(REPOSITORY_CASES / "dicom_ct" / "series")
     output = tmp_path / "out.nrrd"
     assert main(["fill", series, str(tmp_path / "support.nrrd"), "-o", str(output), "--progress", "none"]) == 0
     (filled,) = read_label_maps(output, image.geometry)

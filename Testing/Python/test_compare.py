@@ -39,7 +39,7 @@ from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.messages import sentence
 from hypothesis import given
 from hypothesis import strategies as st
-from support.labels import every, overlapping_layers, small_case
+from support.labels import every_nth, overlapping_layers, small_case
 
 AXIS = SliceAxis(0)
 PROPAGATE = EngineSettings("propagate")
@@ -53,7 +53,7 @@ def case_of(indices: Sequence[int]) -> ComparisonCase:
 
 
 def usual_case() -> ComparisonCase:
-    return case_of(every(small_case()[1], AXIS, 4))
+    return case_of(every_nth(small_case()[1], AXIS, 4))
 
 
 # --- which slices are held out
@@ -183,7 +183,7 @@ def test_a_trial_scores_the_result_of_the_engine_itself(tmp_path: Path) -> None:
 
 
 def test_the_progress_of_a_trial_rises_from_0_to_1(tmp_path: Path) -> None:
-    case = case_of(every(small_case()[1], AXIS, 2))
+    case = case_of(every_nth(small_case()[1], AXIS, 2))
     trial = design_trials(case.painted, TrialDesign(sizes=(2,), draws=1))[0]
     assert len(trial.held_out) > 1
     reported: list[float] = []
@@ -434,7 +434,7 @@ def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     compared(folder, PROPAGATE, resume=True)
     assert ran == [damaged.stem]
     with pytest.raises(InputError, match="another image or labels"):
-        compare(case_of(every(small_case()[1], AXIS, 5)), [PROPAGATE], QUICK, folder, resume=True)
+        compare(case_of(every_nth(small_case()[1], AXIS, 5)), [PROPAGATE], QUICK, folder, resume=True)
 
 
 def test_trials_with_other_settings_of_an_engine_are_run_again(
@@ -513,7 +513,7 @@ def test_the_time_of_trials_with_fewer_labelled_slices_is_estimated_by_the_engin
 
 @pytest.mark.slow
 def test_overlapping_segments_are_compared_layer_by_layer(tmp_path: Path) -> None:
-    indices = every(small_case()[1], AXIS, 4)
+    indices = every_nth(small_case()[1], AXIS, 4)
     layers = overlapping_layers(small_case()[1], 2)
     case = ComparisonCase.from_label_maps(small_case()[0], layers, AXIS, indices)
     found = compare(case, [PROPAGATE], QUICK, tmp_path / "report")

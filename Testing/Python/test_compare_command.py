@@ -20,7 +20,7 @@ from fewshot_annotate.evaluation import trials
 from fewshot_annotate.evaluation.report import page as report
 from fewshot_annotate.io.files import write_array, write_label_maps
 from fewshot_annotate.jobs.run_folder import JobFolder
-from support.labels import every, keep_slices, small_case
+from support.labels import every_nth, keep_slices, small_case
 from support.processes import Spawned, wait_for
 
 AXIS = SliceAxis(0)
@@ -53,7 +53,7 @@ def case_folder(awkward_path: Path) -> CaseFolder:
     folder.mkdir()
     volume, label_map = small_case()
     write_array(folder / "image.nii.gz", volume.array, volume.geometry)
-    write_label_maps(folder / "support.seg.nrrd", [keep_slices(label_map, AXIS, every(label_map, AXIS, 4))])
+    write_label_maps(folder / "support.seg.nrrd", [keep_slices(label_map, AXIS, every_nth(label_map, AXIS, 4))])
     return CaseFolder(folder)
 
 
@@ -177,7 +177,7 @@ def test_ctrl_c_keeps_finished_trials_and_resume_continues(case_folder: CaseFold
         (["--option", "propagate.colour=red"], "no option 'colour'"),
         (["--budget", "-1"], "no time limit"),
         (["--axis", "3"], "Axis 3 does not exist"),
-        (["--labelled-slices", str(every(small_case()[1], AXIS, 4)[1])], "two slices that show a label"),
+        (["--labelled-slices", str(every_nth(small_case()[1], AXIS, 4)[1])], "two slices that show a label"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_leaves_nothing(

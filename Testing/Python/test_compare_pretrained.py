@@ -17,7 +17,7 @@ from fewshot_annotate.evaluation import trials as trial_module
 from fewshot_annotate.io.files import write_array, write_label_maps
 from fewshot_annotate.jobs.process import run_in_worker
 from support.all_weights import all_weights
-from support.labels import every, keep_slices, small_case
+from support.labels import every_nth, keep_slices, small_case
 from support.tiny_weights import WeightsFolder, python_with_weights
 
 AXIS = SliceAxis(0)
@@ -45,7 +45,7 @@ def folder(weights_folder: WeightsFolder, awkward_path: Path, monkeypatch: pytes
     volume, label_map = small_case()
     write_array(awkward_path / "image.nii.gz", volume.array, volume.geometry)
     write_label_maps(awkward_path / "labels.nii.gz", [label_map])
-    write_label_maps(awkward_path / "painted.nii.gz", [keep_slices(label_map, AXIS, every(label_map, AXIS, 6))])
+    write_label_maps(awkward_path / "painted.nii.gz", [keep_slices(label_map, AXIS, every_nth(label_map, AXIS, 6))])
     return awkward_path
 
 

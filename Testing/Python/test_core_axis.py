@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from support.data import every_case, load_case
-from support.labels import OBLIQUE, every, keep_slices
+from support.labels import OBLIQUE, every_nth, keep_slices
 
 AXES = (0, 1, 2)
 arrays = npst.arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.integers(0, 3))
@@ -106,7 +106,7 @@ def test_run_lengths_are_those_counted_one_by_one(array: np.ndarray, index: int)
 def test_the_painted_axis_is_found_when_every_nth_slice_is_labelled(name: Path, step: int, index: int) -> None:
     label_map = load_case(name)[1]
     axis = SliceAxis(index)
-    indices = every(label_map, axis, step)
+    indices = every_nth(label_map, axis, step)
     kept = keep_slices(label_map, axis, indices)
     assert detect_axis(kept.array, kept.geometry) == axis
     assert labelled_indices(kept.array, axis) == indices
@@ -136,7 +136,7 @@ def test_slices_painted_across_the_others_are_refused(
     labelled = labelled_indices(label_map.array, axis)
     middle = len(labelled) // 2
     indices = {"one": labelled[middle : middle + 1], "two side by side": labelled[middle : middle + 2]}.get(
-        painted, every(label_map, axis, 8)
+        painted, every_nth(label_map, axis, 8)
     )
     across = labelled_indices(label_map.array, crossing)
     across = across[len(across) // 2 :][:crossing_count]

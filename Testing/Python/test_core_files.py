@@ -28,7 +28,7 @@ from fewshot_annotate.io.files import (
     write_label_maps,
 )
 from fewshot_annotate.io.voxel_stream import Writable
-from support.data import CARRIED, load_case
+from support.data import REPOSITORY_CASES, load_case
 from support.labels import TERMINOLOGY, small_case
 
 NAMED = (
@@ -307,7 +307,7 @@ def test_labels_on_another_grid_are_refused_with_the_difference_named(
 
 
 def dicom_slices() -> list[Path]:
-    return sorted((CARRIED / "dicom_ct" / "series").iterdir())
+    return sorted((REPOSITORY_CASES / "dicom_ct" / "series").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from fewshot_annotate.io.files import read_label_maps, read_volume, write_array,
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from support.data import CARRIED, every_case, load_case
+from support.data import REPOSITORY_CASES, every_case, load_case
 from support.labels import oblique, small_case
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -131,7 +131,7 @@ def test_every_case_is_unchanged_after_writing_and_reading_nrrd_and_nifti(name: 
 
 
 def test_a_dicom_folder_equals_the_volume_that_slicer_read_from_it() -> None:
-    from_dicom = read_volume(CARRIED / "dicom_ct" / "series")
+    from_dicom = read_volume(REPOSITORY_CASES / "dicom_ct" / "series")
     from_nifti, _ = load_case("dicom_ct")
     assert np.array_equal(from_dicom.array, from_nifti.array)
     assert from_dicom.geometry.difference(from_nifti.geometry, 1e-3) is None

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from support.data import load_case
-from support.labels import every, keep_slices
+from support.labels import every_nth, keep_slices
 
 BRAIN = "mni152"
 SPLEEN = "ct_liver"
@@ -23,7 +23,7 @@ label_arrays = npst.arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elemen
 def test_painted_slices_become_the_support_unchanged(index: int) -> None:
     label_map = load_case(BRAIN)[1]
     axis = SliceAxis(index)
-    indices = every(label_map, axis, 16)
+    indices = every_nth(label_map, axis, 16)
     support = Support.from_label_map(keep_slices(label_map, axis, indices))
     assert support.axis == axis
     assert list(support.indices) == indices
@@ -83,7 +83,7 @@ def test_named_slices_determine_the_axis_on_which_nothing_else_is_painted() -> N
     label_map = load_case(BRAIN)[1]
     for index in (0, 1, 2):
         axis = SliceAxis(index)
-        indices = every(label_map, axis, 16)
+        indices = every_nth(label_map, axis, 16)
         empty = [0] if 0 not in indices else []
         kept = keep_slices(label_map, axis, indices)
         assert Support.from_label_map(kept, labelled_slices=[*empty, *indices]).axis == axis
@@ -91,14 +91,14 @@ def test_named_slices_determine_the_axis_on_which_nothing_else_is_painted() -> N
 
 def test_on_a_complete_slice_a_missing_label_is_absent() -> None:
     label_map = load_case(BRAIN)[1]
-    kept = keep_slices(label_map, SliceAxis(0), every(label_map, SliceAxis(0), 16))
+    kept = keep_slices(label_map, SliceAxis(0), every_nth(label_map, SliceAxis(0), 16))
     assert Support.from_label_map(kept, complete=True).annotated.all()
 
 
 def test_on_an_incomplete_slice_a_missing_label_is_unannotated() -> None:
     label_map = load_case(BRAIN)[1]
     axis = SliceAxis(0)
-    indices = every(label_map, axis, 16)
+    indices = every_nth(label_map, axis, 16)
     kept = keep_slices(label_map, axis, indices)
     first_label = kept.values[0]
     missing = axis.slices(kept.array)[indices[1]]
@@ -132,7 +132,7 @@ def test_crossing_slices_are_refused_along_a_given_axis_too() -> None:
     label_map = load_case(SPLEEN)[1]
     first, second = SliceAxis(0), SliceAxis(1)
     array = np.maximum(
-        keep_slices(label_map, first, every(label_map, first, 4)).array,
+        keep_slices(label_map, first, every_nth(label_map, first, 4)).array,
         keep_slices(label_map, second, labelled_indices(label_map.array, second)[40:41]).array,
     )
     with pytest.raises(InputError, match="axis"):

@@ -203,10 +203,10 @@ def series(folder: Path, number: int) -> None:
 def test_an_unexpected_failure_is_reported_in_one_line_and_a_log(dataset: Dataset, standins: dict[str, str]) -> None:
     dataset.add("a")
     dataset.add("b", engine="propagate")
-    assert main(dataset.command("--option", "signal=99999", engine="deadly")) == 2  # not an option of propagate
+    assert main(dataset.command("--option", "signal=99999", engine="crashing")) == 2  # not an option of propagate
     dataset.rows.pop()
     dataset.write()
-    assert main(dataset.command("--option", "signal=99999", engine="deadly")) == 1
+    assert main(dataset.command("--option", "signal=99999", engine="crashing")) == 1
     assert re.match(
         r"row 2: an unexpected error \(OSError, code [0-9a-f]{8}\); see a/error\.log\.", dataset.status()["a"].message
     )
@@ -215,7 +215,7 @@ def test_an_unexpected_failure_is_reported_in_one_line_and_a_log(dataset: Datase
 
 def test_a_case_that_crashes_its_process_does_not_stop_the_others(dataset: Dataset, standins: dict[str, str]) -> None:
     dataset.add("a")
-    dataset.add("bad", engine="deadly")
+    dataset.add("bad", engine="crashing")
     dataset.add("b")
     assert main(dataset.command()) == 1
     status = dataset.status()
@@ -226,7 +226,9 @@ def test_a_case_that_crashes_its_process_does_not_stop_the_others(dataset: Datas
 def test_a_case_is_tried_again_after_its_process_died_once(dataset: Dataset, standins: dict[str, str]) -> None:
     dataset.add("a", "b")
     once = f"once={dataset.folder / 'died'}"
-    assert main(dataset.command("--option", once, "--option", f"signal={int(signal.SIGKILL)}", engine="deadly")) == 0
+    assert (
+        main(dataset.command("--option", once, "--option", f"signal={int(signal.SIGKILL)}", engine="crashing")) == 0
+    )
     assert (dataset.folder / "died").exists()
 
 

@@ -33,7 +33,7 @@ from fewshot_annotate.datasets.task.library import create_task, task_folder
 from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.io.files import read_label_maps
 from support.disk import largest_file
-from support.made_dicom import ct_series
+from support.synthetic_dicom import write_ct_series
 from support.tasks import GRID, SEGMENTS, ball, batch_of_balls, task_of_balls, write_ball
 
 HISTORY = LabelHistory(axis=SliceAxis(0), painted=(2, 6), engine="adapt")
@@ -67,7 +67,7 @@ def dataset(tmp_path: Path, images: Path) -> BatchFolder:
 def test_volumes_of_all_kinds_are_found_and_label_maps_are_not(images: Path) -> None:
     patient = images / "patient 1"
     patient.mkdir()
-    ct_series(patient / "ct")
+    write_ct_series(patient / "ct")
     (patient / "t1.nii.gz").write_bytes(b"")
     (patient / "t1_seg.nii.gz").write_bytes(b"")
     (patient / "Segmentation.seg.nrrd").write_bytes(b"")
@@ -82,8 +82,8 @@ def test_volumes_of_all_kinds_are_found_and_label_maps_are_not(images: Path) -> 
 
 
 def test_each_series_of_a_folder_is_a_volume_of_its_own(tmp_path: Path) -> None:
-    folder = ct_series(tmp_path / "scan")
-    ct_series(tmp_path / "other")
+    folder = write_ct_series(tmp_path / "scan")
+    write_ct_series(tmp_path / "other")
     for path in (tmp_path / "other").iterdir():
         path.rename(folder / f"b{path.name}")
     (tmp_path / "other").rmdir()

@@ -101,7 +101,7 @@ def test_workers_of_a_scheduler_give_the_results_of_one_process_even_if_one_is_k
 def test_a_case_that_always_kills_its_worker_does_not_stop_the_others(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:
-    dataset.rows[2]["engine"] = "deadly"
+    dataset.rows[2]["engine"] = "crashing"
     dataset.write()
     batch = spawned.cli(*dataset.command("--workers", "2"), environment=standins)
     _, stderr = batch.communicate(timeout=60)

@@ -27,7 +27,7 @@ from fewshot_annotate.io.files import read_label_maps, write_array, write_label_
 from PIL import Image
 from support.batches import Dataset
 from support.disk import largest_file
-from support.labels import every, overlapping_layers, small_case
+from support.labels import every_nth, overlapping_layers, small_case
 from support.processes import Spawned
 from support.tasks import saved_task
 
@@ -55,7 +55,7 @@ def test_slices_are_saved_at_their_own_resolution_with_all_labels_and_thumbnails
     assert task_names() == ["hippocampus"]
     task = read_task(task_folder("hippocampus"))
     assert task.folder == home / "library" / "hippocampus"
-    indices = every(label_map, AXIS, 8)
+    indices = every_nth(label_map, AXIS, 8)
     assert [segment.name for segment in task.segments] == [segment.name for segment in label_map.segments]
     assert len(task.slices) == len(indices)
     for example, index in zip(task.slices, indices, strict=True):
@@ -89,13 +89,13 @@ def test_corrections_are_added_to_the_task(dataset: Dataset) -> None:
     task = saved_task(step=8)
     _, label_map = small_case()
     corrected = label_map.array.copy()
-    corrected[every(label_map, AXIS, 8)[0]] = 0
+    corrected[every_nth(label_map, AXIS, 8)[0]] = 0
     path = dataset.folder / "corrected.seg.nrrd"
     more = (*label_map.segments, Segment(value=9, name="Cyst", colour=(1.0, 1.0, 0.0)))
     corrected[14, :4, :4] = 9
     write_label_maps(path, [LabelMap(corrected, label_map.geometry, more)])
     arguments = ["library", "add", task.name, str(dataset.image), str(path), "--axis", "0", "--corrected"]
-    first = every(label_map, AXIS, 8)[0]
+    first = every_nth(label_map, AXIS, 8)[0]
     assert main([*arguments, "--labelled-slices", f"{first},14"]) == 0
     after = read_task(task_folder(task.name))
     assert len(after.slices) == len(task.slices) + 1  # a slice that is added again replaces the first
@@ -130,7 +130,7 @@ def test_invalid_examples_are_refused_in_one_line(dataset: Dataset, capsys: pyte
     assert "already; choose another name, or add to it" in capsys.readouterr().err
     assert main(["library", "add", "hippocampus", image, labels, "--axis", "1", "--labelled-slices", "20"]) == 2
     assert "slices and those along axis 1 are" in capsys.readouterr().err
-    assert len(read_task(task_folder("hippocampus")).slices) == len(every(label_map, AXIS, 8))
+    assert len(read_task(task_folder("hippocampus")).slices) == len(every_nth(label_map, AXIS, 8))
 
 
 def test_tasks_are_listed_shown_and_removed(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +198,7 @@ def test_a_batch_uses_a_library_task_beside_painted_slices(dataset: Dataset) -> 
     _, truth = small_case()
     volume, _ = small_case()
     (filled,) = read_label_maps(dataset.case("a").label, volume.geometry)
-    indices = every(truth, AXIS, 8)
+    indices = every_nth(truth, AXIS, 8)
     between = slice(indices[0], indices[-1] + 1)
     np.testing.assert_array_equal(filled.array[between], truth.array[between])
 

@@ -20,7 +20,7 @@ from fewshot_annotate.io.files import read_label_maps, write_array, write_label_
 from support import mrml
 from support.batches import AXIS, Dataset, copy_of, finish_but_one, make_dataset
 from support.disk import largest_file
-from support.labels import every, keep_slices, oblique, small_case
+from support.labels import every_nth, keep_slices, oblique, small_case
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     dataset = make_dataset(tmp_path_factory.mktemp("batch"), ["a", "b", "c"])
     volume, label_map = oblique(*small_case())
     write_array(dataset.image, volume.array, volume.geometry)
-    write_label_maps(dataset.support, [keep_slices(label_map, AXIS, every(label_map, AXIS, 8))])
+    write_label_maps(dataset.support, [keep_slices(label_map, AXIS, every_nth(label_map, AXIS, 8))])
     finish_but_one(dataset)
     return dataset
 

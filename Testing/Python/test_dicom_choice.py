@@ -13,7 +13,7 @@ from fewshot_annotate.cli import main
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.io.files import write_label_maps
 from pydicom import Dataset, dcmread
-from support.image_series import beside, series
+from support.image_series import add_other_object, write_series
 
 GRID = Geometry((7, 24, 20), (0.8, 1.1, 2.5), (3.0, -4.0, 5.0))
 
@@ -27,12 +27,12 @@ def case_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def numbered(dataset: Dataset, number: int) -> None:
         dataset.SeriesNumber = 4
 
-    series(tmp_path / "series", grid=GRID)
-    series(tmp_path / "other", numbered, GRID)
+    write_series(tmp_path / "series", grid=GRID)
+    write_series(tmp_path / "other", numbered, GRID)
     for path in (tmp_path / "other").iterdir():
         shutil.move(path, tmp_path / "series" / f"other{path.name}")
-    beside(tmp_path / "series", "SEG")
-    beside(tmp_path / "series", "localizer")
+    add_other_object(tmp_path / "series", "SEG")
+    add_other_object(tmp_path / "series", "localizer")
     array = np.zeros(GRID.shape, np.uint8)
     array[::2, 6:18, 5:15] = 1
     write_label_maps(tmp_path / "labels.nrrd", [LabelMap(array, GRID, (Segment(value=1, name="liver"),))])

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
-from support.image_series import multi_frame
-from support.made_dicom import ct_series, labels
+from support.image_series import write_multi_frame
+from support.synthetic_dicom import random_labels, write_ct_series
 
 _PREAMBLE = 132
 _SECRETS = ("Made", "Hand", "0815")
@@ -26,13 +26,13 @@ _SECRETS = ("Made", "Hand", "0815")
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ct_series(tmp_path_factory.mktemp("damage") / "series")
+    return write_ct_series(tmp_path_factory.mktemp("damage") / "series")
 
 
 @pytest.fixture(scope="module")
 def enhanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("damage")
-    multi_frame(folder / "enhanced.dcm")
+    write_multi_frame(folder / "enhanced.dcm")
     return folder
 
 
@@ -40,8 +40,8 @@ def enhanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def segmentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("damage") / "segmentation"
     folder.mkdir()
-    images = [dcmread(file) for file in sorted(ct_series(folder.with_name("images")).iterdir())]
-    segmentation_of_images = two_segments(images, labels(2).array)
+    images = [dcmread(file) for file in sorted(write_ct_series(folder.with_name("images")).iterdir())]
+    segmentation_of_images = two_segments(images, random_labels(2).array)
     segmentation_of_images.save_as(folder / "labels.dcm")
     return folder
 
@@ -168,7 +168,7 @@ def unknown_representation(content: bytes) -> bytes:
 )
 def test_the_damaged_file_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     file = tmp_path / "enhanced.dcm"
-    multi_frame(file)
+    write_multi_frame(file)
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(InputError) as refused:
         read_volume(tmp_path)
@@ -178,7 +178,7 @@ def test_the_damaged_file_is_named(tmp_path: Path, damage: Callable[[bytes], byt
 
 @pytest.mark.parametrize("content", [b"", bytes(400)], ids=["empty", "another format"])
 def test_a_file_with_a_dicom_suffix_but_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
-    folder = ct_series(tmp_path / "series")
+    folder = write_ct_series(tmp_path / "series")
     last = sorted(folder.iterdir())[-1]
     (folder / f"._{last.name}").write_bytes(b"metadata of macOS")
     read_volume(folder)

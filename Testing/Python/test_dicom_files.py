@@ -14,13 +14,13 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 from support.image_series import (
+    add_other_object,
     assert_same_world,
-    beside,
-    expected_of_pydicom,
-    multi_frame,
-    series,
     set_pixels,
     stored_values,
+    values_by_pydicom,
+    write_multi_frame,
+    write_series,
 )
 
 
@@ -40,8 +40,8 @@ def rescaled(dataset: Dataset, slope: float, intercept: float) -> None:
 
 @pytest.mark.parametrize("name", ["plain", "IM0001", "slice.ima"])
 def test_files_without_a_suffix_are_read(name: str, tmp_path: Path) -> None:
-    folder = series(tmp_path / "series")
-    expected = expected_of_pydicom(folder)
+    folder = write_series(tmp_path / "series")
+    expected = values_by_pydicom(folder)
     for number, path in enumerate(sorted(folder.iterdir())):
         path.rename(folder / f"{name}{number}")
     (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
@@ -50,8 +50,8 @@ def test_files_without_a_suffix_are_read(name: str, tmp_path: Path) -> None:
 
 
 def test_slices_without_the_usual_preamble_are_read(tmp_path: Path) -> None:
-    folder = series(tmp_path / "series")
-    expected = expected_of_pydicom(folder)
+    folder = write_series(tmp_path / "series")
+    expected = values_by_pydicom(folder)
     for number, path in enumerate(sorted(folder.iterdir())):
         content = path.read_bytes()
         start = 132 if number % 2 else 132 + 12 + int.from_bytes(content[140:144], "little")
@@ -62,38 +62,40 @@ def test_slices_without_the_usual_preamble_are_read(tmp_path: Path) -> None:
 def test_a_tree_of_folders_is_searched_where_the_folder_itself_holds_no_image(tmp_path: Path) -> None:
     inner = tmp_path / "DICOM" / "PA1" / "ST1" / "SE1"
     inner.parent.mkdir(parents=True)
-    series(inner)
+    write_series(inner)
     (tmp_path / "DICOMDIR").write_bytes(b"nothing to see")
-    assert_same_world(read_volume(tmp_path), expected_of_pydicom(inner))
-    series(tmp_path / "DICOM" / "PA1" / "ST1" / "SE2", lambda dataset, index: setattr(dataset, "SeriesNumber", 8))
+    assert_same_world(read_volume(tmp_path), values_by_pydicom(inner))
+    write_series(
+        tmp_path / "DICOM" / "PA1" / "ST1" / "SE2", lambda dataset, index: setattr(dataset, "SeriesNumber", 8)
+    )
     error = refusal(tmp_path)
     assert error.code == "many_series"
     assert "3 (5 CT images" in str(error)
     assert "8 (5 CT images" in str(error)
-    assert_same_world(read_volume(tmp_path, "3"), expected_of_pydicom(inner))
+    assert_same_world(read_volume(tmp_path, "3"), values_by_pydicom(inner))
 
 
 def test_folders_within_a_series_are_ignored(tmp_path: Path) -> None:
-    folder = series(tmp_path / "series")
-    expected = expected_of_pydicom(folder)
-    series(folder / "older")
+    folder = write_series(tmp_path / "series")
+    expected = values_by_pydicom(folder)
+    write_series(folder / "older")
     assert_same_world(read_volume(folder), expected)
 
 
 @pytest.mark.parametrize("kind", ["SEG", "RTSTRUCT", "SR", "PR", "RTDOSE", "localizer", "screenshot", "colour"])
 def test_other_objects_beside_the_images_are_ignored(kind: str, tmp_path: Path) -> None:
-    folder = series(tmp_path / "series")
-    expected = expected_of_pydicom(folder)
-    beside(folder, kind)
+    folder = write_series(tmp_path / "series")
+    expected = values_by_pydicom(folder)
+    add_other_object(folder, kind)
     assert_same_world(read_volume(folder), expected)
 
 
 @pytest.mark.parametrize("kind", ["localizer", "colour"])
 def test_other_objects_of_the_same_series_are_ignored(kind: str, tmp_path: Path) -> None:
-    folder = series(tmp_path / "series")
-    expected = expected_of_pydicom(folder)
+    folder = write_series(tmp_path / "series")
+    expected = values_by_pydicom(folder)
     uid = dcmread(next(folder.iterdir())).SeriesInstanceUID
-    other = beside(folder, kind)
+    other = add_other_object(folder, kind)
     dataset = dcmread(other)
     dataset.SeriesInstanceUID = uid
     dataset.save_as(other)
@@ -103,8 +105,8 @@ def test_other_objects_of_the_same_series_are_ignored(kind: str, tmp_path: Path)
 @pytest.mark.parametrize("nested", [False, True])
 def test_copies_of_a_file_count_once(nested: bool, tmp_path: Path) -> None:
     (tmp_path / "all").mkdir()
-    folder = series(tmp_path / "all" / "series")
-    expected = expected_of_pydicom(folder)
+    folder = write_series(tmp_path / "all" / "series")
+    expected = values_by_pydicom(folder)
     if nested:
         shutil.copytree(folder, tmp_path / "all" / "again")
     else:
@@ -113,8 +115,8 @@ def test_copies_of_a_file_count_once(nested: bool, tmp_path: Path) -> None:
 
 
 def test_another_slice_with_the_same_uid_is_not_taken_for_a_copy(tmp_path: Path) -> None:
-    folder = series(tmp_path / "series", lambda dataset, index: setattr(dataset, "SOPInstanceUID", "1.2.3"))
-    assert_same_world(read_volume(folder), expected_of_pydicom(folder))
+    folder = write_series(tmp_path / "series", lambda dataset, index: setattr(dataset, "SOPInstanceUID", "1.2.3"))
+    assert_same_world(read_volume(folder), values_by_pydicom(folder))
     other = dcmread(folder / "002.dcm")
     other.PixelData = bytes(len(other.PixelData))
     other.save_as(folder / "changed.dcm")
@@ -123,7 +125,7 @@ def test_another_slice_with_the_same_uid_is_not_taken_for_a_copy(tmp_path: Path)
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_images_at_each_position_are_reported_as_several_volumes(count: int, tmp_path: Path) -> None:
-    folder = series(tmp_path / "series")
+    folder = write_series(tmp_path / "series")
     for path in sorted(folder.iterdir()):
         for number in range(1, count):
             dataset = dcmread(path)
@@ -136,8 +138,8 @@ def test_several_images_at_each_position_are_reported_as_several_volumes(count: 
 
 @pytest.mark.parametrize("total", [2, 3])
 def test_a_part_of_a_concatenation_is_not_mistaken_for_all_of_it(total: int, tmp_path: Path) -> None:
-    expected = multi_frame(tmp_path / "a.dcm", order=(3, 1))
-    expected |= multi_frame(tmp_path / "b.dcm", order=(0, 4, 2))
+    expected = write_multi_frame(tmp_path / "a.dcm", order=(3, 1))
+    expected |= write_multi_frame(tmp_path / "b.dcm", order=(0, 4, 2))
     for number, name in enumerate(("a.dcm", "b.dcm"), start=1):
         dataset = dcmread(tmp_path / name)
         dataset.SeriesInstanceUID = dataset.ConcatenationUID = "1.2.3"
@@ -160,7 +162,7 @@ def test_a_concatenation_may_lack_its_number_of_files(present: tuple[int, ...], 
         if number not in present:
             continue
         file = tmp_path / f"{9 - number}.dcm"
-        expected |= multi_frame(file, order=order)
+        expected |= write_multi_frame(file, order=order)
         dataset = dcmread(file)
         dataset.SeriesInstanceUID = dataset.ConcatenationUID = "1.2.3"
         dataset.InConcatenationNumber = number
@@ -174,22 +176,22 @@ def test_a_concatenation_may_lack_its_number_of_files(present: tuple[int, ...], 
 
 
 def test_a_single_slice_is_refused_with_the_advice_to_name_its_folder(tmp_path: Path) -> None:
-    error = refusal(sorted(series(tmp_path / "series").iterdir())[0])
+    error = refusal(sorted(write_series(tmp_path / "series").iterdir())[0])
     assert error.code == "series_is_file"
     assert "name the folder" in str(error)
 
 
 def two_series(folder: Path) -> dict[str, dict]:
     """Two series with a SEG and a localizer beside them; values of each by its Series Number."""
-    series(folder)
-    expected = {"3": expected_of_pydicom(folder)}
+    write_series(folder)
+    expected = {"3": values_by_pydicom(folder)}
     other = folder.parent / "other"
-    series(other, lambda dataset, index: (rescaled(dataset, 2, 1), setattr(dataset, "SeriesNumber", 4)))
-    expected["4"] = expected_of_pydicom(other)
+    write_series(other, lambda dataset, index: (rescaled(dataset, 2, 1), setattr(dataset, "SeriesNumber", 4)))
+    expected["4"] = values_by_pydicom(other)
     for path in other.iterdir():
         shutil.move(path, folder / f"other{path.name}")
-    beside(folder, "SEG")
-    beside(folder, "localizer")
+    add_other_object(folder, "SEG")
+    add_other_object(folder, "localizer")
     return expected
 
 
@@ -219,7 +221,7 @@ def test_images_without_position_are_refused(name: str, indices: object, tmp_pat
         if index in indices:
             del dataset[name]
 
-    error = refusal(series(tmp_path / "series", remove))
+    error = refusal(write_series(tmp_path / "series", remove))
     assert error.code == "series_no_place"
     assert "Image Position" in str(error)
 
@@ -228,7 +230,7 @@ def test_images_without_pixel_spacing_are_refused(tmp_path: Path) -> None:
     def remove(dataset: Dataset, index: int) -> None:
         del dataset.PixelSpacing
 
-    assert refusal(series(tmp_path / "series", remove)).code == "series_no_spacing"
+    assert refusal(write_series(tmp_path / "series", remove)).code == "series_no_spacing"
 
 
 @pytest.mark.parametrize("name", ["SC_rgb_small_odd.dcm", "examples_palette.dcm"])
@@ -249,12 +251,12 @@ def test_slices_of_several_sizes_are_refused(tmp_path: Path) -> None:
             dataset.Rows = 3
             set_pixels(dataset, stored_values()[2, :3])
 
-    error = refusal(series(tmp_path / "series", smaller))
+    error = refusal(write_series(tmp_path / "series", smaller))
     assert (error.code, error.data["what"]) == ("series_sizes", "Rows")
 
 
 def test_a_slice_whose_pixels_end_early_is_refused_by_name(tmp_path: Path) -> None:
-    folder = series(tmp_path / "series")
+    folder = write_series(tmp_path / "series")
     path = folder / "002.dcm"
     path.write_bytes(path.read_bytes()[:-40])
     error = refusal(folder)
@@ -264,7 +266,7 @@ def test_a_slice_whose_pixels_end_early_is_refused_by_name(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["BitsStored", "PhotometricInterpretation", "SamplesPerPixel"])
 def test_attributes_with_a_single_possible_value_may_be_missing(name: str, tmp_path: Path) -> None:
-    volume = read_volume(series(tmp_path / "series", lambda dataset, index: delattr(dataset, name)))
+    volume = read_volume(write_series(tmp_path / "series", lambda dataset, index: delattr(dataset, name)))
     assert np.array_equal(volume.array, stored_values())
 
 
@@ -274,7 +276,7 @@ def test_attributes_with_a_single_possible_value_may_be_missing(name: str, tmp_p
 def test_a_slice_without_required_pixel_attributes_is_not_called_damaged(
     name: str, message: str, tmp_path: Path
 ) -> None:
-    error = refusal(series(tmp_path / "series", lambda dataset, index: delattr(dataset, name)))
+    error = refusal(write_series(tmp_path / "series", lambda dataset, index: delattr(dataset, name)))
     assert f"its header lacks {message}" in str(error)
 
 
@@ -290,7 +292,7 @@ def test_jitter_of_positions_is_not_taken_for_a_missing_slice(gap: float, seed: 
     def move(dataset: Dataset, index: int) -> None:
         dataset.ImagePositionPatient = np.round(np.array(dataset.ImagePositionPatient) + jitter[index], 6).tolist()
 
-    volume = read_volume(series(tmp_path / "series", move, grid))
+    volume = read_volume(write_series(tmp_path / "series", move, grid))
     assert np.array_equal(volume.array, stored_values(grid=grid))
     assert np.allclose(volume.geometry.spacing, grid.spacing, rtol=0.005)
 
@@ -304,7 +306,7 @@ def test_a_missing_slice_among_jitter_is_still_found(gap: float, tmp_path: Path)
         x, y, z = dataset.ImagePositionPatient
         dataset.ImagePositionPatient = [x, y, z + jitter[index]]
 
-    folder = series(tmp_path / "series", move, grid)
+    folder = write_series(tmp_path / "series", move, grid)
     (folder / "005.dcm").unlink()
     error = refusal(folder)
     assert error.code == "series_gap"
@@ -318,5 +320,5 @@ def test_jitter_does_not_add_up_over_a_long_series(tmp_path: Path) -> None:
         x, y, z = dataset.ImagePositionPatient
         dataset.ImagePositionPatient = [x, y, round(z, 2)]
 
-    folder = series(tmp_path / "series", round_off, grid)
+    folder = write_series(tmp_path / "series", round_off, grid)
     assert read_volume(folder).array.shape == grid.shape

@@ -20,7 +20,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.valuerep import validate_value
-from support.image_series import GRID, assert_same_world, expected_of_pydicom, lenient, patch, series
+from support.image_series import GRID, assert_same_world, lenient, replace_bytes, values_by_pydicom, write_series
 from support.processes import PACKAGE_PARENT
 
 PLACEHOLDER = "N" * 64
@@ -51,8 +51,8 @@ def with_name(folder: Path, declared: str, raw: bytes) -> Path:
         dataset.SpecificCharacterSet = "C" * 40
         dataset.PatientName = PLACEHOLDER
 
-    patch(series(folder, change), b"C" * 40, declared.encode().ljust(40))
-    return patch(folder, PLACEHOLDER.encode(), raw.ljust(64))
+    replace_bytes(write_series(folder, change), b"C" * 40, declared.encode().ljust(40))
+    return replace_bytes(folder, PLACEHOLDER.encode(), raw.ljust(64))
 
 
 def set_to(**values: object) -> Callable[[Dataset, int], None]:
@@ -157,7 +157,7 @@ def test_a_series_with_a_fault_is_exported_and_the_change_reported(
     fault: str, tmp_path: Path, labels: LabelMap, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change, attribute = FAULTS[fault]
-    folder = series(tmp_path / "series", change)
+    folder = write_series(tmp_path / "series", change)
     write_label_maps(tmp_path / "labels.nrrd", [labels])
     code, segmentation, printed = export(folder, capsys)
     assert code == 0, printed
@@ -175,9 +175,9 @@ def test_a_series_with_a_fault_is_exported_and_the_change_reported(
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_reading_voxels_prints_no_warnings(fault: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    folder = series(tmp_path / "series", FAULTS[fault][0])
+    folder = write_series(tmp_path / "series", FAULTS[fault][0])
     with lenient():
-        expected = expected_of_pydicom(folder)
+        expected = values_by_pydicom(folder)
     assert_same_world(read_volume(folder), expected)
     assert capfd.readouterr() == ("", "")
 
@@ -239,7 +239,7 @@ def test_several_faults_are_reported_in_one_note(
     tmp_path: Path, labels: LabelMap, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change = set_to(PatientBirthDate="1950", StudyDate="2024-01-01", StudyTime="7h30", PatientSex="?")
-    folder = series(tmp_path / "series", change)
+    folder = write_series(tmp_path / "series", change)
     write_label_maps(tmp_path / "labels.nrrd", [labels])
     code, segmentation, printed = export(folder, capsys)
     assert code == 0
@@ -265,7 +265,7 @@ def test_no_patient_data_is_printed_to_the_streams_of_the_process(tmp_path: Path
             raw(name, b"Geheim")(dataset, index)
         dataset.SOPInstanceUID = f"4.3.2.1.987654321.y{index}"
 
-    folder = series(tmp_path / "series", change_slice)
+    folder = write_series(tmp_path / "series", change_slice)
     write_label_maps(tmp_path / "labels.nrrd", [labels])
     commands = (
         ["fill", folder, tmp_path / "labels.nrrd", "-o", tmp_path / "out.nrrd", "--engine", "propagate"],

@@ -27,7 +27,7 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, generate_uid
 from support.labels import OBLIQUE
-from support.made_dicom import GRID, ct_series, labels
+from support.synthetic_dicom import GRID, random_labels, write_ct_series
 
 OBLIQUE_GRID = Geometry((6, 7, 9), (0.75, 1.25, 2.5), (-11.5, 23.25, -40.0), OBLIQUE)
 LIVER, ORGAN = ("10200004", "SCT", "Liver"), ("123037004", "SCT", "Anatomical Structure")
@@ -115,8 +115,8 @@ SLICES = {"all": slice(None), "one": slice(3, 4), "every third": slice(0, None, 
 def test_segmentations_of_another_writer_are_read_on_the_grid_of_their_images(
     tmp_path: Path, count: int, slices: slice, kind: str, grid: Geometry
 ) -> None:
-    label_map = labels(count, slices, grid)
-    series = ct_series(tmp_path / "series", grid)
+    label_map = random_labels(count, slices, grid)
+    series = write_ct_series(tmp_path / "series", grid)
     path = by_highdicom(tmp_path / "x.img", series, label_map.array, kind)
     require_same(read_label_maps(path, read_volume(series).geometry), (label_map,), grid)
 
@@ -124,13 +124,13 @@ def test_segmentations_of_another_writer_are_read_on_the_grid_of_their_images(
 @pytest.mark.parametrize("slices", SLICES.values(), ids=SLICES)
 @pytest.mark.parametrize("overlap", [False, True])
 def test_segmentations_written_by_dcmqi_are_read(tmp_path: Path, overlap: bool, slices: slice) -> None:
-    first = labels(3, slices)
+    first = random_labels(3, slices)
     layers = [first]
     if overlap:
-        overlapping = labels(1, slices)
-        layers.append(LabelMap(overlapping.array, GRID, (labels(4).segments[3],)))
+        overlapping = random_labels(1, slices)
+        layers.append(LabelMap(overlapping.array, GRID, (random_labels(4).segments[3],)))
         layers[1] = layers[1].with_array(np.where(overlapping.array == 1, 4, 0).astype(np.uint8))
-    series = ct_series(tmp_path / "series")
+    series = write_ct_series(tmp_path / "series")
     found = read_label_maps(by_dcmqi(tmp_path / "seg.dcm", series, layers), GRID)
     require_same(found, layers, GRID)
     assert len(found) == len(layers)
@@ -139,7 +139,7 @@ def test_segmentations_written_by_dcmqi_are_read(tmp_path: Path, overlap: bool, 
 def test_overlapping_segments_become_as_many_layers_as_they_need(tmp_path: Path) -> None:
     pixels = np.zeros((*GRID.shape, 4), np.uint8)
     pixels[1:3, 1:4, 1:4, 0] = pixels[2:5, 3:6, 3:8, 1] = pixels[1:3, 5:7, 5:9, 2] = pixels[:, :, :, 3] = 1
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), pixels, "BINARY")
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), pixels, "BINARY")
     found = read_label_maps(path, GRID)
     assert [layer.values for layer in found] == [(1, 3), (2,), (4,)]
     read = masks(found)
@@ -147,7 +147,7 @@ def test_overlapping_segments_become_as_many_layers_as_they_need(tmp_path: Path)
 
 
 def test_names_colours_codes_and_algorithm_are_kept(tmp_path: Path) -> None:
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(2).array, "BINARY")
     for segment in read_layers(path)[0].segments:
         assert segment.name == f"Structure {segment.value}"
         assert np.allclose(segment.colour, np.array([200, 20 * segment.value, 30]) / 255, atol=1.01 / 255)
@@ -164,7 +164,7 @@ def test_fractions_of_at_least_half_become_labels_and_this_is_reported(
     tmp_path: Path, max_value: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fractions = np.random.default_rng(0).random((*GRID.shape, 2)).astype(np.float32)
-    series = ct_series(tmp_path / "series")
+    series = write_ct_series(tmp_path / "series")
     path = by_highdicom(tmp_path / "a.dcm", series, fractions, "FRACTIONAL", max_fractional_value=max_value)
     stored = np.round(fractions * max_value)
     read = masks(read_label_maps(path, GRID))
@@ -174,26 +174,26 @@ def test_fractions_of_at_least_half_become_labels_and_this_is_reported(
 
 
 def test_compressed_frames_are_read(tmp_path: Path) -> None:
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(3).array, "LABELMAP")
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(3).array, "LABELMAP")
     dataset = dcmread(path)
     dataset.compress(RLELossless)
     dataset.save_as(path)
-    require_same(read_label_maps(path, GRID), (labels(3),), GRID)
+    require_same(read_label_maps(path, GRID), (random_labels(3),), GRID)
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP", "FRACTIONAL"])
 def test_deflated_files_are_read(tmp_path: Path, kind: str) -> None:
-    pixels = labels(1).array if kind == "FRACTIONAL" else labels(3).array
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), pixels, kind)
+    pixels = random_labels(1).array if kind == "FRACTIONAL" else random_labels(3).array
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), pixels, kind)
     dataset = dcmread(path)
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(path)
-    require_same(read_label_maps(path, GRID), (labels(int(pixels.max())),), GRID)
+    require_same(read_label_maps(path, GRID), (random_labels(int(pixels.max())),), GRID)
 
 
 @pytest.mark.parametrize("total", [2, None])
 def test_a_part_of_a_segmentation_is_not_mistaken_for_all_of_it(tmp_path: Path, total: int | None) -> None:
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(2).array, "BINARY")
     dataset = dcmread(path)
     dataset.ConcatenationUID, dataset.InConcatenationNumber = generate_uid(), 1
     if total:
@@ -205,9 +205,9 @@ def test_a_part_of_a_segmentation_is_not_mistaken_for_all_of_it(tmp_path: Path, 
 
 
 def test_a_folder_with_one_segmentation_is_read_as_that_segmentation(tmp_path: Path) -> None:
-    series = ct_series(tmp_path / "series")
-    by_highdicom(series / "a.dcm", series, labels(2).array, "BINARY")
-    require_same(read_label_maps(series, GRID), (labels(2),), GRID)
+    series = write_ct_series(tmp_path / "series")
+    by_highdicom(series / "a.dcm", series, random_labels(2).array, "BINARY")
+    require_same(read_label_maps(series, GRID), (random_labels(2),), GRID)
     (series / "b.dcm").write_bytes((series / "a.dcm").read_bytes())
     with pytest.raises(InputError, match=r"2 DICOM segmentations \(a.dcm, b.dcm\)"):
         read_label_maps(series, GRID)
@@ -219,34 +219,34 @@ def test_a_folder_with_one_segmentation_is_read_as_that_segmentation(tmp_path: P
 
 @pytest.mark.parametrize("name", ["seg.dcm", "seg", "seg.nii.gz", "IM0001.seg.nrrd"])
 def test_a_segmentation_is_refused_as_an_image_whatever_its_name(tmp_path: Path, name: str) -> None:
-    path = by_highdicom(tmp_path / name, ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    path = by_highdicom(tmp_path / name, write_ct_series(tmp_path / "series"), random_labels(2).array, "BINARY")
     with pytest.raises(InputError, match="DICOM segmentation") as refused:
         read_volume(path)
     assert refused.value.code == "segmentation_as_image"
 
 
 def test_a_segmentation_without_the_usual_preamble_is_recognised(tmp_path: Path) -> None:
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(2).array, "BINARY")
     path.write_bytes(path.read_bytes()[132:])
-    require_same(read_label_maps(path, GRID), (labels(2),), GRID)
+    require_same(read_label_maps(path, GRID), (random_labels(2),), GRID)
     with pytest.raises(InputError) as refused:
         read_volume(path)
     assert refused.value.code == "segmentation_as_image"
 
 
 def test_a_segmentation_is_recognised_by_its_data_and_not_by_its_preamble(tmp_path: Path) -> None:
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(2).array, "BINARY")
     dataset = dcmread(path)
     dataset.file_meta.MediaStorageSOPClassUID = UID("1.2.3")
     dataset.save_as(path)
-    require_same(read_label_maps(path, GRID), (labels(2),), GRID)
+    require_same(read_label_maps(path, GRID), (random_labels(2),), GRID)
     with pytest.raises(InputError) as refused:
         read_volume(path)
     assert refused.value.code == "segmentation_as_image"
 
 
 def test_labels_in_a_dicom_image_without_position_are_refused(tmp_path: Path) -> None:
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "LABELMAP")
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(2).array, "LABELMAP")
     dataset = dcmread(path)
     dataset.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.7.2")  # a multi-frame screenshot
     dataset.Modality = "OT"
@@ -257,7 +257,7 @@ def test_labels_in_a_dicom_image_without_position_are_refused(tmp_path: Path) ->
 
 
 def test_frames_without_position_are_refused(tmp_path: Path) -> None:
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(2).array, "BINARY")
     dataset = dcmread(path)
     del dataset.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence
     dataset.save_as(path)
@@ -267,7 +267,7 @@ def test_frames_without_position_are_refused(tmp_path: Path) -> None:
 
 
 def test_frames_without_a_common_grid_are_refused(tmp_path: Path) -> None:
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(1).array, "BINARY")
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(1).array, "BINARY")
     dataset = dcmread(path)
     dataset.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence[0].ImagePositionPatient[0] += 1.0
     dataset.save_as(path)
@@ -278,16 +278,18 @@ def test_frames_without_a_common_grid_are_refused(tmp_path: Path) -> None:
 
 def test_a_segmentation_on_another_grid_needs_consent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = Geometry(GRID.shape, (0.5, 1.25, 2.5), GRID.origin)
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "other", other), labels(2).array, "BINARY")
+    path = by_highdicom(
+        tmp_path / "a.dcm", write_ct_series(tmp_path / "other", other), random_labels(2).array, "BINARY"
+    )
     output = tmp_path / "out.nrrd"
-    assert run("fill", ct_series(tmp_path / "series"), path, "-o", output, "--engine", "propagate") == 2
+    assert run("fill", write_ct_series(tmp_path / "series"), path, "-o", output, "--engine", "propagate") == 2
     assert "--resample" in capsys.readouterr().err
 
 
 def test_a_batch_accepts_segmentations_and_folders_that_hold_one(tmp_path: Path) -> None:
     array = np.zeros(GRID.shape, np.uint8)
     array[[0, 5], 2:5, 3:7] = 1
-    series = ct_series(tmp_path / "series")
+    series = write_ct_series(tmp_path / "series")
     folder = tmp_path / "seg"
     folder.mkdir()
     by_highdicom(folder / "in.dcm", series, array, "BINARY")
@@ -306,7 +308,7 @@ def test_a_segmentation_in_a_subfolder_is_not_read(tmp_path: Path, capsys: pytes
     array[[0, 5], 2:5, 3:7] = 1
     inner = tmp_path / "study" / "seg"
     inner.mkdir(parents=True)
-    series = ct_series(tmp_path / "study" / "series")
+    series = write_ct_series(tmp_path / "study" / "series")
     by_highdicom(inner / "in.dcm", series, array, "BINARY")
     assert len(read_label_maps(inner)) == 1
     assert run("fill", series, tmp_path / "study", "-o", tmp_path / "out.nii.gz") == 2
@@ -354,7 +356,7 @@ def test_other_dicom_objects_are_refused_as_labels_by_name(tmp_path: Path, modal
 
 @pytest.mark.parametrize("length", [0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.95])
 def test_a_segmentation_that_ends_too_early_is_refused_in_one_line(tmp_path: Path, length: float) -> None:
-    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(1).array, "BINARY")
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(1).array, "BINARY")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * length)])
     with pytest.raises(InputError) as refused:
@@ -364,12 +366,12 @@ def test_a_segmentation_that_ends_too_early_is_refused_in_one_line(tmp_path: Pat
 
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 def test_an_exported_segmentation_can_be_exported_again(tmp_path: Path, kind: str) -> None:
-    series = ct_series(tmp_path / "series")
-    path = by_highdicom(tmp_path / "in.dcm", series, labels(3, slice(0, None, 2)).array, kind)
+    series = write_ct_series(tmp_path / "series")
+    path = by_highdicom(tmp_path / "in.dcm", series, random_labels(3, slice(0, None, 2)).array, kind)
     first, second = tmp_path / "out.dcm", tmp_path / "out.seg.nrrd"
     assert run("export", path, "--to", "dicom-seg", "--reference", series, "--type", kind.lower(), "-o", first) == 0
     assert run("export", first, "--to", "seg-nrrd", "--reference", series, "-o", second) == 0
-    require_same(read_label_maps(second), (labels(3, slice(0, None, 2)),), GRID)
+    require_same(read_label_maps(second), (random_labels(3, slice(0, None, 2)),), GRID)
 
 
 def test_fill_accepts_a_segmentation_as_support(tmp_path: Path) -> None:
@@ -377,7 +379,7 @@ def test_fill_accepts_a_segmentation_as_support(tmp_path: Path) -> None:
     array[[0, 5], 2:5, 3:7] = 1
     image = np.full(GRID.shape, 100, np.int16)
     image[:, 2:5, 3:7] = 700
-    series = ct_series(tmp_path / "series", array=image)
+    series = write_ct_series(tmp_path / "series", array=image)
     path = by_highdicom(tmp_path / "in.dcm", series, array, "BINARY")
     output = tmp_path / "out.seg.nrrd"
     assert run("fill", series, path, "-o", output, "--engine", "propagate", "--progress", "none") == 0

@@ -18,11 +18,11 @@ from support.image_series import (
     GRID,
     OBLIQUE,
     assert_same_world,
-    expected_of_pydicom,
-    multi_frame,
-    series,
     set_pixels,
     stored_values,
+    values_by_pydicom,
+    write_multi_frame,
+    write_series,
 )
 
 GRIDS = {"upright": GRID, "oblique": OBLIQUE}
@@ -125,12 +125,12 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_values_and_positions_are_those_of_pydicom(change: str, grid: str, tmp_path: Path) -> None:
-    folder = series(tmp_path / "series", CHANGES[change], GRIDS[grid])
-    assert_same_world(read_volume(folder), expected_of_pydicom(folder))
+    folder = write_series(tmp_path / "series", CHANGES[change], GRIDS[grid])
+    assert_same_world(read_volume(folder), values_by_pydicom(folder))
 
 
 def test_each_slice_is_rescaled_by_its_own_header(tmp_path: Path) -> None:
-    volume = read_volume(series(tmp_path / "series", slope_of_the_rest))
+    volume = read_volume(write_series(tmp_path / "series", slope_of_the_rest))
     assert np.allclose(np.unique(volume.array[:4]), [0.2, 0.5, 0.8, 1.1])
 
 
@@ -147,11 +147,11 @@ def test_each_slice_is_rescaled_by_its_own_header(tmp_path: Path) -> None:
     ],
 )
 def test_whole_numbers_stay_integers_and_others_become_float32(change: object, kind: type, tmp_path: Path) -> None:
-    assert read_volume(series(tmp_path / "series", change)).array.dtype == kind
+    assert read_volume(write_series(tmp_path / "series", change)).array.dtype == kind
 
 
 def test_bits_of_an_overlay_are_not_part_of_the_values(tmp_path: Path) -> None:
-    volume = read_volume(series(tmp_path / "series", twelve_bits_with_an_overlay_above))
+    volume = read_volume(write_series(tmp_path / "series", twelve_bits_with_an_overlay_above))
     assert np.array_equal(volume.array, stored_values())
 
 
@@ -171,9 +171,9 @@ def test_any_mixture_of_types_and_scales_is_read_slice_by_slice(scales: list, ki
         values = np.linspace(max(information.min, -(2**24)), min(information.max, 2**24), 48).reshape(6, 8)
         set_pixels(dataset, values.astype(kinds[index]))
 
-    folder = series(tmp_path_factory.mktemp("any") / "series", change)
+    folder = write_series(tmp_path_factory.mktemp("any") / "series", change)
     volume = read_volume(folder)
-    expected = expected_of_pydicom(folder)
+    expected = values_by_pydicom(folder)
     assert_same_world(volume, expected)
     # Slice by slice, because large values would hide errors of small ones.
     for index, (slope, _) in enumerate(scales):
@@ -250,7 +250,7 @@ def test_a_compression_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         dataset.compress(RLELossless)
         dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.201"
 
-    error = refusal(series(tmp_path / "series", declare_another_compression))
+    error = refusal(write_series(tmp_path / "series", declare_another_compression))
     assert error.code == "series_compressed"
     assert "High-Throughput JPEG 2000" in str(error)
 
@@ -266,7 +266,7 @@ def test_frames_out_of_order_with_a_rescaling_of_their_own_are_read(
 ) -> None:
     (tmp_path / "image").mkdir()
     file = tmp_path / "image" / "enhanced"
-    expected = multi_frame(
+    expected = write_multi_frame(
         file, GRIDS[grid], (3, 0, 4, 1, 2), lambda index: (0.5 + index, -100.0 * index), shared, modality=modality
     )
     assert_same_world(read_volume(tmp_path / "image"), expected)
@@ -274,15 +274,15 @@ def test_frames_out_of_order_with_a_rescaling_of_their_own_are_read(
 
 
 def test_what_all_frames_share_is_read_from_the_shared_group(tmp_path: Path) -> None:
-    expected = multi_frame(tmp_path / "enhanced.dcm", order=(4, 3, 2, 1, 0), shared=True)
+    expected = write_multi_frame(tmp_path / "enhanced.dcm", order=(4, 3, 2, 1, 0), shared=True)
     volume = read_volume(tmp_path)
     assert volume.array.dtype == np.int16
     assert_same_world(volume, expected)
 
 
 def test_a_volume_in_several_multi_frame_files_is_one(tmp_path: Path) -> None:
-    expected = multi_frame(tmp_path / "a.dcm", order=(3, 1))
-    expected |= multi_frame(tmp_path / "b.dcm", order=(0, 4, 2))
+    expected = write_multi_frame(tmp_path / "a.dcm", order=(3, 1))
+    expected |= write_multi_frame(tmp_path / "b.dcm", order=(0, 4, 2))
     uid = dcmread(tmp_path / "a.dcm").SeriesInstanceUID
     dataset = dcmread(tmp_path / "b.dcm")
     dataset.SeriesInstanceUID = uid
@@ -292,7 +292,7 @@ def test_a_volume_in_several_multi_frame_files_is_one(tmp_path: Path) -> None:
 
 def test_compressed_frames_out_of_order_are_read(tmp_path: Path) -> None:
     file = tmp_path / "enhanced.dcm"
-    expected = multi_frame(file, order=(2, 0, 1, 4, 3), rescale=lambda index: (index + 1.0, 0.0))
+    expected = write_multi_frame(file, order=(2, 0, 1, 4, 3), rescale=lambda index: (index + 1.0, 0.0))
     dataset = dcmread(file)
     dataset.compress(RLELossless)
     dataset.save_as(file)
@@ -328,7 +328,7 @@ def test_several_volumes_in_a_file_are_refused_with_advice(
         if index >= 0:
             in_content(name, values[int(next(count) >= len(order) // 2)], sequence)(group, index)
 
-    multi_frame(tmp_path / "enhanced.dcm", order=order, change=change)
+    write_multi_frame(tmp_path / "enhanced.dcm", order=order, change=change)
     error = refusal(tmp_path)
     assert error.code == "series_many_volumes"
     assert words in str(error)
@@ -336,7 +336,7 @@ def test_several_volumes_in_a_file_are_refused_with_advice(
 
 
 def test_frames_at_the_same_position_without_a_stated_reason_are_refused(tmp_path: Path) -> None:
-    multi_frame(tmp_path / "enhanced.dcm", order=(0, 1, 2, 1))
+    write_multi_frame(tmp_path / "enhanced.dcm", order=(0, 1, 2, 1))
     error = refusal(tmp_path)
     assert error.code == "series_doubled"
     assert "frame 2 of enhanced.dcm" in str(error)
@@ -347,7 +347,7 @@ def test_time_indices_that_only_number_the_frames_are_not_time_points(tmp_path: 
         if index >= 0:
             in_content("TemporalPositionIndex", index + 1)(group, index)
 
-    expected = multi_frame(tmp_path / "enhanced.dcm", change=change)
+    expected = write_multi_frame(tmp_path / "enhanced.dcm", change=change)
     assert_same_world(read_volume(tmp_path), expected)
 
 
@@ -356,7 +356,7 @@ def test_frames_of_several_pixel_sizes_are_refused(tmp_path: Path) -> None:
         if index == 2:
             group.PixelMeasuresSequence[0].PixelSpacing = [2, 2]
 
-    multi_frame(tmp_path / "enhanced.dcm", change=change)
+    write_multi_frame(tmp_path / "enhanced.dcm", change=change)
     error = refusal(tmp_path)
     assert (error.code, error.data["what"]) == ("series_sizes", "PixelSpacing")
 
@@ -366,7 +366,7 @@ def test_frames_without_position_are_refused(tmp_path: Path) -> None:
         if index == 2:
             del group.PlanePositionSequence
 
-    multi_frame(tmp_path / "enhanced.dcm", change=change)
+    write_multi_frame(tmp_path / "enhanced.dcm", change=change)
     assert refusal(tmp_path).code == "series_no_place"
 
 

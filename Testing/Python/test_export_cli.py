@@ -16,7 +16,7 @@ from fewshot_annotate.export.verification import Difference
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from fewshot_annotate.io.label_names import sidecar_path
 from pydicom import Dataset, dcmread
-from support.dicom import cut_labels, cut_series, names_of, series_folder, two_layers
+from support.dicom import cropped_labels, names_of, series_folder, two_layers, write_cropped_headers
 from support.labels import small_case
 from support.processes import PACKAGE_PARENT
 
@@ -53,8 +53,8 @@ class CaseFolder:
 @pytest.fixture
 def case_folder(awkward_path: Path, capsys: pytest.CaptureFixture[str]) -> CaseFolder:
     case_folder = CaseFolder(awkward_path, capsys)
-    cut_series(case_folder.series)
-    write_label_maps(case_folder.labels, [cut_labels()])
+    write_cropped_headers(case_folder.series)
+    write_label_maps(case_folder.labels, [cropped_labels()])
     return case_folder
 
 
@@ -76,7 +76,7 @@ def test_one_command_writes_and_verifies_the_file(case_folder: CaseFolder) -> No
     assert "voxels, geometry, names, colours and codes" in out[-1]
     assert [line for line in err if not line.startswith("Note: Codes suggested by name")] == []
     items = dcmread(case_folder.output).SegmentSequence
-    assert [item.SegmentLabel for item in items] == names_of(cut_labels().segments)
+    assert [item.SegmentLabel for item in items] == names_of(cropped_labels().segments)
     assert {item.SegmentAlgorithmName for item in items} == {"FewShotAnnotate propagate"}
 
 
@@ -161,7 +161,7 @@ def test_the_label_map_type_refuses_overlap_and_names_the_option(case_folder: Ca
     case_folder.labels.unlink()
     sidecar_path(case_folder.labels).unlink()
     overlapping = case_folder.folder / "a.seg.nrrd"
-    write_label_maps(overlapping, list(two_layers(cut_labels())))
+    write_label_maps(overlapping, list(two_layers(cropped_labels())))
     arguments = [
         "--to",
         "dicom-seg",
@@ -206,7 +206,7 @@ def test_names_and_codes_are_written_beside_nifti(case_folder: CaseFolder) -> No
     assert described["5"]["name"] == "liver"
     assert "SCT^10200004^Liver" in described["5"]["tags"]["TerminologyEntry"]
     (found,) = read_label_maps(output)
-    assert (found.array == cut_labels().array).all()
+    assert (found.array == cropped_labels().array).all()
 
 
 def test_nifti_needs_no_codes(case_folder: CaseFolder) -> None:
@@ -280,7 +280,7 @@ def test_no_name_of_the_patient_is_ever_printed(case_folder: CaseFolder) -> None
     def name(header: Dataset, index: int) -> None:
         header.PatientName = "Geheim^Name"
 
-    cut_series(case_folder.series, name)
+    write_cropped_headers(case_folder.series, name)
     for arguments in ((), ("--suggest-codes",)):
         _, out, err = case_folder.export(*arguments)
         assert "Geheim" not in "\n".join([*out, *err])

@@ -11,7 +11,7 @@ from fewshot_annotate.core.segment_tags import TERMINOLOGY_TAG
 from fewshot_annotate.core.volume import LabelMap
 from fewshot_annotate.io.files import write_label_maps
 from pydicom import dcmread
-from support.made_dicom import ct_series, labels
+from support.synthetic_dicom import random_labels, write_ct_series
 
 LIVER = "a~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~b~^^~^^"
 
@@ -19,7 +19,7 @@ LIVER = "a~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~b~^^~^^"
 @pytest.fixture
 def labels_path(tmp_path: Path) -> Path:
     """A label map whose segments have an unknown name, a known name, a code, and a damaged code."""
-    label_map = labels(4)
+    label_map = random_labels(4)
     unknown, known, coded, damaged = label_map.segments
     segments = (
         unknown,
@@ -56,7 +56,7 @@ def test_segments_without_a_code_are_tissue_on_request(
         "--to",
         "dicom-seg",
         "--reference",
-        ct_series(tmp_path / "series"),
+        write_ct_series(tmp_path / "series"),
         "-o",
         output,
     ]

@@ -24,14 +24,14 @@ from support.data import load_case
 from support.dicom import (
     CASE,
     COUNT,
-    cut_labels,
-    cut_series,
+    cropped_labels,
     dciodvfy_errors,
     dcmqi_segments,
     names_of,
     needs_programs,
     series_folder,
     two_layers,
+    write_cropped_headers,
 )
 from support.labels import OBLIQUE
 
@@ -97,9 +97,9 @@ def test_the_whole_series_passes_the_validator_and_reads_back_the_same_by_dcmqi(
 
 @needs_programs("dciodvfy")
 def test_overlapping_segments_are_kept_and_valid(tmp_path: Path) -> None:
-    layers = two_layers(cut_labels())
+    layers = two_layers(cropped_labels())
     output = tmp_path / "seg.dcm"
-    export(layers, read_series(cut_series(tmp_path / "series")), output)
+    export(layers, read_series(write_cropped_headers(tmp_path / "series")), output)
     assert dciodvfy_errors(output) == []
     expected = masks(layers)
     for name, mask in read_by_highdicom(output).items():
@@ -108,9 +108,9 @@ def test_overlapping_segments_are_kept_and_valid(tmp_path: Path) -> None:
 
 
 def test_a_label_map_segmentation_holds_the_same_voxels(tmp_path: Path) -> None:
-    label_map = cut_labels()
+    label_map = cropped_labels()
     output = tmp_path / "seg.dcm"
-    series = read_series(cut_series(tmp_path / "series"))
+    series = read_series(write_cropped_headers(tmp_path / "series"))
     report = deliver(check(request_for(label_map, series, output, type=SegType.LABELMAP)))
     assert report.verified
     assert dcmread(output).SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"  # Label Map Segmentation Storage
@@ -122,28 +122,28 @@ def test_a_label_map_segmentation_holds_the_same_voxels(tmp_path: Path) -> None:
 
 
 def test_a_label_map_segmentation_refuses_overlap_and_offers_binary(tmp_path: Path) -> None:
-    series = read_series(cut_series(tmp_path / "series"))
-    preflight = check(request_for(two_layers(cut_labels()), series, tmp_path / "a.dcm", type=SegType.LABELMAP))
+    series = read_series(write_cropped_headers(tmp_path / "series"))
+    preflight = check(request_for(two_layers(cropped_labels()), series, tmp_path / "a.dcm", type=SegType.LABELMAP))
     assert [problem.error.code for problem in preflight.blocking] == ["export_overlap"]
     assert preflight.blocking[0].remedies == (Remedy.TYPE_BINARY,)
 
 
 def test_layers_that_do_not_overlap_become_one_label_map(tmp_path: Path) -> None:
-    label_map = cut_labels()
+    label_map = cropped_labels()
     first, *others = label_map.segments
     layers = (
         LabelMap(np.where(label_map.array == first.value, label_map.array, 0), label_map.geometry, (first,)),
         LabelMap(np.where(label_map.array != first.value, label_map.array, 0), label_map.geometry, tuple(others)),
     )
-    series = read_series(cut_series(tmp_path / "series"))
+    series = read_series(write_cropped_headers(tmp_path / "series"))
     output = tmp_path / "seg.dcm"
     assert deliver(check(request_for(layers, series, output, type=SegType.LABELMAP))).verified
 
 
 def test_every_segment_has_a_code_and_an_algorithm(tmp_path: Path) -> None:
-    label_map = cut_labels()
+    label_map = cropped_labels()
     output = tmp_path / "seg.dcm"
-    export(label_map, read_series(cut_series(tmp_path / "series")), output)
+    export(label_map, read_series(write_cropped_headers(tmp_path / "series")), output)
     dataset = dcmread(output)
     items = {item.SegmentLabel: item for item in dataset.SegmentSequence}
     assert list(items) == names_of(label_map.segments)
@@ -163,14 +163,14 @@ def test_every_segment_has_a_code_and_an_algorithm(tmp_path: Path) -> None:
 
 
 def test_the_algorithm_of_the_segments_tags_has_precedence(tmp_path: Path) -> None:
-    label_map = cut_labels()
+    label_map = cropped_labels()
     by_hand = Algorithm("someone", "", type=AlgorithmType.MANUAL)
     by_adapt = Algorithm("FewShotAnnotate adapt", "0.2.0")
     first, second, *others = label_map.segments
     segments = (replace(first, tags=by_hand.tags()), replace(second, tags=by_adapt.tags()), *others)
     output = tmp_path / "seg.dcm"
     tagged = LabelMap(label_map.array, label_map.geometry, segments)
-    export(tagged, read_series(cut_series(tmp_path / "series")), output)
+    export(tagged, read_series(write_cropped_headers(tmp_path / "series")), output)
     items = list(dcmread(output).SegmentSequence)
     assert [item.SegmentAlgorithmType for item in items[:3]] == ["MANUAL", "SEMIAUTOMATIC", "SEMIAUTOMATIC"]
     assert "SegmentAlgorithmName" not in items[0]
@@ -179,7 +179,7 @@ def test_the_algorithm_of_the_segments_tags_has_precedence(tmp_path: Path) -> No
 
 @needs_programs("dciodvfy")
 def test_region_and_laterality_are_exported(tmp_path: Path) -> None:
-    label_map = cut_labels()
+    label_map = cropped_labels()
     tag = (
         "any~SCT^49755003^Morphologically Altered Structure~SCT^367643001^Cyst~^^"
         "~any~SCT^64033007^Kidney~SCT^7771000^Left"
@@ -188,7 +188,7 @@ def test_region_and_laterality_are_exported(tmp_path: Path) -> None:
     segments = (replace(first, name="Zyste links Öl\\Niere", tags={TERMINOLOGY_TAG: tag}), *others)
     output = tmp_path / "seg.dcm"
     tagged = LabelMap(label_map.array, label_map.geometry, segments)
-    report = export(tagged, read_series(cut_series(tmp_path / "series")), output)
+    report = export(tagged, read_series(write_cropped_headers(tmp_path / "series")), output)
     assert "labels_changed" in [note.error.code for note in report.notes]
     item = dcmread(output).SegmentSequence[0]
     assert item.SegmentLabel == "Zyste links Öl/Niere"
@@ -198,9 +198,9 @@ def test_region_and_laterality_are_exported(tmp_path: Path) -> None:
 
 
 def test_every_frame_refers_to_its_source_slice_whatever_the_file_names(tmp_path: Path) -> None:
-    label_map = cut_labels()
+    label_map = cropped_labels()
     output = tmp_path / "seg.dcm"
-    series = read_series(cut_series(tmp_path / "series"))
+    series = read_series(write_cropped_headers(tmp_path / "series"))
     assert [Path(str(header.filename)).name for header in series.headers] != sorted(
         Path(str(header.filename)).name for header in series.headers
     )
@@ -222,9 +222,9 @@ def test_patient_study_and_frame_of_reference_are_those_of_the_source(tmp_path: 
         header.PatientName, header.PatientID = "Müller^Jürgen", "4711"
         del header.StudyID, header.AccessionNumber
 
-    series = read_series(cut_series(tmp_path / "series", name_patient))
+    series = read_series(write_cropped_headers(tmp_path / "series", name_patient))
     output = tmp_path / "seg.dcm"
-    export(cut_labels(), series, output)
+    export(cropped_labels(), series, output)
     dataset, source = dcmread(output), series.headers[0]
     assert str(dataset.PatientName) == "Müller^Jürgen"
     for name in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
@@ -235,20 +235,20 @@ def test_patient_study_and_frame_of_reference_are_those_of_the_source(tmp_path: 
 def oblique_series(folder: Path) -> tuple[Path, Geometry]:
     """The cropped series with slices that are oblique to all patient axes."""
     direction = np.array(OBLIQUE).reshape(3, 3)
-    origin, shape = np.array((-17.25, 33.1, -204.7)), cut_labels().array.shape
+    origin, shape = np.array((-17.25, 33.1, -204.7)), cropped_labels().array.shape
 
     def rotate(header: Dataset, index: int) -> None:
         header.ImageOrientationPatient = [round(float(part), 12) for part in direction[:, :2].T.reshape(-1)]
         header.ImagePositionPatient = [round(float(part), 6) for part in origin + index * 2.9 * direction[:, 2]]
         header.PixelSpacing = [1.3, 0.7]
 
-    return cut_series(folder, rotate), Geometry(shape, (0.7, 1.3, 2.9), tuple(origin), OBLIQUE)
+    return write_cropped_headers(folder, rotate), Geometry(shape, (0.7, 1.3, 2.9), tuple(origin), OBLIQUE)
 
 
 @needs_programs("dciodvfy")
 def test_oblique_slices_keep_their_position(tmp_path: Path) -> None:
     folder, grid = oblique_series(tmp_path / "series")
-    label_map = LabelMap(cut_labels().array, grid, cut_labels().segments)
+    label_map = LabelMap(cropped_labels().array, grid, cropped_labels().segments)
     output = tmp_path / "seg.dcm"
     export(label_map, read_series(folder), output)
     assert dciodvfy_errors(output) == []
@@ -271,14 +271,14 @@ def tilted_series(folder: Path) -> Path:
         header.ImageOrientationPatient = [1, 0, 0, 0, round(math.cos(angle), 12), round(-math.sin(angle), 12)]
         header.GantryDetectorTilt = TILT_DEGREES
 
-    return cut_series(folder, tilt)
+    return write_cropped_headers(folder, tilt)
 
 
 @needs_programs("dciodvfy")
 def test_slices_of_a_tilted_gantry_keep_their_position(tmp_path: Path) -> None:
     series = read_series(tilted_series(tmp_path / "series"))
     assert series.tilt == pytest.approx(TILT_DEGREES, abs=0.01)
-    label_map = LabelMap(cut_labels().array, series.geometry, cut_labels().segments)
+    label_map = LabelMap(cropped_labels().array, series.geometry, cropped_labels().segments)
     output = tmp_path / "seg.dcm"
     export(label_map, series, output)
     assert dciodvfy_errors(output) == []
@@ -297,7 +297,7 @@ def test_upright_labels_of_a_tilted_series_are_matched_by_slice_with_consent(tmp
     direction[:, 2] = np.cross(direction[:, 0], direction[:, 1])
     # As ITK shows such a series: upright, with the distance between the slices' corners.
     upright = Geometry(grid.shape, grid.spacing, grid.origin, tuple(float(part) for part in direction.reshape(-1)))
-    label_map = LabelMap(cut_labels().array, upright, cut_labels().segments)
+    label_map = LabelMap(cropped_labels().array, upright, cropped_labels().segments)
     output = tmp_path / "seg.dcm"
     (problem,) = check(request_for(label_map, series, output)).blocking
     assert problem.error.code == "labels_upright"
@@ -308,8 +308,8 @@ def test_upright_labels_of_a_tilted_series_are_matched_by_slice_with_consent(tmp
 
 
 def test_rotated_and_cropped_labels_are_regridded_without_loss(tmp_path: Path) -> None:
-    label_map = cut_labels()
-    series = read_series(cut_series(tmp_path / "series"))
+    label_map = cropped_labels()
+    series = read_series(write_cropped_headers(tmp_path / "series"))
     crop = (slice(1, 8), slice(2, 50), slice(3, 70))
     array = np.transpose(label_map.array[crop], (2, 0, 1))[:, ::-1]  # axes (i, -k, j)
     x, y, z = label_map.geometry.origin
@@ -325,13 +325,13 @@ def test_rotated_and_cropped_labels_are_regridded_without_loss(tmp_path: Path) -
 
 
 def test_missing_slices_are_named_and_left_out_by_consent(tmp_path: Path) -> None:
-    folder = cut_series(tmp_path / "series")
+    folder = write_cropped_headers(tmp_path / "series")
     complete = read_series(folder)
     removed = [Path(str(complete.headers[index].filename)) for index in (3, 4, 6)]
     for path in removed:
         path.unlink()
     series = read_series(folder)
-    label_map, output = cut_labels(), tmp_path / "seg.dcm"
+    label_map, output = cropped_labels(), tmp_path / "seg.dcm"
     names = [Path(str(complete.headers[index].filename)).name for index in (2, 5, 7)]
     assert series.missing == f"2 between {names[0]} and {names[1]}, 1 between {names[1]} and {names[2]}"
     (problem,) = check(request_for(label_map, series, output)).blocking
@@ -345,10 +345,10 @@ def test_missing_slices_are_named_and_left_out_by_consent(tmp_path: Path) -> Non
 
 
 def test_labels_of_another_grid_are_refused_and_resampled_by_consent(tmp_path: Path) -> None:
-    label_map = cut_labels()
+    label_map = cropped_labels()
     x, y, z = label_map.geometry.origin
     shifted = replace(label_map.geometry, origin=(x + 0.4, y, z))
-    series = read_series(cut_series(tmp_path / "series"))
+    series = read_series(write_cropped_headers(tmp_path / "series"))
     output = tmp_path / "seg.dcm"
     moved = LabelMap(label_map.array, shifted, label_map.segments)
     (problem,) = check(request_for(moved, series, output)).blocking
@@ -360,8 +360,8 @@ def test_labels_of_another_grid_are_refused_and_resampled_by_consent(tmp_path: P
 
 
 def test_labels_outside_the_images_are_counted_and_cropped_by_consent(tmp_path: Path) -> None:
-    label_map = cut_labels()
-    folder = cut_series(tmp_path / "series")
+    label_map = cropped_labels()
+    folder = write_cropped_headers(tmp_path / "series")
     for header in read_series(folder).headers[-2:]:
         Path(str(header.filename)).unlink()
     series = read_series(folder)
@@ -372,9 +372,9 @@ def test_labels_outside_the_images_are_counted_and_cropped_by_consent(tmp_path: 
 
 
 def test_a_segment_without_voxels_is_left_out_and_reported(tmp_path: Path) -> None:
-    label_map = cut_labels()
+    label_map = cropped_labels()
     array = np.where(label_map.array == label_map.values[0], 0, label_map.array)
-    series = read_series(cut_series(tmp_path / "series"))
+    series = read_series(write_cropped_headers(tmp_path / "series"))
     report = export(label_map.with_array(array), series, tmp_path / "seg.dcm")
     assert [note.segments for note in report.notes if note.error.code == "segments_empty"] == [("liver",)]
     labels = [item.SegmentLabel for item in dcmread(tmp_path / "seg.dcm").SegmentSequence]
@@ -382,7 +382,7 @@ def test_a_segment_without_voxels_is_left_out_and_reported(tmp_path: Path) -> No
 
 
 def test_a_file_among_the_source_slices_is_refused(tmp_path: Path) -> None:
-    folder = cut_series(tmp_path / "series")
+    folder = write_cropped_headers(tmp_path / "series")
     with pytest.raises(InputError) as refused:
-        check(request_for(cut_labels(), read_series(folder), folder / "seg.dcm"))
+        check(request_for(cropped_labels(), read_series(folder), folder / "seg.dcm"))
     assert refused.value.code == "output_is_input"

@@ -24,9 +24,10 @@ from fewshot_annotate.host.mrml.dicom_database import INSTANCES_ATTRIBUTE
 from fewshot_annotate.io.files import read_label_maps
 from pydicom import dcmread
 from support import mrml
-from support.dicom import cut_labels, cut_series, dcmqi_segments, names_of
+from support.dicom import cropped_labels, dcmqi_segments, names_of, write_cropped_headers
 from support.dicom_database import DicomDatabaseStandIn
 from support.labels import small_case
+from support.unexpected_error import UnexpectedError
 
 WAIT_SECONDS = 60.0
 
@@ -76,11 +77,11 @@ def add_nodes(volume: Volume, labels: LabelMap) -> tuple[Any, Any]:
 @pytest.fixture
 def export_scene(tmp_path: Path) -> Any:
     mrml.new_scene()
-    series = read_series(cut_series(tmp_path / "series"))
+    series = read_series(write_cropped_headers(tmp_path / "series"))
     database = DicomDatabaseStandIn(tmp_path / "database")
     for header in series.headers:
         database.insert(str(header.filename))
-    labels = cut_labels()
+    labels = cropped_labels()
     ramp = np.arange(labels.array.size, dtype=np.int16).reshape(labels.array.shape) % 997
     node, segmentation = add_nodes(Volume(ramp, series.geometry), labels)
     node.SetAttribute(INSTANCES_ATTRIBUTE, " ".join(str(header.SOPInstanceUID) for header in series.headers))
@@ -318,10 +319,6 @@ def test_nothing_to_export_and_no_database_are_reported(export_scene: ExportScen
         without_database.check(export_scene.nodes, ExportSettings(target=Target.DICOM_SEG, output=None))
     assert refused.value.code == "database_missing"
     without_database.close()
-
-
-class UnexpectedError(Exception):
-    """An error of an unexpected type."""
 
 
 @pytest.mark.parametrize("kind", [UnexpectedError, KeyError, MemoryError])

@@ -17,9 +17,9 @@ from fewshot_annotate.io.files import read_layers, read_volume, write_label_maps
 from highdicom.seg import segread
 from pydicom import Dataset, dcmread
 from support.dicom import dcmqi_segments
-from support.image_series import multi_frame
+from support.image_series import write_multi_frame
 from support.labels import OBLIQUE
-from support.made_dicom import GRID, ct_series, labels
+from support.synthetic_dicom import GRID, random_labels, write_ct_series
 
 OBLIQUE_GRID = Geometry(GRID.shape, (0.75, 1.25, 2.5), (-11.5, 23.25, -40.0), OBLIQUE)
 # Slice indices of the frames in stored order, file by file.
@@ -36,7 +36,7 @@ def multi_frame_series(folder: Path, grid: Geometry, files: Sequence[Sequence[in
     common: Dataset | None = None
     for number, indices in enumerate(files, start=1):
         file = folder / f"part {number}.dcm"
-        multi_frame(file, grid, indices, shared=number % 2 == 0, modality=modality)
+        write_multi_frame(file, grid, indices, shared=number % 2 == 0, modality=modality)
         dataset = dcmread(file)
         common = common or dataset
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
@@ -50,7 +50,7 @@ def multi_frame_series(folder: Path, grid: Geometry, files: Sequence[Sequence[in
 
 
 def label_layers(kind: str, grid: Geometry) -> list[LabelMap]:
-    label_map = labels(3, slice(1, 5), grid)
+    label_map = random_labels(3, slice(1, 5), grid)
     if kind != "overlapping":
         return [label_map]
     whole = LabelMap(
@@ -148,7 +148,7 @@ def test_all_files_of_a_concatenation_must_be_there(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_image_series_is_refused(tmp_path: Path) -> None:
-    series = ct_series(tmp_path / "series")
+    series = write_ct_series(tmp_path / "series")
     write_label_maps(tmp_path / "in.nrrd", label_layers("binary", GRID))
     path = exported(tmp_path, label_layers("binary", GRID), series)
     codes = {}

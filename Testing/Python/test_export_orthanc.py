@@ -15,7 +15,7 @@ from fewshot_annotate.export.preflight import check
 from fewshot_annotate.export.request import ExportRequest, Remedy, Target
 from fewshot_annotate.export.seg_verification import compare_segmentation
 from pydicom import dcmread
-from support.dicom import cut_labels, cut_series, dcmqi_segments, names_of, needs_programs, two_layers
+from support.dicom import cropped_labels, dcmqi_segments, names_of, needs_programs, two_layers, write_cropped_headers
 from support.orthanc import DICOMWEB_PLUGIN, Orthanc, running_orthanc
 from test_export_dicom_seg import ENGINE
 
@@ -35,8 +35,8 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 
 def exported(folder: Path, kind: SegType = SegType.BINARY) -> tuple[Path, SegContent]:
     """A segmentation of the cropped series, overlapping where its type allows it: the file and its content."""
-    layers = two_layers(cut_labels()) if kind is SegType.BINARY else (cut_labels(),)
-    series = read_series(cut_series(folder / "series"))
+    layers = two_layers(cropped_labels()) if kind is SegType.BINARY else (cropped_labels(),)
+    series = read_series(write_cropped_headers(folder / "series"))
     path = folder / "seg.dcm"
     agreed = frozenset({Remedy.SUGGEST_CODES})
     request = ExportRequest(

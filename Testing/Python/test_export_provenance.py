@@ -16,7 +16,7 @@ from fewshot_annotate.host.export_copy import read_segment
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from fewshot_annotate.weights import catalog, store
 from pydicom import dcmread
-from support.labels import every, keep_slices, small_case
+from support.labels import every_nth, keep_slices, small_case
 from support.scene_cases import Runs, case, scene_of
 from support.tiny_weights import WeightsFolder
 
@@ -28,7 +28,7 @@ def test_a_filled_label_map_names_its_engine_in_the_exported_file(tmp_path: Path
     image, painted, filled, output = (tmp_path / name for name in ("i.nrrd", "p.nrrd", "f.nii.gz", "seg.dcm"))
     write_array(image, volume.array, volume.geometry)
     axis = SliceAxis(0)
-    write_label_maps(painted, [keep_slices(label_map, axis, every(label_map, axis, 8))])
+    write_label_maps(painted, [keep_slices(label_map, axis, every_nth(label_map, axis, 8))])
     options = ["--engine", "propagate", "--progress", "none"]
     assert main(["fill", str(image), str(painted), "-o", str(filled), *options]) == 0
     (found,) = read_label_maps(filled)

@@ -20,20 +20,20 @@ from fewshot_annotate.export.verification import compare_label_maps
 from fewshot_annotate.io.files import write_label_maps
 from fewshot_annotate.io.label_names import sidecar_path
 from pydicom import Dataset, dcmread
-from support.dicom import cut_labels, cut_series
+from support.dicom import cropped_labels, write_cropped_headers
 from support.labels import small_case
 from test_export_dicom_seg import ENGINE
 
 
 def checked_export(tmp_path: Path) -> Preflight:
     """The checked export of the cropped series, ready to be written."""
-    series = read_series(cut_series(tmp_path / "series"))
+    series = read_series(write_cropped_headers(tmp_path / "series"))
     output = tmp_path / "out" / "seg.dcm"
     output.parent.mkdir()
     agreed = frozenset({Remedy.SUGGEST_CODES})
     return check(
         ExportRequest(
-            layers=(cut_labels(),),
+            layers=(cropped_labels(),),
             output=output,
             target=Target.DICOM_SEG,
             software_version="0.1.0",

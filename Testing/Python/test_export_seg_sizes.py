@@ -19,7 +19,7 @@ from fewshot_annotate.export.seg_verification import compare_segmentation
 from highdicom.seg import segread
 from pydicom import Dataset, dcmread
 from support.dicom import dcmqi_segments
-from support.made_dicom import GRID, ct_series, labels
+from support.synthetic_dicom import GRID, random_labels, write_ct_series
 
 EVERYWHERE, ONE_SLICE, FIRST, EVERY_THIRD = slice(None), slice(2, 3), slice(0, 1), slice(0, None, 3)
 
@@ -38,7 +38,7 @@ def exported(
         return list(compare_segmentation(path, content))
 
     monkeypatch.setattr(deliver_module, "compare_segmentation", compare)
-    series, path = read_series(ct_series(tmp_path / "series")), tmp_path / "seg.dcm"
+    series, path = read_series(write_ct_series(tmp_path / "series")), tmp_path / "seg.dcm"
     request = ExportRequest(
         layers=layers,
         output=path,
@@ -70,7 +70,7 @@ def exported(
 def test_other_readers_see_the_same_voxels_at_the_same_position(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, slices: slice, kind: SegType
 ) -> None:
-    label_map = labels(count, slices)
+    label_map = random_labels(count, slices)
     path, _ = exported(tmp_path, monkeypatch, (label_map,), kind)
     expected = {segment.name: label_map.array == segment.value for segment in label_map.segments}
 
@@ -92,7 +92,7 @@ def test_other_readers_see_the_same_voxels_at_the_same_position(
 
 
 def test_a_label_map_of_more_than_255_segments_has_16_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    label_map = labels(300)
+    label_map = random_labels(300)
     path, _ = exported(tmp_path, monkeypatch, (label_map,), SegType.LABELMAP)
     segmentation = segread(path)
     assert segmentation.BitsAllocated == 16
@@ -104,7 +104,7 @@ def test_a_label_map_of_more_than_255_segments_has_16_bits(tmp_path: Path, monke
 def test_whether_segments_overlap_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlapping: bool
 ) -> None:
-    one, two = labels(1, slice(0, 3)), labels(1, slice(2 if overlapping else 3, 6), seed=1)
+    one, two = random_labels(1, slice(0, 3)), random_labels(1, slice(2 if overlapping else 3, 6), seed=1)
     path, _ = exported(tmp_path, monkeypatch, (one, two))
     assert dcmread(path).SegmentsOverlap == ("YES" if overlapping else "NO")
 
@@ -138,7 +138,7 @@ def repeat_orientation_and_measures(dataset: Dataset) -> None:
 def test_functional_groups_are_read_whether_shared_or_per_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slices: slice, rearrange: Callable[[Dataset], None]
 ) -> None:
-    path, content = exported(tmp_path, monkeypatch, (labels(1, slices),))
+    path, content = exported(tmp_path, monkeypatch, (random_labels(1, slices),))
     dataset = dcmread(path)
     rearrange(dataset)
     dataset.save_as(path)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 from support.data import load_case
-from support.dicom import CASE, COUNT, cut_series, series_folder
+from support.dicom import CASE, COUNT, series_folder, write_cropped_headers
 
 
 def refusal(folder: Path) -> InputError:
@@ -34,7 +34,7 @@ def test_the_grid_equals_that_of_itk() -> None:
 
 
 def test_other_objects_in_the_folder_are_ignored(tmp_path: Path) -> None:
-    folder = cut_series(tmp_path / "series")
+    folder = write_cropped_headers(tmp_path / "series")
     (folder / "notes.txt").write_text("notes")
     (folder / "inner").mkdir()
     assert len(read_series(folder).headers) == COUNT
@@ -48,7 +48,7 @@ def series_with_a_changed_slice(folder: Path, change: Callable[[Dataset], None])
         if index == CHANGED_SLICE:
             change(header)
 
-    return cut_series(folder, change_one)
+    return write_cropped_headers(folder, change_one)
 
 
 def test_two_series_are_refused_unless_one_is_chosen(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_two_series_are_refused_unless_one_is_chosen(tmp_path: Path) -> None:
         if index >= 5:
             header.SeriesInstanceUID = other
 
-    folder = cut_series(tmp_path / "series", split)
+    folder = write_cropped_headers(tmp_path / "series", split)
     assert refusal(folder).code == "many_series"
     assert len(read_series(folder, other).headers) == COUNT - 5
     with pytest.raises(InputError) as refused:
@@ -72,12 +72,14 @@ def test_mixed_orientations_are_refused_and_one_is_named(tmp_path: Path) -> None
 
     error = refusal(series_with_a_changed_slice(tmp_path / "series", rotate))
     assert error.code == "series_mixed"
-    assert error.data["first"] == f"{(CHANGED_SLICE * 5 + 3) % COUNT:02}.dcm"  # as `cut_series` names its files
+    assert (
+        error.data["first"] == f"{(CHANGED_SLICE * 5 + 3) % COUNT:02}.dcm"
+    )  # as `write_cropped_headers` names its files
     assert error.data["count"] == 1
 
 
 def test_two_slices_at_one_position_are_refused_and_named(tmp_path: Path) -> None:
-    folder = cut_series(tmp_path / "series")
+    folder = write_cropped_headers(tmp_path / "series")
     other = dcmread(folder / "03.dcm")
     other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     other.save_as(folder / "other.dcm")
@@ -87,7 +89,7 @@ def test_two_slices_at_one_position_are_refused_and_named(tmp_path: Path) -> Non
 
 
 def test_a_copy_of_a_file_changes_nothing(tmp_path: Path) -> None:
-    folder = cut_series(tmp_path / "series")
+    folder = write_cropped_headers(tmp_path / "series")
     original = read_series(folder)
     shutil.copyfile(folder / "03.dcm", folder / "copy.dcm")
     assert read_series(folder).geometry == original.geometry
@@ -111,14 +113,14 @@ def test_images_without_a_position_in_the_patient_are_refused(tmp_path: Path) ->
     def remove_position(header: Dataset, index: int) -> None:
         del header.ImagePositionPatient
 
-    assert refusal(cut_series(tmp_path / "series", remove_position)).code == "series_no_place"
+    assert refusal(write_cropped_headers(tmp_path / "series", remove_position)).code == "series_no_place"
 
 
 def test_a_series_without_frame_of_reference_is_refused(tmp_path: Path) -> None:
     def remove_frame_of_reference(header: Dataset, index: int) -> None:
         del header.FrameOfReferenceUID
 
-    error = refusal(cut_series(tmp_path / "series", remove_frame_of_reference))
+    error = refusal(write_cropped_headers(tmp_path / "series", remove_frame_of_reference))
     assert (error.code, error.data["what"]) == ("series_frames", "FrameOfReferenceUID")
 
 
@@ -140,7 +142,7 @@ def test_a_single_slice_an_empty_folder_and_a_missing_one_are_refused(tmp_path: 
 
 
 def test_a_truncated_slice_is_refused(tmp_path: Path) -> None:
-    folder = cut_series(tmp_path / "series")
+    folder = write_cropped_headers(tmp_path / "series")
     os.truncate(folder / "03.dcm", 900)
     with pytest.raises(InputError):
         read_series(folder)

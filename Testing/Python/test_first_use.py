@@ -130,7 +130,7 @@ def test_a_partial_download_without_checksum_is_not_continued(
     store.partial_of(checkpoint).parent.mkdir(parents=True)
     store.partial_of(checkpoint).write_bytes(bytes(1000))
     assert download("universeg-v1") == 0
-    assert [asked for _, asked in server.asked] == [""]
+    assert [byte_range for _, byte_range in server.requests] == [""]
 
 
 def test_a_file_that_differs_from_the_first_one_is_refused_with_advice(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fuzzing.inputs import Input
 from fuzzing.recipes import RECIPES
-from fuzzing.sandbox import Ended, snapshot
+from fuzzing.sandbox import CallResult, snapshot
 from fuzzing.verdict import BAD, judge
 
 PROGRAM = Path(__file__).parents[1] / "fuzz.py"
@@ -42,12 +42,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def column(root: Path, ended: Ended, new_file: str = "") -> str:
+def column(root: Path, result: CallResult, new_file: str = "") -> str:
     tested = Input("suggest", 0, ARGUMENTS, [], {"image": "image.nii.gz", "labels": "support.nii.gz"}, {})
     before = snapshot(root)
     if new_file:
         (root / new_file).write_bytes(b"x")
-    return judge(tested, root, ended, before, snapshot(root)).column
+    return judge(tested, root, result, before, snapshot(root)).column
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ def column(root: Path, ended: Ended, new_file: str = "") -> str:
 def test_every_wrong_outcome_is_recognised(
     expected: str, code: int | None, stdout: str, stderr: str, new_file: str, root: Path
 ) -> None:
-    found = column(root, Ended(code, 1.0, stdout, stderr, ()), new_file)
+    found = column(root, CallResult(code, 1.0, stdout, stderr, ()), new_file)
     assert found == expected
     assert found in (*BAD, "refused clearly")
 
 
 def test_a_process_left_behind_is_a_leftover(root: Path) -> None:
-    assert column(root, Ended(2, 1.0, "", LINE, ("sleep 100",))) == "leftovers"
+    assert column(root, CallResult(2, 1.0, "", LINE, ("sleep 100",))) == "leftovers"

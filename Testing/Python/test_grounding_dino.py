@@ -18,7 +18,7 @@ from fewshot_annotate.engines.base import Engine, RunContext
 from fewshot_annotate.engines.pretrained.slice_progress import SliceProgress
 from fewshot_annotate.engines.registry import runnable_engine
 from fewshot_annotate.jobs.planning import EngineSettings, FillRequest, plan
-from support.labels import every, keep_slices, small_case
+from support.labels import every_nth, keep_slices, small_case
 from support.tiny_weights import WeightsFolder, random_grounding_dino, random_sam, vocabulary
 
 # isort: split
@@ -63,7 +63,7 @@ def rgb_slice(height: int = 60, width: int = 90) -> np.ndarray:
 @pytest.fixture
 def hippocampus() -> tuple[Volume, Support]:
     volume, label_map = small_case()
-    return volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 3))
+    return volume, Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 3))
 
 
 def prepared(volume: Volume, support: Support, names: dict[int, str], **options: Any) -> Engine:
@@ -163,7 +163,9 @@ def test_a_name_without_words_is_left_out(model: GroundingModel) -> None:
 def test_segment_names_are_given_only_to_engines_that_use_them(weights_folder: WeightsFolder) -> None:
     volume, label_map = small_case()
     segments = tuple(Segment(value=value, name=name) for value, name in NAMES.items())
-    painted = keep_slices(LabelMap(label_map.array, label_map.geometry, segments), AXIS, every(label_map, AXIS, 6))
+    painted = keep_slices(
+        LabelMap(label_map.array, label_map.geometry, segments), AXIS, every_nth(label_map, AXIS, 6)
+    )
     for engine, expected in (("grounding-dino", NAMES), ("propagate", {})):
         (run,) = plan(FillRequest(volume=volume, layers=[painted], axis=AXIS, settings=EngineSettings(engine)))
         job = Job.from_json(json.loads(json.dumps(run.job.to_json())))

@@ -35,6 +35,7 @@ from fewshot_annotate.host.fill.run_store import RunStore  # noqa: E402
 from fewshot_annotate.host.mrml.comparison_nodes import ROLE_ATTRIBUTE, SIZES_COLUMN  # noqa: E402
 from support import mrml, processes, scene_cases  # noqa: E402
 from support.scene_cases import Gate, Scene, all_equal, case, scene_of  # noqa: E402
+from support.unexpected_error import UnexpectedError  # noqa: E402
 
 pytest_plugins = ("support.run_fixtures",)
 
@@ -307,10 +308,6 @@ def test_a_damaged_folder_or_result_is_reported_in_one_line(tmp_path: Path) -> N
     folder.result_path.write_text('{"points": []}', encoding="ascii")
     with pytest.raises(InputError, match="the result is damaged"):
         summary.read_summary(folder.result_path)
-
-
-class UnexpectedError(Exception):
-    """An error of an unexpected type."""
 
 
 @pytest.mark.parametrize("kind", [UnexpectedError, KeyError, MemoryError])

@@ -26,14 +26,11 @@ from fewshot_annotate.host.mrml.reading import CLOSED_SURFACE
 from fewshot_annotate.host.surfaces import surface_run as surface_run_module
 from fewshot_annotate.host.unexpected_errors import StepRunner
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
+from support.unexpected_error import UnexpectedError
 
 pytest_plugins = ("support.run_fixtures",)
 
 PATIENT = "Doe^Jane 1970-01-01"
-
-
-class UnexpectedError(Exception):
-    """An error of an unexpected type."""
 
 
 ERRORS = (

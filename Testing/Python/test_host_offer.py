@@ -207,7 +207,7 @@ def test_weights_are_downloaded_after_the_licence_was_shown_and_agreed_to(server
         assert part in text
     assert engine_class(UNIVERSEG).unavailable_reason() is None
     assert engine_setup.ensure_engine(UNIVERSEG)
-    assert len(dialogs.shown) == len(server.asked) == 1
+    assert len(dialogs.shown) == len(server.requests) == 1
     slicer_standin.process_events(1)
     assert slicer.util.mainWindow().findChildren(qt.QProgressDialog) == ()
 
@@ -215,7 +215,7 @@ def test_weights_are_downloaded_after_the_licence_was_shown_and_agreed_to(server
 def test_nothing_is_downloaded_without_consent_to_the_licence(server: Server, dialogs: Any) -> None:
     dialogs.answer_next("Cancel")
     assert not engine_setup.ensure_engine(UNIVERSEG)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_download_that_fails_is_reported(server: Server, dialogs: Any) -> None:

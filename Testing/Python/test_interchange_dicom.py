@@ -16,8 +16,8 @@ from pydicom import dcmread
 from pydicom.pixels import apply_modality_lut
 from support.dicom import dciodvfy_errors, dcmqi_segments, needs_programs
 from support.labels import OBLIQUE
-from support.made_dicom import GRID, ct_series, labels
 from support.orthanc import DICOMWEB_PLUGIN, running_orthanc
+from support.synthetic_dicom import GRID, random_labels, write_ct_series
 
 # Segment name -> centres of its voxels in mm, LPS, rounded to micrometres.
 Points = dict[str, set[tuple[float, ...]]]
@@ -80,7 +80,7 @@ READERS = [by_highdicom, by_pydicom, by_dcmqi]
 
 
 def overlapping(grid: Geometry) -> tuple[LabelMap, ...]:
-    first = labels(3, slice(1, 5), grid)
+    first = random_labels(3, slice(1, 5), grid)
     whole = LabelMap(
         (first.array > 0).astype(np.uint8), grid, (Segment(value=1, name="Whole Öl", colour=(0.1, 0.9, 0.4)),)
     )
@@ -106,10 +106,10 @@ def test_other_programs_read_the_same_points_from_segmentations(
 ) -> None:
     layers = {
         "overlapping": overlapping(grid),
-        "one segment": (labels(1, slice(0, None, 2), grid),),
-        "one slice": (labels(2, slice(2, 3), grid),),
-    }.get(kind, (labels(3, slice(1, 5), grid),))
-    series = ct_series(tmp_path / "series", grid)
+        "one segment": (random_labels(1, slice(0, None, 2), grid),),
+        "one slice": (random_labels(2, slice(2, 3), grid),),
+    }.get(kind, (random_labels(3, slice(1, 5), grid),))
+    series = write_ct_series(tmp_path / "series", grid)
     options = ["--type", "labelmap"] if kind == "labelmap" else []
     path, expected = exported(tmp_path, layers, "--reference", str(series), *options)
     found = read(path, tmp_path)
@@ -124,7 +124,12 @@ def test_a_derived_series_holds_the_values_of_its_volume_at_their_position(tmp_p
     write_array(tmp_path / "image.nrrd", array, grid)
     derived = tmp_path / "derived"
     exported(
-        tmp_path, (labels(2, grid=grid),), "--derive-series", str(derived), "--image", str(tmp_path / "image.nrrd")
+        tmp_path,
+        (random_labels(2, grid=grid),),
+        "--derive-series",
+        str(derived),
+        "--image",
+        str(tmp_path / "image.nrrd"),
     )
     inverse, found = np.linalg.inv(matrix_of(grid)), np.full(grid.shape, np.nan)
     for file in derived.iterdir():
@@ -144,7 +149,9 @@ def test_a_derived_series_holds_the_values_of_its_volume_at_their_position(tmp_p
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("slices", [slice(None), slice(2, 3)], ids=["all", "one"])
 def test_the_validator_finds_no_error(tmp_path: Path, count: int, slices: slice) -> None:
-    path, _ = exported(tmp_path, (labels(count, slices),), "--reference", str(ct_series(tmp_path / "series")))
+    path, _ = exported(
+        tmp_path, (random_labels(count, slices),), "--reference", str(write_ct_series(tmp_path / "series"))
+    )
     assert dciodvfy_errors(path) == []
 
 
@@ -157,8 +164,8 @@ def test_a_segmentation_retrieved_from_an_archive_has_the_same_points(tmp_path: 
         for kind in ("binary", "labelmap"):
             folder = tmp_path / kind
             folder.mkdir()
-            options = ["--reference", str(ct_series(folder / "series")), "--type", kind]
-            path, expected = exported(folder, (labels(2, slice(1, 5)),), *options)
+            options = ["--reference", str(write_ct_series(folder / "series")), "--type", kind]
+            path, expected = exported(folder, (random_labels(2, slice(1, 5)),), *options)
             sent = dcmread(path)
             assert server.stow(path).get("00081198", {}).get("Value", []) == []
             (body,) = server.wado(f"studies/{sent.StudyInstanceUID}/series/{sent.SeriesInstanceUID}")

@@ -19,7 +19,7 @@ from fewshot_annotate.io.files import (
     write_label_maps,
 )
 from support.disk import largest_file
-from support.small_files import GRID, confidence, labels, names_in
+from support.small_files import GRID, confidence, names_in, random_labels
 
 
 def test_a_result_that_cannot_be_written_is_saved_in_another_folder(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_result_that_cannot_be_written_is_saved_in_another_folder(tmp_path: Pa
     with pytest.raises(InputError) as error:
         write_results(
             [
-                (path, lambda file: write_label_maps(file, [labels()])),
+                (path, lambda file: write_label_maps(file, [random_labels()])),
                 (good, lambda file: write_array(file, confidence(), GRID)),
             ],
             tmp_path / "not there",
@@ -41,8 +41,8 @@ def test_a_result_that_cannot_be_written_is_saved_in_another_folder(tmp_path: Pa
     assert str(path) in str(error.value)
     assert str(folder / "out.nii.gz") in str(error.value)
     (read,) = read_label_maps(folder / "out.nii.gz", GRID)
-    np.testing.assert_array_equal(read.array, labels().array)
-    assert [segment.name for segment in read.segments] == [segment.name for segment in labels().segments]
+    np.testing.assert_array_equal(read.array, random_labels().array)
+    assert [segment.name for segment in read.segments] == [segment.name for segment in random_labels().segments]
     assert good.is_file()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -94,7 +94,7 @@ def test_a_missing_folder_for_temporary_files_is_reported_in_one_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_array(tmp_path / "image.mha", confidence(), GRID)
-    write_label_maps(tmp_path / "labels.mha", [labels()])
+    write_label_maps(tmp_path / "labels.mha", [random_labels()])
     (tmp_path / name).mkdir()
     monkeypatch.setattr(temporary.tempfile, "tempdir", None)
     monkeypatch.setenv("TMPDIR", str(tmp_path / name))

@@ -17,7 +17,7 @@ from highdicom.seg import Segmentation, SegmentDescription
 from highdicom.sr import CodedConcept
 from highdicom.uid import UID
 from pydicom import dcmread
-from support.made_dicom import GRID, ct_series
+from support.synthetic_dicom import GRID, write_ct_series
 
 QUICK = ["--engines", "propagate", "--sizes", "1", "--draws", "1", "--progress", "none"]
 SEGMENT = Segment(value=1, name="liver")
@@ -110,7 +110,7 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
     array = np.full(GRID.shape, 100, np.int16) + np.random.default_rng(0).integers(0, 9, GRID.shape, dtype=np.int16)
     array[:, 2:5, 3:7] += 700
-    return ct_series(tmp_path / "series", array=array)
+    return write_ct_series(tmp_path / "series", array=array)
 
 
 # Comparisons take seconds each, so each of them is tested with one kind of label file.

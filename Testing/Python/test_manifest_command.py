@@ -12,7 +12,7 @@ from fewshot_annotate.cli import main
 from fewshot_annotate.core.exit_codes import ExitCode
 from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.io.files import write_label_maps
-from support.made_dicom import ct_series, labels
+from support.synthetic_dicom import random_labels, write_ct_series
 
 Rows = list[tuple[str, str, str]]
 
@@ -153,8 +153,8 @@ def test_a_list_of_cases_that_does_not_fit_is_refused(
 def test_dicom_segmentations_find_their_series_in_a_tree_whatever_their_names(tmp_path: Path) -> None:
     for folder in ("i/p1", "i/p2"):
         (tmp_path / folder).mkdir(parents=True)
-        ct_series(tmp_path / folder / "ct")
-    write_label_maps(tmp_path / "labels.seg.nrrd", [labels(1)])
+        write_ct_series(tmp_path / folder / "ct")
+    write_label_maps(tmp_path / "labels.seg.nrrd", [random_labels(1)])
     (tmp_path / "l").mkdir()
     export_labels(
         tmp_path / "labels.seg.nrrd",
@@ -169,11 +169,11 @@ def test_series_in_one_folder_are_distinguished_and_label_files_pair_with_folder
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "i").mkdir()
-    ct_series(tmp_path / "i/p1")
+    write_ct_series(tmp_path / "i/p1")
     write_files(tmp_path, "l/p1.nii.gz")
     assert rows_of(tmp_path, "i", "l") == [("p1", "i/p1", "l/p1.nii.gz")]
     (tmp_path / "manifest.csv").unlink()
-    for file in ct_series(tmp_path / "again").iterdir():
+    for file in write_ct_series(tmp_path / "again").iterdir():
         file.rename(tmp_path / "i/p1" / f"again_{file.name}")
     (line,) = refusal(tmp_path, capsys, "i", "l")
     assert "several images fit these labels (p1 (series 001.dcm), p1 (series again_001.dcm))" in line

@@ -24,7 +24,7 @@ from fewshot_annotate.io.files import write_array, write_label_maps
 from fewshot_annotate.weights import catalog, store
 from fewshot_annotate.weights.catalog import Checkpoint
 from huggingface_hub import constants
-from support.labels import every, keep_slices, small_case
+from support.labels import every_nth, keep_slices, small_case
 from support.processes import Spawned, wait_for
 from support.weights_server import Fault, Server, serving, toy_row, use_table
 
@@ -85,13 +85,13 @@ def test_a_download_leaves_only_the_file(toy: Toy, server: Server) -> None:
     assert download() == 0
     assert store.path_of(checkpoint).read_bytes() == server.content
     assert files(checkpoint) == ["toy.pt"]
-    assert server.asked == [("/file.pt", "")]
+    assert server.requests == [("/file.pt", "")]
 
 
 def test_a_correct_file_is_not_downloaded_again(toy: Toy, server: Server) -> None:
     toy()
     assert download() == download() == 0
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_the_name_of_an_engine_refers_to_its_weights(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
@@ -102,13 +102,13 @@ def test_the_name_of_an_engine_refers_to_its_weights(toy: Toy, capfd: pytest.Cap
         assert text in out
 
 
-@pytest.mark.parametrize("fault", [Fault.CUT, Fault.STALL])
+@pytest.mark.parametrize("fault", [Fault.TRUNCATED, Fault.STALL])
 def test_a_broken_transfer_continues_where_it_broke_off(toy: Toy, server: Server, fault: Fault) -> None:
     checkpoint = toy()
     server.faults = [fault]
     assert download() == 0
     assert store.path_of(checkpoint).read_bytes() == server.content
-    (_, first), (_, second) = server.asked
+    (_, first), (_, second) = server.requests
     assert first == ""
     assert second == f"bytes={server.good_bytes}-"
 
@@ -122,7 +122,7 @@ def test_an_interrupted_download_is_continued_by_the_next_call(
     assert "partly here (0.1 MB)" in shown_state(checkpoint, capfd)
     assert download() == 0
     assert store.path_of(checkpoint).read_bytes() == server.content
-    assert server.asked == [("/file.pt", "bytes=100000-")]
+    assert server.requests == [("/file.pt", "bytes=100000-")]
 
 
 def shown_state(checkpoint: Checkpoint, capfd: pytest.CaptureFixture[str]) -> str:
@@ -148,7 +148,7 @@ def test_a_killed_download_continues_where_it_was_killed(toy: Toy, server: Serve
     partial_size = partial.stat().st_size
     assert not store.path_of(checkpoint).exists()
     assert download() == 0
-    assert server.asked[-1] == ("/file.pt", f"bytes={partial_size}-")
+    assert server.requests[-1] == ("/file.pt", f"bytes={partial_size}-")
     assert store.path_of(checkpoint).stat().st_size == len(server.content)
 
 
@@ -156,7 +156,7 @@ def test_a_file_with_wrong_content_is_deleted_and_reported(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = toy()
-    server.faults = [Fault.WRONG]
+    server.faults = [Fault.CORRUPTED]
     assert download() == 2
     assert "SHA-256" in error_line(capfd).replace("SHA256", "SHA-256")
     assert files(checkpoint) == []
@@ -169,20 +169,20 @@ def test_a_wrong_partial_file_does_not_affect_the_next_attempt(toy: Toy, server:
     store.partial_of(checkpoint).write_bytes(b"x" * 1000)
     assert download() == 2
     assert download() == 0
-    assert server.asked == [("/file.pt", "bytes=1000-"), ("/file.pt", "")]
+    assert server.requests == [("/file.pt", "bytes=1000-"), ("/file.pt", "")]
 
 
 def test_a_redirect_is_followed(toy: Toy, server: Server) -> None:
     checkpoint = toy()
     server.faults = [Fault.REDIRECT]
     assert download() == 0
-    assert [path for path, _ in server.asked] == ["/file.pt", "/elsewhere/file.pt"]
+    assert [path for path, _ in server.requests] == ["/file.pt", "/elsewhere/file.pt"]
     assert store.path_of(checkpoint).read_bytes() == server.content
 
 
 def test_the_server_does_not_choose_the_name(toy: Toy, server: Server) -> None:
     checkpoint = toy()
-    server.faults = [Fault.ELSEWHERE]
+    server.faults = [Fault.UNSAFE_NAME]
     assert download() == 0
     assert files(checkpoint) == ["toy.pt"]
 
@@ -206,7 +206,7 @@ def test_a_partial_file_that_the_server_cannot_continue_is_downloaded_again(toy:
     store.partial_of(checkpoint).parent.mkdir(parents=True)
     store.partial_of(checkpoint).write_bytes(server.content)  # complete, but not yet renamed
     assert download() == 0
-    assert [asked for _, asked in server.asked] == [f"bytes={len(server.content)}-", ""]
+    assert [byte_range for _, byte_range in server.requests] == [f"bytes={len(server.content)}-", ""]
     assert store.path_of(checkpoint).read_bytes() == server.content
 
 
@@ -261,7 +261,7 @@ def test_a_checksum_that_was_not_published_is_recorded_and_required_afterwards(
     assert main(["models", "verify", "toy"]) == 0
     assert "first seen" in capfd.readouterr().out
     assert main(["models", "remove", "--yes", "toy"]) == 0
-    server.faults = [Fault.WRONG]
+    server.faults = [Fault.CORRUPTED]
     assert download() == 2
     assert "differs" in error_line(capfd)
     assert files(checkpoint) == ["toy.pt.sha256"]
@@ -271,7 +271,7 @@ def test_a_checksum_that_was_not_published_is_recorded_and_required_afterwards(
 
 def test_a_web_page_in_place_of_the_file_is_not_recorded(toy: Toy, server: Server) -> None:
     checkpoint = toy(published=False)
-    server.faults = [Fault.PAGE]
+    server.faults = [Fault.HTML_PAGE]
     assert download() == 2
     assert files(checkpoint) == []
 
@@ -285,7 +285,7 @@ def test_a_licence_that_is_not_permissive_needs_consent(
     err = capfd.readouterr().err
     assert "For research only." in err
     assert err.splitlines()[-1].endswith("agree with --accept-licence.")
-    assert server.asked == []
+    assert server.requests == []
     assert download("--accept-licence") == 0
 
 
@@ -303,7 +303,7 @@ def test_consent_is_asked_for_at_a_terminal(
     monkeypatch.setattr(sys, "stderr", shown)
     assert download() == code
     assert "Do you agree" in shown.getvalue()
-    assert bool(server.asked) == (code == 0)
+    assert bool(server.requests) == (code == 0)
 
 
 def test_a_log_shows_the_progress_in_tenths(
@@ -319,7 +319,7 @@ def test_a_log_shows_the_progress_in_tenths(
 
 def test_json_progress_is_one_event_a_line(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
     toy()
-    server.faults = [Fault.CUT]
+    server.faults = [Fault.TRUNCATED]
     assert main(["models", "download", "toy", "--progress", "json"]) == 0
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     done = [event["done"] for event in events]
@@ -343,7 +343,7 @@ def test_a_file_can_be_imported_without_internet(
     assert main(["models", "import", "toy", str(source)]) == 0
     assert store.path_of(checkpoint).read_bytes() == source.read_bytes() == server.content
     assert main(["models", "import", "toy", str(tmp_path / "nothing.pt")]) == 2
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_verify_names_changed_files(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
@@ -398,7 +398,7 @@ if sys.platform == "linux":
         volume, label_map = small_case()
         image, labels, file = (awkward_path / name for name in ("image.nii.gz", "labels.nii.gz", "file.pth"))
         write_array(image, volume.array, volume.geometry)
-        write_label_maps(labels, [keep_slices(label_map, SliceAxis(0), every(label_map, SliceAxis(0), 6))])
+        write_label_maps(labels, [keep_slices(label_map, SliceAxis(0), every_nth(label_map, SliceAxis(0), 6))])
         file.write_bytes(b"no weights")
         models = (
             ["list"],
@@ -443,7 +443,7 @@ def test_nothing_is_downloaded_if_the_disk_is_full(
     checkpoint = toy(size=1 << 60)
     assert download() == 2
     assert "MB are free" in error_line(capfd)
-    assert files(checkpoint) == server.asked == []
+    assert files(checkpoint) == server.requests == []
 
 
 @pytest.mark.parametrize("action", ["download", "import", "remove"])

@@ -23,7 +23,7 @@ from fewshot_annotate.engines.pretrained import base
 from fewshot_annotate.engines.pretrained.base import checkpoint_summary
 from fewshot_annotate.engines.registry import engine_class, runnable_engine
 from fewshot_annotate.weights import catalog, loading, store
-from support.labels import every, small_case
+from support.labels import every_nth, small_case
 from support.tiny_weights import WeightsFolder, nninteractive_plans, random_nninteractive
 
 AXIS = SliceAxis(0)
@@ -165,7 +165,7 @@ if find_spec("nnInteractive"):
     ) -> tuple[Support, dict[int, np.ndarray]]:
         volume, label_map = small_case()
         slice_axis = SliceAxis(axis)
-        support = Support.from_label_map(label_map, slice_axis, every(label_map, slice_axis, 6))
+        support = Support.from_label_map(label_map, slice_axis, every_nth(label_map, slice_axis, 6))
         engine = runnable_engine("nninteractive")(options=options)
         engine.prepare(volume, support, RunContext(on_progress=on_progress) if on_progress else RunContext())
         return support, dict(engine.predict(indices))

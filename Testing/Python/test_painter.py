@@ -13,7 +13,7 @@ from fewshot_annotate.core.support import Support
 from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices
 from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
-from support.labels import every, small_case
+from support.labels import every_nth, small_case
 from support.tiny_weights import WeightsFolder, random_seggpt
 
 # isort: split
@@ -49,7 +49,7 @@ def test_only_the_nearest_slice_is_the_prompt(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(InContextModel, "paint", counting_paint)
     volume, label_map = small_case()
     engine = runnable_engine("painter")()
-    engine.prepare(volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6)))
+    engine.prepare(volume, Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 6)))
     ((_, probabilities),) = engine.predict([15])
     assert prompt_counts == [1, 1]
     assert 0 < probabilities[1:].max() < 1

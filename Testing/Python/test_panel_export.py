@@ -10,7 +10,7 @@ import pytest
 import slicer
 from pydicom import dcmread
 from support import mrml, slicer_standin
-from support.dicom import cut_labels, cut_series, names_of
+from support.dicom import cropped_labels, names_of, write_cropped_headers
 from support.dicom_database import DicomDatabaseStandIn
 from support.panel import Panel, tool_tip
 
@@ -74,10 +74,10 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DicomDatabaseSt
 def panel(clean: None, tmp_path: Path, database: DicomDatabaseStandIn) -> Iterator[ExportPanel]:
     """The panel on a cropped CT series loaded from the database."""
     mrml.new_scene()
-    series = read_series(cut_series(tmp_path / "series"))
+    series = read_series(write_cropped_headers(tmp_path / "series"))
     for header in series.headers:
         database.insert(str(header.filename))
-    labels = cut_labels()
+    labels = cropped_labels()
     ramp = np.arange(labels.array.size, dtype=np.int16).reshape(labels.array.shape) % 997
     grid = Volume(ramp, series.geometry).geometry
     node = mrml.add_volume(ramp, grid.spacing, grid.origin, grid.direction, "CT")
@@ -127,7 +127,7 @@ def test_problems_are_listed_and_solved_by_a_click_and_the_file_is_verified(pane
     assert panel.status.splitlines()[0] == f"Verified: {path.name}"
     panel.picture("export_verified")
     items = {item.SegmentLabel: item for item in dcmread(path).SegmentSequence}
-    assert sorted(items) == sorted(names_of(cut_labels().segments))
+    assert sorted(items) == sorted(names_of(cropped_labels().segments))
     assert items["liver"].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Liver"
 
 
@@ -165,7 +165,7 @@ def test_paint_between_check_and_export_is_in_the_file(panel: ExportPanel) -> No
     path = panel.into_file("a.nii.gz")
     panel.export.target_box.setCurrentIndex(1)
     panel.press("Check")
-    whole = np.zeros(cut_labels().array.shape, np.uint8)
+    whole = np.zeros(cropped_labels().array.shape, np.uint8)
     whole[:2] = 1
     node, volume = panel.parameters.segmentation, panel.parameters.volume
     for name in node.GetSegmentation().GetSegmentIDs()[1:]:
@@ -180,7 +180,7 @@ def test_paint_between_check_and_export_is_in_the_file(panel: ExportPanel) -> No
 def test_overlap_is_solved_by_another_format_and_the_controls_show_it(panel: ExportPanel) -> None:
     node = panel.parameters.segmentation
     node.GetSegmentation().AddEmptySegment("abdomen", "abdomen")
-    whole = (cut_labels().array != 0).astype(np.uint8)
+    whole = (cropped_labels().array != 0).astype(np.uint8)
     slicer.util.updateSegmentBinaryLabelmapFromArray(whole, node, "abdomen", panel.parameters.volume)
     panel.into_file("a.nii.gz")
     panel.export.target_box.setCurrentIndex(1)
@@ -211,7 +211,7 @@ def test_a_volume_without_dicom_uses_a_derived_series_or_its_own_folder(
     panel.press("Derive a series from the volume")
     panel.press("Export")
     assert panel.status.startswith("Verified: ")
-    assert len(list((panel.folder / "images").iterdir())) == len(cut_labels().array)
+    assert len(list((panel.folder / "images").iterdir())) == len(cropped_labels().array)
 
 
 def test_every_disabled_control_states_the_reason(panel: ExportPanel) -> None:

@@ -18,7 +18,7 @@ from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices
 from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.data import load_case
-from support.labels import every, small_case
+from support.labels import every_nth, small_case
 from support.tiny_weights import Seeded, WeightsFolder, random_sam, randomise
 
 # isort: split
@@ -219,7 +219,7 @@ def test_persam_uses_the_nearest_slice_and_persam_f_the_one_with_the_largest_lab
     weights_folder: WeightsFolder,
 ) -> None:
     volume, label_map = small_case()
-    support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
+    support = Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 6))
     for name, rows in (("persam", {0, 1}), ("persam-f", None)):
         engine = runnable_engine(name)()
         engine.prepare(volume, support)
@@ -238,7 +238,7 @@ if REFERENCE:  # a checkout of ZrrSkywalker/Personalize-SAM
         monkeypatch.setattr(persam_model, "STEPS", 50)
         volume, label_map = load_case("ct_liver")
         greys = GreyscaleSlices(volume.array)
-        indices = every(label_map, AXIS, 3)
+        indices = every_nth(label_map, AXIS, 3)
         mask = label_map.array[indices[2]] > 0
         images = {f"{number:02}.jpg": greys.rgb(index) for number, index in enumerate(indices[2:5])}
         official = reference.persam(Path(str(REFERENCE)), script)

@@ -26,8 +26,8 @@ from fewshot_annotate.jobs.process import run_in_worker
 from fewshot_annotate.weights import catalog, store
 from safetensors.torch import save_file
 from support.all_weights import all_weights
-from support.hostile_weights import Opens, replaced
-from support.labels import every, keep_slices, small_case
+from support.hostile_weights import CreatesFile, replace_entry
+from support.labels import every_nth, keep_slices, small_case
 from support.tiny_weights import WeightsFolder, python_with_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -83,7 +83,7 @@ def test_fill_runs_the_engine_in_a_worker_and_keeps_painted_slices(
         layers_module, "run_in_worker", partial(run_in_worker, python=python_with_weights(weights_folder.home))
     )
     volume, label_map = small_case()
-    indices = every(label_map, AXIS, 6)
+    indices = every_nth(label_map, AXIS, 6)
     painted = keep_slices(label_map, AXIS, indices)
     write_array(awkward_path / "image.nii.gz", volume.array, volume.geometry)
     write_label_maps(awkward_path / "support.nii.gz", [painted])
@@ -114,7 +114,7 @@ if sys.platform == "linux":
 
 
 def with_code(path: Path, marker: Path) -> None:
-    torch.save({"weight": Opens(marker)}, path)
+    torch.save({"weight": CreatesFile(marker)}, path)
 
 
 def cut_off(path: Path, _: Path) -> None:
@@ -123,7 +123,7 @@ def cut_off(path: Path, _: Path) -> None:
 
 def bomb(path: Path, _: Path) -> None:
     torch.save({"weight": torch.zeros(1 << 20)}, path)
-    replaced(path, "none", b"", zipfile.ZIP_DEFLATED)
+    replace_entry(path, "none", b"", zipfile.ZIP_DEFLATED)
 
 
 def expanded(path: Path, _: Path) -> None:
@@ -209,5 +209,5 @@ def prepared(name: str) -> PretrainedEngine:
     options = {option: value for option, value in small.items() if option in KINDS[name].options}
     volume, label_map = small_case()
     engine = KINDS[name](options=options)
-    engine.prepare(volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6)))
+    engine.prepare(volume, Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 6)))
     return engine

@@ -33,7 +33,7 @@ def middle_slices(name: str | Path, axis: int = 0) -> tuple[np.ndarray, np.ndarr
     return image[part], labels[part]
 
 
-def every(labels: np.ndarray, spacing: int, axis: int = 0) -> Support:
+def every_nth(labels: np.ndarray, spacing: int, axis: int = 0) -> Support:
     """Support of every n-th slice of fully labelled slices, also of those without labels."""
     array = SliceAxis(axis).restore(labels)
     indices = list(range(0, len(labels), spacing))
@@ -80,7 +80,7 @@ def copied(support: Support) -> dict[int, np.ndarray]:
 def spleen() -> tuple[np.ndarray, Support, dict[int, np.ndarray]]:
     """A case of moderate size, its support, and the probabilities that propagate predicts."""
     image, labels = middle_slices("ct_liver")
-    support = every(labels, 4)
+    support = every_nth(labels, 4)
     return image, support, probabilities(image, support)
 
 
@@ -88,7 +88,7 @@ def spleen() -> tuple[np.ndarray, Support, dict[int, np.ndarray]]:
 @pytest.mark.parametrize("case", SMALL_CASES)
 def test_dice_exceeds_that_of_the_nearest_copy_on_small_cases(case: str, spacing: int) -> None:
     image, labels = middle_slices(case)
-    support = every(labels, spacing)
+    support = every_nth(labels, spacing)
     assert mean_dice(labels, filled(image, support)) > mean_dice(labels, copied(support)) + 0.02
 
 
@@ -100,7 +100,7 @@ def test_dice_exceeds_that_of_the_nearest_copy_on_every_case(case: Path) -> None
     repeated = np.mean([np.array_equal(one, other) for one, other in pairwise(labels)])
     for spacing in (4, 8, 16):
         if repeated < 0.25 and sum(mask.any() for mask in labels[::spacing]) > 1:
-            support = every(labels, spacing)
+            support = every_nth(labels, spacing)
             assert mean_dice(labels, filled(image, support)) > mean_dice(labels, copied(support)), spacing
 
 
@@ -132,7 +132,7 @@ def test_neighbouring_slices_are_not_compared_where_slices_are_far_apart() -> No
 @pytest.mark.parametrize("case", SMALL_CASES)
 def test_dice_exceeds_that_of_the_nearest_copy_along_other_axes(case: str, axis: int) -> None:
     image, labels = middle_slices(case, axis)
-    support = every(labels, 8, axis)
+    support = every_nth(labels, 8, axis)
     assert mean_dice(labels, filled(image, support)) > mean_dice(labels, copied(support))
 
 
@@ -187,7 +187,7 @@ def test_slices_outside_the_labelled_range_are_extrapolated() -> None:
     image, labels = middle_slices("mr_spine_cord_t2")
     filled_slices = np.flatnonzero(labels.any(axis=(1, 2)))
     middle = int(filled_slices[len(filled_slices) // 2])
-    support = every(labels, 1)
+    support = every_nth(labels, 1)
     row = support.indices.index(middle)
     single = replace(support, indices=(middle,), masks=support.masks[[row]], annotated=support.annotated[[row]])
     found = probabilities(image, single, [middle - 2, middle + 2])
@@ -218,7 +218,7 @@ def test_an_unannotated_label_on_a_slice_contributes_nothing() -> None:
 
 def test_an_unannotated_label_goes_on_where_an_absent_one_ends() -> None:
     image, labels = middle_slices("mr_spine_cord_t2")
-    support = every(labels, 8)
+    support = every_nth(labels, 8)
     row = int(support.masks.any(axis=(1, 2)).nonzero()[0][1])
     masks = support.masks.copy()
     masks[row] = 0
@@ -233,7 +233,7 @@ def test_an_unannotated_label_goes_on_where_an_absent_one_ends() -> None:
 def test_a_label_that_ends_fades_with_distance() -> None:
     image, labels = middle_slices("ct_liver")
     still = np.repeat(image[[len(image) // 2]], len(image), axis=0)
-    support = every(labels, 8)
+    support = every_nth(labels, 8)
     masks = np.zeros_like(support.masks)
     masks[1, 40:80, 40:80] = support.labels[0]
     found = probabilities(still, replace(support, masks=masks, annotated=np.ones_like(support.annotated)))
@@ -271,7 +271,7 @@ def test_tiny_slices_with_labels_on_their_border_are_filled(shape: tuple[int, in
 @pytest.mark.parametrize("spacing", [4, 8])
 def test_progress_counts_all_work_once_and_slices_are_most_of_it(spacing: int) -> None:
     image, labels = middle_slices("mr_spine_cord_t2")
-    support = every(labels, spacing)
+    support = every_nth(labels, spacing)
     fractions: list[float] = []
     engine = Propagate()
     array = support.axis.restore(image)

@@ -20,7 +20,7 @@ AXIS = SliceAxis(0)
 SPACING = 5
 
 
-def every(labels: np.ndarray, spacing: int) -> Support:
+def every_nth(labels: np.ndarray, spacing: int) -> Support:
     return Support.from_label_map(LabelMap(labels, Geometry(labels.shape)), AXIS, range(0, len(labels), spacing))
 
 
@@ -42,7 +42,7 @@ def filled(volume: Volume, support: Support) -> tuple[np.ndarray, tuple[Expected
 
 def test_thin_walls_in_speckle_are_as_good_as_the_nearest_copy() -> None:
     volume, label_map = walls_in_speckle()
-    support = every(label_map.array, SPACING)
+    support = every_nth(label_map.array, SPACING)
     between = support.unlabelled(support.labelled_range())
     truth = label_map.array[between]
     nearest = np.abs(np.array(support.indices)[:, None] - np.array(between)).argmin(axis=0)
@@ -56,7 +56,7 @@ def test_thin_walls_in_speckle_are_as_good_as_the_nearest_copy() -> None:
 
 def test_the_expected_dice_of_thin_walls_in_speckle_is_near_the_true_one() -> None:
     volume, label_map = walls_in_speckle()
-    support = every(label_map.array, SPACING)
+    support = every_nth(label_map.array, SPACING)
     result, expected = filled(volume, support)
     truth = label_map.array[support.unlabelled(support.labelled_range())]
     for one in expected:
@@ -67,7 +67,7 @@ def test_the_expected_dice_of_thin_walls_in_speckle_is_near_the_true_one() -> No
 @pytest.mark.parametrize("case", ["ct_vertebrae", "mr_spine_cord_t2"])
 def test_the_expected_dice_of_a_case_is_near_the_true_one(case: str) -> None:
     volume, label_map = load_case(case)
-    support = every(label_map.array, 4)
+    support = every_nth(label_map.array, 4)
     result, expected = filled(volume, support)
     truth = label_map.array[support.unlabelled(support.labelled_range())]
     assert [one.label for one in expected] == list(support.labels)
@@ -81,7 +81,7 @@ def test_the_expected_dice_of_a_case_is_near_the_true_one(case: str) -> None:
 def test_there_is_no_expected_dice_before_a_slice_is_filled() -> None:
     volume, label_map = walls_in_speckle()
     engine = Propagate()
-    engine.prepare(volume, every(label_map.array, SPACING))
+    engine.prepare(volume, every_nth(label_map.array, SPACING))
     assert engine.expected_dice() == ()
     list(engine.predict([0]))  # a labelled slice
     assert engine.expected_dice() == ()
@@ -89,13 +89,13 @@ def test_there_is_no_expected_dice_before_a_slice_is_filled() -> None:
 
 def test_without_slices_to_hold_out_there_is_an_expected_dice_too() -> None:
     volume, label_map = walls_in_speckle()
-    _, expected = filled(volume, every(label_map.array, len(label_map.array) - 1))
+    _, expected = filled(volume, every_nth(label_map.array, len(label_map.array) - 1))
     assert {one.label for one in expected} == {1, 2}
 
 
 def test_labels_that_were_not_annotated_everywhere_are_filled_with_an_expected_dice() -> None:
     volume, label_map = walls_in_speckle()
-    support = every(label_map.array, SPACING)
+    support = every_nth(label_map.array, SPACING)
     annotated = support.annotated.copy()
     annotated[1, 0] = False
     partial = Support(AXIS, support.indices, support.masks, support.labels, annotated)

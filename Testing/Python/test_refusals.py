@@ -16,9 +16,9 @@ from fewshot_annotate.core import paths
 from fewshot_annotate.core.data_folder import HOME_VARIABLE
 from fewshot_annotate.core.volume import Geometry, LabelMap
 from fewshot_annotate.io.files import write_array, write_label_maps
-from support.made_dicom import GRID as SERIES_GRID
-from support.made_dicom import ct_series
 from support.processes import PACKAGE_PARENT
+from support.synthetic_dicom import GRID as SERIES_GRID
+from support.synthetic_dicom import write_ct_series
 
 HUGE = "9" * 5000
 
@@ -88,7 +88,7 @@ def test_a_very_long_word_is_shortened_in_the_middle(words: list[str], capsys: p
 
 @pytest.mark.parametrize("series", [HUGE, "\u0661", "\u00b2", "nan", "-7", "1e0"])
 def test_an_invalid_series_number_is_refused(series: str, case_folder: Path, capsys: pytest.CaptureFixture) -> None:
-    ct_series(case_folder / "series")
+    write_ct_series(case_folder / "series")
     line = refused(["suggest", "series", "support.nii.gz", f"--series={series}"], case_folder, capsys)
     assert "holds no series" in line
 
@@ -151,7 +151,7 @@ def test_a_file_that_cannot_be_read_from_is_refused(case_folder: Path, capsys: p
 
 
 def test_warnings_of_libraries_are_not_shown(case_folder: Path) -> None:
-    series = ct_series(case_folder / "series")
+    series = write_ct_series(case_folder / "series")
     for path in series.iterdir():
         header = pydicom.dcmread(path)
         element = header["SeriesNumber"]

@@ -21,7 +21,7 @@ from fewshot_annotate.core.volume import LabelMap, Volume
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.slice_writer import SliceWriter
-from support.labels import every, keep_slices, overlapping_layers, small_case
+from support.labels import every_nth, keep_slices, overlapping_layers, small_case
 from support.processes import PACKAGE_PARENT, make_folder
 
 AXIS = SliceAxis(0)
@@ -57,7 +57,7 @@ for number in range(rounds):
 @pytest.fixture(scope="module")
 def painted() -> LabelMap:
     _, label_map = small_case()
-    return keep_slices(label_map, AXIS, every(label_map, AXIS, 8))
+    return keep_slices(label_map, AXIS, every_nth(label_map, AXIS, 8))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_one_of_two_simultaneous_starts_is_refused_and_the_other_is_correct(case
 @pytest.mark.slow
 def test_one_of_two_simultaneous_starts_with_overlapping_segments_is_refused(case_folder: Path) -> None:
     _, labels = small_case()
-    painted = [keep_slices(layer, AXIS, every(labels, AXIS, 8)) for layer in overlapping_layers(labels, 2)]
+    painted = [keep_slices(layer, AXIS, every_nth(labels, AXIS, 8)) for layer in overlapping_layers(labels, 2)]
     write_label_maps(case_folder / "layers.seg.nrrd", painted)
     words = [
         "fill",
@@ -371,7 +371,7 @@ def fill_overlapping(case_folder: Path, output: str, *more: str) -> int:
 def overlapping(case_folder: Path) -> Path:
     """As `case_folder`, with two segments that overlap, and the job of both of which the last slices are not done."""
     _, labels = small_case()
-    painted = [keep_slices(layer, AXIS, every(labels, AXIS, 8)) for layer in overlapping_layers(labels, 2)]
+    painted = [keep_slices(layer, AXIS, every_nth(labels, AXIS, 8)) for layer in overlapping_layers(labels, 2)]
     write_label_maps(case_folder / "layers.seg.nrrd", painted)
     assert fill_overlapping(case_folder, "undisturbed.seg.nrrd", "--job-dir", str(case_folder / "job")) == 0
     for number in range(2):

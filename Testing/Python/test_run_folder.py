@@ -24,7 +24,7 @@ from fewshot_annotate.jobs.fingerprints import fingerprint, fingerprints
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.slice_writer import SliceWriter
 from support.disk import largest_file
-from support.labels import every, small_case
+from support.labels import every_nth, small_case
 from support.processes import make_folder
 
 AXIS = SliceAxis(1)
@@ -51,7 +51,7 @@ def test_the_job_and_its_input_are_read_as_written(folder: JobFolder) -> None:
     assert opened.axis == AXIS
     assert np.array_equal(opened.read_volume().array, volume.array)
     assert opened.read_volume().geometry == volume.geometry
-    assert list(support.indices) == every(label_map, AXIS, 8)
+    assert list(support.indices) == every_nth(label_map, AXIS, 8)
     assert np.array_equal(support.masks, AXIS.slices(label_map.array)[list(support.indices)])
     assert opened.pending() == support.unlabelled(range(opened.shape[0]))
     opened.require_same_input(folder.job, fingerprint(volume, support))

@@ -33,7 +33,7 @@ from support.processes import (
     make_folder,
     paused,
     poll_to_end,
-    poll_to_the_middle,
+    poll_to_third_slice,
     slices_done,
     wait_for,
     write_launcher,
@@ -57,7 +57,7 @@ def test_a_cancelled_run_continues_and_is_not_cancelled_again(
     long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
 ) -> None:
     process = spawned.worker(long_job)
-    poll_to_the_middle(process)
+    poll_to_third_slice(process)
     process.cancel()
     poll_to_end(process)
     missing = long_job.pending()
@@ -75,7 +75,7 @@ def test_a_killed_worker_is_reported_and_what_it_finished_is_kept(
     long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
 ) -> None:
     process = spawned.worker(long_job)
-    events, pid = poll_to_the_middle(process)
+    events, pid = poll_to_third_slice(process)
     os.kill(pid, signal.SIGKILL)
     events += poll_to_end(process)
     ending = events[-1]
@@ -99,7 +99,7 @@ def test_a_killed_worker_is_reported_and_what_it_finished_is_kept(
 
 def test_a_worker_that_crashes_is_reported(long_job: JobFolder, spawned: Spawned) -> None:
     process = spawned.worker(long_job)
-    _, pid = poll_to_the_middle(process)
+    _, pid = poll_to_third_slice(process)
     os.kill(pid, signal.SIGSEGV)
     ending = poll_to_end(process)[-1]
     assert isinstance(ending, Failed)
@@ -127,7 +127,7 @@ def test_killing_ends_the_worker_behind_a_launcher(long_job: JobFolder, spawned:
     launcher_pid = long_job.path.parent / "launcher pid"
     launcher = write_launcher(long_job, f'echo $$ > "{launcher_pid}"\n"{sys.executable}" "$@" &\nwait')
     process = spawned.worker(long_job, python=launcher)
-    events, pid = poll_to_the_middle(process)
+    events, pid = poll_to_third_slice(process)
     assert pid != int(launcher_pid.read_text())
     os.kill(pid, signal.SIGSTOP)  # else it might end by itself first
     process.kill()

@@ -26,7 +26,7 @@ from support.processes import (
     finished_slices,
     paused,
     poll_to_end,
-    poll_to_the_middle,
+    poll_to_third_slice,
     poll_until,
     slices_done,
     worker_pid,
@@ -111,7 +111,7 @@ def test_cancel_keeps_finished_slices(long_job: JobFolder, spawned: Spawned) -> 
     exit_code = long_job.path.parent / "exit code"
     launcher = write_launcher(long_job, f'"{sys.executable}" "$@"; code=$?; echo $code > "{exit_code}"; exit $code')
     process = spawned.worker(long_job, python=launcher)
-    events, _ = poll_to_the_middle(process)
+    events, _ = poll_to_third_slice(process)
     process.cancel()
     events += poll_to_end(process)
     assert isinstance(events[-1], Cancelled)
@@ -129,7 +129,7 @@ def test_cancel_before_the_first_slice_ends_the_run(long_job: JobFolder, spawned
 
 def test_a_worker_that_does_not_react_to_cancel_is_killed(long_job: JobFolder, spawned: Spawned) -> None:
     process = spawned.worker(long_job)
-    events, pid = poll_to_the_middle(process)
+    events, pid = poll_to_third_slice(process)
     os.kill(pid, signal.SIGSTOP)
     began = time.monotonic()
     process.cancel(grace=0.3)
@@ -175,7 +175,7 @@ def test_invalid_lines_among_the_events_do_not_break_polling(long_job: JobFolder
 
 def test_events_that_disappear_do_not_break_polling(long_job: JobFolder, spawned: Spawned) -> None:
     process = spawned.worker(long_job)
-    events, _ = poll_to_the_middle(process)
+    events, _ = poll_to_third_slice(process)
     long_job.events_path.unlink()
     events += poll_to_end(process)
     assert isinstance(events[-1], (Failed, Finished))

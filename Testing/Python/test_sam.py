@@ -17,7 +17,7 @@ from fewshot_annotate.engines.base import Engine
 from fewshot_annotate.engines.registry import runnable_engine
 from fewshot_annotate.engines.sam.embeddings import EmbeddingCache
 from support.data import load_case
-from support.labels import every, small_case
+from support.labels import every_nth, small_case
 from support.tiny_weights import WeightsFolder, random_sam
 
 # isort: split
@@ -68,7 +68,7 @@ def query_slices(support: Support, count: int = 4) -> list[int]:
 @pytest.fixture
 def vertebrae() -> tuple[Volume, Support]:
     volume, label_map = small_case()
-    return volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
+    return volume, Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 6))
 
 
 # --- the same as the official code
@@ -152,7 +152,7 @@ if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
         scope: dict[str, object] = {"torch": torch, "F": torch.nn.functional, "np": np}
         exec(compile(ast.Module([function], []), "MedSAM_Inference.py", "exec"), scope)
         volume, label_map = load_case("ct_liver")
-        support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
+        support = Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 6))
         engine = prepared("medsam", volume, support)
         grey = engine.greyscale.grey(support.indices[1])
         official = random_sam()
@@ -219,7 +219,7 @@ def test_weights_of_another_model_are_refused_in_one_line(
 
 def test_labels_are_found_only_near_those_of_the_labelled_slices(weights_folder: WeightsFolder) -> None:
     volume, label_map = load_case("ct_liver")
-    support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
+    support = Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 6))
     engine = prepared("sam", volume, support)
     touched = np.zeros(support.masks.shape[1:], dtype=bool)
     for _, probabilities in engine.predict(query_slices(support, 6)):
@@ -251,8 +251,8 @@ def test_a_label_absent_on_both_sides_of_a_gap_is_absent_in_it(
 
 def test_a_second_run_with_other_labels_skips_the_encoder(weights_folder: WeightsFolder, encoded: list[int]) -> None:
     volume, label_map = small_case()
-    sparse = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 8))
-    dense = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 4))
+    sparse = Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 8))
+    dense = Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 4))
     indices = [index for index in query_slices(sparse, 9) if index not in dense.indices]
     first = dict(prepared("sam", volume, sparse).predict(indices))
     count = len(encoded)

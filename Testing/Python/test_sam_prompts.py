@@ -15,7 +15,7 @@ from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
 from hypothesis import given
 from hypothesis import strategies as st
 from support.data import every_case, load_case
-from support.labels import every, small_case
+from support.labels import every_nth, small_case
 
 AXIS = SliceAxis(0)
 EVERYWHERE = (0.0, 0.0, 63.0, 63.0)
@@ -118,7 +118,7 @@ def test_prompts_lie_within_the_given_limit(row: int, column: int, radius: int, 
 
 def test_propagated_boxes_fit_the_true_outline() -> None:
     volume, label_map = small_case()
-    support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
+    support = Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 6))
     propagate = FlowPropagation(volume, support)
     overlaps = []
     for index, found in PropagatedPrompts(propagate, support).prompts(support.unlabelled(support.labelled_range())):

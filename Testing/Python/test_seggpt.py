@@ -15,7 +15,7 @@ from fewshot_annotate.core.volume import LabelMap
 from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices
 from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
-from support.labels import every, small_case
+from support.labels import every_nth, small_case
 from support.tiny_weights import WeightsFolder, random_seggpt
 
 # isort: split
@@ -46,7 +46,7 @@ def model() -> InContextModel:
 def test_both_files_give_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights_folder = WeightsFolder(tmp_path, monkeypatch)
     volume, label_map = small_case()
-    support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 12))
+    support = Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 12))
     results = []
     for name, state in (
         ("seggpt-vit-large-original", random_seggpt()),
@@ -122,7 +122,7 @@ def test_fewer_prompts_are_used_where_memory_is_short(tmp_path: Path, monkeypatc
     weights_folder = WeightsFolder(tmp_path, monkeypatch)
     weights_folder.put("seggpt-vit-large", renamed(random_seggpt()))
     volume, label_map = small_case()
-    support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 3))
+    support = Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 3))
     paint = InContextModel.paint
     prompt_counts: list[int] = []
 
@@ -147,7 +147,7 @@ def test_weights_of_another_model_are_refused_in_one_line(tmp_path: Path, monkey
     weights_folder.put("seggpt-vit-large", state)
     volume, label_map = small_case()
     engine = runnable_engine("seggpt")()
-    engine.prepare(volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6)))
+    engine.prepare(volume, Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, 6)))
     with pytest.raises(InputError, match=r"another model .*head\.bias") as refused:
         list(engine.predict([15]))
     assert "\n" not in str(refused.value)

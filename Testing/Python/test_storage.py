@@ -37,10 +37,10 @@ from fewshot_annotate.io.files import (
 from support.batches import make_dataset
 from support.disk import largest_file
 from support.processes import Spawned, wait_for
-from support.small_files import GRID, OLD, confidence, labels, names_in
+from support.small_files import GRID, OLD, confidence, names_in, random_labels
 
 WRITERS: dict[str, Callable[[Path], None]] = {
-    **{f"labels{suffix}": (lambda path: write_label_maps(path, [labels()])) for suffix in IMAGE_SUFFIXES},
+    **{f"labels{suffix}": (lambda path: write_label_maps(path, [random_labels()])) for suffix in IMAGE_SUFFIXES},
     **{
         f"confidence{suffix}": (lambda path: write_array(path, confidence(), GRID))
         for suffix in IMAGE_SUFFIXES
@@ -89,7 +89,7 @@ def test_the_old_image_is_kept_if_names_of_labels_do_not_fit_on_the_disk(suffix:
     image = tmp_path / f"label{suffix}"
     image.write_bytes(OLD)
     with largest_file(20_000), pytest.raises(InputError) as error:
-        write_label_maps(image, [labels(names=400)])
+        write_label_maps(image, [random_labels(names=400)])
     assert error.value.code == "output_unwritable"
     assert names_in(tmp_path) == [image.name]
     assert image.read_bytes() == OLD
@@ -291,13 +291,13 @@ def hidden(folder: Path) -> list[str]:
 def test_suffixes_in_any_case_are_written_and_read(suffix: str, change: Callable[[str], str], tmp_path: Path) -> None:
     path = tmp_path / f"x{change(suffix)}"
     require_writable(path)
-    write_label_maps(path, [labels()])
+    write_label_maps(path, [random_labels()])
     (read,) = read_label_maps(path, GRID)
-    np.testing.assert_array_equal(read.array, labels().array)
-    assert [segment.name for segment in read.segments] == [segment.name for segment in labels().segments]
+    np.testing.assert_array_equal(read.array, random_labels().array)
+    assert [segment.name for segment in read.segments] == [segment.name for segment in random_labels().segments]
     if "nii" in suffix:  # as an independent reader sees it
         lower = path.rename(tmp_path / f"x{suffix}")
-        np.testing.assert_array_equal(np.asarray(nibabel.load(lower).dataobj).T, labels().array)
+        np.testing.assert_array_equal(np.asarray(nibabel.load(lower).dataobj).T, random_labels().array)
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
@@ -314,7 +314,7 @@ def test_the_longest_names_are_written_or_refused_before_the_work(letter: str, s
             continue
         finally:
             assert names_in(tmp_path) == []
-        write_label_maps(path, [labels()])
+        write_label_maps(path, [random_labels()])
         written_ones += 1
         for file in tmp_path.iterdir():
             file.unlink()

@@ -24,7 +24,7 @@ from fewshot_annotate.io.files import write_array, write_label_maps
 from fewshot_annotate.jobs import layers as layers_module
 from fewshot_annotate.jobs.process import run_in_worker
 from support.in_context import filled, small_support
-from support.labels import every, keep_slices, small_case
+from support.labels import every_nth, keep_slices, small_case
 from support.plain_networks import plain_universeg
 from support.tiny_weights import WeightsFolder, python_with_weights, random_tensors
 
@@ -144,7 +144,7 @@ def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsFo
 def fill_command(folder: Path) -> list[str]:
     """Command line of a fill of a few slices."""
     volume, label_map = small_case()
-    indices = every(label_map, AXIS, 6)
+    indices = every_nth(label_map, AXIS, 6)
     painted = keep_slices(label_map, AXIS, indices)
     write_array(folder / "image.nii.gz", volume.array, volume.geometry)
     write_label_maps(folder / "support.nii.gz", [painted])

@@ -22,7 +22,7 @@ from fewshot_annotate.weights import catalog, store
 from fewshot_annotate.weights.catalog import Checkpoint
 from fewshot_annotate.weights.loading import load_state, read_state
 from safetensors.torch import save_file
-from support.hostile_weights import Opens, replaced
+from support.hostile_weights import CreatesFile, replace_entry
 from support.weights_server import toy_row, use_table
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
@@ -171,14 +171,14 @@ def test_a_state_dict_inside_a_training_checkpoint_is_found_by_its_key(tmp_path:
 
 def test_a_pickle_with_code_is_refused_and_its_code_does_not_run(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    path = saved(tmp_path / "toy.pt", {**STATE, "a.bias": Opens(mark)})
+    path = saved(tmp_path / "toy.pt", {**STATE, "a.bias": CreatesFile(mark)})
     refusal(path, "weights_code")
     assert not mark.exists()
     old = tmp_path / "old.pt"
-    torch.save({**STATE, "a.bias": Opens(mark)}, old, _use_new_zipfile_serialization=False)
+    torch.save({**STATE, "a.bias": CreatesFile(mark)}, old, _use_new_zipfile_serialization=False)
     refusal(old, "weights_damaged")
     bare = tmp_path / "bare.pt"
-    bare.write_bytes(pickle.dumps(Opens(mark)))
+    bare.write_bytes(pickle.dumps(CreatesFile(mark)))
     refusal(bare, "weights_damaged")
     assert not mark.exists()
 
@@ -186,7 +186,7 @@ def test_a_pickle_with_code_is_refused_and_its_code_does_not_run(tmp_path: Path)
 def test_code_under_the_name_of_an_allowed_function_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "toy.pt"
     saved(path, STATE)
-    replaced(path, "data.pkl", b"cposix\nsystem\n(Vtrue\ntR.")
+    replace_entry(path, "data.pkl", b"cposix\nsystem\n(Vtrue\ntR.")
     refusal(path, "weights_code")
 
 
@@ -226,7 +226,7 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path: Path) -> None:
 
 def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path: Path) -> None:
     path = saved(tmp_path / "toy.pt", {"a.weight": torch.zeros(1 << 20)})
-    replaced(path, "none", b"", zipfile.ZIP_DEFLATED)
+    replace_entry(path, "none", b"", zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 100_000
     refusal(path, "weights_bomb")
 

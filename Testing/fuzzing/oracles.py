@@ -22,24 +22,24 @@ import numpy as np
 
 from .inputs import Input
 from .originals import TASK
-from .sandbox import Ended
+from .sandbox import CallResult
 
 # An image as an independent reader reads it: voxels [k, j, i], and the matrix from (i, j, k) to mm.
 ReadImage = tuple[np.ndarray, np.ndarray]
 _TOLERANCE_MM = 1e-3
 
 
-def nothing(given: Input, workspace: Path, ended: Ended) -> str:
+def nothing(given: Input, workspace: Path, result: CallResult) -> str:
     """Accept everything: for commands that only print."""
     return ""
 
 
-def refusal(given: Input, workspace: Path, ended: Ended) -> str:
+def refusal(given: Input, workspace: Path, result: CallResult) -> str:
     """Accept only help; every other input must be refused."""
-    return "" if ended.stdout.startswith("usage") else "it should have been refused"
+    return "" if result.stdout.startswith("usage") else "it should have been refused"
 
 
-def fill(given: Input, workspace: Path, ended: Ended) -> str:
+def fill(given: Input, workspace: Path, result: CallResult) -> str:
     """The output has the geometry of the image and the labelled slices of the labels."""
     path = workspace / given.outputs["out"]
     out, image = read_image(path), read_image(workspace / given.files["image"])
@@ -57,16 +57,16 @@ def fill(given: Input, workspace: Path, ended: Ended) -> str:
             return "the confidence is no map of values from 0 to 1 on the grid of the image"
     if any(word in ("--resample", "--crop") for word in given.arguments):
         return ""
-    return _labelled_kept(given, workspace, ended, out)
+    return _labelled_kept(given, workspace, result, out)
 
 
-def _labelled_kept(given: Input, workspace: Path, ended: Ended, seen: ReadImage) -> str:
+def _labelled_kept(given: Input, workspace: Path, result: CallResult, seen: ReadImage) -> str:
     labels = read_labels(workspace / given.files["labels"], seen)
     if labels is None and given.files["labels"].endswith(".dcm"):
         return ""  # highdicom refuses segmentations without attributes that their voxels do not need
     if labels is None:
         return "no independent reader can read the labels"
-    found = re.search(r"\(axis (\d)", ended.stdout)
+    found = re.search(r"\(axis (\d)", result.stdout)
     axis = int(found[1]) if found else 0
     named = re.findall(r"^--labelled-slices=([\d,]+)$", "\n".join(given.arguments), re.MULTILINE)
     labels, out = np.moveaxis(labels, axis, 0), np.moveaxis(seen[0], axis, 0)
@@ -87,11 +87,11 @@ def _labelled_kept(given: Input, workspace: Path, ended: Ended, seen: ReadImage)
     return ""
 
 
-def suggest(given: Input, workspace: Path, ended: Ended) -> str:
+def suggest(given: Input, workspace: Path, result: CallResult) -> str:
     """A list of different slices of the image, at most as many as requested."""
     if not given.surroundings.stdout_readable:
         return ""
-    suggested = json.loads(ended.stdout)
+    suggested = json.loads(result.stdout)
     indices = [row["slice"] for row in suggested]
     count = next(
         (int(word.partition("=")[2]) for word in given.arguments if re.fullmatch(r"--count=\d{1,6}", word)), 3
@@ -106,12 +106,12 @@ def suggest(given: Input, workspace: Path, ended: Ended) -> str:
     return ""
 
 
-def compare(given: Input, workspace: Path, ended: Ended) -> str:
+def compare(given: Input, workspace: Path, result: CallResult) -> str:
     """A report with all of its files, whose figures are finite and whose Dice are from 0 to 1."""
     return _report(workspace / given.outputs.get("out", "report"), "result.json", "summary.csv", "slices.csv")
 
 
-def study(given: Input, workspace: Path, ended: Ended) -> str:
+def study(given: Input, workspace: Path, result: CallResult) -> str:
     """As `compare`, for a study."""
     return _report(workspace / given.outputs.get("out", "study"))
 
@@ -136,7 +136,7 @@ def _report(folder: Path, *files: str) -> str:
     return ""
 
 
-def batch(given: Input, workspace: Path, ended: Ended) -> str:
+def batch(given: Input, workspace: Path, result: CallResult) -> str:
     """A row for each case: a readable label map and confidence for each case that is done, else a reason."""
     folder = workspace / given.outputs.get("out", "batch")
     rows = list(csv.DictReader((folder / "status.csv").open(encoding="utf-8", newline="")))
@@ -154,12 +154,12 @@ def batch(given: Input, workspace: Path, ended: Ended) -> str:
         elif "unexpected" in row["message"] or "crashed" in row["message"]:
             return f"case {row['name']!r}: {row['message']}"
     failed = sum(row["status"] == "failed" for row in rows)
-    if bool(failed) != (ended.code == 1) and "--resume" not in given.command:
-        return f"{failed} cases failed, and the exit code is {ended.code}"
+    if bool(failed) != (result.code == 1) and "--resume" not in given.command:
+        return f"{failed} cases failed, and the exit code is {result.code}"
     return ""
 
 
-def library(given: Input, workspace: Path, ended: Ended) -> str:
+def library(given: Input, workspace: Path, result: CallResult) -> str:
     """A task in a folder of the library, with an image and a mask of the same shape for each slice."""
     newest = _newest_task(given, workspace)
     if newest is None:
@@ -179,7 +179,7 @@ def _newest_task(given: Input, workspace: Path) -> Path | None:
     return max((path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
-def task(given: Input, workspace: Path, ended: Ended) -> str:
+def task(given: Input, workspace: Path, result: CallResult) -> str:
     """A task whose newest example has an image and labels of the same shape."""
     newest = _newest_task(given, workspace)
     if newest is None:
@@ -195,7 +195,7 @@ def task(given: Input, workspace: Path, ended: Ended) -> str:
     return ""
 
 
-def fill_of_task(given: Input, workspace: Path, ended: Ended) -> str:
+def fill_of_task(given: Input, workspace: Path, result: CallResult) -> str:
     """The output has the geometry of the image and no other labels than the task."""
     out, image = read_image(workspace / given.outputs["out"]), read_image(workspace / given.files["image"])
     if out is None or image is None or not _same_grid(out, image):
@@ -203,7 +203,7 @@ def fill_of_task(given: Input, workspace: Path, ended: Ended) -> str:
     return "" if out[0].max() <= 2 else f"label {out[0].max()}"
 
 
-def data_set(given: Input, workspace: Path, ended: Ended) -> str:
+def data_set(given: Input, workspace: Path, result: CallResult) -> str:
     """Each label map has an image, and there is a README."""
     folder = workspace / given.outputs["out"]
     labels = [
@@ -215,7 +215,7 @@ def data_set(given: Input, workspace: Path, ended: Ended) -> str:
     return "" if all(read_image(path) for path in (*labels, *images)) else "a file cannot be read"
 
 
-def manifest(given: Input, workspace: Path, ended: Ended) -> str:
+def manifest(given: Input, workspace: Path, result: CallResult) -> str:
     """A table of images and label maps that exist."""
     path = workspace / given.outputs["out"]
     with path.open(encoding="utf-8", newline="") as file:
@@ -225,7 +225,7 @@ def manifest(given: Input, workspace: Path, ended: Ended) -> str:
     return f"{len(missing)} files of the table do not exist" if missing or not rows else ""
 
 
-def archive(given: Input, workspace: Path, ended: Ended) -> str:
+def archive(given: Input, workspace: Path, result: CallResult) -> str:
     """An undamaged archive with all files that its task.json lists."""
     with zipfile.ZipFile(workspace / given.outputs["out"]) as packed:
         if packed.testzip() is not None:
@@ -240,7 +240,7 @@ def archive(given: Input, workspace: Path, ended: Ended) -> str:
     return ""
 
 
-def export(given: Input, workspace: Path, ended: Ended) -> str:
+def export(given: Input, workspace: Path, result: CallResult) -> str:
     """The same voxels are labelled as in the input."""
     path = workspace / given.outputs["out"]
     if path.is_dir():
@@ -259,7 +259,7 @@ def export(given: Input, workspace: Path, ended: Ended) -> str:
     return ""
 
 
-def segmentation(given: Input, workspace: Path, ended: Ended) -> str:
+def segmentation(given: Input, workspace: Path, result: CallResult) -> str:
     """A DICOM segmentation that highdicom reads, with as many labelled voxels as the input."""
     import highdicom
 
@@ -279,7 +279,7 @@ def segmentation(given: Input, workspace: Path, ended: Ended) -> str:
     return "" if count == labelled else f"{count} voxels are labelled instead of {labelled}"
 
 
-CHECKS: dict[str, Callable[[Input, Path, Ended], str]] = {
+CHECKS: dict[str, Callable[[Input, Path, CallResult], str]] = {
     name: globals()[name]
     for name in (
         *("nothing", "refusal", "fill", "suggest", "compare", "study", "batch", "library", "archive", "export"),

@@ -100,13 +100,13 @@ def _make_series(workspace: Path) -> None:
     import pydicom
     import SimpleITK as sitk
     from fewshot_annotate.core.volume import Geometry
-    from support.made_dicom import ct_series
+    from support.synthetic_dicom import write_ct_series
 
     source = DATA / "dicom_ct"
     whole = sitk.GetArrayFromImage(sitk.ReadImage(str(source / "image.nii.gz")))
     grid = Geometry((8, 24, 20), (0.977, 0.977, 2.0), (-11.5, 23.25, -40.0))
     pixels = whole[4:12, 60:84, 60:80].astype(np.int16)
-    ct_series(workspace / "series", grid, pixels)
+    write_ct_series(workspace / "series", grid, pixels)
     for number, path in enumerate(sorted((workspace / "series").iterdir())):
         file = pydicom.dcmread(path)
         file.PatientName, file.PatientID, file.PatientBirthDate = PATIENT_NAME, PATIENT_ID, BIRTH_DATE

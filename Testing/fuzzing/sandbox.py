@@ -32,8 +32,8 @@ _END_WITH_PARENT = 1
 
 
 @dataclass
-class Ended:
-    """How a call ended.
+class CallResult:
+    """Exit code, output and remaining processes of a call.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Ended:
     left: tuple[str, ...]
 
 
-def call(arguments: list[str], folder: Path, seconds: float, surroundings: Surroundings | None = None) -> Ended:
+def call(arguments: list[str], folder: Path, seconds: float, surroundings: Surroundings | None = None) -> CallResult:
     """Run the command line in the workspace of `folder`, without access to the user's own files."""
     surroundings = surroundings or Surroundings()
     began = time.monotonic()
@@ -74,7 +74,7 @@ def call(arguments: list[str], folder: Path, seconds: float, surroundings: Surro
         os.waitpid(pid, 0)
     left = _lingering(mark)
     _end_marked(mark, None)
-    return Ended(code, time.monotonic() - began, streams[0].text(), streams[1].text(), left)
+    return CallResult(code, time.monotonic() - began, streams[0].text(), streams[1].text(), left)
 
 
 class _Stream:
@@ -89,7 +89,7 @@ class _Stream:
             self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
     def text(self) -> str:
-        """What was printed, once the command has ended."""
+        """What was printed, once the command has result."""
         os.close(self.descriptor)
         if self._reading is not None:
             with os.fdopen(self._reading, "rb") as reading:
@@ -123,8 +123,8 @@ def _as_program(arguments: list[str], folder: Path, surroundings: Surroundings) 
     sys.argv = ["fewshot-annotate", *arguments]
     try:
         code = main(arguments)
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except BaseException:
         traceback.print_exc()
         code = 1

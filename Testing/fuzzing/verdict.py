@@ -15,7 +15,7 @@ from . import oracles
 from .inputs import Input
 from .originals import PRIVATE
 from .recipes import RECIPES
-from .sandbox import Ended
+from .sandbox import CallResult
 from .surroundings import NO_READER
 
 GOOD = ("accepted correctly", "refused clearly")
@@ -57,37 +57,37 @@ class Verdict:
 def judge(
     given: Input,
     folder: Path,
-    ended: Ended,
+    result: CallResult,
     before: Mapping[str, tuple[object, ...]],
     after: Mapping[str, tuple[object, ...]],
 ) -> Verdict:
     """Verdict on the outcome of a call, by the first of its errors."""
-    both = f"{ended.stdout}\n{ended.stderr}"
+    both = f"{result.stdout}\n{result.stderr}"
     changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    if ended.code is None:
-        return Verdict("hangs", f"after {ended.seconds:.0f} s")
+    if result.code is None:
+        return Verdict("hangs", f"after {result.seconds:.0f} s")
     if _TRACEBACK.search(both):
-        return Verdict("tracebacks", _last_line(ended.stderr))
+        return Verdict("tracebacks", _last_line(result.stderr))
     around = given.surroundings
-    silent = not ended.stderr.strip() and around.stderr_readable and around.stdout != NO_READER
-    if ended.code not in (_DONE, _FAILED, _BAD_INPUT, _CANCELLED) or (ended.code and silent):
-        return Verdict("crashes", f"exit code {ended.code}: {_last_line(ended.stderr)}")
-    if ended.left:
-        return Verdict("leftovers", f"processes: {ended.left}")
+    silent = not result.stderr.strip() and around.stderr_readable and around.stdout != NO_READER
+    if result.code not in (_DONE, _FAILED, _BAD_INPUT, _CANCELLED) or (result.code and silent):
+        return Verdict("crashes", f"exit code {result.code}: {_last_line(result.stderr)}")
+    if result.left:
+        return Verdict("leftovers", f"processes: {result.left}")
     if secret := _secret(given, folder, both, changed):
         return Verdict("patient data", secret)
-    if around.stderr_readable and (unclear := _unclear(given, folder, ended)):
+    if around.stderr_readable and (unclear := _unclear(given, folder, result)):
         return Verdict("refused unclearly", unclear)
-    output_lost = around.stdout_fails and ended.code == _FAILED  # its files are written before it prints
-    if ended.code == _DONE or _is_partial(given, ended, changed) or output_lost:
-        return _judge_accepted(given, folder, ended, changed, before)
+    output_lost = around.stdout_fails and result.code == _FAILED  # its files are written before it prints
+    if result.code == _DONE or _is_partial(given, result, changed) or output_lost:
+        return _judge_accepted(given, folder, result, changed, before)
     if changed := [name for name in changed if not _may_stay(given, folder, name)]:
         return Verdict("leftovers", ", ".join(_described(name, before, after) for name in changed[:8]))
-    return Verdict("refused clearly", _last_line(ended.stderr))
+    return Verdict("refused clearly", _last_line(result.stderr))
 
 
 def _judge_accepted(
-    given: Input, folder: Path, ended: Ended, changed: list[str], before: Mapping[str, tuple[object, ...]]
+    given: Input, folder: Path, result: CallResult, changed: list[str], before: Mapping[str, tuple[object, ...]]
 ) -> Verdict:
     new = [
         word for word in given.arguments if word and _relative(folder, word) not in before
@@ -105,12 +105,12 @@ def _judge_accepted(
     asked_only = any(word in ("--help", "-h", "--version") for word in given.arguments)
     if strange:
         return Verdict("leftovers", f"beside the output: {', '.join(strange[:8])}")
-    if asked_only or (ended.code == _FAILED and given.surroundings.stdout_fails):
+    if asked_only or (result.code == _FAILED and given.surroundings.stdout_fails):
         return Verdict("accepted correctly", "help or version" if asked_only else "its output could not be printed")
     if given.surroundings.stdout_fails:
         return Verdict("accepted wrongly", "its output was lost and the exit code is 0")
     try:
-        wrong = oracles.CHECKS[RECIPES[given.command].check](given, folder / "workspace", ended)
+        wrong = oracles.CHECKS[RECIPES[given.command].check](given, folder / "workspace", result)
     except Exception as error:
         wrong = f"the output cannot be read: {type(error).__name__}: {error}"
     return Verdict("accepted wrongly", wrong) if wrong else Verdict("accepted correctly")
@@ -120,12 +120,12 @@ def _changes_home(given: Input) -> bool:
     return any(path.startswith("../home") for path in RECIPES[given.command].changes)
 
 
-def _is_partial(given: Input, ended: Ended, changed: list[str]) -> bool:
+def _is_partial(given: Input, result: CallResult, changed: list[str]) -> bool:
     """Whether a batch ended with failed cases, which has the same exit code as other failures."""
-    if not given.command.startswith("batch") or ended.code != _FAILED:
+    if not given.command.startswith("batch") or result.code != _FAILED:
         return False
     if given.surroundings.stdout_readable:
-        return bool(re.search(r": \d+ (done|failed)", ended.stdout))
+        return bool(re.search(r": \d+ (done|failed)", result.stdout))
     return any(name.endswith("/status.csv") for name in changed)
 
 
@@ -147,12 +147,12 @@ def _may_stay(given: Input, folder: Path, name: str) -> bool:
     )
 
 
-def _unclear(given: Input, folder: Path, ended: Ended) -> str:
+def _unclear(given: Input, folder: Path, result: CallResult) -> str:
     """Why the messages are not clear; empty if they are."""
-    lines = [line for line in ended.stderr.split("\n") if line.strip() and not _ACTIVITY.fullmatch(line)]
-    if control := _CONTROL.search(ended.stderr if "--progress=bar" not in given.arguments else "") or _CONTROL.search(
-        ended.stdout
-    ):
+    lines = [line for line in result.stderr.split("\n") if line.strip() and not _ACTIVITY.fullmatch(line)]
+    if control := _CONTROL.search(
+        result.stderr if "--progress=bar" not in given.arguments else ""
+    ) or _CONTROL.search(result.stdout):
         return f"control character {control[0]!r} on a stream"
     if {"--progress=bar", "--progress=json"} & set(given.arguments) or (
         "--progress" in given.arguments and "none" not in given.arguments
@@ -165,7 +165,7 @@ def _unclear(given: Input, folder: Path, ended: Ended) -> str:
             return f"a line of {len(line)} characters: {line[:100]}"
         if found := _LIBRARY.search(line):
             return f"a term of a library ({found[0]}): {line[:300]}"
-    if ended.code == _DONE:
+    if result.code == _DONE:
         return ""
     refusals = [line for line in lines if line.startswith(_OURS[0])]
     if not refusals and given.surroundings.stdout == NO_READER:

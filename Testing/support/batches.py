@@ -27,7 +27,7 @@ from fewshot_annotate.engines.option import Option
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.io.files import write_array, write_label_maps
 
-from support.labels import every, keep_slices, small_case
+from support.labels import every_nth, keep_slices, small_case
 from support.processes import PACKAGE_PARENT
 
 AXIS = SliceAxis(0)
@@ -35,7 +35,7 @@ AXIS = SliceAxis(0)
 
 @dataclass
 class Dataset:
-    """A folder with one real volume and its labelled slices, and a manifest that lists them under many names."""
+    """A folder with one real volume and its labelled slices, and a manifest that lists them under several names."""
 
     folder: Path
     rows: list[dict[str, str]] = field(default_factory=list)
@@ -77,8 +77,8 @@ class Dataset:
 
     def command(self, *more: object, engine: str = "propagate") -> list[str]:
         """Arguments of the plain command."""
-        words = ("batch", self.manifest, "-o", self.output, "--engine", engine, "--progress", "none", *more)
-        return list(map(str, words))
+        arguments = ("batch", self.manifest, "-o", self.output, "--engine", engine, "--progress", "none", *more)
+        return list(map(str, arguments))
 
     def results(self) -> dict[str, bytes]:
         """The files of all cases that depend on the input alone, with their bytes."""
@@ -90,7 +90,7 @@ def make_dataset(folder: Path, names: Sequence[str] = (), step: int = 8) -> Data
     volume, label_map = small_case()
     dataset = Dataset(folder)
     write_array(dataset.image, volume.array, volume.geometry)
-    write_label_maps(dataset.support, [keep_slices(label_map, AXIS, every(label_map, AXIS, step))])
+    write_label_maps(dataset.support, [keep_slices(label_map, AXIS, every_nth(label_map, AXIS, step))])
     dataset.add(*names)
     return dataset
 
@@ -110,13 +110,13 @@ def copy_of(finished: Dataset, folder: Path) -> Dataset:
     return Dataset(folder, list(finished.rows))
 
 
-class Deadly(Propagate):
-    """A stand-in that ends its own process, as a crash in a library would: always, or until a file is there."""
+class Crashing(Propagate):
+    """A stand-in that ends its own process, as a crash in a library would: always, or unless a file exists."""
 
-    name = "deadly"
+    name = "crashing"
     options = {  # noqa: RUF012
         "signal": Option(int(signal.SIGSEGV), "Signal."),
-        "once": Option("", "File that it makes before it dies; it does not die if this exists."),
+        "once": Option("", "File that it makes before it ends its process; if the file exists, it fills as usual."),
     }
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext(), **more: Any) -> None:
@@ -189,7 +189,7 @@ class MostSimilar(Engine):
             yield index, (nearest.mask == values).astype(np.float32)
 
 
-_STANDINS = (Deadly, Heavy, MostSimilar)
+_STANDINS = (Crashing, Heavy, MostSimilar)
 
 
 def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> None:
@@ -204,5 +204,5 @@ def environment_with_standins(folder: Path) -> dict[str, str]:
     (folder / "sitecustomize.py").write_text(
         "try:\n    from support.batches import register\n    register()\nexcept ImportError:\n    pass\n"
     )
-    places = (folder, PACKAGE_PARENT, Path(__file__).parents[1])
-    return {"PYTHONPATH": os.pathsep.join(map(str, places))}
+    folders = (folder, PACKAGE_PARENT, Path(__file__).parents[1])
+    return {"PYTHONPATH": os.pathsep.join(map(str, folders))}

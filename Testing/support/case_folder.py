@@ -9,7 +9,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import LabelMap, Volume
 from fewshot_annotate.io.files import write_array, write_label_maps
 
-from support.labels import every, keep_slices, small_case
+from support.labels import every_nth, keep_slices, small_case
 
 AXIS = SliceAxis(0)
 
@@ -60,7 +60,7 @@ class CaseFolder:
 def make_case_folder(folder: Path) -> CaseFolder:
     volume, label_map = small_case()
     label_map = LabelMap(label_map.array, label_map.geometry, label_map.segments)
-    indices = every(label_map, AXIS, 8)
+    indices = every_nth(label_map, AXIS, 8)
     case_folder = CaseFolder(folder, volume, keep_slices(label_map, AXIS, indices), indices)
     write_array(case_folder.image, volume.array, volume.geometry)
     case_folder.put_support(case_folder.support)

@@ -17,11 +17,13 @@ def free_port() -> int:
 def start_scheduler(spawned: Spawned, environment: dict[str, str], protocol: str = "tcp") -> tuple[str, int]:
     """A dask scheduler as users start one, with its address and process id."""
     port = free_port()
-    words = ("--host", "127.0.0.1", "--port", str(port), "--protocol", protocol, "--no-dashboard", "--no-show")
-    process = spawned.python("-W", "ignore", "-m", "distributed.cli.dask_scheduler", *words, environment=environment)
+    options = ("--host", "127.0.0.1", "--port", str(port), "--protocol", protocol, "--no-dashboard", "--no-show")
+    process = spawned.python(
+        "-W", "ignore", "-m", "distributed.cli.dask_scheduler", *options, environment=environment
+    )
     return f"{protocol}://127.0.0.1:{port}", process.pid
 
 
 def start_worker(spawned: Spawned, address: str, environment: dict[str, str]) -> None:
-    words = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
-    spawned.python("-W", "ignore", "-m", "distributed.cli.dask_worker", address, *words, environment=environment)
+    options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
+    spawned.python("-W", "ignore", "-m", "distributed.cli.dask_worker", address, *options, environment=environment)

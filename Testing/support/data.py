@@ -20,13 +20,13 @@ from fewshot_annotate.cli.demo_case import read_mni152
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume, default_segment
 from fewshot_annotate.io.files import read_label_maps, read_volume
 
-CARRIED = Path(__file__).parents[1] / "Data"
+REPOSITORY_CASES = Path(__file__).parents[1] / "Data"
 MNI152 = "mni152"
-# Cut from the abdomen case: two vertebrae that touch, but for their thin ends, and one organ in the whole of it.
-# Label values, the box, and the slices on which labels are kept.
+# Crops of the abdomen case: two vertebrae that touch, and the liver in the whole volume.
+# Label values, the box, and the slices of it that keep their labels: the vertebrae end in a few voxels.
 VERTEBRAE = "ct_vertebrae"
 LIVER = "ct_liver"
-_CUT = {
+_CROPS = {
     VERTEBRAE: ((30, 31), (slice(13, 48), slice(0, 52), slice(38, 72)), slice(4, 30)),
     LIVER: ((5,), (slice(None), slice(None), slice(None)), slice(None)),
 }
@@ -34,7 +34,7 @@ _CUT = {
 
 def case_names() -> list[str]:
     """Names of the cases of the repository."""
-    return _names(CARRIED)
+    return _names(REPOSITORY_CASES)
 
 
 def shared_data_folder() -> Path | None:
@@ -44,7 +44,7 @@ def shared_data_folder() -> Path | None:
 
 
 def shared_case_names() -> list[str]:
-    """Names of the further cases at hand."""
+    """Names of the cases in the folder of further cases."""
     folder = shared_data_folder()
     return _names(folder) if folder else []
 
@@ -59,29 +59,29 @@ def shared_case(name: str) -> Path:
 def every_case() -> list[Any]:
     """Parameters of a test: paths of the cases in the repository and of further ones, marked `shared_data`.
 
-    A further case whose files are those of the repository is left out.
+    A further case with the same files as one of the repository is left out.
     """
     folder = shared_data_folder()
     further = [
         pytest.param(folder / name, marks=pytest.mark.shared_data, id=f"shared-{name}")
         for name in shared_case_names()
-        if folder and not _same_files(folder / name, CARRIED / name)
+        if folder and not _same_files(folder / name, REPOSITORY_CASES / name)
     ]
-    return [*(pytest.param(CARRIED / name, id=name) for name in case_names()), *further]
+    return [*(pytest.param(REPOSITORY_CASES / name, id=name) for name in case_names()), *further]
 
 
 @cache
 def load_case(name: str | Path) -> tuple[Volume, LabelMap]:
-    """Image and full label map of a case of the repository, by name, or of any other, by its path.
+    """Image and full label map of a case: of the repository by its name, of any other by its path.
 
     Do not write into the arrays: they are shared by all tests.
     """
     if name == MNI152:
         volume, label_map = read_mni152()
-    elif name in _CUT:
-        volume, label_map = _cut(*_CUT[str(name)])
+    elif name in _CROPS:
+        volume, label_map = _crop(*_CROPS[str(name)])
     else:
-        volume, label_map = _read(CARRIED / name)
+        volume, label_map = _read(REPOSITORY_CASES / name)
     volume.array.flags.writeable = False
     label_map.array.flags.writeable = False
     return volume, label_map
@@ -125,15 +125,15 @@ def _read(folder: Path) -> tuple[Volume, LabelMap]:
     return volume, LabelMap(plain.array, plain.geometry, segments)
 
 
-def _cut(values: tuple[int, ...], box: tuple[slice, slice, slice], kept: slice) -> tuple[Volume, LabelMap]:
-    """A part of the abdomen case with some of its labels, renumbered from 1."""
-    volume, label_map = _read(CARRIED / "ct_abdomen_pelvis")
+def _crop(values: tuple[int, ...], box: tuple[slice, slice, slice], labelled: slice) -> tuple[Volume, LabelMap]:
+    """A crop of the abdomen case with some of its labels, renumbered from 1."""
+    volume, label_map = _read(REPOSITORY_CASES / "ct_abdomen_pelvis")
     image, labels = (np.ascontiguousarray(array[box]) for array in (volume.array, label_map.array))
     names = {segment.value: segment.name for segment in label_map.segments}
     grid = Geometry(image.shape, volume.geometry.spacing, direction=volume.geometry.direction)
     mask = np.zeros_like(labels)
     segments = []
     for value, old in enumerate(values, start=1):
-        mask[kept][labels[kept] == old] = value
+        mask[labelled][labels[labelled] == old] = value
         segments.append(Segment(value=value, name=names[old], colour=default_segment(value).colour))
     return Volume(image.astype(np.float32), grid), LabelMap(mask, grid, tuple(segments))

@@ -1,4 +1,4 @@
-"""Real DICOM for tests: a cut of the real series, its slices moved and renamed; and tools to validate ours."""
+"""Real DICOM for tests: headers of a crop of the real series, its labels, and validators of the files we write."""
 
 from __future__ import annotations
 
@@ -16,51 +16,53 @@ import pytest
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from pydicom import Dataset, dcmread
 
-from support.data import CARRIED, load_case
+from support.data import REPOSITORY_CASES, load_case
 
 CASE = "dicom_ct"
 _PACKAGES = {"dciodvfy": "dicom3tools", "Orthanc": "orthanc", "dcmsend": "dcmtk", "findscu": "dcmtk"}
-# A cut with six structures, of a size that is no multiple of 8: rows and columns of the series.
+# The crop has six structures; its number of pixels is no multiple of 8, so that frames of bits begin within a byte.
 ROWS, COLUMNS, COUNT = slice(60, 115), slice(55, 128), 9
 
 
 def series_folder() -> Path:
     """The real series, compressed with JPEG 2000."""
-    return CARRIED / CASE / "series"
+    return REPOSITORY_CASES / CASE / "series"
 
 
 @cache
 def _headers() -> tuple[Dataset, ...]:
-    """Headers of the first slices in spatial order."""
+    """Headers of the first slices, in spatial order."""
     found = [dcmread(path, stop_before_pixels=True) for path in sorted(series_folder().iterdir())]
     return tuple(sorted(found, key=lambda header: header.ImagePositionPatient[2])[:COUNT])
 
 
-def cut_series(folder: Path, change: Callable[[Dataset, int], None] = lambda header, place: None) -> Path:
-    """Write the headers of the cut into a folder, file names against the spatial order.
+def write_cropped_headers(
+    folder: Path, change: Callable[[Dataset, int], None] = lambda header, slice_index: None
+) -> Path:
+    """Write the headers of the crop, file names in another order than the slices; returns the folder.
 
     Parameters
     ----------
     change : function
-        `change(header, place)` may move, rotate or damage a slice before it is written.
+        `change(header, slice_index)` may move, rotate or damage a slice before it is written.
     """
     folder.mkdir(exist_ok=True)
-    for place, original in enumerate(_headers()):
+    for index, original in enumerate(_headers()):
         header = deepcopy(original)
         header.Rows, header.Columns = ROWS.stop - ROWS.start, COLUMNS.stop - COLUMNS.start
         x, y, z = original.ImagePositionPatient
         spacing = original.PixelSpacing
         header.ImagePositionPatient = [x + COLUMNS.start * spacing[1], y + ROWS.start * spacing[0], z]
-        change(header, place)
-        header.save_as(folder / f"{(place * 5 + 3) % COUNT:02}.dcm", enforce_file_format=True)
+        change(header, index)
+        header.save_as(folder / f"{(index * 5 + 3) % COUNT:02}.dcm", enforce_file_format=True)
     return folder
 
 
-def cut_labels() -> LabelMap:
-    """The real labels of the cut, with the names of their structures."""
+def cropped_labels() -> LabelMap:
+    """The real labels of the crop, with the names of their structures."""
     _, whole = load_case(CASE)
-    part = (slice(0, COUNT), ROWS, COLUMNS)
-    array = np.ascontiguousarray(whole.array[part])
+    box = (slice(0, COUNT), ROWS, COLUMNS)
+    array = np.ascontiguousarray(whole.array[box])
     grid, spacing = whole.geometry, whole.geometry.spacing
     x, y, z = grid.origin
     origin = (x + COLUMNS.start * spacing[0], y + ROWS.start * spacing[1], z)
@@ -103,7 +105,7 @@ def dciodvfy_errors(path: Path) -> list[str]:
 
 
 def needs_programs(*programs: str) -> Any:
-    """Skip where a program that pip does not bring is missing; the reason says how to get it."""
+    """Skip a test where one of these programs is missing, which pip does not install; the reason says how to."""
     missing = sorted({_PACKAGES[name] for name in programs if not shutil.which(name)})
     reason = f"which need a program: apt-get install {' '.join(missing)} (Debian, Ubuntu)"
     return pytest.mark.skipif(bool(missing), reason=reason)

@@ -42,23 +42,26 @@ def few_open_files(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def small_disk(place: Path, size: int) -> Iterator[Path]:
-    """A disk of `size` bytes, mounted at `place` by a separate process that alone sees it there.
+def small_disk(mount_point: Path, size: int) -> Iterator[Path]:
+    """A disk of `size` bytes, mounted at `mount_point` by a separate process that alone sees it there.
 
     Yields
     ------
     Path
         The disk, as all processes see it.
     """
-    place.mkdir()
+    mount_point.mkdir()
     holder = subprocess.Popen(
-        [sys.executable, __file__, str(place), str(size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, str(mount_point), str(size)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert holder.stdin is not None
     assert holder.stdout is not None
     try:
         assert holder.stdout.readline() == "mounted\n", "this system does not permit users to mount a disk"
-        yield Path(f"/proc/{holder.pid}/root{place}")
+        yield Path(f"/proc/{holder.pid}/root{mount_point}")
     finally:
         holder.stdin.close()
         holder.wait(10)
@@ -78,18 +81,18 @@ def private_mounts() -> bool:
     return not libc.mount(None, b"/", None, _PRIVATE | _RECURSIVE, None)
 
 
-def mount_disk(place: Path, size: int, again: bool = False) -> None:
+def mount_disk(mount_point: Path, size: int, again: bool = False) -> None:
     """Mount a disk of `size` bytes, or change the size of a mounted one."""
     libc = ctypes.CDLL(None, use_errno=True)
     flags = _NOSUID | _NODEV | (_REMOUNT if again else 0)
-    if libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", flags, f"size={size}".encode()):
+    if libc.mount(b"tmpfs", os.fsencode(mount_point), b"tmpfs", flags, f"size={size}".encode()):
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(place))
+        raise OSError(number, os.strerror(number), str(mount_point))
 
 
-def unmount_disk(place: Path) -> None:
+def unmount_disk(mount_point: Path) -> None:
     """Unmount a disk, even one that is in use."""
-    ctypes.CDLL(None).umount2(os.fsencode(place), _DETACH)
+    ctypes.CDLL(None).umount2(os.fsencode(mount_point), _DETACH)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Malicious files in the place of weights."""
+"""Malicious files in place of weights."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import zipfile
 from pathlib import Path
 
 
-class Opens:
-    """A pickle of this creates a file when it is loaded by a loader that runs code."""
+class CreatesFile:
+    """An object whose pickle creates a file when it is loaded without restrictions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -16,8 +16,8 @@ class Opens:
         return Path.touch, (self.path,)
 
 
-def replaced(path: Path, name: str, content: bytes, compression: int = zipfile.ZIP_STORED) -> None:
-    """Write the archive anew with another content of one entry."""
+def replace_entry(path: Path, name: str, content: bytes, compression: int = zipfile.ZIP_STORED) -> None:
+    """Replace the content of one entry of a zip archive."""
     with zipfile.ZipFile(path) as archive:
         entries = {info.filename: archive.read(info) for info in archive.infolist()}
     with zipfile.ZipFile(path, "w", compression) as archive:

@@ -15,12 +15,12 @@ from pydicom.config import disable_value_validation
 from pydicom.pixels import apply_modality_lut
 from pydicom.uid import generate_uid
 
-from support.made_dicom import ct_series
+from support.synthetic_dicom import write_ct_series
 
 GRID = Geometry((5, 6, 8), (0.75, 1.25, 2.5), (-11.5, 23.25, -40.0))
 # Turned about two axes, as in an oblique acquisition.
 OBLIQUE = Geometry(GRID.shape, GRID.spacing, GRID.origin, (0.8, -0.36, 0.48, 0.6, 0.48, -0.64, 0.0, 0.8, 0.6))
-MANY_FRAMES = {
+MULTI_FRAME_CLASSES = {
     "CT": "1.2.840.10008.5.1.4.1.1.2.1",
     "MR": "1.2.840.10008.5.1.4.1.1.4.1",
     "PT": "1.2.840.10008.5.1.4.1.1.130",
@@ -28,7 +28,7 @@ MANY_FRAMES = {
 
 
 def stored_values(seed: int = 0, grid: Geometry = GRID) -> np.ndarray:
-    """Integers that are all different from slice to slice, 0..99."""
+    """Integers that differ from slice to slice, 0..99."""
     return np.random.default_rng(seed).integers(0, 100, grid.shape).astype(np.int16)
 
 
@@ -41,7 +41,7 @@ def lenient() -> Iterator[None]:
 
 
 def change_slices(folder: Path, change: Callable[[Dataset, int], None]) -> Path:
-    """Rewrite the slices of a series after `change(dataset, place)`, values unchecked; the first place is 0."""
+    """Rewrite the slices of a series after `change(dataset, slice_index)`, without checks of the values."""
     for path in sorted(folder.iterdir()):
         dataset = dcmread(path)
         with lenient():
@@ -50,11 +50,11 @@ def change_slices(folder: Path, change: Callable[[Dataset, int], None]) -> Path:
     return folder
 
 
-def series(
-    folder: Path, change: Callable[[Dataset, int], None] = lambda dataset, place: None, grid: Geometry = GRID
+def write_series(
+    folder: Path, change: Callable[[Dataset, int], None] = lambda dataset, slice_index: None, grid: Geometry = GRID
 ) -> Path:
     """A CT series whose slices `change` may alter; file names run against the spatial order."""
-    return change_slices(ct_series(folder, grid, stored_values(grid=grid)), change)
+    return change_slices(write_ct_series(folder, grid, stored_values(grid=grid)), change)
 
 
 def set_pixels(dataset: Dataset, pixels: np.ndarray, bits_stored: int | None = None) -> None:
@@ -67,7 +67,7 @@ def set_pixels(dataset: Dataset, pixels: np.ndarray, bits_stored: int | None = N
     dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
 
 
-def patch(folder: Path, old: bytes, new: bytes) -> Path:
+def replace_bytes(folder: Path, old: bytes, new: bytes) -> Path:
     """Replace bytes by as many others in all files, without checks by pydicom."""
     assert len(old) == len(new)
     for path in folder.iterdir():
@@ -77,7 +77,7 @@ def patch(folder: Path, old: bytes, new: bytes) -> Path:
     return folder
 
 
-def expected_of_pydicom(folder: Path) -> dict[tuple[float, ...], float]:
+def values_by_pydicom(folder: Path) -> dict[tuple[float, ...], float]:
     """Value at each voxel centre in mm, LPS, as pydicom's modality LUT gives it for the single-frame files."""
     found = {}
     for path in folder.iterdir():
@@ -114,7 +114,7 @@ def assert_same_world(volume: Volume, expected: dict[tuple[float, ...], float], 
     """Every voxel has an expected position, and its expected value."""
     found = world_values_of(volume)
     assert set(found) == set(expected)
-    differences = [abs(found[place] - value) for place, value in expected.items()]
+    differences = [abs(found[position] - value) for position, value in expected.items()]
     assert max(differences) <= tolerance * max(1.0, max(map(abs, expected.values())))
 
 
@@ -122,32 +122,32 @@ def _rounded(position: np.ndarray) -> tuple[float, ...]:
     return tuple((np.round(position, 4) + 0.0).tolist())
 
 
-def multi_frame(
+def write_multi_frame(
     path: Path,
     grid: Geometry = GRID,
     order: Sequence[int] = (),
     rescale: Callable[[int], tuple[float, float]] | None = None,
     shared: bool = False,
-    change: Callable[[Dataset, int], None] = lambda group, place: None,
+    change: Callable[[Dataset, int], None] = lambda group, slice_index: None,
     modality: str = "CT",
 ) -> dict[tuple[float, ...], float]:
-    """Write an enhanced multi-frame file; returns its values by position in mm, computed by themselves.
+    """Write an enhanced multi-frame file; returns its expected values by position in mm.
 
     Parameters
     ----------
     order : sequence of int
-        Places along the slices in the order in which their frames are stored; may name a place twice.
+        Slice indices in the order in which the frames are stored; an index may occur twice.
     rescale : function
-        Slope and intercept of the frame at a place.
+        Slope and intercept of the frame of a slice index.
     shared : bool
         Whether orientation, spacing and, without `rescale`, the rescaling are in the shared group.
     change : function
-        `change(group, place)` alters the functional groups of a frame, with place -1 the shared ones.
+        `change(group, slice_index)` alters the functional groups of a frame; index -1 stands for the shared groups.
     """
-    places = list(order) or list(range(grid.shape[0]))
-    slope = rescale or (lambda place: (1.0, 0.0))
+    indices = list(order) or list(range(grid.shape[0]))
+    slope = rescale or (lambda index: (1.0, 0.0))
     stored = stored_values(1, grid)
-    template = dcmread(next(ct_series(path.parent / "template", grid, stored).iterdir()))
+    template = dcmread(next(write_ct_series(path.parent / "template", grid, stored).iterdir()))
     for file in (path.parent / "template").iterdir():
         file.unlink()
     (path.parent / "template").rmdir()
@@ -156,19 +156,19 @@ def multi_frame(
     spacing = [grid.spacing[1], grid.spacing[0]]
     values: dict[tuple[float, ...], float] = {}
     groups = []
-    for number, place in enumerate(places, start=1):
-        position = np.array(grid.origin) + direction[:, 2] * grid.spacing[2] * place
+    for number, index in enumerate(indices, start=1):
+        position = np.array(grid.origin) + direction[:, 2] * grid.spacing[2] * index
         group = Dataset()
         group.FrameContentSequence = [_item(FrameAcquisitionNumber=1, StackID="1", InStackPositionNumber=number)]
         group.PlanePositionSequence = [_item(ImagePositionPatient=np.round(position, 9).tolist())]
         if not shared:
-            _describe(group, orientation, spacing, slope(place))
+            _describe(group, orientation, spacing, slope(index))
         elif rescale:
-            _rescale(group, slope(place))
-        change(group, place)
+            _rescale(group, slope(index))
+        change(group, index)
         groups.append(group)
-        scale, offset = slope(place)
-        values |= world_values(stored[place] * scale + offset, position, orientation, spacing)
+        scale, offset = slope(index)
+        values |= world_values(stored[index] * scale + offset, position, orientation, spacing)
     template.SharedFunctionalGroupsSequence = [Dataset()]
     if shared:
         _describe(template.SharedFunctionalGroupsSequence[0], orientation, spacing, None if rescale else (1.0, 0.0))
@@ -177,17 +177,17 @@ def multi_frame(
     for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
         del template[name]
     del template.RescaleSlope, template.RescaleIntercept
-    template.NumberOfFrames = len(places)
-    template.SOPClassUID = template.file_meta.MediaStorageSOPClassUID = MANY_FRAMES[modality]
+    template.NumberOfFrames = len(indices)
+    template.SOPClassUID = template.file_meta.MediaStorageSOPClassUID = MULTI_FRAME_CLASSES[modality]
     template.SOPInstanceUID = template.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     template.Modality = modality
-    template.PixelData = np.stack([stored[place] for place in places]).astype("<i2").tobytes()
+    template.PixelData = np.stack([stored[index] for index in indices]).astype("<i2").tobytes()
     template.save_as(path)
     return values
 
 
-def beside(folder: Path, kind: str) -> Path:
-    """Put an object that is no image of the series beside its slices, in a series of its own."""
+def add_other_object(folder: Path, kind: str) -> Path:
+    """Put an object of another kind into the folder of a series, as a series of its own; returns its path."""
     dataset: FileDataset = dcmread(next(path for path in sorted(folder.iterdir())))
     dataset.SeriesInstanceUID, dataset.SeriesNumber = generate_uid(), 99
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()

@@ -13,7 +13,7 @@ from fewshot_annotate.core.volume import Volume
 from fewshot_annotate.engines.base import RunContext
 from fewshot_annotate.engines.in_context.base import InContextEngine
 
-from .labels import every, small_case
+from .labels import every_nth, small_case
 
 AXIS = SliceAxis(0)
 
@@ -41,7 +41,7 @@ class StandInEngine(InContextEngine):
 def small_support(step: int = 4) -> tuple[Volume, Support]:
     """A small volume of which every few slices are labelled."""
     volume, label_map = small_case()
-    return volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, step))
+    return volume, Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, step))
 
 
 def filled(

@@ -1,4 +1,4 @@
-"""Real labelled volumes prepared for tests: cut, tilted, layered, and reduced to a few labelled slices."""
+"""Real labelled volumes prepared for tests: cropped, tilted, in layers, and reduced to a few labelled slices."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def small_case() -> tuple[Volume, LabelMap]:
 
 
 def long_case() -> tuple[Volume, LabelMap]:
-    """A narrow column of a real volume with one label: many slices, each soon filled, so that a run can be caught."""
+    """A narrow column of a real volume with one label: many slices, each filled quickly, for runs to be stopped."""
     volume, label_map = load_case(MNI152)
-    long = slice(60, 130)
-    mask = label_map.array[long] == label_map.values[-1]
+    slices = slice(60, 130)
+    mask = label_map.array[slices] == label_map.values[-1]
     row, column = (int(np.median(np.flatnonzero(mask.any(axis=other)))) for other in ((0, 2), (0, 1)))
-    around = (slice(None), slice(max(0, row - 20), row + 20), slice(max(0, column - 20), column + 20))
-    image = np.ascontiguousarray(volume.array[long][around])
+    window = (slice(None), slice(max(0, row - 20), row + 20), slice(max(0, column - 20), column + 20))
+    image = np.ascontiguousarray(volume.array[slices][window])
     grid = Geometry(image.shape, volume.geometry.spacing)
-    return Volume(image, grid), LabelMap(np.ascontiguousarray(mask[around]).astype(np.uint8), grid)
+    return Volume(image, grid), LabelMap(np.ascontiguousarray(mask[window]).astype(np.uint8), grid)
 
 
 def keep_slices(label_map: LabelMap, axis: SliceAxis, indices: Sequence[int]) -> LabelMap:
@@ -52,10 +52,10 @@ def keep_slices(label_map: LabelMap, axis: SliceAxis, indices: Sequence[int]) ->
     return label_map.with_array(array)
 
 
-def every(label_map: LabelMap, axis: SliceAxis, step: int) -> list[int]:
+def every_nth(label_map: LabelMap, axis: SliceAxis, step: int) -> list[int]:
     """Every `step`-th of the slices with labels, starting half a step inside; at least one."""
-    held = labelled_indices(label_map.array, axis)
-    return held[step // 2 :: step] or [held[len(held) // 2]]
+    labelled = labelled_indices(label_map.array, axis)
+    return labelled[step // 2 :: step] or [labelled[len(labelled) // 2]]
 
 
 def oblique(volume: Volume, label_map: LabelMap) -> tuple[Volume, LabelMap]:

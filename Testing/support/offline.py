@@ -19,23 +19,23 @@ _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 
 
 class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
 def forbid_requests() -> None:
-    """From now on, for this process and those it starts, without patching Python. Call it before threads start.
+    """End this process, and those it starts, at their first request from now on. Call it before threads start.
 
-    A request is detected even if its error would be caught: the process is killed by the signal SIGSYS.
+    The kernel kills the process by the signal SIGSYS, so a request is detected even where its error would be caught.
     """
     if sys.platform != "linux":
         return
     numbers, machine = _CALLS[platform.machine()]
     count = len(numbers)
-    steps = [(_LOAD, 0, 0, _MACHINE), (_EQUAL, 0, count + 1, machine), (_LOAD, 0, 0, _NUMBER)]
-    steps += [(_EQUAL, count - place, 0, number) for place, number in enumerate(numbers)]
-    steps += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _KILL)]
-    program = _Program(len(steps), b"".join(struct.pack("HBBI", *step) for step in steps))
+    instructions = [(_LOAD, 0, 0, _MACHINE), (_EQUAL, 0, count + 1, machine), (_LOAD, 0, 0, _NUMBER)]
+    instructions += [(_EQUAL, count - index, 0, number) for index, number in enumerate(numbers)]
+    instructions += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _KILL)]
+    program = _Program(len(instructions), b"".join(struct.pack("HBBI", *step) for step in instructions))
     libc = ctypes.CDLL(None, use_errno=True)
     for call in ((_NO_NEW_PRIVILEGES, 1, 0, 0, 0), (_SECCOMP, _FILTER, ctypes.byref(program), 0, 0)):
         if libc.prctl(*call) != 0:
-            raise OSError(ctypes.get_errno(), "the kernel refused a filter of calls")
+            raise OSError(ctypes.get_errno(), "the kernel refused a filter of system calls")

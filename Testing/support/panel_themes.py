@@ -52,12 +52,12 @@ def used_theme(name: str) -> Iterator[None]:
 
 
 def _palette(name: str) -> Any:
-    place = THEMES.index(name)
+    column = THEMES.index(name)
     palette = qt.QPalette()
     for role, colours in _COLOURS.items():
-        palette.setColor(getattr(qt.QPalette, role), qt.QColor(colours[place]))
+        palette.setColor(getattr(qt.QPalette, role), qt.QColor(colours[column]))
     for role, colours in _DISABLED.items():
-        palette.setColor(qt.QPalette.Disabled, getattr(qt.QPalette, role), qt.QColor(colours[place]))
+        palette.setColor(qt.QPalette.Disabled, getattr(qt.QPalette, role), qt.QColor(colours[column]))
     return palette
 
 

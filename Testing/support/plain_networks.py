@@ -1,4 +1,4 @@
-"""UniverSeg and MultiverSeg as their papers define them, block by block and without any shortcut."""
+"""UniverSeg and MultiverSeg as their papers define them, block by block, without any optimisation."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def _leaky(tensor: Tensor) -> Tensor:
     return functional.leaky_relu(tensor, 0.01)
 
 
-def plain(
-    state: Mapping[str, Tensor], target: Tensor, supports: Tensor, between: Callable[[Tensor], Tensor] = _same
+def forward(
+    state: Mapping[str, Tensor], target: Tensor, supports: Tensor, activation: Callable[[Tensor], Tensor] = _same
 ) -> Tensor:
     """Logits `[h, w]` of a target `[c, h, w]` and supports `[n, 2, h, w]`.
 
-    Each support is convolved with the target, goes through `between`, and the mean over supports is the new target.
-    Where the state has norms, they follow the second convolutions.
+    Each support is convolved with the target and passed through `activation`; their mean is the new target.
+    Layer norms, if the state has any, follow the second convolutions.
     """
 
     def convolved(tensor: Tensor, name: str) -> Tensor:
@@ -40,32 +40,32 @@ def plain(
 
     def block(target: Tensor, supports: Tensor, name: str) -> tuple[Tensor, Tensor]:
         pairs = torch.cat([target.expand(len(supports), -1, -1, -1), supports], dim=1)
-        crossed = between(convolved(pairs, f"{name}.cross.cross_conv"))
+        crossed = activation(convolved(pairs, f"{name}.cross.cross_conv"))
         mean = crossed.mean(dim=0, keepdim=True)
         return second(mean, f"{name}.target.vmapped"), second(crossed, f"{name}.support.vmapped")
 
     def enlarged(tensor: Tensor) -> Tensor:
         return functional.interpolate(tensor, scale_factor=2, mode="bilinear", align_corners=True)
 
-    both = (target[None], supports)
-    passed = []
+    pair = (target[None], supports)
+    skip_connections = []
     for level in range(LEVELS):
-        both = block(*both, f"enc_blocks.{level}")
+        pair = block(*pair, f"enc_blocks.{level}")
         if level < LEVELS - 1:
-            passed.append(both)
-            both = (functional.max_pool2d(both[0], 2), functional.max_pool2d(both[1], 2))
+            skip_connections.append(pair)
+            pair = (functional.max_pool2d(pair[0], 2), functional.max_pool2d(pair[1], 2))
     for level in range(LEVELS - 1):
-        skips = passed.pop()
-        joined = [torch.cat([enlarged(one), skip], dim=1) for one, skip in zip(both, skips, strict=True)]
-        both = block(joined[0], joined[1], f"dec_blocks.{level}")
-    return convolved(both[0], "out_conv.conv")[0, 0]
+        skips = skip_connections.pop()
+        joined = [torch.cat([enlarged(one), skip], dim=1) for one, skip in zip(pair, skips, strict=True)]
+        pair = block(joined[0], joined[1], f"dec_blocks.{level}")
+    return convolved(pair[0], "out_conv.conv")[0, 0]
 
 
 def plain_universeg(state: Mapping[str, Tensor], image: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-    """Logits `[h, w]` of an image `[h, w]`, shown images and labels `[n, h, w]`."""
-    return plain(state, image[None], torch.stack([images, labels], dim=1))
+    """Logits `[h, w]` of an image `[h, w]`, support images and labels `[n, h, w]`."""
+    return forward(state, image[None], torch.stack([images, labels], dim=1))
 
 
 def plain_multiverseg(state: Mapping[str, Tensor], target: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-    """Logits `[h, w]` of a target with prompts `[5, h, w]`, shown images and labels `[n, h, w]`."""
-    return plain(state, target, torch.stack([images, labels], dim=1), between=_leaky)
+    """Logits `[h, w]` of a target with prompts `[5, h, w]`, support images and labels `[n, h, w]`."""
+    return forward(state, target, torch.stack([images, labels], dim=1), activation=_leaky)

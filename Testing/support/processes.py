@@ -22,7 +22,7 @@ from fewshot_annotate.core.volume import LabelMap, Volume
 from fewshot_annotate.jobs.process import WorkerProcess
 from fewshot_annotate.jobs.run_folder import JobFolder
 
-from support.labels import every
+from support.labels import every_nth
 
 PACKAGE_PARENT = Path(fewshot_annotate.__file__).parents[1]
 WAIT_SECONDS = 120.0
@@ -32,7 +32,7 @@ def make_folder(
     path: Path, volume: Volume, label_map: LabelMap, axis: SliceAxis, step: int, engine: str = "propagate", **job: Any
 ) -> JobFolder:
     """A job over the whole volume, with every `step`-th slice of labels as support; `job` are further fields."""
-    support = Support.from_label_map(label_map, axis, every(label_map, axis, step))
+    support = Support.from_label_map(label_map, axis, every_nth(label_map, axis, step))
     slices = tuple(support.unlabelled(range(axis.count(volume.geometry))))
     return JobFolder.create(path, Job(engine=engine, slices=slices, **job), volume, support)
 
@@ -68,7 +68,7 @@ def poll_to_end(process: WorkerProcess) -> list[Event]:
     return events
 
 
-def poll_to_the_middle(process: WorkerProcess) -> tuple[list[Event], int]:
+def poll_to_third_slice(process: WorkerProcess) -> tuple[list[Event], int]:
     """Events up to the third slice, and the worker's process id."""
     events = poll_until(process, lambda events: len(slices_done(events)) >= 3)
     return events, worker_pid(events)

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def modules(places: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
-    """Modules of these dotted names, with these contents, for the time of the block."""
+def modules(contents: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    """Provide modules of these dotted names with these attributes during the block."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, content in places.items():
+        for name, content in contents.items():
             parts = name.split(".")
             for count in range(1, len(parts) + 1):
                 whole = ".".join(parts[:count])
@@ -38,15 +38,17 @@ def modules(places: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
         yield
 
 
-def from_checkout(folder: Path, name: str, forget: tuple[str, ...] = ()) -> Any:
-    """A module in a folder of a checkout; it and those that `forget` names can be imported from elsewhere again."""
+def from_checkout(folder: Path, name: str, also_unload: tuple[str, ...] = ()) -> Any:
+    """Import a module of a checkout; it and the packages `also_unload` can be imported from elsewhere afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         try:
             return importlib.import_module(name)
         finally:
-            for own in [own for own in sys.modules if own.split(".")[0] in (name.split(".")[0], *forget)]:
-                del sys.modules[own]
+            for loaded in [
+                loaded for loaded in sys.modules if loaded.split(".")[0] in (name.split(".")[0], *also_unload)
+            ]:
+                del sys.modules[loaded]
 
 
 class _Mlp(nn.Module):
@@ -64,20 +66,20 @@ class _Mlp(nn.Module):
 
 
 class _Unused(nn.Module):
-    """In place of what only training, or parts that the released models lack, would use."""
+    """Stand-in for layers that are used by training alone or by models that were not released."""
 
 
 def painter(checkout: Path, file: str, folder: str) -> Any:
     """A model file of baaivision/Painter."""
     layers = {"DropPath": lambda rate: nn.Identity(), "trunc_normal_": nn.init.trunc_normal_}
-    places: dict[str, dict[str, Any]] = {
+    attributes: dict[str, dict[str, Any]] = {
         "fvcore.nn.weight_init": {},
         "detectron2.layers": {"CNNBlockBase": _Unused, "Conv2d": _Unused, "get_norm": None},
         "fairscale.nn.checkpoint": {"checkpoint_wrapper": None},
         "timm.models.layers": layers,
         "timm.models.vision_transformer": {"Mlp": _Mlp},
     }
-    with modules(places):
+    with modules(attributes):
         return from_checkout(checkout / folder, file, ("util",))
 
 
@@ -131,13 +133,13 @@ def painted(
 def persam(checkout: Path, file: str) -> Any:
     """A script of ZrrSkywalker/Personalize-SAM: its caller gives it a `cv2` to read and write images with."""
     layers = {"DropPath": _Unused, "to_2tuple": None, "trunc_normal_": nn.init.trunc_normal_}
-    places: dict[str, dict[str, Any]] = {
+    attributes: dict[str, dict[str, Any]] = {
         "cv2": {},
         "tqdm": {"tqdm": iter},
         "timm.models.layers": layers,
         "timm.models.registry": {"register_model": lambda function: function},
     }
-    with modules(places):
+    with modules(attributes):
         return from_checkout(checkout, file, ("show", "per_segment_anything"))
 
 
@@ -146,7 +148,7 @@ def medsam2(checkout: Path, side: int) -> Any:
     import yaml
 
     started = type("GlobalHydra", (), {"instance": staticmethod(lambda: _Started())})
-    places: dict[str, dict[str, Any]] = {
+    attributes: dict[str, dict[str, Any]] = {
         "hydra": {"initialize_config_module": None, "compose": None},
         "hydra.core.global_hydra": {"GlobalHydra": started},
         "hydra.utils": {"instantiate": None},
@@ -162,28 +164,28 @@ def medsam2(checkout: Path, side: int) -> Any:
     for attention in (layer["self_attention"], layer["cross_attention"]):
         attention["feat_sizes"] = [side // 16, side // 16]
 
-    def make(part: Any) -> Any:
-        if isinstance(part, list):
-            return [make(one) for one in part]
-        if not isinstance(part, dict):
-            return 1e-6 if part == "1e-6" else part  # YAML takes it for a word
-        values = {key: make(value) for key, value in part.items()}
+    def make(node: Any) -> Any:
+        if isinstance(node, list):
+            return [make(one) for one in node]
+        if not isinstance(node, dict):
+            return 1e-6 if node == "1e-6" else node  # YAML reads it as a string
+        values = {key: make(value) for key, value in node.items()}
         if "_target_" not in values:
             return values
         module, name = values.pop("_target_").rsplit(".", 1)
         return getattr(importlib.import_module(module), name)(**values)
 
-    with modules(places), pytest.MonkeyPatch.context() as patch:
+    with modules(attributes), pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(checkout))
         try:
             return make(configuration).eval()
         finally:
-            for own in [own for own in sys.modules if own.split(".")[0] == "sam2"]:
-                del sys.modules[own]
+            for loaded in [loaded for loaded in sys.modules if loaded.split(".")[0] == "sam2"]:
+                del sys.modules[loaded]
 
 
 class _Started:
-    """Hydra, which is not asked for anything."""
+    """Stand-in for Hydra, which the model itself does not use."""
 
     def is_initialized(self) -> bool:
         return True

@@ -11,7 +11,7 @@ GRID = Geometry((6, 20, 24), (1.0, 2.0, 3.0))
 OLD = b"an older good file"
 
 
-def labels(names: int = 2) -> LabelMap:
+def random_labels(names: int = 2) -> LabelMap:
     """Random labels 0..2 with `names` named segments; the same each time."""
     array = np.random.default_rng(5).integers(0, 3, GRID.shape).astype(np.uint8)
     segments = (Segment(value=value + 1, name=f"segment number {value}") for value in range(names))

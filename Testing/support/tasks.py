@@ -15,7 +15,7 @@ from fewshot_annotate.datasets.task.library import create_task, save_slices
 from fewshot_annotate.datasets.task.task import Task
 from fewshot_annotate.io.files import write_array, write_label_maps
 
-from .labels import every, small_case
+from .labels import every_nth, small_case
 
 SEGMENTS = (
     Segment(value=1, name="Core", colour=(1.0, 0.0, 0.0)),
@@ -87,5 +87,5 @@ def batch_of_balls(folder: Path, accepted: tuple[str, ...] = ("0", "1")) -> Batc
 def saved_task(name: str = "hippocampus", step: int = 1, **more: object) -> Task:
     """Save every few slices of a small volume as a task of the library."""
     volume, label_map = small_case()
-    support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, step))
+    support = Support.from_label_map(label_map, AXIS, every_nth(label_map, AXIS, step))
     return save_slices(name, volume, label_map, support, **more)  # type: ignore[arg-type]

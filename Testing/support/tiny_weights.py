@@ -316,9 +316,9 @@ def random_sam2(seed: int = 0) -> dict[str, torch.Tensor]:
     attention(f"{decoder}.transformer.final_attn_token_to_image", hidden // 2)
     norm(f"{decoder}.transformer.norm_final_attn", hidden)
     # Transposed convolutions: the first number is that of input channels.
-    for place, rows, columns in ((0, hidden, quarter), (3, quarter, eighth)):
-        shapes[f"{decoder}.output_upscaling.{place}.weight"] = (rows, columns, 2, 2)
-        shapes[f"{decoder}.output_upscaling.{place}.bias"] = (columns,)
+    for number, rows, columns in ((0, hidden, quarter), (3, quarter, eighth)):
+        shapes[f"{decoder}.output_upscaling.{number}.weight"] = (rows, columns, 2, 2)
+        shapes[f"{decoder}.output_upscaling.{number}.bias"] = (columns,)
     norm(f"{decoder}.output_upscaling.1", quarter)
     layer(f"{decoder}.conv_s0", eighth, hidden, 1, 1)
     layer(f"{decoder}.conv_s1", quarter, hidden, 1, 1)

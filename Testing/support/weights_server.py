@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that serves weights with the faults of servers, and a catalog that names it."""
+"""A real HTTP server on this machine that sends weights, correctly or with a fault, and a catalog that names it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ STALL_SECONDS = 30.0
 
 
 class Fault(StrEnum):
-    """What is wrong with an answer."""
+    """What is wrong with a response."""
 
     NONE = "none"
-    CUT = "cut"
+    TRUNCATED = "truncated"
     STALL = "stall"
-    WRONG = "wrong"
+    CORRUPTED = "corrupted"
     REDIRECT = "redirect"
     MISSING = "missing"
     BAD_RANGE = "bad range"
     NO_RANGE = "no range"
-    PAGE = "page"
-    ELSEWHERE = "elsewhere"
+    HTML_PAGE = "HTML page"
+    UNSAFE_NAME = "unsafe name"
     ENDLESS = "endless"
 
 
@@ -48,21 +48,21 @@ class Server:
     ----------
     content : bytes
     faults : list of Fault
-        Of the next answers, one after the other.
+        Of the next responses, one after the other.
     status : int
-        Of all answers, without a body; 0 for the correct ones.
+        Status code of all responses, which then have no body; 0 for correct ones.
     good_bytes : int
-        Bytes that a truncated or stalled answer sends.
-    asked : list of (str, str)
+        Bytes that a truncated or stalled response sends.
+    requests : list of (str, str)
         Path and range of each request; an empty range is the whole file.
     bytes_per_second : int
-        Speed of complete answers; 0 without a limit.
+        Speed of complete responses; 0 without a limit.
     """
 
     content: bytes
     faults: list[Fault] = field(default_factory=list)
     good_bytes: int = 0
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
     address: str = ""
     status: int = 0
     bytes_per_second: int = 0
@@ -72,8 +72,8 @@ class Server:
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = self.headers.get("Range", "")
-            server.asked.append((self.path, asked))
+            byte_range = self.headers.get("Range", "")
+            server.requests.append((self.path, byte_range))
             fault = server.faults.pop(0) if server.faults else Fault.NONE
             if server.status:
                 self.send_response(server.status, "Odd")
@@ -97,11 +97,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self.send_error(404 if fault is Fault.MISSING else 416)
                 return
             content = server.content
-            if fault is Fault.WRONG:
+            if fault is Fault.CORRUPTED:
                 content = bytes(255 - value for value in content)
-            if fault is Fault.PAGE:
+            if fault is Fault.HTML_PAGE:
                 content = b"<!DOCTYPE html><html>Log in to download</html>"
-            start = re.match(r"bytes=(\d+)-", asked)
+            start = re.match(r"bytes=(\d+)-", byte_range)
             first = int(start[1]) if start and fault is not Fault.NO_RANGE else 0
             if first > len(content) or (first and first == len(content)):
                 self.send_error(416)
@@ -109,11 +109,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self.send_response(206 if first else 200)
             if first:
                 self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
-            if fault is Fault.ELSEWHERE:
+            if fault is Fault.UNSAFE_NAME:
                 self.send_header("Content-Disposition", 'attachment; filename="../../elsewhere.pt"')
             self.send_header("Content-Length", str(len(content) - first))
             self.end_headers()
-            stop = len(content) if fault not in (Fault.CUT, Fault.STALL) else first + server.good_bytes
+            stop = len(content) if fault not in (Fault.TRUNCATED, Fault.STALL) else first + server.good_bytes
             portion = server.bytes_per_second // 10 or len(content)
             for begin in range(first, stop, portion):
                 self.wfile.write(content[begin : min(begin + portion, stop)])

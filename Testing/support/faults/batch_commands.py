@@ -91,17 +91,18 @@ class _InThisProcess:
     """Runs the cases of a batch in this process, for preparing one."""
 
     def __init__(self, run: Callable[[Any], Any]) -> None:
-        self._run, self._ended = run, []  # type: ignore[var-annotated]
+        self._run = run
+        self._finished: list[Any] = []
 
     def slots(self) -> int:
         return 1
 
     def submit(self, task: Any) -> None:
-        self._ended.append(self._run(task))
+        self._finished.append(self._run(task))
 
     def poll(self, _seconds: float) -> list[Any]:
-        ended, self._ended = self._ended, []
-        return ended
+        finished, self._finished = self._finished, []
+        return finished
 
     def close(self) -> None:
         pass
@@ -131,9 +132,9 @@ def accept() -> Command:
     return Command(
         "accept in review",
         prepare,
-        lambda d: [],
+        lambda workspace: [],
         facts,
-        lambda d: [],
+        lambda workspace: [],
         marks,
         kept,
         True,

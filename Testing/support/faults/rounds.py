@@ -20,7 +20,7 @@ from support.disk import mount_disk, unmount_disk
 from support.faults.command import Command, Facts
 from support.faults.content import BROKEN, NOTHING, image_fact, label_fact
 from support.faults.hook import STAGES, Stages, TreeFaults
-from support.faults.running import Disturbance, Ended, Workspace, in_child, run
+from support.faults.running import CommandResult, Disturbance, Workspace, in_child, run
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGKILL")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -97,15 +97,15 @@ class FaultRunner:
         before = self._facts(command)
         used = _pages_below(workspace.outputs)
         stages = Stages(dict(command.marks))
-        ended = run(command.start(workspace), workspace, Disturbance(stages, self._plan("none", 0)))
+        completed = run(command.start(workspace), workspace, Disturbance(stages, self._plan("none", 0)))
         after = self._facts(command)
         incomplete = [f"{key}: {value}" for key, value in after.items() if value in (NOTHING, BROKEN)]
-        if ended.code or any(value == BROKEN for value in after.values()):
-            raise RuntimeError(f"{command.name} fails without a fault: {ended.err} {incomplete}")
+        if completed.code or any(value == BROKEN for value in after.values()):
+            raise RuntimeError(f"{command.name} fails without a fault: {completed.err} {incomplete}")
         pages = _pages_below(workspace.outputs) - used
         largest = max((p.stat().st_size for p in workspace.folder.rglob("*") if p.is_file()), default=0)
         tree = {kind: (workspace.records / f"count-{kind}").stat().st_size for kind in TreeFaults.kinds}
-        return Reference(before, after, ended.counts, ended.renames, tree, ended.seconds, pages, largest)
+        return Reference(before, after, completed.counts, completed.renames, tree, completed.seconds, pages, largest)
 
     def _template(self, command: Command) -> Path:
         return self._templates / re.sub(r"\W+", "-", command.name)
@@ -119,41 +119,41 @@ class FaultRunner:
 
     # --- with faults
 
-    def signal(self, command: Command, name: str, stage: str, chance: random.Random) -> Round:
+    def signal(self, command: Command, name: str, stage: str, generator: random.Random) -> Round:
         """A signal at an event of a stage, or at any time."""
         reference = self.reference(command)
-        group = chance.random() < 0.5
+        group = generator.random() < 0.5
         number = getattr(signal, name)
         receiver = "all" if group else "one"
         self.workspace.restore(self._template(command))
         if stage == "any time":
-            seconds = chance.uniform(0, 1.1 * reference.seconds)
+            seconds = generator.uniform(0, 1.1 * reference.seconds)
             disturbance = Disturbance(after=(seconds, number, group))
             how = f"{name} after {seconds:.3f} s to {receiver}"
         else:
             writes = max(1, reference.renames)
             stages = Stages(dict(command.marks), writes)
-            at = chance.randint(1, max(1, reference.counts.get(stage, 1)))
+            at = generator.randint(1, max(1, reference.counts.get(stage, 1)))
             stages.plan(stage, at, number, group)
             disturbance = Disturbance(stages)
             how = f"{name} at event {at} of {stage} to {receiver}"
         result = Round(f"{name} {stage}", command.name, how)
-        ended = self._disturbed(command, disturbance)
+        completed = self._disturbed(command, disturbance)
         killed = name == "SIGKILL"
-        after = self._observe(command, reference, ended, result)
+        after = self._observe(command, reference, completed, result)
         if stage != "any time" and not killed:
-            result.reached = ended.signalled
+            result.reached = completed.signalled
         complete = after == reference.after
         allowed = (-number,) if killed else (_CANCELLED,)
         if stage == "any time" and after == reference.before:  # before the program has begun
             allowed = (*allowed, -number)
-        if ended.code not in allowed and not (ended.code == 0 and complete):
-            result.findings.append(Finding("wrong exit code", f"{ended.code}: {ended.err[:300]}"))
+        if completed.code not in allowed and not (completed.code == 0 and complete):
+            result.findings.append(Finding("wrong exit code", f"{completed.code}: {completed.err[:300]}"))
         output_changed = complete and reference.before != reference.after
-        if output_changed and ended.code == _CANCELLED and "no output" in ended.err:
-            result.findings.append(Finding("unclear message", f"there is output: {ended.err[:300]}"))
+        if output_changed and completed.code == _CANCELLED and "no output" in completed.err:
+            result.findings.append(Finding("unclear message", f"there is output: {completed.err[:300]}"))
         if not killed:
-            self._require_message(ended, result)
+            self._require_message(completed, result)
             self._require_tidy(result)
         self._require_same_after_resuming(command, reference, result, killed)
         return result
@@ -164,10 +164,10 @@ class FaultRunner:
         self.workspace.restore(self._template(command))
         how = f"at rename {at} of {reference.tree['rename']}, {'all processes' if kill_all else 'one process'}"
         result = Round("SIGKILL at a rename", command.name, how)
-        ended = self._disturbed(command, Disturbance(tree=self._plan("rename", at, True, kill_all)))
-        self._observe(command, reference, ended, result)
-        if ended.code not in (-signal.SIGKILL, 0, 1):
-            result.findings.append(Finding("wrong exit code", f"{ended.code}: {ended.err[:300]}"))
+        completed = self._disturbed(command, Disturbance(tree=self._plan("rename", at, True, kill_all)))
+        self._observe(command, reference, completed, result)
+        if completed.code not in (-signal.SIGKILL, 0, 1):
+            result.findings.append(Finding("wrong exit code", f"{completed.code}: {completed.err[:300]}"))
         self._require_same_after_resuming(command, reference, result, True)
         return result
 
@@ -191,35 +191,34 @@ class FaultRunner:
     def _full(
         self, command: Command, reference: Reference, disturbance: Disturbance, result: Round, everything: bool
     ) -> None:
-        ended = self._disturbed(command, disturbance)
-        after = self._observe(command, reference, ended, result)
+        completed = self._disturbed(command, disturbance)
+        after = self._observe(command, reference, completed, result)
         complete = after == reference.after
-        if (ended.code == 0 and not complete) or ended.code < 0:
-            result.findings.append(Finding("wrong exit code", f"{ended.code} {after}: {ended.err[:300]}"))
-        self._require_message(ended, result)
-        self._require_kept(command, reference, ended, result)
+        if (completed.code == 0 and not complete) or completed.code < 0:
+            result.findings.append(Finding("wrong exit code", f"{completed.code} {after}: {completed.err[:300]}"))
+        self._require_message(completed, result)
+        self._require_kept(command, reference, completed, result)
         self._require_tidy(result)
         with self._enlarged_disk():
             self._require_same_after_resuming(command, reference, result, False)
 
-    def _disturbed(self, command: Command, disturbance: Disturbance) -> Ended:
+    def _disturbed(self, command: Command, disturbance: Disturbance) -> CommandResult:
         self._given = _contents(self.workspace.inputs)
-        ended = run(command.start(self.workspace), self.workspace, disturbance)
-        return ended
+        return run(command.start(self.workspace), self.workspace, disturbance)
 
-    def _observe(self, command: Command, reference: Reference, ended: Ended, result: Round) -> Facts:
+    def _observe(self, command: Command, reference: Reference, completed: CommandResult, result: Round) -> Facts:
         """Content of the files now; each must be as before or as expected."""
         if _contents(self.workspace.inputs) != self._given:
             result.findings.append(Finding("lost", "the user's files have changed"))
-        if ended.left:
-            result.findings.append(Finding("left behind", f"{ended.left} processes"))
+        if completed.left:
+            result.findings.append(Finding("left behind", f"{completed.left} processes"))
         try:
             after = self._facts(command)
         except RuntimeError as error:
             result.findings.append(Finding("lost", f"the output cannot be read: {str(error)[-300:]}"))
             return {}
         # A comparison continues without the trial of a killed process, and reports it.
-        if not (ended.code == 1 and ("Not compared" in ended.out or "No figure on" in ended.out)):
+        if not (completed.code == 1 and ("Not compared" in completed.out or "No figure on" in completed.out)):
             self._require_old_or_new(command, reference, after, result)
         return after
 
@@ -231,21 +230,21 @@ class FaultRunner:
             elif value not in (old, new) and part != "all done":
                 result.findings.append(Finding("lost", f"{part} is neither old nor new: {value}"))
 
-    def _require_message(self, ended: Ended, result: Round) -> None:
+    def _require_message(self, completed: CommandResult, result: Round) -> None:
         """Messages must be one clear line each, without those of Python."""
-        lines = [line for line in ended.err.splitlines() if line.strip()]
+        lines = [line for line in completed.err.splitlines() if line.strip()]
         wrong = [line for line in lines if not _CLEAR.match(line)]
-        if wrong or "Traceback" in ended.out:
+        if wrong or "Traceback" in completed.out:
             result.findings.append(Finding("unclear message", " / ".join(wrong)[:600]))
-        elif ended.code > 0 and not lines and "failed" not in ended.out:
-            result.findings.append(Finding("unclear message", f"no message, exit code {ended.code}"))
-        elif "unexpected" in ended.err:
-            result.findings.append(Finding("unclear message", ended.err[:300]))
+        elif completed.code > 0 and not lines and "failed" not in completed.out:
+            result.findings.append(Finding("unclear message", f"no message, exit code {completed.code}"))
+        elif "unexpected" in completed.err:
+            result.findings.append(Finding("unclear message", completed.err[:300]))
 
-    def _require_kept(self, command: Command, reference: Reference, ended: Ended, result: Round) -> None:
+    def _require_kept(self, command: Command, reference: Reference, completed: CommandResult, result: Round) -> None:
         """A result that was kept in another folder must be complete and named in a message."""
         rows = self.workspace.outputs / "batch" / "status.csv"
-        messages = ended.err + (rows.read_text() if rows.exists() else "")
+        messages = completed.err + (rows.read_text() if rows.exists() else "")
         for folder in self.workspace.folder.rglob(f"{KEPT_PREFIX}*"):
             for file in folder.iterdir():
                 if file.name.endswith(".labels.json"):
@@ -261,8 +260,8 @@ class FaultRunner:
         left = [
             path for path in self.workspace.tmp.iterdir() if not path.name.startswith((KEPT_PREFIX, "slicer-home"))
         ]
-        for place in (self.workspace.outputs, self.workspace.data, self.workspace.folder / "home"):
-            left += [*place.rglob(".fsa-*"), *place.rglob("*.copy")]
+        for folder in (self.workspace.outputs, self.workspace.data, self.workspace.folder / "home"):
+            left += [*folder.rglob(".fsa-*"), *folder.rglob("*.copy")]
         left += [path for path in (self.workspace.outputs / "report" / "working",) if path.exists()]
         left = [path for path in left if path.exists() and not but(path) and not _is_probe_of_python(path)]
         if left:
@@ -277,13 +276,13 @@ class FaultRunner:
         if before == reference.after:
             # every start of the program removes the temporary files of a killed one
             arguments = ["library", "list"]
-            ended = run(lambda: main(arguments), self.workspace)
+            completed = run(lambda: main(arguments), self.workspace)
             # hidden files beside results are removed when a result is written there again
             self._require_tidy(result, lambda path: killed and self.workspace.tmp not in path.parents)
             return
-        ended = run(command.resume(self.workspace), self.workspace)
-        if ended.code:
-            result.findings.append(Finding("lost", f"cannot be resumed: {ended.code} {ended.err[:300]}"))
+        completed = run(command.resume(self.workspace), self.workspace)
+        if completed.code:
+            result.findings.append(Finding("lost", f"cannot be resumed: {completed.code} {completed.err[:300]}"))
             return
         after = self._facts(command)
         different = [part for part in reference.after if after.get(part) != reference.after[part]]
@@ -299,18 +298,18 @@ class FaultRunner:
         """The workspace on a separate disk with this number of free pages."""
         workspace = self.workspace
         workspace.make()
-        place = workspace.folder if everything else workspace.outputs
-        mount_disk(place, _LARGE_DISK)
+        folder = workspace.folder if everything else workspace.outputs
+        mount_disk(folder, _LARGE_DISK)
         try:
             workspace.restore(self._template(command))
-            disk = os.statvfs(place)
+            disk = os.statvfs(folder)
             used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize // _PAGE
-            self._enlarge_disk = lambda: mount_disk(place, _LARGE_DISK, again=True)
-            mount_disk(place, max(1, used + pages) * _PAGE, again=True)
+            self._enlarge_disk = lambda: mount_disk(folder, _LARGE_DISK, again=True)
+            mount_disk(folder, max(1, used + pages) * _PAGE, again=True)
             yield
         finally:
             self._enlarge_disk = lambda: None
-            unmount_disk(place)
+            unmount_disk(folder)
 
     _enlarge_disk: Callable[[], None] = staticmethod(lambda: None)
 

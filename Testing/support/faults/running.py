@@ -84,14 +84,14 @@ class Workspace:
 
 
 @dataclass
-class Ended:
-    """How a command ended."""
+class CommandResult:
+    """Exit code and output of a command."""
 
     code: int
     out: str
     err: str
     seconds: float
-    left: int = 0  # processes that did not end by themselves
+    left: int = 0  # number of processes that had to be killed
     counts: dict[str, int] = field(default_factory=dict)
     renames: int = 0
     signalled: bool = False
@@ -99,7 +99,7 @@ class Ended:
 
 @dataclass
 class Disturbance:
-    """The fault that a command meets.
+    """A fault to inject into a command.
 
     Attributes
     ----------
@@ -120,11 +120,11 @@ class Disturbance:
 
 
 def become_subreaper() -> None:
-    """Become the parent of processes whose parent died, so that they can be waited for."""
+    """Become the parent of processes whose own parent has ended, so that they can be waited for."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run(program: Callable[[], int], workspace: Workspace, disturbance: Disturbance | None = None) -> Ended:
+def run(program: Callable[[], int], workspace: Workspace, disturbance: Disturbance | None = None) -> CommandResult:
     """Run a program in a process of its own and wait until all processes that it started have ended."""
     disturbance = disturbance or Disturbance()
     began = time.monotonic()
@@ -135,11 +135,13 @@ def run(program: Callable[[], int], workspace: Workspace, disturbance: Disturban
         _run_child(program, workspace, disturbance)
     code, left = _wait(pid, disturbance.after)
     seconds = time.monotonic() - began
-    ended = Ended(code, _text(workspace.records / "stdout"), _text(workspace.records / "stderr"), seconds, left)
+    completed = CommandResult(
+        code, _text(workspace.records / "stdout"), _text(workspace.records / "stderr"), seconds, left
+    )
     with contextlib.suppress(OSError, ValueError):
         counted = json.loads((workspace.records / "stages").read_text())
-        ended.counts, ended.renames, ended.signalled = counted
-    return ended
+        completed.counts, completed.renames, completed.signalled = counted
+    return completed
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,9 @@ def in_child(function: Callable[[], T], workspace: Workspace) -> T:
         (workspace.records / "result").write_bytes(pickle.dumps(function()))
         return 0
 
-    ended = run(program, workspace)
-    if ended.code:
-        raise RuntimeError(ended.err)
+    completed = run(program, workspace)
+    if completed.code:
+        raise RuntimeError(completed.err)
     return pickle.loads((workspace.records / "result").read_bytes())
 
 
