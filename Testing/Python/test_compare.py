@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from fewshot_annotate.core.errors import InputError, Message
-from fewshot_annotate.core.events import Event, Finished, Started
+from fewshot_annotate.core.events import Event
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
-from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.propagate.engine import Propagate
-from fewshot_annotate.evaluation import compare as compare_module
 from fewshot_annotate.evaluation import metrics
 from fewshot_annotate.evaluation import trials as trial_module
-from fewshot_annotate.evaluation.case import ComparisonCase, support_subset
-from fewshot_annotate.evaluation.compare import compare
+from fewshot_annotate.evaluation.case import support_subset
 from fewshot_annotate.evaluation.design import Trial, TrialDesign, design_trials
 from fewshot_annotate.evaluation.recommendation import Evidence, recommend
-from fewshot_annotate.evaluation.results import Comparison
 from fewshot_annotate.evaluation.scores import dice, dice_difference, engine_score, mean_dice
-from fewshot_annotate.evaluation.time_estimate import ComparisonProgress, TimeEstimator
-from fewshot_annotate.evaluation.trials import EngineFailed, Interrupted, TrialResult, run_trial
+from fewshot_annotate.evaluation.trials import EngineFailed, run_trial
 from fewshot_annotate.host import messages as panel
 from fewshot_annotate.jobs.planning import EngineSettings
 from fewshot_annotate.jobs.process import run_in_worker
@@ -39,21 +29,10 @@ from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.messages import sentence
 from hypothesis import given
 from hypothesis import strategies as st
-from support.labels import every_nth, overlapping_layers, small_case
+from support.comparison_case import comparison_case
 
 AXIS = SliceAxis(0)
 PROPAGATE = EngineSettings("propagate")
-QUICK = TrialDesign(sizes=(2,), draws=1)
-needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="signals and processes as Linux has them")
-
-
-def case_of(indices: Sequence[int]) -> ComparisonCase:
-    volume, label_map = small_case()
-    return ComparisonCase.from_label_maps(volume, [label_map], AXIS, indices)
-
-
-def usual_case() -> ComparisonCase:
-    return case_of(every_nth(small_case()[1], AXIS, 4))
 
 
 # --- which slices are held out
@@ -117,7 +96,7 @@ def test_too_few_labelled_slices_are_refused(painted: list[bool]) -> None:
 
 
 def test_an_engine_sees_no_label_of_a_held_out_slice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    case = usual_case()
+    case = comparison_case()
     trial = design_trials(case.painted, TrialDesign(sizes=(1,), draws=1))[0]
     folders: list[JobFolder] = []
 
@@ -145,7 +124,7 @@ def test_an_engine_sees_no_label_of_a_held_out_slice(monkeypatch: pytest.MonkeyP
 
 
 def test_a_subset_of_the_support_has_only_its_own_labels() -> None:
-    support = usual_case().supports[0]
+    support = comparison_case().supports[0]
     with_first_label = [
         support_index
         for support_index, mask in enumerate(support.masks)
@@ -163,7 +142,7 @@ def test_a_subset_of_the_support_has_only_its_own_labels() -> None:
 
 
 def test_a_trial_scores_the_result_of_the_engine_itself(tmp_path: Path) -> None:
-    case = usual_case()
+    case = comparison_case()
     trial = design_trials(case.painted, TrialDesign(sizes=(3,), draws=1))[0]
     outcome = run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None)
     engine = Propagate()
@@ -183,7 +162,7 @@ def test_a_trial_scores_the_result_of_the_engine_itself(tmp_path: Path) -> None:
 
 
 def test_the_progress_of_a_trial_rises_from_0_to_1(tmp_path: Path) -> None:
-    case = case_of(every_nth(small_case()[1], AXIS, 2))
+    case = comparison_case(2)
     trial = design_trials(case.painted, TrialDesign(sizes=(2,), draws=1))[0]
     assert len(trial.held_out) > 1
     reported: list[float] = []
@@ -194,7 +173,7 @@ def test_the_progress_of_a_trial_rises_from_0_to_1(tmp_path: Path) -> None:
 
 
 def test_a_slice_unannotated_for_a_label_is_not_scored_for_it() -> None:
-    case = usual_case()
+    case = comparison_case()
     annotated = np.ones_like(case.supports[0].annotated)
     annotated[:, 0] = False
     (support,) = case.supports
@@ -236,6 +215,21 @@ def test_a_difference_is_significant_only_if_most_slices_agree() -> None:
     mixed = counts(np.where(np.arange(12) % 2, 0.99, 0.8))
     assert not dice_difference(mixed, good).significant
     assert dice_difference(good, good).dice == 0
+
+
+def test_a_trial_fills_only_the_held_out_slices(tmp_path: Path) -> None:
+    case = comparison_case()
+    trial = Trial(2, 0, 0, support=(0, 3), held_out=(1, 4))
+    filled = []
+
+    def runner(folder: JobFolder, on_event: Callable[[Event], None]) -> Event:
+        filled.append((folder.job.slices, tuple(folder.pending()), folder.indices))
+        return run_in_worker(folder, on_event)
+
+    result = run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None, runner)
+    slices = (case.indices[1], case.indices[4])
+    assert set(filled) == {(slices, slices, (case.indices[0], case.indices[3]))}
+    assert result.masks.shape[1] == 2
 
 
 # --- recommendation
@@ -318,219 +312,3 @@ def test_the_reasons_of_the_panel_state_the_same_facts_as_those_of_the_library()
         marked = {code: f"«{text}»" for code, text in panel.sentences().items()}
         for reason in read:
             assert re.fullmatch("«[^«»]*»", re.sub("(?<!^)«[^«»]*»", "", sentence(reason, marked, "{code}")))
-
-
-# --- loop over trials
-
-
-@pytest.fixture
-def stand_in(python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers of trials know the stand-in engine."""
-    monkeypatch.setattr(trial_module, "run_in_worker", partial(run_in_worker, python=python_with_stepwise))
-
-
-def compared(folder: Path, *engines: EngineSettings, design: TrialDesign = QUICK, resume: bool = False) -> Comparison:
-    return compare(usual_case(), engines, design, folder, resume=resume)
-
-
-@pytest.mark.usefixtures("stand_in")
-def test_the_failure_of_one_engine_does_not_stop_the_others(tmp_path: Path) -> None:
-    broken = EngineSettings("stepwise", {"fit": 0.0, "failure": "bug"})
-    found = compared(tmp_path / "report", broken, PROPAGATE)
-    assert found.engines == ("propagate",)
-    (absent,) = found.unscored
-    assert (absent.engine, absent.started) == ("stepwise", True)
-    assert "ZeroDivisionError" in absent.reason
-    assert not (tmp_path / "report" / "working").exists()
-
-
-@needs_proc
-@pytest.mark.usefixtures("stand_in")
-def test_a_killed_process_of_one_engine_does_not_stop_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = trial_module.run_in_worker
-
-    def kill(folder: JobFolder, report: Callable[[Event], None]) -> Event:
-        def kill_at_start(event: Event) -> None:
-            if isinstance(event, Started) and folder.job.engine == "stepwise":
-                os.kill(event.pid, signal.SIGKILL)
-            report(event)
-
-        return run(folder, kill_at_start)
-
-    monkeypatch.setattr(trial_module, "run_in_worker", kill)
-    found = compared(tmp_path / "report", EngineSettings("stepwise"), PROPAGATE)
-    assert found.engines == ("propagate",)
-    assert "was ended from outside" in found.unscored[0].reason
-    assert str(tmp_path) not in found.unscored[0].reason
-
-
-@pytest.mark.usefixtures("stand_in")
-def test_if_every_engine_fails_each_reason_is_reported(tmp_path: Path) -> None:
-    broken = EngineSettings("stepwise", {"fit": 0.0, "failure": "bug"})
-    with pytest.raises(EngineFailed, match=r"stepwise: .*ZeroDivisionError"):
-        compared(tmp_path / "report", broken)
-
-
-def test_ctrl_c_after_the_end_of_a_worker_stops_the_comparison(tmp_path: Path) -> None:
-    def stop_at_the_end(folder: JobFolder, report: Callable[[Event], None]) -> Event:
-        def interrupt(event: Event) -> None:
-            report(event)
-            if isinstance(event, Finished):
-                signal.raise_signal(signal.SIGINT)
-
-        return run_in_worker(folder, interrupt)
-
-    with pytest.raises(Interrupted):
-        compare(usual_case(), [PROPAGATE], QUICK, tmp_path / "report", runner=stop_at_the_end)
-
-
-def test_an_engine_that_cannot_run_here_is_listed_with_its_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reason = Message("needs_package", package="torch", install="pip install torch")
-    monkeypatch.setattr(Adapt, "unavailable_reason", classmethod(lambda cls: reason))
-    found = compared(tmp_path / "report", EngineSettings("adapt"), PROPAGATE)
-    (absent,) = found.unscored
-    assert (absent.engine, absent.reason, absent.started) == ("adapt", str(reason), False)
-    with pytest.raises(InputError, match=r"No engine .* \(adapt: it needs"):
-        compared(tmp_path / "other", EngineSettings("adapt"))
-    with pytest.raises(InputError, match="no option 'colour'"):
-        compared(tmp_path / "other", EngineSettings("propagate", {"colour": 1}))
-    assert not (tmp_path / "other").exists()
-
-
-def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[ComparisonProgress] = []
-
-    def stop_after_two(step: ComparisonProgress) -> None:
-        steps.append(step)
-        if step.done == 2:
-            raise KeyboardInterrupt
-
-    folder = tmp_path / "report"
-    with pytest.raises(KeyboardInterrupt):
-        compare(usual_case(), [PROPAGATE], QUICK, folder, stop_after_two)
-    assert not (folder / "working").exists()
-    ran: list[str] = []
-    run = compare_module.run_trial
-
-    def recorded_trial(case: ComparisonCase, trial: Trial, *rest: Any) -> TrialResult:
-        ran.append(trial.name)
-        return run(case, trial, *rest)
-
-    monkeypatch.setattr(compare_module, "run_trial", recorded_trial)
-    with pytest.raises(InputError, match="go on with its comparison"):
-        compared(folder, PROPAGATE)
-    complete = compared(folder, PROPAGATE, resume=True)
-    assert len(ran) == steps[0].total - 2
-    ran.clear()
-    again = compared(folder, PROPAGATE, resume=True)
-    assert not ran
-    assert again.to_json() == complete.to_json()
-    damaged = next((folder / "runs" / "propagate").glob("*.json"))
-    damaged.write_text("{", encoding="ascii")
-    compared(folder, PROPAGATE, resume=True)
-    assert ran == [damaged.stem]
-    with pytest.raises(InputError, match="another image or labels"):
-        compare(case_of(every_nth(small_case()[1], AXIS, 5)), [PROPAGATE], QUICK, folder, resume=True)
-
-
-def test_trials_with_other_settings_of_an_engine_are_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "report"
-    compared(folder, PROPAGATE)
-    ran: list[str] = []
-    monkeypatch.setattr(compare_module, "run_trial", lambda case, trial, *rest: ran.append(trial.name))
-    with pytest.raises(AttributeError):
-        compared(folder, EngineSettings("propagate", budget=60.0), resume=True)
-    assert len(ran) == 1
-
-
-def test_progress_never_falls_and_ends_at_the_total(tmp_path: Path) -> None:
-    steps: list[ComparisonProgress] = []
-    compare(usual_case(), [PROPAGATE], QUICK, tmp_path / "report", steps.append)
-    fractions = [step.fraction for step in steps]
-    assert fractions == sorted(fractions)
-    assert fractions[-1] == 1
-    assert steps[-1].eta in (None, pytest.approx(0, abs=1))
-    assert all(step.eta is None or step.eta >= 0 for step in steps)
-
-
-def test_a_trial_that_takes_longer_than_earlier_ones_is_not_reported_as_done() -> None:
-    now = [0.0]
-    steps: list[ComparisonProgress] = []
-    estimator = TimeEstimator([("adapt", 8)] * 2, 0, steps.append, lambda: now[0])
-    estimator.start_trial("adapt", 8)
-    now[0] = 30.0
-    estimator.finish_trial()
-    estimator.start_trial("adapt", 8)
-    now[0] = 63.0
-    estimator.update(0.75)
-    assert steps[-1].eta == 11
-
-
-def test_a_slow_trial_that_has_just_begun_is_not_reported_as_nearly_done() -> None:
-    now = [0.0]
-    steps: list[ComparisonProgress] = []
-    estimator = TimeEstimator([("adapt", 8)] * 4, 0, steps.append, lambda: now[0])
-    for seconds in (10.0, 20.0, 30.0):
-        estimator.start_trial("adapt", 8)
-        now[0] = seconds
-        estimator.finish_trial()
-    estimator.start_trial("adapt", 8)
-    now[0] = 41.0
-    estimator.update(0.2)
-    assert steps[-1].eta == 8
-
-
-def test_a_comparison_announces_no_time_before_each_engine_has_ended_a_trial() -> None:
-    now = [0.0]
-    steps: list[ComparisonProgress] = []
-    engines = ["propagate", "adapt"]
-    estimator = TimeEstimator([(engine, 4) for engine in 3 * engines], 0, steps.append, lambda: now[0])
-    for engine in 3 * engines:
-        estimator.start_trial(engine, 4)
-        now[0] += 1 if engine == "propagate" else 9
-        estimator.finish_trial()
-    assert [step.eta for step in steps] == [None, None, None, None, 10, 9]
-
-
-def test_the_time_of_trials_with_fewer_labelled_slices_is_estimated_by_the_engine() -> None:
-    now = [0.0]
-    steps: list[ComparisonProgress] = []
-    estimator = TimeEstimator([("adapt", 8)] * 3 + [("adapt", 1)], 0, steps.append, lambda: now[0])
-    for size in (8, 8, 8, 1):
-        estimator.start_trial("adapt", size)
-        now[0] += 20
-        estimator.finish_trial()
-    ratio = Adapt.relative_time(1) / Adapt.relative_time(8)
-    assert ratio < 0.2
-    assert steps[2].eta == round(20 + 20 * ratio, 1)
-
-
-@pytest.mark.slow
-def test_overlapping_segments_are_compared_layer_by_layer(tmp_path: Path) -> None:
-    indices = every_nth(small_case()[1], AXIS, 4)
-    layers = overlapping_layers(small_case()[1], 2)
-    case = ComparisonCase.from_label_maps(small_case()[0], layers, AXIS, indices)
-    found = compare(case, [PROPAGATE], QUICK, tmp_path / "report")
-    assert set(found.labels) | set(found.not_scored) == {"Étage 0", "Étage 1", "lower half"}
-    assert found.points[0].dice > 0.3
-
-
-def test_a_trial_fills_only_the_held_out_slices(tmp_path: Path) -> None:
-    case = usual_case()
-    trial = Trial(2, 0, 0, support=(0, 3), held_out=(1, 4))
-    filled = []
-
-    def runner(folder: JobFolder, on_event: Callable[[Event], None]) -> Event:
-        filled.append((folder.job.slices, tuple(folder.pending()), folder.indices))
-        return run_in_worker(folder, on_event)
-
-    result = run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None, runner)
-    slices = (case.indices[1], case.indices[4])
-    assert set(filled) == {(slices, slices, (case.indices[0], case.indices[3]))}
-    assert result.masks.shape[1] == 2

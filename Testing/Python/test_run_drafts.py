@@ -29,13 +29,9 @@ from fewshot_annotate.core.events import (
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.engines.base import RunContext
 from fewshot_annotate.engines.propagate.engine import Propagate
-from fewshot_annotate.jobs.layers import LayerRun, OverallProgress
 from fewshot_annotate.jobs.process import WorkerProcess
-from fewshot_annotate.jobs.progress import OVERRUN_SECONDS, RunProgress
+from fewshot_annotate.jobs.progress import OVERRUN_SECONDS
 from fewshot_annotate.jobs.run_folder import JobFolder
-from fewshot_annotate.jobs.slice_writer import SliceWriter
-from hypothesis import example, given
-from hypothesis import strategies as st
 from support import stepwise
 from support.labels import small_case
 from support.processes import (
@@ -54,7 +50,7 @@ from support.stepwise import DRAFT_DICE, FINAL_DICE, FIT_FRACTION
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
 
 AXIS = SliceAxis(0)
-FOREVER = 1000.0
+ENDLESS_SECONDS = 1000.0
 
 MakeJob = Callable[..., JobFolder]
 
@@ -216,7 +212,7 @@ def test_cancel_while_it_drafts_keeps_the_drafts_made(make_job: MakeJob, start: 
 def test_cancel_during_the_fit_takes_a_second_and_keeps_all_drafts(
     make_job: MakeJob, start: Callable[..., Any]
 ) -> None:
-    folder = make_job(fit=FOREVER)
+    folder = make_job(fit=ENDLESS_SECONDS)
     pending = folder.pending()
     process = start(folder)
     events = poll_until(process, fitting)
@@ -251,7 +247,7 @@ def test_cancel_while_it_refines_keeps_the_best_of_each_slice(
 def test_cancel_keeps_improved_drafts_instead_of_the_first_ones(
     make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
 ) -> None:
-    folder = make_job(fit=0.0, preview=FOREVER)
+    folder = make_job(fit=0.0, preview=ENDLESS_SECONDS)
     pending = folder.pending()
     process = start(folder)
     events = poll_until(process, lambda events: len(drafted(events)) == 2 * len(pending))
@@ -339,7 +335,7 @@ HOST = """
 def test_a_fit_whose_host_is_killed_ends_by_itself_with_its_drafts(
     make_job: MakeJob, spawned: Spawned, python_with_stepwise: str
 ) -> None:
-    folder = make_job(fit=FOREVER)
+    folder = make_job(fit=ENDLESS_SECONDS)
     pending = folder.pending()
     host = spawned.python("-c", dedent(HOST), str(folder.path), python_with_stepwise)
 
@@ -359,7 +355,7 @@ def test_a_fit_whose_host_is_killed_ends_by_itself_with_its_drafts(
 
 
 def test_a_run_ends_within_its_time_limit(make_job: MakeJob, start: Callable[..., Any]) -> None:
-    folder = make_job(budget=2.0, fit=FOREVER)
+    folder = make_job(budget=2.0, fit=ENDLESS_SECONDS)
     events = poll_to_end(start(folder))
     ending = events[-1]
     assert isinstance(ending, Finished)
@@ -395,109 +391,3 @@ def test_an_engine_can_be_used_without_a_run_folder() -> None:
     engine.context.report_progress(0.5)
     assert list(engine.draft([1, 2])) == []
     assert engine.expected_dice() == ()
-
-
-# --- counting
-
-
-steps = st.one_of(
-    st.tuples(st.just("pulse"), st.floats() | st.integers(-2, 3)),
-    st.tuples(st.just("draft"), st.integers(0, 40)),
-    st.tuples(st.just("final"), st.integers(0, 40)),
-)
-
-
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
-    return make_folder(tmp_path_factory.mktemp("untouched") / "job", *small_case(), AXIS, 8)
-
-
-@example(taken=[("pulse", 1e-84)])
-@given(taken=st.lists(steps, max_size=30))
-def test_progress_never_falls_whatever_the_engine_yields(untouched: JobFolder, taken: list[tuple[str, Any]]) -> None:
-    folder, pending = untouched, untouched.pending()
-    reported: list[Event] = []
-    run_progress = RunProgress(folder, reported.append)
-    run_progress.report_progress()
-    final: set[int] = set()
-    for what, value in taken:
-        if what == "pulse":
-            run_progress.pulse(value)
-            run_progress.report_progress()
-            continue
-        index = pending[value % len(pending)]
-        if index not in final:
-            run_progress.slice_written(index, draft=what == "draft")
-            final |= {index} if what == "final" else set()
-    progress = [event for event in reported if isinstance(event, Progress)]
-    assert all(event_from_line(event.to_line()) == event for event in reported)
-    assert [event.fraction for event in progress] == sorted(event.fraction for event in progress)
-    assert all(0 <= event.drafts <= event.done <= event.total for event in progress)
-    assert progress[-1].done - progress[-1].drafts == len(final)
-
-
-def test_the_time_left_is_not_extrapolated_from_what_comes_before_the_first_work(untouched: JobFolder) -> None:
-    now = [0.0]
-    events: list[Event] = []
-    progress = RunProgress(untouched, events.append, clock=lambda: now[0])
-    for seconds, fraction in ((5.0, 0.0), (7.0, 0.1), (9.0, 0.2), (11.0, 0.3), (13.0, 0.4)):
-        now[0] = seconds
-        progress.pulse(fraction)
-        progress.report_progress()
-    etas = [event.eta for event in events if isinstance(event, Progress)]
-    assert etas[0] is None
-    assert etas[-1] == 12.0
-
-
-def test_slices_count_as_work_only_if_the_engine_reports_no_progress(untouched: JobFolder) -> None:
-    events: list[Event] = []
-    progress = RunProgress(untouched, events.append)
-    first, second, third, *_ = pending = untouched.pending()
-    progress.pulse(0.5)
-    progress.slice_written(first, draft=False)
-    progress.pulse(0.6)
-    progress.slice_written(second, draft=False)
-    progress.slice_written(third, draft=False)
-    fractions = [event.fraction for event in events if isinstance(event, Progress)]
-    assert fractions == [0.5, 0.6, round(0.6 + 0.4 / (len(pending) - 2), 4)]
-    for index in pending[3:]:
-        progress.pulse(0.9)
-        progress.slice_written(index, draft=False)
-    assert isinstance(events[-1], Progress)
-    assert events[-1].fraction == 1, "also if the engine does not say so"
-
-
-def test_progress_of_layers_with_drafts_never_falls() -> None:
-    drafted = [Progress(done=4, total=4, eta=None, fraction=0.1, drafts=4, stage=Stage.REFINING)]
-    refined = [
-        Progress(done=4, total=4, eta=None, fraction=0.0, drafts=4, stage=Stage.REFINING),
-        Progress(done=4, total=4, eta=6.0, fraction=0.5, drafts=2, stage=Stage.REFINING),
-        Progress(done=4, total=4, eta=0.0, fraction=1.0, drafts=0, stage=Stage.REFINING),
-    ]
-    overall = OverallProgress(2)
-    overall_progress = [
-        overall.updated(LayerRun(layer, drafts_only=True), one) for layer in range(2) for one in drafted
-    ]
-    overall_progress += [overall.updated(LayerRun(layer), one) for layer in range(2) for one in refined]
-    assert [one.stage for one in overall_progress] == [Stage.DRAFTING] + [Stage.REFINING] * 7
-    assert [one.done for one in overall_progress] == [4] + [8] * 7
-    assert [one.done_in_stage for one in overall_progress] == [4, 0, 0, 2, 4, 4, 6, 8]
-    assert [one.fraction for one in overall_progress] == [0.05, 0.1, 0.1, 0.3, 0.55, 0.55, 0.75, 1.0]
-    assert [one.eta is None for one in overall_progress] == [True, True, True, False, False, True, False, False]
-
-
-def test_progress_of_a_resumed_run_includes_finished_slices(make_job: MakeJob) -> None:
-    folder = make_job()
-    one, two, *_ = pending = folder.pending()
-    shape = folder.shape[1:]
-    with SliceWriter(folder) as writer:
-        writer.write(one, np.ones(shape), np.ones(shape))
-        writer.write(two, np.ones(shape), np.ones(shape), draft=True)
-    reported: list[Event] = []
-    progress = RunProgress(folder, reported.append)
-    progress.report_progress()
-    assert reported == [
-        Progress(
-            done=2, total=len(pending), eta=None, fraction=round(1 / len(pending), 4), drafts=1, stage=Stage.DRAFTING
-        )
-    ]

@@ -36,8 +36,8 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="watches process
 QUICK = ("--sizes", "1,2", "--draws", "1", "--held-out", "2")
 
 
-def part_of(volume: Volume, label_map: LabelMap, start: int, stop: int) -> tuple[Volume, LabelMap]:
-    """Some slices of a volume, as a volume of their own."""
+def slices_of(volume: Volume, label_map: LabelMap, start: int, stop: int) -> tuple[Volume, LabelMap]:
+    """A range of slices of a volume as a volume of its own."""
     image, labels = (np.ascontiguousarray(array[start:stop]) for array in (volume.array, label_map.array))
     grid = Geometry(image.shape, (1.0, 1.0, 3.0))
     return Volume(image, grid), LabelMap(labels, grid, label_map.segments)
@@ -48,9 +48,9 @@ def manifest(awkward_path: Path) -> Path:
     """Three small volumes in two groups."""
     hippocampus, aorta = small_case(), long_case()
     volumes = {
-        "Roe^Jack": part_of(*hippocampus, 4, 20),
-        "Roe^Jill": part_of(*hippocampus, 16, 32),
-        "Roe^Jim": part_of(*aorta, 20, 36),
+        "Roe^Jack": slices_of(*hippocampus, 4, 20),
+        "Roe^Jill": slices_of(*hippocampus, 16, 32),
+        "Roe^Jim": slices_of(*aorta, 20, 36),
     }
     rows = []
     for (name, (volume, label_map)), group in zip(volumes.items(), ("MR", "MR", "CT"), strict=True):
@@ -67,7 +67,7 @@ def write_manifest(folder: Path, rows: Sequence[str], header: str = "image,label
     return path
 
 
-def command(manifest: Path, *more: object) -> list[str]:
+def study_command(manifest: Path, *more: object) -> list[str]:
     return ["compare", "--study", str(manifest), "-o", str(manifest.parent / "study"), *map(str, more)]
 
 
@@ -82,10 +82,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 @pytest.mark.slow
 def test_both_built_in_engines_are_studied_by_group(manifest: Path, capfd: pytest.CaptureFixture[str]) -> None:
     more = ("--engines", "propagate,adapt", "--option", "adapt.steps=3", "--progress", "json")
-    assert main(command(manifest, *QUICK, *more)) == 0
+    assert main(study_command(manifest, *QUICK, *more)) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    message = json.loads(out.splitlines()[-1])["findings"]
+    found = json.loads(out.splitlines()[-1])["findings"]
     folder = manifest.parent / "study"
     volumes = rows_of(folder / "volumes.csv")
     assert {(row["volume"], row["group"]) for row in volumes} == {
@@ -115,7 +115,7 @@ def test_both_built_in_engines_are_studied_by_group(manifest: Path, capfd: pytes
     assert float(one[0]["dice_mean"]) == pytest.approx(np.mean(own), abs=1e-3)
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert "With 3 volumes that is no finding yet" in html
-    assert any("One-shot (one painted slice)" in sentence for sentence in message)
+    assert any("One-shot (one painted slice)" in sentence for sentence in found)
     assert html.index("What was found") < html.index("One-shot: one painted") < html.index("Few-shot: as many")
     assert not re.search(r'(?:src|href)="(?!data:image/png;base64,)|https?://|<script|<link', html)
     for path in folder.rglob("*"):
@@ -127,15 +127,15 @@ def test_both_built_in_engines_are_studied_by_group(manifest: Path, capfd: pytes
 def test_a_killed_study_continues_where_it_was(manifest: Path, spawned: Spawned) -> None:
     options = (*QUICK, "--draws", "2", "--engines", "propagate", "--progress", "none")
     folder = manifest.parent / "study"
-    program = spawned.cli(*command(manifest, *options))
+    program = spawned.cli(*study_command(manifest, *options))
     wait_for(lambda: len(list(folder.glob("volumes/*/runs/propagate/*.json"))) >= 3)
     program.kill()
     program.wait()
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("volumes/*/runs/propagate/*.json")}
     assert not (folder / "report.html").exists()
     wait_for(lambda: not workers_of(folder))
-    assert main(command(manifest, *options)) == 2
-    assert main(command(manifest, *options, "--resume")) == 0
+    assert main(study_command(manifest, *options)) == 2
+    assert main(study_command(manifest, *options, "--resume")) == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert (folder / "report.html").exists()
     assert not list(folder.rglob("working"))
@@ -147,17 +147,17 @@ def workers_of(folder: Path) -> list[int]:
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid() and alive(int(process.name)):
             try:
-                words = (process / "cmdline").read_bytes()
+                command_line = (process / "cmdline").read_bytes()
             except OSError:
                 continue
-            if str(folder).encode() in words:
+            if str(folder).encode() in command_line:
                 found.append(int(process.name))
     return found
 
 
 @needs_proc
 def test_ctrl_c_is_one_line_and_keeps_what_is_finished(manifest: Path, spawned: Spawned) -> None:
-    program = spawned.cli(*command(manifest, *QUICK, "--engines", "propagate", "--progress", "none"))
+    program = spawned.cli(*study_command(manifest, *QUICK, "--engines", "propagate", "--progress", "none"))
     folder = manifest.parent / "study"
     wait_for(lambda: any(folder.glob("volumes/*/runs/propagate/*.json")))
     program.send_signal(signal.SIGINT)
@@ -212,7 +212,7 @@ def test_an_unusable_manifest_is_refused_in_one_clear_line(
     rows: list[str], header: str, message: str, manifest: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_manifest(manifest.parent, rows, header)
-    assert main(command(manifest, "--engines", "propagate")) == 2
+    assert main(study_command(manifest, "--engines", "propagate")) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert message in err
@@ -222,14 +222,14 @@ def test_an_unusable_manifest_is_refused_in_one_clear_line(
 def test_options_of_one_volume_are_refused_for_a_study(
     more: list[str], manifest: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(command(manifest, *more)) == 2
+    assert main(study_command(manifest, *more)) == 2
     assert "Give IMAGE and SUPPORT, or --study" in capfd.readouterr().err
 
 
-# --- the figures
+# --- scores and findings
 
 
-def measured(
+def volume_scores(
     name: str, group: str, dice: dict[str, dict[int, float]], absent: Sequence[UnscoredEngine] = ()
 ) -> VolumeScores:
     """A volume on which each engine reached this Dice at each size."""
@@ -253,12 +253,13 @@ def measured(
     )
 
 
-def series(count: int, lead: float, varies: float = 0.0) -> StudyResult:
+def study_with_lead(count: int, lead: float, spread: float = 0.0) -> StudyResult:
+    """A study of `count` volumes in which engine one is ahead by `lead`, more or less by `spread` on each."""
     volumes = [
-        measured(
+        volume_scores(
             f"v{number}",
             "AB"[number % 2],
-            {"one": {1: 0.5, 4: 0.6 + lead + (-1) ** number * varies}, "two": {1: 0.4, 4: 0.6}},
+            {"one": {1: 0.5, 4: 0.6 + lead + (-1) ** number * spread}, "two": {1: 0.4, 4: 0.6}},
         )
         for number in range(count)
     ]
@@ -266,16 +267,16 @@ def series(count: int, lead: float, varies: float = 0.0) -> StudyResult:
 
 
 def test_a_lead_is_significant_if_it_is_consistent_over_volumes() -> None:
-    assert any("+0.050" in words and "is beyond" in words for words in findings(series(8, 0.05)))
-    assert any("+0.010" in words and "is within" in words for words in findings(series(8, 0.01, varies=0.1)))
-    assert any("no finding yet: 5 or more" in words for words in findings(series(4, 0.05)))
+    assert any("+0.050" in text and "is beyond" in text for text in findings(study_with_lead(8, 0.05)))
+    assert any("+0.010" in text and "is within" in text for text in findings(study_with_lead(8, 0.01, spread=0.1)))
+    assert any("no finding yet: 5 or more" in text for text in findings(study_with_lead(4, 0.05)))
 
 
 def test_sizes_that_a_volume_lacks_are_left_out_of_its_group() -> None:
     volumes = [
-        measured("long", "A", {"one": {1: 0.5, 4: 0.6, 16: 0.9}}),
-        measured("short", "A", {"one": {1: 0.5, 4: 0.6}}),
-        measured("other", "B", {"one": {1: 0.3, 16: 0.5}}),
+        volume_scores("long", "A", {"one": {1: 0.5, 4: 0.6, 16: 0.9}}),
+        volume_scores("short", "A", {"one": {1: 0.5, 4: 0.6}}),
+        volume_scores("other", "B", {"one": {1: 0.3, 16: 0.5}}),
     ]
     found = StudyResult(("one",), tuple(volumes), ())
     assert [sizes_of(own) for own in groups_of(found).values()] == [[1, 4], [1, 16], [1]]
@@ -287,8 +288,8 @@ def test_sizes_that_a_volume_lacks_are_left_out_of_its_group() -> None:
 def test_an_engine_that_failed_on_a_volume_has_fewer_volumes(tmp_path: Path) -> None:
     broken = UnscoredEngine("two", "it ran out of memory", started=True)
     volumes = [
-        measured("v1", "A", {"one": {1: 0.5, 4: 0.7}, "two": {1: 0.4, 4: 0.8}}),
-        measured("v2", "A", {"one": {1: 0.5, 4: 0.7}}, [broken]),
+        volume_scores("v1", "A", {"one": {1: 0.5, 4: 0.7}, "two": {1: 0.4, 4: 0.8}}),
+        volume_scores("v2", "A", {"one": {1: 0.5, 4: 0.7}}, [broken]),
     ]
     found = StudyResult(("one", "two"), tuple(volumes), (UnscoredEngine("three", "it needs weights", started=False),))
     assert {one.engine: one.volumes for one in group_points(found) if one.size == 4} == {"one": 2, "two": 1}
@@ -302,10 +303,10 @@ def test_an_engine_that_failed_on_a_volume_has_fewer_volumes(tmp_path: Path) -> 
     assert "(1 of 2)" in html
 
 
-HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "'=1"]
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "'=1"]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_no_cell_of_a_table_is_evaluated_as_a_formula(name: str, tmp_path: Path) -> None:
     point = EngineScore(
         engine="one",

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import fewshot_annotate as fsa
@@ -51,6 +52,7 @@ def home(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def balls(home: Path) -> Task:
+    """The task `balls` of a data folder."""
     return read_task(home / "library" / "balls")
 
 
@@ -114,8 +116,20 @@ def test_painted_slices_are_unchanged_and_keep_their_own_values(trained: Path, t
     write_label_maps(
         support, [LabelMap(painted, GRID, (Segment(value=1, name="core"), Segment(value=7, name="RIM")))]
     )
-    words = ["fill", str(image), str(support), "--axis", "0", "--task", "balls", "-o", str(out), "--progress", "none"]
-    assert main(words) == 0
+    command = [
+        "fill",
+        str(image),
+        str(support),
+        "--axis",
+        "0",
+        "--task",
+        "balls",
+        "-o",
+        str(out),
+        "--progress",
+        "none",
+    ]
+    assert main(command) == 0
     (filled,) = read_label_maps(out)
     np.testing.assert_array_equal(filled.array[[4, 6]], painted[[4, 6]])
     assert set(np.unique(filled.array)) == {0, 1, 7}
@@ -130,16 +144,16 @@ def test_a_batch_fills_by_the_task_and_its_accepted_cases_become_examples(
         write_ball(tmp_path, seed)
     manifest, out = tmp_path / "manifest.csv", tmp_path / "out"
     manifest.write_text("image\nball7.nii.gz\nball8.nii.gz\n")
-    words = ["batch", str(manifest), "--task", "balls", "--progress", "none", "-o"]
-    assert main([*words, str(out)]) == 0
-    assert main([*words, str(tmp_path / "again"), "--workers", "2"]) == 0
+    command = ["batch", str(manifest), "--task", "balls", "--progress", "none", "-o"]
+    assert main([*command, str(out)]) == 0
+    assert main([*command, str(tmp_path / "again"), "--workers", "2"]) == 0
     for name in ("ball7", "ball8"):
         one, other = ((folder / name / "label.nii.gz").read_bytes() for folder in (out, tmp_path / "again"))
         assert one == other
     outcome = json.loads((out / "ball7" / "case.json").read_text())["outcome"]
     assert (outcome["engine"], outcome["model"], len(outcome["expected"])) == ("specialist", "0001", 2)
     assert f"Core {outcome['expected'][0]['dice']:.2f}" in (out / "index.html").read_text()
-    assert main([*words, str(out), "--resume"]) == 0  # nothing is run again
+    assert main([*command, str(out), "--resume"]) == 0  # nothing is run again
     BatchFolder(out).status.set_accepted("ball7", True)
     assert main(["task", "add", "balls", str(out)]) == 0
     assert "4 examples, Core, Rim; 1 cases added, 1 not accepted yet" in capsys.readouterr().out
@@ -165,8 +179,6 @@ def test_a_stopped_training_is_resumed_and_the_next_one_starts_from_its_model(
     shutil.copytree(more.folder / "examples" / "0001", task.folder / "examples" / "0003")
     task = read_task(task.folder)
     (task.folder / "task.json").unlink()
-    from dataclasses import replace
-
     replace(task, examples=(*task.examples, replace(more.examples[0], number="0003"))).write()
     later = train_task(request)
     assert (later.number, later.record.start, later.record.examples) == ("0002", "0001", 3)
@@ -186,9 +198,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize(("command", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_impossible_requests_are_refused_in_one_line(
-    words: str, message: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, message: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     create_task("empty")
     lacking = task_of_balls("lacking", 0)
@@ -200,17 +212,17 @@ def test_impossible_requests_are_refused_in_one_line(
     labels[4, 2:5, 3:7] = 1
     write_label_maps(tmp_path / "kidney.nii.gz", [LabelMap(labels, GRID, (Segment(value=1, name="Kidney"),))])
     (tmp_path / "manifest.csv").write_text(f"image,support\n{image.name},\n")
-    places = {
+    files = {
         "image": image,
         "out": tmp_path / "out.nii.gz",
         "kidney": tmp_path / "kidney.nii.gz",
         "manifest": tmp_path / "manifest.csv",
     }
-    assert main([word.format(**places) for word in words.split()]) == 2
+    assert main([argument.format(**files) for argument in command.split()]) == 2
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
-    assert not places["out"].exists()
+    assert not files["out"].exists()
 
 
 def test_a_model_of_other_segments_is_reported(
@@ -241,8 +253,8 @@ def test_a_killed_training_is_resumed_by_the_same_command(
 ) -> None:
     monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
     task = task_of_balls("balls", 0, 1, 2)
-    words = ["task", "train", "balls", "--budget", "10", "--progress", "json"]
-    training = spawned.cli(*words)
+    command = ["task", "train", "balls", "--budget", "10", "--progress", "json"]
+    training = spawned.cli(*command)
     assert training.stdout is not None
     for line in training.stdout:
         if json.loads(line)["fraction"] > 0.5:
@@ -250,7 +262,7 @@ def test_a_killed_training_is_resumed_by_the_same_command(
     training.kill()
     training.wait()
     assert [(model.number, model.report) for model in task_models(task)] == [("0001", None)]
-    assert spawned.cli(*words).wait(120) == 0
+    assert spawned.cli(*command).wait(120) == 0
     (model,) = task_models(task)
     assert model.report is not None
     assert model.number == "0001"
@@ -261,16 +273,16 @@ def test_a_cluster_trains_and_fills_as_one_process_does(home: Path, tmp_path: Pa
     environment = {"DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
     address, _ = start_scheduler(spawned, environment)
     start_worker(spawned, address, environment)
-    words = ["task", "train", "balls", "--budget", str(SECONDS), "--scheduler", address, "--progress", "none"]
-    assert main(words) == 0
+    command = ["task", "train", "balls", "--budget", str(SECONDS), "--scheduler", address, "--progress", "none"]
+    assert main(command) == 0
     assert [model.number for model in task_models(balls(home)) if model.report] == ["0001", "0002"]
     write_ball(tmp_path, 7)
     (tmp_path / "manifest.csv").write_text("image\nball7.nii.gz\n")
-    words = ["batch", str(tmp_path / "manifest.csv"), "--task", "balls", "--progress", "none", "-o"]
-    assert main([*words, str(tmp_path / "here")]) == 0
-    assert main([*words, str(tmp_path / "there"), "--scheduler", address]) == 0
-    here, there = (tmp_path / place / "ball7" / "label.nii.gz" for place in ("here", "there"))
-    assert here.read_bytes() == there.read_bytes()
+    command = ["batch", str(tmp_path / "manifest.csv"), "--task", "balls", "--progress", "none", "-o"]
+    assert main([*command, str(tmp_path / "local")]) == 0
+    assert main([*command, str(tmp_path / "distributed"), "--scheduler", address]) == 0
+    local, distributed = (tmp_path / folder / "ball7" / "label.nii.gz" for folder in ("local", "distributed"))
+    assert local.read_bytes() == distributed.read_bytes()
 
 
 def test_a_full_disk_ends_training_in_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

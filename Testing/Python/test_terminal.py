@@ -1,4 +1,4 @@
-"""Output on terminals and streams: control characters in names are escaped, and closed streams stop no work."""
+"""Output on terminals and streams: control characters in names are escaped, and closed streams end no command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ESCAPES = "x\x1b[2J\x1b]0;owned\x07\x08\x9b31m\u202egpj\u2028y"
 PACKAGE_PARENT = Path(sys.modules["fewshot_annotate"].__file__ or "").parents[1]
 
 
-def case(folder: Path, name: str = "organ") -> tuple[Path, Path]:
+def write_case(folder: Path, name: str = "organ") -> tuple[Path, Path]:
     """A bright box in noise, painted on every fourth slice."""
     rng = np.random.default_rng(3)
     truth = np.zeros(GRID.shape, dtype=np.uint8)
@@ -38,21 +38,20 @@ def case(folder: Path, name: str = "organ") -> tuple[Path, Path]:
 
 def run(*arguments: object, shell: str = "", **environment: str) -> subprocess.CompletedProcess[bytes]:
     """The command line in a process of its own; `shell` redirects its streams."""
-    command = [sys.executable, "-m", "fewshot_annotate.cli", *map(os.fspath, map(as_text, arguments))]
+    command = [sys.executable, "-m", "fewshot_annotate.cli", *map(str, arguments)]
     if shell:
         command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), **environment}
     return subprocess.run(command, capture_output=True, env=environment, timeout=120)
 
 
-def as_text(argument: object) -> str:
-    return str(argument)
-
-
-def fill(place: Path, output: Path, *more: object, shell: str = "", **environment: str) -> object:
-    image, support = place / "image.nrrd", place / "support.seg.nrrd"
-    quick = ("--engine", "propagate", "--progress", "none")
-    return run("fill", image, support, "-o", output, *quick, *more, shell=shell, **environment)
+def fill(
+    folder: Path, output: Path, *more: object, shell: str = "", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Fill the case in a folder in a process of its own."""
+    image, support = folder / "image.nrrd", folder / "support.seg.nrrd"
+    options = ("--engine", "propagate", "--progress", "none")
+    return run("fill", image, support, "-o", output, *options, *more, shell=shell, **environment)
 
 
 NAMES = ["中文 😀", "caf\udce9 étude", "a\x1b[31m\nb\t[bold]"]
@@ -66,28 +65,28 @@ STREAMS = {
 @pytest.mark.parametrize("streams", STREAMS)
 def test_names_that_a_stream_cannot_encode_cause_no_error(streams: str, tmp_path: Path) -> None:
     for number, name in enumerate(NAMES):
-        place = tmp_path / str(number)
-        case(place)
-        (place / name).mkdir()
+        folder = tmp_path / str(number)
+        write_case(folder)
+        (folder / name).mkdir()
         for file in ("image.nrrd", "support.seg.nrrd"):
-            shutil.move(place / file, place / name / file)
-        output = place / name / f"{name}.nii.gz"
-        done = fill(place / name, output, **STREAMS[streams])
-        assert (done.returncode, done.stderr) == (0, b""), name
-        require_harmless(done.stdout)
+            shutil.move(folder / file, folder / name / file)
+        output = folder / name / f"{name}.nii.gz"
+        completed = fill(folder / name, output, **STREAMS[streams])
+        assert (completed.returncode, completed.stderr) == (0, b""), name
+        require_no_control_characters(completed.stdout)
         shutil.copy(output, tmp_path / "copy.nii.gz")
         (read,) = read_label_maps(tmp_path / "copy.nii.gz", GRID)
         assert (read.array != 0).any(axis=(1, 2)).all()
 
 
-def require_harmless(printed: bytes) -> None:
+def require_no_control_characters(printed: bytes) -> None:
     assert not set(printed) & ({*range(32), 127} - set(b"\n"))
     assert b"\xe2\x80\xae" not in printed  # right-to-left override
 
 
 @pytest.mark.slow
 def test_names_of_segments_and_files_cannot_control_the_terminal(tmp_path: Path) -> None:
-    case(tmp_path, ESCAPES)
+    write_case(tmp_path, ESCAPES)
     commands = [
         ("fill", tmp_path / "image.nrrd", tmp_path / "support.seg.nrrd", "-o", tmp_path / f"{ESCAPES}.nrrd"),
         ("fill", tmp_path / f"none{ESCAPES}", tmp_path / "support.seg.nrrd", "-o", tmp_path / "a.nrrd"),
@@ -103,19 +102,19 @@ def test_names_of_segments_and_files_cannot_control_the_terminal(tmp_path: Path)
         ("models", "info", f"m{ESCAPES}"),
     ]
     for command in commands:
-        done = run(*command, FEWSHOT_ANNOTATE_HOME=str(tmp_path / "home"))
-        require_harmless(done.stdout + done.stderr)
-        assert b"Traceback" not in done.stderr, command
-        assert done.stdout + done.stderr, command
+        completed = run(*command, FEWSHOT_ANNOTATE_HOME=str(tmp_path / "home"))
+        require_no_control_characters(completed.stdout + completed.stderr)
+        assert b"Traceback" not in completed.stderr, command
+        assert completed.stdout + completed.stderr, command
 
 
 @pytest.mark.parametrize("shell", [">/dev/full", ">&-", "2>/dev/full", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_results_are_written_although_streams_are_closed_or_full(shell: str, tmp_path: Path) -> None:
-    case(tmp_path)
-    done = fill(tmp_path, tmp_path / "out.nii.gz", shell=shell)
-    assert done.returncode == (1 if shell == ">/dev/full" else 0)
-    assert done.stderr.count(b"\n") == (1 if shell == ">/dev/full" else 0)
-    assert b"Traceback" not in done.stderr + done.stdout
+    write_case(tmp_path)
+    completed = fill(tmp_path, tmp_path / "out.nii.gz", shell=shell)
+    assert completed.returncode == (1 if shell == ">/dev/full" else 0)
+    assert completed.stderr.count(b"\n") == (1 if shell == ">/dev/full" else 0)
+    assert b"Traceback" not in completed.stderr + completed.stdout
     (read,) = read_label_maps(tmp_path / "out.nii.gz", GRID)
     assert (read.array != 0).any(axis=(1, 2)).all()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -131,18 +130,18 @@ def test_an_invalid_terminal_width_is_ignored(columns: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("command", ["models list", "suggest", "--help", "library list"])
 def test_a_full_stdout_is_reported_in_one_line(command: str, tmp_path: Path) -> None:
-    words: list[object] = [*command.split()]
+    arguments: list[object] = [*command.split()]
     if command == "suggest":
-        words += [*case(tmp_path), "--progress", "none"]
-    done = run(*words, shell=">/dev/full")
-    assert b"Traceback" not in done.stderr
-    assert done.stderr.count(b"\n") == 1
-    assert b"No space left" in done.stderr
-    assert done.returncode == 1
+        arguments += [*write_case(tmp_path), "--progress", "none"]
+    completed = run(*arguments, shell=">/dev/full")
+    assert b"Traceback" not in completed.stderr
+    assert completed.stderr.count(b"\n") == 1
+    assert b"No space left" in completed.stderr
+    assert completed.returncode == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "harmless"),
+    ("text", "escaped"),
     [
         ("plain é 中 😀", "plain é 中 😀"),
         ("a\x1bb", "a\\x1bb"),
@@ -153,14 +152,14 @@ def test_a_full_stdout_is_reported_in_one_line(command: str, tmp_path: Path) -> 
         ("\u2028\u2029\x85", "\\u2028\\u2029\\x85"),
     ],
 )
-def test_control_characters_are_escaped(text: str, harmless: str) -> None:
-    assert printable(text) == harmless
-    assert printable(harmless) == harmless
+def test_control_characters_are_escaped(text: str, escaped: str) -> None:
+    assert printable(text) == escaped
+    assert printable(escaped) == escaped
 
 
 def test_an_error_is_printed_in_one_line_without_control_characters() -> None:
     error = str(InputError("file_missing", path=f"{ESCAPES}\r\nsecond"))
-    require_harmless(error.encode("utf-8"))
+    require_no_control_characters(error.encode("utf-8"))
     assert "\n" not in error
 
 
