@@ -26,6 +26,7 @@ from fewshot_annotate.host.annotation.record_json import record_from_json, recor
 from fewshot_annotate.host.annotation.record_store import RECORD_ATTRIBUTE, read_record
 from fewshot_annotate.host.annotation.review_rows import Origin, ReviewRow, combined_status, worst_first
 from support import mrml, scene_cases
+from support.reused_runs import python_that_reuses_runs
 from support.review_scene import Review, ReviewScene, parameter_node
 from support.scene_cases import Runs, case, scene_of
 from vtk.util.numpy_support import vtk_to_numpy
@@ -35,16 +36,22 @@ NOT_STARTED = SliceStatus.NOT_STARTED
 STATUS = slicer.vtkSlicerSegmentationsModuleLogic
 
 
+@pytest.fixture(scope="module")
+def reusing_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The worker's Python, which runs the fill that each test begins with only once."""
+    return python_that_reuses_runs(tmp_path_factory.mktemp("runs"))
+
+
 @pytest.fixture
 def make_review_scene(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    reusing_python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., ReviewScene]]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     runs = Runs(tmp_path)
     scenes: list[ReviewScene] = []
 
     def make(step: int = 8) -> ReviewScene:
-        scenes.append(ReviewScene(scene_of(case("ct_vertebrae"), step=step), runs))
+        scenes.append(ReviewScene(scene_of(case("ct_vertebrae"), step=step), runs, reusing_python))
         return scenes[-1]
 
     yield make

@@ -15,6 +15,7 @@ import vtk
 from support import scene_cases, slicer_standin
 from support.panel import ARTIFACTS, tool_tip
 from support.panel_themes import used_theme
+from support.reused_runs import python_that_reuses_runs
 from support.review_scene import ReviewScene
 from support.scene_cases import Runs, case, scene_of
 
@@ -86,14 +87,20 @@ class Section:
         assert self.window.grab().save(str(ARTIFACTS / f"review_{name}_{width}.png"))
 
 
+@pytest.fixture(scope="module")
+def reusing_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The worker's Python, which runs the fill that each test begins with only once."""
+    return python_that_reuses_runs(tmp_path_factory.mktemp("runs"))
+
+
 @pytest.fixture
 def review_scene(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    reusing_python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[ReviewScene]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     slicer_standin.slot_errors.clear()
     runs = Runs(tmp_path)
-    scene = ReviewScene(scene_of(case("ct_vertebrae"), step=8), runs)
+    scene = ReviewScene(scene_of(case("ct_vertebrae"), step=8), runs, reusing_python)
     yield scene
     scene.close()
     runs.finish()

@@ -76,12 +76,12 @@ class Review:
 
 
 class ReviewScene(Review):
-    """A review where fills can be run, too."""
+    """A review where fills can be run, too; `python` runs their workers."""
 
-    def __init__(self, scene: Scene, runs: Runs) -> None:
+    def __init__(self, scene: Scene, runs: Runs, python: str | None = None) -> None:
         super().__init__(scene.volume_node, scene.node)
         self.scene = scene
-        self.runner = runs(scene)
+        self.runner = runs(scene, python)
         self.runner.controller.committed.connect(self.controller.add_run)
 
     def fill(self, **changed: Any) -> None:

@@ -1,0 +1,41 @@
+"""A stand-in for the Python of workers that reuses results, for tests whose subject begins after a fill."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from support.processes import write_program
+
+# Arguments of a worker: its script, the job folder, "--host-pid", the process id of the host, further options.
+_SCRIPT = """
+job=$2
+run={folder}/$({{ cat "$job/job.json"; echo "$5" "$6" "$7"; }} | sha256sum | cut -c1-64)
+if [ -d "$run" ] && [ ! -s "$job/events.jsonl" ]; then
+    cp -R "$run/layers" "$job/"
+    sed "s/\\"pid\\": *[0-9]*/\\"pid\\": $$/" "$run/events.jsonl" >> "$job/events.jsonl"
+    exit 0
+fi
+{python} "$@" || exit $?
+if [ ! -d "$run" ]; then
+    mkdir "$run.partial"
+    cp -R "$job/layers" "$job/events.jsonl" "$run.partial/"
+    mv "$run.partial" "$run"
+fi
+"""
+
+
+def python_that_reuses_runs(folder: Path) -> str:
+    """Write a program that runs a worker as Python does, once for each job: the next time it copies the result.
+
+    The description of a job includes a fingerprint of the image and the labelled slices, so that only runs with the
+    same input and settings are reused, and only those that finished.
+
+    Parameters
+    ----------
+    folder : Path
+        An empty folder for the program and the results.
+    """
+    script = _SCRIPT.format(folder=shlex.quote(str(folder)), python=shlex.quote(sys.executable))
+    return write_program(folder / "python-that-reuses-runs", script)
