@@ -26,20 +26,15 @@ from fewshot_annotate.host.annotation.record_json import record_from_json, recor
 from fewshot_annotate.host.annotation.record_store import RECORD_ATTRIBUTE, read_record
 from fewshot_annotate.host.annotation.review_rows import Origin, ReviewRow, combined_status, worst_first
 from support import mrml, scene_cases
-from support.reused_runs import python_that_reuses_runs
 from support.review_scene import Review, ReviewScene, parameter_node
 from support.scene_cases import Runs, case, scene_of
 from vtk.util.numpy_support import vtk_to_numpy
 
+pytest_plugins = ("support.run_fixtures",)
+
 ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, SliceStatus.IN_PROGRESS
 NOT_STARTED = SliceStatus.NOT_STARTED
 STATUS = slicer.vtkSlicerSegmentationsModuleLogic
-
-
-@pytest.fixture(scope="module")
-def reusing_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The worker's Python, which runs the fill that each test begins with only once."""
-    return python_that_reuses_runs(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture

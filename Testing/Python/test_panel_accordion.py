@@ -22,6 +22,7 @@ from PySide6.QtCore import Signal  # noqa: E402
 from support.slicer_standin.qt_module import custom_widget  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("reused_runs")
 
 SECTIONS = ("inputs", "paint", "fill", "review", "export", "tools")
 

@@ -24,6 +24,7 @@ import qt  # noqa: E402
 from fewshot_annotate.host import module_logic  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("reused_runs")
 
 IDLE_MILLISECONDS = 700  # several ticks of the panel, and more than one check for an unfinished run
 

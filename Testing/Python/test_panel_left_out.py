@@ -19,6 +19,7 @@ import slicer  # noqa: E402
 from fewshot_annotate.host.effect.registration import register_effect  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("reused_runs")
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import vtk
 from support import scene_cases, slicer_standin
 from support.panel import ARTIFACTS, tool_tip
 from support.panel_themes import used_theme
-from support.reused_runs import python_that_reuses_runs
 from support.review_scene import ReviewScene
 from support.scene_cases import Runs, case, scene_of
 
@@ -27,6 +26,8 @@ from fewshot_annotate.host.annotation.record import SliceStatus
 from fewshot_annotate.host.annotation.review_rows import Origin, RefillRequest, ReviewRow, worst_first
 from fewshot_annotate.host.panel.review_section import ReviewSection
 from PySide6.QtTest import QTest
+
+pytest_plugins = ("support.run_fixtures",)
 
 ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, SliceStatus.IN_PROGRESS
 
@@ -85,12 +86,6 @@ class Section:
             slicer_standin.process_events(20)
         assert self.window.width == width
         assert self.window.grab().save(str(ARTIFACTS / f"review_{name}_{width}.png"))
-
-
-@pytest.fixture(scope="module")
-def reusing_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The worker's Python, which runs the fill that each test begins with only once."""
-    return python_that_reuses_runs(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture

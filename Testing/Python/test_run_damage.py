@@ -367,19 +367,27 @@ def fill_overlapping(case_folder: Path, output: str, *more: str) -> int:
     return main([*words, "--engine", "propagate", "--slices", "all", "--progress", "none", *more])
 
 
-@pytest.fixture
-def overlapping(case_folder: Path) -> Path:
-    """As `case_folder`, with two segments that overlap, and the job of both of which the last slices are not done."""
-    _, labels = small_case()
+@pytest.fixture(scope="module")
+def overlapping_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an image, two segments that overlap, their result, and a job with half of its slices done."""
+    folder = tmp_path_factory.mktemp("overlapping")
+    volume, labels = small_case()
+    write_array(folder / "image.nii.gz", volume.array, volume.geometry)
     painted = [keep_slices(layer, AXIS, every_nth(labels, AXIS, 8)) for layer in overlapping_layers(labels, 2)]
-    write_label_maps(case_folder / "layers.seg.nrrd", painted)
-    assert fill_overlapping(case_folder, "undisturbed.seg.nrrd", "--job-dir", str(case_folder / "job")) == 0
+    write_label_maps(folder / "layers.seg.nrrd", painted)
+    assert fill_overlapping(folder, "undisturbed.seg.nrrd", "--job-dir", str(folder / "job")) == 0
     for number in range(2):
-        file = case_folder / "job" / "layers" / str(number) / "finished.npy"
+        file = folder / "job" / "layers" / str(number) / "finished.npy"
         flags = np.load(file)
         flags[len(flags) // 2 :] = 0
         np.save(file, flags)
-    return case_folder
+    return folder
+
+
+@pytest.fixture
+def overlapping(overlapping_template: Path, case_folder: Path) -> Path:
+    """As `case_folder`, with a copy of the template of overlapping segments in it."""
+    return Path(shutil.copytree(overlapping_template, case_folder, dirs_exist_ok=True))
 
 
 def require_continued(case_folder: Path) -> None:
