@@ -111,9 +111,9 @@ def _cmake(root: Path) -> Iterator[str]:
 def _pictures(root: Path) -> Iterator[str]:
     for key in ("ICONURL", "SCREENSHOTURLS"):
         for address in (_set_in_cmake(root, key) or "").split():
-            place = urlsplit(address)
-            path = root / place.path.partition("/main/")[2]
-            if place.netloc != "raw.githubusercontent.com" or path.suffix != ".png" or not path.is_file():
+            parsed = urlsplit(address)
+            path = root / parsed.path.partition("/main/")[2]
+            if parsed.netloc != "raw.githubusercontent.com" or path.suffix != ".png" or not path.is_file():
                 yield f"EXTENSION_{key} is not the raw address of a PNG file of this repository: {address}"
                 continue
             width, height = png_size(path)
@@ -270,8 +270,8 @@ def _imported_on_start(folder: Path) -> set[Path]:
             continue
         found.add(path)
         for name in _modules_at_file_scope(path, folder):
-            place = folder.joinpath(*name.split("."))
-            waiting += [one for one in (place.with_suffix(".py"), place / "__init__.py") if one.is_file()]
+            module = folder.joinpath(*name.split("."))
+            waiting += [one for one in (module.with_suffix(".py"), module / "__init__.py") if one.is_file()]
     return found
 
 

@@ -89,9 +89,9 @@ def throughput(folder: Path, count: int, workers: list[int]) -> Table:
     pools.update({f"--workers {number}": lambda number=number: LocalProcesses(number) for number in workers})
     table = Table("", "cases", "cases/min", "until the first s", "parent ms/case", title=f"Real volume, {ENGINE}")
     for number, (name, make_pool) in enumerate(pools.items()):
-        place = folder / f"real {number}"
-        place.mkdir()
-        done = run(make_dataset(place, [f"case {one:03}" for one in range(count)]), make_pool)
+        case_folder = folder / f"real {number}"
+        case_folder.mkdir()
+        done = run(make_dataset(case_folder, [f"case {one:03}" for one in range(count)]), make_pool)
         overhead = 1000 * done.parent / done.cases
         table.add_row(name, str(count), f"{done.per_minute:.0f}", f"{done.first:.1f}", f"{overhead:.0f}")
     return table
@@ -117,9 +117,9 @@ def simulated(folder: Path, count: int) -> Dataset:
 
 def memory(folder: Path, count: int, workers: int) -> Table:
     """Memory of scheduler and parent as a simulated dataset passes."""
-    place = folder / "simulated"
-    place.mkdir()
-    dataset = simulated(place, count)
+    case_folder = folder / "simulated"
+    case_folder.mkdir()
+    dataset = simulated(case_folder, count)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"

@@ -80,8 +80,8 @@ def main() -> None:
     options = parser.parse_args()
     shape = tuple(options.shape)
     rows = [["what", "cases", "seconds", "peak MiB", "all images, MiB", "Dice"]]
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         os.environ["FEWSHOT_ANNOTATE_HOME"] = str(folder / "home")
         seconds, peak = trained(folder, "large", options.cases, shape, options.budget)
         size = "x".join(map(str, reversed(shape)))

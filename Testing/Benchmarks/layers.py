@@ -32,11 +32,11 @@ from support.synthetic_dicom import write_ct_series
 _RUN = "import sys; from fewshot_annotate.cli import main; sys.exit(main())"
 _READ = "import sys; from fewshot_annotate.io.files import read_label_maps; print(len(read_label_maps(sys.argv[1])))"
 _FILL = (
-    "fill {place}/series {place}/support.seg.nrrd -o {place}/filled.seg.nrrd --axis 0 --engine propagate"
+    "fill {folder}/series {folder}/support.seg.nrrd -o {folder}/filled.seg.nrrd --axis 0 --engine propagate"
     " --slices {first}:{stop} --progress none"
 )
 _EXPORT = (
-    "export {place}/whole.seg.nrrd --to dicom-seg --reference {place}/series -o {place}/filled.dcm --default-code"
+    "export {folder}/whole.seg.nrrd --to dicom-seg --reference {folder}/series -o {folder}/filled.dcm --default-code"
 )
 LABELLED_STEP = 20
 FEW_LAYERS = 3
@@ -50,38 +50,38 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="which sets of segments")
     options = parser.parse_args()
     grid = Geometry(tuple(options.size), (0.8, 0.8, 1.0))
-    table = Table("segments", "what", "seconds", "peak MiB", "exit code")
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+    table = Table("segments", "step", "seconds", "peak MiB", "exit code")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         image = np.random.default_rng(0).normal(0, 50, grid.shape[1:]).astype(np.int16)
-        write_ct_series(place / "series", grid, np.broadcast_to(image, grid.shape))
+        write_ct_series(folder / "series", grid, np.broadcast_to(image, grid.shape))
         for kind in options.kinds:
             name = kind.format(FEW_LAYERS)
             making = multiprocessing.get_context("fork").Process(
-                target=make, args=(place, kind, grid, options.segments)
+                target=make, args=(folder, kind, grid, options.segments)
             )
             making.start()  # what this process holds would count as the peak of those that it starts
             making.join()
             start = grid.shape[0] // 2 // LABELLED_STEP * LABELLED_STEP
-            for what, code, words in (
-                ("read", _READ, f"{place}/whole.seg.nrrd"),
-                ("fill", _RUN, _FILL.format(place=place, first=start + 1, stop=start + 4)),
-                ("export to DICOM SEG", _RUN, _EXPORT.format(place=place)),
+            for step, code, arguments in (
+                ("read", _READ, f"{folder}/whole.seg.nrrd"),
+                ("fill", _RUN, _FILL.format(folder=folder, first=start + 1, stop=start + 4)),
+                ("export to DICOM SEG", _RUN, _EXPORT.format(folder=folder)),
             ):
-                seconds, peak, status = measured(code, words.split())
-                print(f"{name}: {what} {peak:.0f} MiB ({seconds:.0f} s)", file=sys.stderr)
-                table.add_row(f"{options.segments} {name}", what, f"{seconds:.0f}", f"{peak:.0f}", str(status))
+                seconds, peak, status = measured(code, arguments.split())
+                print(f"{name}: {step} {peak:.0f} MiB ({seconds:.0f} s)", file=sys.stderr)
+                table.add_row(f"{options.segments} {name}", step, f"{seconds:.0f}", f"{peak:.0f}", str(status))
             for made in ("filled.seg.nrrd", "filled.dcm"):
-                (place / made).unlink(missing_ok=True)
+                (folder / made).unlink(missing_ok=True)
     Console().print(table)
     return 0
 
 
-def make(place: Path, kind: str, grid: Geometry, segments: int) -> None:
+def make(folder: Path, kind: str, grid: Geometry, segments: int) -> None:
     """Write the segments, and those of the labelled slices."""
     layers = KINDS[kind](grid, segments)
-    write_label_maps(place / "whole.seg.nrrd", layers)
-    write_label_maps(place / "support.seg.nrrd", [on_labelled_slices(layer) for layer in layers])
+    write_label_maps(folder / "whole.seg.nrrd", layers)
+    write_label_maps(folder / "support.seg.nrrd", [on_labelled_slices(layer) for layer in layers])
 
 
 def ellipsoids(grid: Geometry, segments: int, layers: int) -> list[LabelMap]:

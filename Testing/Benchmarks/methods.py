@@ -156,10 +156,10 @@ class Listener:
 
 def run_engine(name: str, task: Task, slices: str = "all", budget: float | None = None) -> Filled:
     """Run `fewshot-annotate fill` in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        image, support = write_inputs(task, place)
-        output, confidence_path = place / "output.nii", place / "confidence.nii"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        image, support = write_inputs(task, folder)
+        output, confidence_path = folder / "output.nii", folder / "confidence.nii"
         command = [sys.executable, "-m", "fewshot_annotate.cli", "fill", image, support, "-o", output]
         command += ["--engine", name, "--axis", task.axis.index, "--slices", slices, "--progress", "json"]
         command += ["--labelled-slices", ",".join(map(str, task.indices)), "--confidence", confidence_path]
@@ -215,11 +215,11 @@ def shape_interpolation(image: np.ndarray, labels: np.ndarray, indices: list[int
             start, end = _signed_distance(labels[before] == value), _signed_distance(labels[after] == value)
             start = np.full_like(end, -end.max()) if start is None and end is not None else start
             end = np.full_like(start, -start.max()) if end is None and start is not None else end
-            for place, index in enumerate(inner):
+            for number, index in enumerate(inner):
                 share = (index - before) / (after - before)
                 blend = (1 - share) * start + share * end
-                wins = blend > best[place]
-                best[place][wins] = blend[wins]
+                wins = blend > best[number]
+                best[number][wins] = blend[wins]
                 result[index][wins] = value
     return result
 

@@ -83,8 +83,8 @@ def trained(name: str, data: PatientSet, cases: int, seconds: float) -> tuple[nn
     augmentation = AugmentationConfig.for_plan(plan)
     device = torch.device("cpu")
     training = MemberTraining(plan, ready.__getitem__, range(cases), 0, device, config, augmentation)
-    with tempfile.TemporaryDirectory() as place:
-        state = training.train(seconds, Path(place) / "checkpoint.pt", lambda fraction: None)
+    with tempfile.TemporaryDirectory() as scratch:
+        state = training.train(seconds, Path(scratch) / "checkpoint.pt", lambda fraction: None)
     network = NETWORKS[name](plan)
     network.load_state_dict(state)
     return network.eval(), plan, training.steps

@@ -50,14 +50,14 @@ def main() -> None:
     chosen = [cases[index] for index in order[: options.first + options.pool + options.test]]
     first, pool = chosen[: options.first], chosen[options.first : options.first + options.pool]
     test = chosen[options.first + options.pool :]
-    with tempfile.TemporaryDirectory() as place:
-        start = _fit(first, Path(place) / "first", options.seconds)
+    with tempfile.TemporaryDirectory() as scratch:
+        start = _fit(first, Path(scratch) / "first", options.seconds)
         described = [_described(case, start) for case in pool]
         known = [_known(case) for case in first]
         ranked = [one.case.name for one in rank_cases([case for case, _ in described], known)]
         errors = {case.name: 1 - dice for case, dice in described}
-        places = np.argsort([ranked.index(case.name) for case, _ in described])
-        by_rank = [described[index][0].name for index in places]
+        ranking = np.argsort([ranked.index(case.name) for case, _ in described])
+        by_rank = [described[index][0].name for index in ranking]
         print(f"{'order':<10} {'added':<32} {'mean Dice of unseen patients':>30}")
         print(f"{'none':<10} {'':<32} {_score(test, start):>30.4f}")
         draws = [("ranked", by_rank[: options.added])]
@@ -68,7 +68,7 @@ def main() -> None:
             )
         scores = []
         for name, added in draws:
-            folder = Path(place) / name
+            folder = Path(scratch) / name
             model = _fit([*first, *(case for case in pool if case.name in added)], folder, options.seconds, start)
             scores.append(_score(test, model))
             print(f"{name:<10} {' '.join(added):<32} {scores[-1]:>30.4f}", flush=True)

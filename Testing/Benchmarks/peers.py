@@ -35,16 +35,16 @@ class PeerResult:
 
 def run_peer(name: str, image: np.ndarray, labels: np.ndarray, indices: list[int]) -> PeerResult:
     """Run a peer on slices [n, h, w] of which `indices` are labelled; the others in `labels` are ignored."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         seeds = np.zeros(labels.shape, dtype=np.int16)
         seeds[indices] = labels[indices]
-        np.savez(place / "input.npz", image=image, seeds=seeds, indices=indices)
+        np.savez(folder / "input.npz", image=image, seeds=seeds, indices=indices)
         # The exit code is ignored: a crash after the result was written does not matter.
-        _, peak, _ = run_measured([sys.executable, __file__, name, str(place)])
-        if not (place / "output.npz").exists():
+        _, peak, _ = run_measured([sys.executable, __file__, name, str(folder)])
+        if not (folder / "output.npz").exists():
             raise RuntimeError(f"{name} gave no result")
-        output = np.load(place / "output.npz")
+        output = np.load(folder / "output.npz")
         return PeerResult(output["labels"], float(output["seconds"]), peak)
 
 

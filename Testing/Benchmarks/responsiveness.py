@@ -218,9 +218,9 @@ def main() -> int:
     )
     missed = []
     content = bytes(WEIGHTS_BYTES)
-    with tempfile.TemporaryDirectory() as place, serving(content) as server:
+    with tempfile.TemporaryDirectory() as scratch, serving(content) as server:
         server.bytes_per_second = WEIGHTS_BYTES_PER_SECOND
-        folder = Path(place)
+        folder = Path(scratch)
         put_inputs(folder, options.size, options.slices)
         put_weights(folder, content, server.address)
         for number, name in enumerate(options.commands):

@@ -64,9 +64,9 @@ def run_engine(
     painted = np.zeros_like(labels)
     painted[indices] = labels[indices]
     support = Support.from_label_map(LabelMap(painted, geometry), AXIS, indices)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as scratch:
         job = Job(engine=name, slices=tuple(support.unlabelled(support.labelled_range())))
-        folder = JobFolder.create(Path(place) / "job", job, Volume(image, geometry), support)
+        folder = JobFolder.create(Path(scratch) / "job", job, Volume(image, geometry), support)
         command = [sys.executable, str(WORKER_SCRIPT), str(folder.path), "--host-pid", str(os.getpid())]
         began = time.perf_counter()
         slices: list[float] = []

@@ -72,8 +72,8 @@ def main() -> int:
 
 
 def _python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
-    places = (ROOT / "FewShotAnnotate", ROOT / "Testing")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "QT_QPA_PLATFORM": "offscreen"}
+    folders = (ROOT / "FewShotAnnotate", ROOT / "Testing")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders)), "QT_QPA_PLATFORM": "offscreen"}
     return subprocess.run([sys.executable, *options, "-c", code], env=environment, capture_output=True, text=True)
 
 

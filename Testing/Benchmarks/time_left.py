@@ -231,8 +231,8 @@ def main() -> int:
     options = parser.parse_args()
     table = Table("run", "engine", "seconds", "first at", "median factor", "largest factor", "announcements")
     far = []
-    with tempfile.TemporaryDirectory() as place:
-        inputs = Path(place)
+    with tempfile.TemporaryDirectory() as scratch:
+        inputs = Path(scratch)
         for name in {*options.cases, options.batch_case, options.compare_case}:
             put_case(name, inputs)
         for row in rows(options, inputs):

@@ -180,9 +180,9 @@ def test_a_used_folder_is_refused(folder: JobFolder, tmp_path: Path) -> None:
     (other / "notes.txt").write_text("mine")
     file = tmp_path / "file"
     file.write_text("mine")
-    for place in (folder.path, other, file):
+    for path in (folder.path, other, file):
         with pytest.raises(InputError) as error:
-            make_folder(place, *small_case(), AXIS, 8)
+            make_folder(path, *small_case(), AXIS, 8)
         assert error.value.code == "job_folder_used"
     assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 

@@ -122,8 +122,8 @@ def test_propagated_boxes_fit_the_true_outline() -> None:
     propagate = FlowPropagation(volume, support)
     overlaps = []
     for index, found in PropagatedPrompts(propagate, support).prompts(support.unlabelled(support.labelled_range())):
-        for place, prompts in found.items():
-            rows, columns = np.nonzero(label_map.array[index] == support.labels[place])
+        for label_number, prompts in found.items():
+            rows, columns = np.nonzero(label_map.array[index] == support.labels[label_number])
             if len(rows) > 20:
                 truth = (columns.min(), rows.min(), columns.max(), rows.max())
                 overlaps.append(overlap(prompts[0].box, truth))

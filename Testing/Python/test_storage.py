@@ -218,12 +218,12 @@ import os, signal, sys
 from pathlib import Path
 from fewshot_annotate.core.file_transaction import atomic_stream
 from fewshot_annotate.core.temporary import TemporaryFolder
-place = Path(sys.argv[1])
-folder = TemporaryFolder(place).path
+parent = Path(sys.argv[1])
+folder = TemporaryFolder(parent).path
 (folder / "image").write_bytes(b"x")
-with atomic_stream(place / "a") as stream:
+with atomic_stream(parent / "a") as stream:
     stream.write(b"half")
-    (place / "ready").touch()
+    (parent / "ready").touch()
     signal.pause()
 """
 
@@ -251,7 +251,7 @@ def test_the_folder_for_temporary_files_is_swept_when_it_is_used_again(
     link = f"{FOLDER_PREFIX}0123456789abcdef"
     (tmp_path / link).symlink_to(tmp_path.parent)
     (tmp_path / f"{KEPT_PREFIX}mine").mkdir()
-    code = DYING.replace("TemporaryFolder(place)", "TemporaryFolder()")
+    code = DYING.replace("TemporaryFolder(parent)", "TemporaryFolder()")
     program = spawned.python("-c", code, str(tmp_path), environment={**os.environ, "TMPDIR": str(tmp_path)})
     wait_for((tmp_path / "ready").exists)
     program.send_signal(signal.SIGKILL)
