@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import copy
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,10 +27,6 @@ from .structure_keeping import Gap
 # Margin in pixels around the labels, included in the computation of the flow. `ablation.py --parts
 # propagate.flow_propagation` compares it with 16 and 64.
 MARGIN_PIXELS = 32
-
-
-def _unchanged(index: int, probabilities: np.ndarray) -> None:
-    """The default of `FlowPropagation.predict`: probabilities are not changed."""
 
 
 class FlowPropagation:
@@ -112,7 +109,7 @@ class FlowPropagation:
     def predict(
         self,
         slice_indices: Sequence[int],
-        fuse: Callable[[int, np.ndarray], None] = _unchanged,
+        fuse: Callable[[int, np.ndarray], None] | None = None,
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield labelled slices unchanged, then query slices gap by gap, as engines do.
 
@@ -137,7 +134,7 @@ class FlowPropagation:
         self,
         query_gap: SliceGap,
         pool: ThreadPoolExecutor,
-        fuse: Callable[[int, np.ndarray], None],
+        fuse: Callable[[int, np.ndarray], None] | None,
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Fill the slices of a gap."""
         sides, query = query_gap.sides, query_gap.slices
@@ -156,18 +153,30 @@ class FlowPropagation:
             for neighbours, label_indices in labels_by_neighbours.items()
             if len(neighbours) == 2
         ]
-        for first in range(0, len(query), ENGINE_THREADS):
-            batch = query[first : first + ENGINE_THREADS]
-            jobs = [pool.submit(self._fill_slice, index, fields, labels_by_neighbours) for index in batch]
-            for index, job in zip(batch, jobs, strict=True):
-                probabilities = job.result()
-                inside = probabilities[(slice(None), *self.window)]
-                fuse(index, inside)
-                for gap in around:
-                    gap.keep(index, inside)
-                    if self._raise_unmatched:
-                        gap.raise_unmatched(index, inside)
-                yield index, probabilities
+
+        def fill(index: int) -> np.ndarray:
+            probabilities = self._fill_slice(index, fields, labels_by_neighbours)
+            if fuse is None:
+                self._keep_structures(index, probabilities, around)
+            return probabilities
+
+        jobs = deque(pool.submit(fill, index) for index in query[:ENGINE_THREADS])
+        for number, index in enumerate(query, start=ENGINE_THREADS):
+            probabilities = jobs.popleft().result()
+            if fuse is not None:
+                fuse(index, probabilities[(slice(None), *self.window)])
+                self._keep_structures(index, probabilities, around)
+            yield index, probabilities
+            if number < len(query):
+                jobs.append(pool.submit(fill, query[number]))
+
+    def _keep_structures(self, index: int, probabilities: np.ndarray, around: Sequence[Gap]) -> None:
+        """Keep structures shown by both labelled slices on a slice between them, in place."""
+        inside = probabilities[(slice(None), *self.window)]
+        for gap in around:
+            gap.keep(index, inside)
+            if self._raise_unmatched:
+                gap.raise_unmatched(index, inside)
 
     def gap(self, neighbours: tuple[int, int], label_indices: Sequence[int]) -> Gap:
         """Structures on two labelled slices, by support index, of some labels, by position in `support.labels`."""

@@ -140,8 +140,7 @@ def _weights(
             warped = _padded(other, source.field, active)
             for offset_weights, offset in zip(source_weights, offsets, strict=True):
                 offset_weights += np.abs(channel - _shifted(warped, offset))
-        for offset_weights in source_weights:
-            offset_weights[...] = smooth(offset_weights, PATCH_SIGMA)
+        source_weights[...] = smooth(source_weights, PATCH_SIGMA)
         mask = np.isin(source.mask, labels).astype(np.float32)
         labelled |= warp(mask, source.field, active) > 0
     typical = float(weights[:, len(offsets) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0

@@ -6,6 +6,7 @@ most probable label. There it is replaced by its shape from shape-based interpol
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 
@@ -92,13 +93,19 @@ class Gap:
         apart, *pixel = axis.spacing(geometry)
         reach = MAX_SLOPE * (slices[1] - slices[0]) * apart / min(pixel)
         self._structures = structures(*masks, tuple(label_indices), reach)
+        self._areas = [structure.areas(self._shape) for structure in self._structures]
+        self._is_small = [
+            max(areas) <= SMALL_AREA or max(float(distance.max()) for distance in structure.distances) < SMALL_DEPTH
+            for structure, areas in zip(self._structures, self._areas, strict=True)
+        ]
+        self._counts = Counter(structure.label for structure in self._structures)
         self._owners: dict[int, np.ndarray] = {}
         interpolated = partial(_interpolated, self._structures, slices, self._shape)
         self._interpolate = lru_cache(maxsize=CACHED_SLICES * max(1, len(self._structures)))(interpolated)
         self._without_contrast = frozenset(
             number
             for number, structure in enumerate(self._structures)
-            if structure.matched and self._small(structure) and self._contrast(structure, images) < MIN_CONTRAST
+            if structure.matched and self._is_small[number] and self._contrast(structure, images) < MIN_CONTRAST
         )
 
     def interpolated(self, index: int, count: int) -> np.ndarray:
@@ -136,20 +143,23 @@ class Gap:
         filled = probabilities.argmax(axis=0)
         shapes: np.ndarray | None = None
         for number, structure in enumerate(self._structures):
-            if not structure.matched or (shape := self._interpolate(number, index)) is None:
+            if not structure.matched:
                 continue
             filled_pixels, label_index = self._filled_pixels(number, filled), self._label_indices[structure.label]
             unconfirmed = number in self._without_contrast
-            if unconfirmed or (self._small(structure) and self._overfilled(structure, filled_pixels)):
-                _lower(
-                    probabilities, label_index, filled_pixels, shape, INTERPOLATED_PROBABILITY if unconfirmed else 1.0
-                )
-            elif not self._is_lost(structure, filled_pixels, index):
+            lowered = unconfirmed or (self._is_small[number] and self._overfilled(number, filled_pixels))
+            if not lowered and not self._is_lost(number, filled_pixels, index):
                 continue
+            shape = self._interpolate(number, index)  # it takes most of the time
+            if shape is None:
+                continue
+            if lowered:
+                most = INTERPOLATED_PROBABILITY if unconfirmed else 1.0
+                _lower(probabilities, label_index, filled_pixels, shape, most)
             box = shape.box
             inside = probabilities[(slice(None), *box)]
             spared = (filled[box] != 0) & (filled[box] != label_index)
-            if spared.any() and self._small(structure):
+            if spared.any() and self._is_small[number]:
                 if shapes is None:
                     shapes = self.interpolated(index, len(probabilities)).argmax(axis=0)
                 spared &= (shapes[box] != label_index) & (filled[box] != self._surrounding(structure))
@@ -158,7 +168,7 @@ class Gap:
                 weight = _weight_to_reach(weight, inside[label_index])
             weight = np.where(spared, np.minimum(weight, _max_weight_below_argmax(inside, label_index)), weight)
             _raise(inside, label_index, weight)
-            if self._small(structure):
+            if self._is_small[number]:
                 least = _weight_to_reach(self._least_around(shape, index), inside[label_index])
                 _raise(inside, label_index, np.minimum(least, _max_weight_below_argmax(inside, label_index)))
 
@@ -184,9 +194,9 @@ class Gap:
         """
         filled = probabilities.argmax(axis=0)
         for number, structure in enumerate(self._structures):
-            if structure.matched or not self._small(structure):
+            if structure.matched or not self._is_small[number]:
                 continue
-            if not self._is_lost(structure, self._filled_pixels(number, filled), index):
+            if not self._is_lost(number, self._filled_pixels(number, filled), index):
                 continue
             side = int(structure.after.any())
             shape = interpolate(structure, side, self._shape)
@@ -216,22 +226,18 @@ class Gap:
         """Pixels filled with a structure, by number, on a slice; `filled` holds the label index of each pixel."""
         structure = self._structures[number]
         filled_pixels: np.ndarray = filled == self._label_indices[structure.label]
-        if self._shared(structure.label):
+        if self._counts[structure.label] > 1:
             filled_pixels &= self._owner(structure.label) == number
         return filled_pixels
 
-    def _is_lost(self, structure: Structure, filled_pixels: np.ndarray, index: int) -> bool:
-        """Whether too few pixels of a structure are filled on a slice."""
-        share, (before, after) = self._share(index), structure.areas(self._shape)
-        least = MIN_SMALL_AREA_KEPT if self._small(structure) else MIN_AREA_KEPT
+    def _is_lost(self, number: int, filled_pixels: np.ndarray, index: int) -> bool:
+        """Whether too few pixels of a structure, by number, are filled on a slice."""
+        share, (before, after) = self._share(index), self._areas[number]
+        least = MIN_SMALL_AREA_KEPT if self._is_small[number] else MIN_AREA_KEPT
         return bool(np.count_nonzero(filled_pixels) < least * ((1 - share) * before + share * after))
 
-    def _small(self, structure: Structure) -> bool:
-        depth = max(float(distance.max()) for distance in structure.distances)
-        return bool(max(structure.areas(self._shape)) <= SMALL_AREA or depth < SMALL_DEPTH)
-
-    def _overfilled(self, structure: Structure, filled_pixels: np.ndarray) -> bool:
-        return bool(np.count_nonzero(filled_pixels) > MAX_SMALL_AREA_FILLED * max(structure.areas(self._shape)))
+    def _overfilled(self, number: int, filled_pixels: np.ndarray) -> bool:
+        return bool(np.count_nonzero(filled_pixels) > MAX_SMALL_AREA_FILLED * max(self._areas[number]))
 
     def _contrast(self, structure: Structure, images: tuple[np.ndarray, np.ndarray]) -> float:
         """Difference of the mean intensities inside and around a structure on both slices, in standard errors.
@@ -250,10 +256,6 @@ class Gap:
 
     def _share(self, index: int) -> float:
         return _share(self._slices, index)
-
-    def _shared(self, label: int) -> bool:
-        """Whether a label has several structures."""
-        return sum(structure.label == label for structure in self._structures) > 1
 
     def _owner(self, label: int) -> np.ndarray:
         """Number of the structure of a label that is nearest to each pixel on either labelled slice."""
