@@ -54,6 +54,12 @@ def _headless(scene: scene_cases.Scene, folder: Path, slices: str = "between") -
     return {name: array == value for value, name in enumerate(scene.ids, start=1)}
 
 
+@pytest.fixture(scope="module")
+def complete_result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """Result of an undisturbed fill of the vertebrae; do not change it."""
+    return _headless(scene_of(case("ct_vertebrae")), tmp_path_factory.mktemp("complete") / "job")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_fill_keeps_painted_slices_and_equals_the_headless_result(runs: Runs, tmp_path: Path, name: str) -> None:
     scene = scene_of(case(name))
@@ -91,6 +97,7 @@ def test_slices_outside_the_painted_range_are_filled_on_request(runs: Runs, tmp_
     assert any(mask[scene.labelled[0] - 1].any() for mask in scene.arrays().values())
 
 
+@pytest.mark.usefixtures("reused_runs")
 def test_a_fill_is_one_undo_step_that_restores_everything(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     segmentation = scene.node.GetSegmentation()
@@ -218,9 +225,10 @@ def test_cancel_while_preparing_ends_the_run_at_once(runs: Runs, keep: bool) -> 
     assert all_equal(scene.arrays(), before)
 
 
-def test_stop_keeps_the_finished_slices_and_no_others(runs: Runs, gate: Gate, tmp_path: Path) -> None:
+def test_stop_keeps_the_finished_slices_and_no_others(
+    complete_result: dict[str, np.ndarray], runs: Runs, gate: Gate
+) -> None:
     scene = scene_of(case("ct_vertebrae"))
-    expected = _complete_result(scene, gate, tmp_path)
     runner = runs(scene)
     gate.allow(3)
     runner.start()
@@ -232,15 +240,17 @@ def test_stop_keeps_the_finished_slices_and_no_others(runs: Runs, gate: Gate, tm
     kept = [i for i in scene.between if any(mask[i].any() for mask in result.values())]
     assert kept == scene.between[:4]
     for name in scene.ids:
-        np.testing.assert_array_equal(result[name][kept], expected[name][kept])
+        np.testing.assert_array_equal(result[name][kept], complete_result[name][kept])
     assert runner.controller.message == "Stopped; 4 slices filled."
     assert runner.undo_states_saved == 1
 
 
 @pytest.mark.parametrize("end", ["keep", "cancel", "resume"])
-def test_a_killed_worker_loses_no_finished_slice(runs: Runs, gate: Gate, tmp_path: Path, end: str) -> None:
+def test_a_killed_worker_loses_no_finished_slice(
+    complete_result: dict[str, np.ndarray], runs: Runs, gate: Gate, end: str
+) -> None:
     scene = scene_of(case("ct_vertebrae"))
-    before, expected = scene.arrays(), _complete_result(scene, gate, tmp_path)
+    before = scene.arrays()
     runner = runs(scene)
     gate.allow(3)
     runner.start()
@@ -254,7 +264,7 @@ def test_a_killed_worker_loses_no_finished_slice(runs: Runs, gate: Gate, tmp_pat
     if end == "resume":
         runner.controller.resume()
         runner.to_end()
-        assert all_equal(scene.arrays(), expected)
+        assert all_equal(scene.arrays(), complete_result)
     elif end == "keep":
         runner.controller.cancel(keep=True)
         runner.to_end()
@@ -314,6 +324,7 @@ def test_a_second_fill_replaces_filled_voxels_and_keeps_painted_ones(runs: Runs,
     assert not all_equal(result, truth)
 
 
+@pytest.mark.usefixtures("reused_runs")
 def test_a_correction_of_a_filled_slice_counts_as_painted_from_then_on(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner, survey = runs(scene), Survey()
@@ -335,6 +346,7 @@ def test_a_correction_of_a_filled_slice_counts_as_painted_from_then_on(runs: Run
     survey.close()
 
 
+@pytest.mark.usefixtures("reused_runs")
 def test_an_undone_fill_leaves_no_slice_that_counts_as_painted(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner, survey = runs(scene), Survey()
@@ -347,6 +359,7 @@ def test_an_undone_fill_leaves_no_slice_that_counts_as_painted(runs: Runs) -> No
     survey.close()
 
 
+@pytest.mark.usefixtures("reused_runs")
 def test_a_removed_segment_does_not_mark_every_slice_as_corrected(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner, survey = runs(scene), Survey()
@@ -363,13 +376,6 @@ def _surveyed(survey: Survey, scene: scene_cases.Scene) -> Selection:
     record = read_record(scene.node)
     checksums = survey.result.checksums_for(record)
     return select(survey.extents, record, survey.grid.geometry.shape, checksums=checksums)
-
-
-def _complete_result(scene: scene_cases.Scene, gate: Gate, tmp_path: Path) -> dict[str, np.ndarray]:
-    gate.open()
-    expected = _headless(scene, tmp_path / "whole")
-    gate.allow(0)
-    return expected
 
 
 def test_the_axis_of_a_run_is_a_slice_axis(runs: Runs) -> None:
