@@ -7,7 +7,7 @@ of the computing time it takes. Results are kept in a file of JSON lines, so tha
 continued.
 
     python Testing/Benchmarks/ablation.py [--parts switches network.crop propagate.mixing ...]
-        [--cases ct_spleen ...] [--spacing 4 8 16] [--steps 110] [--seconds 3600] [--jobs 2]
+        [--cases ct_spleen ...] [--spacing 4 8 16] [--steps 50] [--seconds 3600] [--jobs 2]
 """
 
 from __future__ import annotations
@@ -332,7 +332,7 @@ def _parser() -> argparse.ArgumentParser:
         help="SECTION.FIELD, SECTION, 'switches' (the default) or 'constants' of AdaptConfig; propagate, "
         "propagate.MODULE or propagate.MODULE.CONSTANT",
     )
-    parser.add_argument("--steps", type=int, default=110, help="option `steps` of the engine")
+    parser.add_argument("--steps", type=int, default=50, help="option `steps` of the engine")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further fill after this time")
     parser.add_argument("--cache", type=Path, default=Path("benchmark-output/ablation.jsonl"), help="file of results")
     parser.add_argument("--jobs", type=int, default=1, help="processes")

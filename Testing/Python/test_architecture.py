@@ -24,6 +24,7 @@ TORCH = {
     "engines/device.py",
     "engines/adapt/batches.py",
     "engines/adapt/fitting.py",
+    "engines/adapt/initial_weights.py",
     "engines/adapt/muon.py",
     "engines/adapt/network.py",
     "engines/adapt/orthogonal_views.py",

@@ -161,7 +161,7 @@ class NetworkConfig:
     crop: int = tuned(64, "Side, in pixels, of the random crops that are fitted on.", 48, 96)
     batch: int = tuned(8, "Crops per step.", 4, 16)
     learning_rate: float = tuned(
-        4e-3, "Largest learning rate of AdamW, for all but the inner convolutions.", 2e-3, 8e-3
+        2e-3, "Largest learning rate of AdamW, for all but the inner convolutions.", 1e-3, 4e-3
     )
     weight_decay: float = tuned(1e-4, "Weight decay of AdamW.", 0.0, 1e-3)
     warm_up: float = tuned(
@@ -172,9 +172,10 @@ class NetworkConfig:
     soft_targets: bool = tuned(True, "Fit it also on soft targets: fused candidates of query slices.", False)
     max_soft_targets: int = tuned(40, "Maximum number of soft targets.", 20, 80)
     labelled_share: float = tuned(0.5, "Share of crops that come from labelled slices.", 0.25, 0.75)
+    pretrained: bool = tuned(True, "Start from weights trained on synthetic volumes instead of random ones.", False)
     muon: bool = tuned(True, "Fit the inner convolutions by Muon instead of AdamW.", False)
     muon_step: float = tuned(
-        0.06, "Step of Muon at the full learning rate, relative to the norm of the weights.", 0.03, 0.12
+        0.03, "Step of Muon at the full learning rate, relative to the norm of the weights.", 0.015, 0.06
     )
     muon_momentum: float = tuned(0.9, "Momentum of Muon.", 0.8, 0.95)
 

@@ -19,6 +19,7 @@ from ..device import has_bfloat16
 from ..learning_rate import learning_rate_factor
 from ..threads import TORCH_RANDOM_STATE_LOCK
 from .batches import Batches
+from .initial_weights import load_initial_weights
 from .muon import Muon
 from .network import FittedNetwork, UNet
 from .stack import Stack, TrainingSlice
@@ -57,15 +58,14 @@ def fit(
     with TORCH_RANDOM_STATE_LOCK:
         torch.manual_seed(seed)
         network = copy.deepcopy(start.module) if start else UNet(len(examples[0].target), config, stack.images)
+        if start is None and config.pretrained:
+            load_initial_weights(network)
         network.to(stack.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = AveragedModel(network, multi_avg_fn=partial(_average, 1 - 1 / config.averaging_steps))
+    averaged = AveragedModel(network, multi_avg_fn=partial(average_weights, 1 - 1 / config.averaging_steps))
     averaged.update_parameters(network)  # the first time, it copies the initial weights
     weights = list(network.parameters())
-    inner = [
-        weight for completed in (network.down, network.up) for weight in completed.parameters() if weight.ndim == 4
-    ]
-    muon = Muon(inner if config.muon else [], config.muon_step, config.muon_momentum)
+    muon = Muon(network.inner_weights() if config.muon else [], config.muon_step, config.muon_momentum)
     by_muon = {id(weight) for weight in muon.weights}
     others = [weight for weight in weights if id(weight) not in by_muon]
     adam = torch.optim.AdamW(others, config.learning_rate, weight_decay=config.weight_decay, fused=True)
@@ -79,7 +79,7 @@ def fit(
             logits = network(inputs, prior)
         for weight in weights:  # faster than `zero_grad`, which collects all modules anew in each step
             weight.grad = None
-        _loss(logits, target).backward()
+        cross_entropy_and_dice(logits, target).backward()
         nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
         adam.step()
         muon.step(factor)
@@ -92,14 +92,14 @@ def fit(
     return FittedNetwork(stack, network.eval(), min(1.0, step / steps), time.monotonic() - began)
 
 
-def _average(
+def average_weights(
     max_decay: float, averages: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor | int
 ) -> None:
     """Update averages of the weights in place; the first steps count less than in a plain exponential average."""
     get_ema_multi_avg_fn(min(max_decay, int(count) / (int(count) + 9)))(averages, current, count)
 
 
-def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def cross_entropy_and_dice(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Cross-entropy plus the mean Dice loss of the labels in the target (Milletari et al., 2016)."""
     log = functional.log_softmax(logits, dim=1)
     probabilities = log.exp()

@@ -54,6 +54,10 @@ class UNet(nn.Module):
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
+    def inner_weights(self) -> list[nn.Parameter]:
+        """Weights of the convolutions between the inputs and the head."""
+        return [weight for level in (self.down, self.up) for weight in level.parameters() if weight.ndim == 4]
+
     def forward(self, inputs: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
         """Logits of each class, from the input channels and the prior of each pixel."""
         height, width = inputs.shape[-2:]

@@ -54,7 +54,7 @@ class OptionalNetwork:
         """Append the weighted prediction of the network, if any, to the log-probabilities of the candidates."""
         if self.fitted is None:
             return log_probs
-        predicted = self.fitted.predict(index, _default_prediction(log_probs, self.config))
+        predicted = self.fitted.predict(index, default_prediction(log_probs, self.config))
         return np.concatenate([log_probs, np.float32(self.fitted.fusion_weight) * predicted[None]])
 
 
@@ -185,7 +185,7 @@ class _HoldOut:
         kept = log_probs if support_index in scored else None
         if self._stack is None:
             return kept, None
-        prior = _default_prediction(log_probs, self._config.fusion)
+        prior = default_prediction(log_probs, self._config.fusion)
         return kept, self._stack.example(index, self._pool.one_hot(support_index), prior, True)
 
     def soft_examples(self, gap: Sequence[int]) -> list[TrainingSlice]:
@@ -193,7 +193,7 @@ class _HoldOut:
         assert self._stack is not None
         examples = []
         for index, log_probs in self._pool.fresh().candidates(gap):
-            fused = _default_prediction(log_probs, self._config.fusion)
+            fused = default_prediction(log_probs, self._config.fusion)
             examples.append(self._stack.example(index, fused, fused, False))
             self._work.done(self._times.example)
         return examples
@@ -329,7 +329,7 @@ def _soft_targets(query: Sequence[int], support: Support, config: NetworkConfig)
     return spread(between(query, support.indices), config.max_soft_targets) if config.soft_targets else []
 
 
-def _default_prediction(log_probs: np.ndarray, config: FusionConfig) -> np.ndarray:
+def default_prediction(log_probs: np.ndarray, config: FusionConfig) -> np.ndarray:
     """Probabilities, float32 `[labels + 1, h, w]`, of the candidates fused with the default weights."""
     fused = default_weights(len(log_probs), log_probs.shape[1] - 1, config).fuse(log_probs, 1)
     probabilities: np.ndarray = scipy.special.softmax(fused, axis=0)

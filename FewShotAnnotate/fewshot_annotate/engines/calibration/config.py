@@ -29,7 +29,7 @@ class CalibrationConfig:
         8.5,
         14.0,
     )
-    inverse_temperature_log_sd: float = tuned(0.5, "Standard deviation of the logarithm, of that prior.", 0.25, 1.0)
+    inverse_temperature_log_sd: float = tuned(0.25, "Standard deviation of the logarithm, of that prior.", 0.12, 0.5)
     distance_exponent: float = tuned(
         0.1, "The inverse temperature falls with distance as distance ** -exponent.", 0.0, 0.15, 0.2
     )
