@@ -82,7 +82,7 @@ def test_the_cache_of_flow_discards_the_least_recently_used() -> None:
         return np.zeros(2, np.float32)
 
     for value in (1, 2, 1, 3, 1, 2):
-        cache.get((value, 0, 0.0), lambda value=value: field(value))
+        cache.get((value, 0, (0.0,)), lambda value=value: field(value))
     assert calls == [1, 2, 3, 2]
 
 

@@ -24,7 +24,7 @@ from fewshot_annotate.jobs.slice_writer import SliceWriter
 from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
 
 POLL_SECONDS = 0.01
-# Enough for the flow from both sides to each of 500 slices of 256 x 256 pixels.
+# Enough for the flow from both sides to each of 250 slices of 256 x 256 pixels, and for that to the labelled slices.
 MAX_FLOW_BYTES = 512 << 20
 # Margin of the window around the labels, and the margin below which a new window is prepared.
 MARGIN_PIXELS, MIN_MARGIN_PIXELS = 64, 24

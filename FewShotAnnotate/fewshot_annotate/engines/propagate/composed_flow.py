@@ -16,8 +16,9 @@ from .optical_flow import compose, flow, pyramid
 # with half and twice the value.
 FLOW_REGULARISATION = 2.8e-3
 
-# Within one window, flow depends on the two slices and the regularisation.
-FlowKey = tuple[int, int, float]
+# Within one window, a field depends on the two slices and on the regularisation of each step from the second to the
+# first.
+FlowKey = tuple[int, int, tuple[float, ...]]
 # Field of each slice, by slice index.
 Fields = dict[int, np.ndarray]
 
@@ -42,8 +43,8 @@ class FlowCache:
 
         Parameters
         ----------
-        key : (int, int, float)
-            The slice, the adjacent one that the field leads to, regularisation.
+        key : (int, int, tuple of float)
+            The slice, the one that the field leads to, regularisation of each step.
         compute : function
         """
         with self._lock:
@@ -81,18 +82,26 @@ def composed_fields(
     regularisation : function
         Two adjacent slice indices to the regularisation of the flow between them, as of `flow`.
     cache : FlowCache, optional
-        Of the flow between adjacent slices.
+        Of the flow between adjacent slices, and of the composed fields.
     on_flow : function
         Called after each flow between adjacent slices.
     """
     cache = cache or FlowCache()
     path_flow = _PathFlow(images)
     path = range(start + 1, query[-1] + 1) if start < query[0] else range(start - 1, query[0] - 1, -1)
-    field, fields = np.zeros(0, dtype=np.float32), {}
+    field = np.zeros(0, dtype=np.float32)
+    steps: tuple[float, ...] = ()
+    fields: Fields = {}
+
+    def composed(index: int, adjacent: int, step: float, field: np.ndarray) -> np.ndarray:
+        between = cache.get((index, adjacent, (step,)), partial(path_flow.between, index, adjacent, step))
+        return compose(between, field) if field.size else between
+
     for index in path:
-        key = index, index - path.step, regularisation(index, index - path.step)
-        between = cache.get(key, partial(path_flow.between, *key))
-        field = compose(between, field) if field.size else between
+        adjacent = index - path.step
+        step = regularisation(index, adjacent)
+        steps = (*steps, step)
+        field = cache.get((index, start, steps), partial(composed, index, adjacent, step, field))
         on_flow()
         if index in query:
             fields[index] = field
