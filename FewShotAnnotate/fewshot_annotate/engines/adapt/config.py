@@ -254,14 +254,14 @@ class ScheduleConfig:
     """Length of the fits, and division of a time limit among them."""
 
     reference_labels: int = tuned(
-        24,
+        11,
         "Number of labels up to which `steps` suffice. With more, or with more labelled slices than the next field, "
         "the steps grow in proportion; otherwise small labels would be smoothed away.",
-        12,
-        48,
+        6,
+        24,
     )
-    reference_slices: int = tuned(14, "Number of labelled slices up to which `steps` suffice.", 7, 28)
-    max_steps_factor: float = tuned(3.0, "Maximum factor of the steps.", 1.0, 6.0)
+    reference_slices: int = tuned(10, "Number of labelled slices up to which `steps` suffice.", 6, 14)
+    max_steps_factor: float = tuned(6.6, "Maximum factor of the steps.", 3.0, 10.0)
     held_out_share: float = tuned(
         0.42,
         "Steps of networks with held-out slices, relative to the network fitted on all labelled slices.",
