@@ -7,7 +7,7 @@ of the computing time it takes. Results are kept in a file of JSON lines, so tha
 continued.
 
     python Testing/Benchmarks/ablation.py [--parts switches network.crop propagate.mixing ...]
-        [--cases ct_spleen ...] [--spacing 4 8 16] [--steps 50] [--seconds 3600] [--jobs 2]
+        [--cases ct_spleen ...] [--spacing 4 8 16] [--steps N] [--seconds 3600] [--jobs 2]
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.engine import Adapt
+from fewshot_annotate.engines.adapt.initial_weights import FILE as INITIAL_WEIGHTS
 from fewshot_annotate.engines.propagate.engine import Propagate
 from methods import fill_between
 from report import markdown_table
@@ -65,7 +66,7 @@ class Trial:
     @property
     def key(self) -> str:
         """Key of the trial in the file of results."""
-        digest = hashlib.sha256(repr(self.config).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(repr(self.config).encode() + INITIAL_WEIGHTS.read_bytes()).hexdigest()[:16]
         return f"{self.case} {self.spacing} {self.steps} {digest}"
 
 
@@ -332,7 +333,8 @@ def _parser() -> argparse.ArgumentParser:
         help="SECTION.FIELD, SECTION, 'switches' (the default) or 'constants' of AdaptConfig; propagate, "
         "propagate.MODULE or propagate.MODULE.CONSTANT",
     )
-    parser.add_argument("--steps", type=int, default=50, help="option `steps` of the engine")
+    steps = Adapt.options["steps"].default
+    parser.add_argument("--steps", type=int, default=steps, help="option `steps` of the engine")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further fill after this time")
     parser.add_argument("--cache", type=Path, default=Path("benchmark-output/ablation.jsonl"), help="file of results")
     parser.add_argument("--jobs", type=int, default=1, help="processes")

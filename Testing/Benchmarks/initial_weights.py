@@ -2,7 +2,7 @@
 
 The network fills slices between labelled ones of many synthetic volumes (`synthetic_volumes.py`), with the images,
 the prior, the crops and the loss of a fit by `adapt`. The labels of each batch are assigned to the classes of the
-network at random, so that all classes mean the same. About 45 minutes on one core.
+network at random, so that no class stands for a particular structure. About 45 minutes on one core.
 
     python Testing/Benchmarks/initial_weights.py -o FewShotAnnotate/fewshot_annotate/engines/adapt/initial_weights.npz
 """
@@ -106,7 +106,9 @@ def training_volumes(count: int, folder: Path) -> Iterator[tuple[int, Batches]]:
         path = folder / f"{seed}.pt"
         if not path.exists():
             rng = np.random.default_rng(seed)
-            torch.save(vars(TrainingVolume.of(labelled_volume(rng), rng)), path)
+            partial_path = path.with_suffix(".partial")
+            torch.save(vars(TrainingVolume.of(labelled_volume(rng), rng)), partial_path)
+            partial_path.replace(path)
         volume = TrainingVolume(**torch.load(path, weights_only=False))
         yield volume.labels, volume.batches(seed)
 

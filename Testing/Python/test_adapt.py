@@ -420,7 +420,7 @@ def test_a_label_is_propagated_to_labelled_slices_that_are_not_annotated_for_it(
     unannotated, absent = (
         dataclasses.replace(support, annotated=flags, masks=masks) for flags in (annotated, support.annotated)
     )
-    index = support.indices[2] + 1
+    index = support.indices[2] - 1
     sizes = []
     for changed in (unannotated, absent):
         probabilities = predicted(prepared(volume, changed), changed)[index]

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.engines.adapt import initial_weights
 from fewshot_annotate.engines.adapt.config import AdaptConfig, NetworkConfig
-from fewshot_annotate.engines.adapt.initial_weights import FILE, LABELS, load_initial_weights, write_initial_weights
+from fewshot_annotate.engines.adapt.fitting import fit
+from fewshot_annotate.engines.adapt.initial_weights import (
+    FILE,
+    LABELS,
+    SIZES,
+    load_initial_weights,
+    write_initial_weights,
+)
 from fewshot_annotate.engines.adapt.network import UNet
-from fewshot_annotate.engines.adapt.stack import POSITIONS
+from fewshot_annotate.engines.adapt.stack import POSITIONS, Stack
 
 CONFIG = AdaptConfig().network
 SLICES = len(CONFIG.context)
@@ -19,7 +29,7 @@ SLICES = len(CONFIG.context)
 def started(classes: int, channels: int = 1) -> UNet:
     """A network with the initial weights."""
     network = UNet(classes, CONFIG, SLICES * channels)
-    assert load_initial_weights(network)
+    assert load_initial_weights(network, CONFIG)
     return network.eval()
 
 
@@ -68,11 +78,18 @@ def test_labels_beyond_those_trained_start_with_the_weights_of_the_first_again()
     assert not torch.equal(head[1], head[2])
 
 
-@pytest.mark.parametrize("config", [NetworkConfig(channels=(16, 32, 32)), NetworkConfig(patch=1)])
-def test_a_network_of_another_size_keeps_its_random_weights(config: NetworkConfig) -> None:
-    network = UNet(2, config, SLICES)
+def other_sizes() -> list[NetworkConfig]:
+    """The values that each setting on which the shapes depend is compared with."""
+    fields = {field.name: field.metadata["tried"] for field in dataclasses.fields(NetworkConfig)}
+    return [dataclasses.replace(CONFIG, **{name: value}) for name in SIZES for value in fields[name]]
+
+
+@pytest.mark.parametrize("config", other_sizes())
+@pytest.mark.parametrize("channels", [1, 5])
+def test_a_network_of_another_size_keeps_its_random_weights(config: NetworkConfig, channels: int) -> None:
+    network = UNet(2, config, len(config.context) * channels)
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
-    assert not load_initial_weights(network)
+    assert not load_initial_weights(network, config)
     assert all(torch.equal(weight, before[name]) for name, weight in network.state_dict().items())
 
 
@@ -81,6 +98,34 @@ def test_weights_are_written_as_they_are_read(tmp_path: Path) -> None:
     with np.load(FILE) as shipped, np.load(tmp_path / "weights.npz") as written:
         assert set(written.files) == set(shipped.files)
         assert all(np.array_equal(written[name], shipped[name]) for name in shipped.files)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut off"])
+def test_an_incomplete_installation_is_named(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "initial_weights.npz"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setattr(initial_weights, "FILE", file)
+    initial_weights.trained_weights.cache_clear()
+    with pytest.raises(InputError, match="install FewShotAnnotate again"):
+        load_initial_weights(UNet(2, CONFIG, SLICES), CONFIG)
+
+
+def test_a_fit_starts_from_the_weights() -> None:
+    rows, columns = np.mgrid[:32, :32]
+    disc = ((rows - 16) ** 2 + (columns - 16) ** 2 < 60).astype(np.float32)
+    stack = Stack(lambda index: disc[None], 3, disc.shape, torch.device("cpu"), CONFIG)
+    probabilities = np.stack([1 - disc, disc])
+    examples = [stack.example(1, probabilities, probabilities, True)]
+    fitted = fit(stack, examples, 1, 0, lambda fraction: None).module.down[0][0].weight.detach()
+    random = dataclasses.replace(CONFIG, pretrained=False)
+    stack = Stack(lambda index: disc[None], 3, disc.shape, torch.device("cpu"), random)
+    unlike = fit(stack, examples, 1, 0, lambda fraction: None).module.down[0][0].weight.detach()
+    first = started(2).down[0][0].weight.detach()
+    assert float((fitted - first).norm() / first.norm()) < 0.1
+    assert float((unlike - first).norm() / first.norm()) > 0.5
 
 
 def test_the_file_is_small_and_holds_numbers_only() -> None:

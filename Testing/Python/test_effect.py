@@ -106,6 +106,26 @@ def test_a_stroke_updates_the_preview_and_apply_commits_it_in_one_step(editor: E
     assert all_equal(editor.scene.arrays(), after)
 
 
+def test_strokes_painted_while_live_updates_were_stopped_are_followed_after_resume(editor: EffectEditor) -> None:
+    effect, controller = editor.effect, editor.panel.controller
+    effect.liveCheckBox.click()
+    editor.until(lambda: effect.statusLabel.text.startswith("Up to date."))
+    controller.run.process.kill()
+    editor.until(lambda: not effect.resumeButton.isHidden())
+    name, index = editor.scene.ids[0], editor.scene.labelled[1] + 2
+    mask = editor.scene.array(name)
+    mask[index, 2:9, 3:8] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), editor.scene.node, name, editor.scene.volume_node
+    )
+    editor.until(lambda: not editor.panel.widget.logic.annotations.survey.busy)
+    outstanding: list[int] = []
+    controller.changed.connect(lambda: outstanding.append(controller.outstanding))
+    editor.click("resumeButton")
+    editor.until(lambda: any(outstanding) and effect.statusLabel.text.startswith("Up to date."))
+    editor.click("cancelButton")
+
+
 def test_the_mask_of_that_editor_is_respected(editor: EffectEditor) -> None:
     before = editor.scene.arrays()
     editor.scene.editor_node.SourceVolumeIntensityMaskOn()

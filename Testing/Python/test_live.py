@@ -15,7 +15,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, Volume
 from fewshot_annotate.engines.base import label_slice
-from fewshot_annotate.engines.propagate.composed_flow import FlowCache
+from fewshot_annotate.engines.propagate.composed_flow import FlowCache, FlowKey
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation, label_window
 from fewshot_annotate.host.fill.live_updates import slices_beside
 from fewshot_annotate.host.fill.run_state import State
@@ -54,17 +54,32 @@ def test_only_gaps_beside_a_changed_slice_are_filled_again() -> None:
     assert slices_beside(set(), labelled, fillable) == ()
 
 
-def test_cached_flow_gives_the_same_labels() -> None:
-    cache = FlowCache(1 << 24)
-    window = label_window(support(0, 12).masks, 64)
-    cached = FlowPropagation(volume(), support(0, 12), window, flows=cache)
+class CountingCache(FlowCache):
+    """Counts the fields that were computed."""
+
+    computed = 0
+
+    def get(self, key: FlowKey, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        def counted() -> np.ndarray:
+            self.computed += 1
+            return compute()
+
+        return super().get(key, counted)
+
+
+def test_cached_flow_is_not_computed_again_and_gives_the_same_labels() -> None:
+    cache = CountingCache(1 << 24)
+    window = label_window(support(0, 6, 12).masks, 64)
+    cached = FlowPropagation(volume(), support(0, 6, 12), window, flows=cache)
     list(cached.predict(range(1, 12)))
+    computed = cache.computed
     changed = support(0, 6, 12, radius_of={6: 5.0})
     own_slices = cached.with_support(changed).predict(range(1, 12))
     expected_slices = FlowPropagation(volume(), changed, window, cached.compared).predict(range(1, 12))
     for (index, own), (other, expected) in zip(own_slices, expected_slices, strict=True):
         assert index == other
         np.testing.assert_allclose(own, expected, atol=1e-6)
+    assert cache.computed == computed > 0
 
 
 def test_the_regularisation_of_flow_is_halved_in_a_gap_of_twice_the_width() -> None:

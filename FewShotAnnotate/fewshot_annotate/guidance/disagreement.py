@@ -1,4 +1,8 @@
-"""Disagreement of filled slices with shapes interpolated from the labelled slices alone."""
+"""Disagreement of filled slices with shapes interpolated from the labelled slices alone.
+
+Unlike the interpolation in `engines/propagate/shape_interpolation.py`, it matches no structures: what the slices are
+compared with stays simpler than any way to fill them.
+"""
 
 from __future__ import annotations
 

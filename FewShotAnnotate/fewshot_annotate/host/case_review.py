@@ -55,7 +55,8 @@ class CaseReview:
     history : function
         Returns how the labels of the case in the scene were made, for one that no batch filled.
     is_surveyed : function
-        Returns whether `history` knows of all that was painted; such a case is accepted as soon as it does.
+        Advances the survey of what was painted by a step; returns whether the last stroke is known. Accepting a case
+        that no batch filled waits for it.
 
     Raises
     ------

@@ -41,7 +41,7 @@ class DatasetController:
     history : function
         Returns how the labels of the case in the scene were made, for one that no batch filled.
     is_surveyed : function
-        Returns whether `history` knows of all that was painted.
+        Advances the survey of what was painted by a step; returns whether the last stroke is known.
 
     Attributes
     ----------

@@ -65,7 +65,7 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         self.suggestion = SuggestionFinder(grids, python)
         self.compare = CompareController(scene, python, self.settings.device_for, grids)
         self.dataset = DatasetController(
-            scene, python, self.settings.device_for, self._labelHistory, lambda: not self.annotations.survey.busy
+            scene, python, self.settings.device_for, self._labelHistory, self._isSurveyed
         )
         self.fillRequested = self.fillLive = False
         self.refillRequest: RefillRequest | None = None
@@ -183,11 +183,20 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         self.controller.poll()
         self.log.log_state("run", self.controller.state, self.controller.error)
         self.log.log_state("comparison", self.compare.state, self.compare.error)
+        self._pollSurvey(parameters)
+        self._startWhenSurveyed(parameters)
+
+    def _pollSurvey(self, parameters: Any) -> None:
         if self.annotations.poll(ChosenNodes(parameters.volume, parameters.segmentation)):
             self.surveyed.emit()
             if self.controller.live and not self.annotations.survey.busy:
                 self.controller.update(self.chosenNodes(), self.fillSettings(parameters))
-        self._startWhenSurveyed(parameters)
+
+    def _isSurveyed(self) -> bool:
+        """Whether the last stroke is known, after one more step of the survey; true if there is nothing to survey."""
+        if self.annotations.survey.busy and self.parameters is not None:
+            self._pollSurvey(self.parameters)
+        return self.parameters is None or not self.annotations.survey.busy
 
     def reset(self) -> None:
         """Suspend the run and clear what is known of the slices, because the scene is about to be closed."""

@@ -18,6 +18,7 @@ WEIGHTS = {
     "it and download it again.",
     "weights_differ_first": "{path}: this is not '{name}' as first seen here (its {algorithm} differs); remove "
     "the file and download it again.",
+    "installation_damaged": "{path} is missing or damaged; install FewShotAnnotate again.",
     "weights_damaged": "{path}: the weights cannot be read ({detail}); download the file again.",
     "weights_code": "{path}: the file holds more than tensors and could run code; it was not loaded. Download it "
     "from its publisher.",

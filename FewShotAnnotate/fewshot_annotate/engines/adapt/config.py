@@ -172,7 +172,11 @@ class NetworkConfig:
     soft_targets: bool = tuned(True, "Fit it also on soft targets: fused candidates of query slices.", False)
     max_soft_targets: int = tuned(40, "Maximum number of soft targets.", 20, 80)
     labelled_share: float = tuned(0.5, "Share of crops that come from labelled slices.", 0.25, 0.75)
-    pretrained: bool = tuned(True, "Start from weights trained on synthetic volumes instead of random ones.", False)
+    pretrained: bool = tuned(
+        True,
+        "Start from weights trained on synthetic volumes; networks of other sizes than the default start at random.",
+        False,
+    )
     muon: bool = tuned(True, "Fit the inner convolutions by Muon instead of AdamW.", False)
     muon_step: float = tuned(
         0.03, "Step of Muon at the full learning rate, relative to the norm of the weights.", 0.015, 0.06

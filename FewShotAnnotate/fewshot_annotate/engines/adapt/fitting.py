@@ -59,7 +59,7 @@ def fit(
         torch.manual_seed(seed)
         network = copy.deepcopy(start.module) if start else UNet(len(examples[0].target), config, stack.images)
         if start is None and config.pretrained:
-            load_initial_weights(network)
+            load_initial_weights(network, config)
         network.to(stack.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = AveragedModel(network, multi_avg_fn=partial(average_weights, 1 - 1 / config.averaging_steps))

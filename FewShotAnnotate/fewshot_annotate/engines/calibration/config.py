@@ -62,7 +62,7 @@ class ExpectedDiceConfig:
         0.03,
     )
     log_odds_factor: float = tuned(
-        1.0, "Factor of the log-odds of the expected Dice, as errors of neighbouring pixels are correlated.", 0.9, 1.1
+        1.0, "Factor of the log-odds of the expected Dice; below 1 it shrinks them.", 0.9, 1.1
     )
     open_end_penalty_log_odds: float = tuned(
         0.5,

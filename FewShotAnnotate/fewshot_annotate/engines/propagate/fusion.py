@@ -38,6 +38,7 @@ MIN_PROBABILITY = 1e-3
 class PropagateConfig:
     """Settings of calibration; those given here differ from `adapt`."""
 
+    # A standard deviation of 0.25, as in `adapt`, was not tried.
     calibration: CalibrationConfig = field(default_factory=lambda: CalibrationConfig(inverse_temperature_log_sd=0.5))
     # The temperature is fitted on the same held-out slices, so little correction is needed. Tried: factors 0.9 to 1.2
     # and shares 0 to 0.5, on eight cases with every 4th, 8th and 16th slice labelled.

@@ -32,14 +32,15 @@ class LiveUpdates:
     def __init__(self, tasks: BackgroundTasks, changed: Callable[[], object]) -> None:
         self._tasks = tasks
         self._changed = changed
-        self._segmentation_id = ""
+        self._node_ids = ("", "")
         self._sent = SentSlices()
 
     def begin(self, run: ActiveRun, painted: PaintedInput) -> None:
         """Begin a live run with a first request."""
-        if run.segmentation_id != self._segmentation_id:
+        node_ids = (run.volume_id, run.segmentation_id)
+        if node_ids != self._node_ids:
             self.reset()
-        self._segmentation_id = run.segmentation_id
+        self._node_ids = node_ids
         self.request(run, painted)
 
     def behind(self, run: ActiveRun) -> bool:

@@ -65,6 +65,8 @@ class UnfinishedRunHandler:
         """Continue with the slices that are not finished. Raises InputError."""
         if self.unfinished is None:
             self._logic.controller.resume()
+            if self._logic.controller.live:  # what was painted since is filled as well
+                self._logic.annotations.survey.request(0.0)
         else:
             self._resume_unfinished(self._logic.controller.unfinished_runs.resume)
 

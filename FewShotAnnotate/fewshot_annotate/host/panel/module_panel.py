@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -204,7 +205,8 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Reload the library with the module."""
         self.cleanup()
         # Two threads that import a package and its submodule for the first time can wait for each other for ever.
-        wait_for_threads(RELOAD_WAIT_SECONDS)
+        if not wait_for_threads(RELOAD_WAIT_SECONDS):
+            logging.warning("FewShotAnnotate: background work goes on; the reload may fail. Then reload again.")
         for name in [name for name in list(sys.modules) if name.split(".")[0] == "fewshot_annotate"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
@@ -260,7 +262,8 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._observeSegmentation(segmentation)
         if volume is not self._surveyedVolume:  # gives a segmentation without geometry its grid
             self._surveyedVolume = volume
-            self.logic.annotations.survey.request(0.0)
+            if volume is not None:
+                self.logic.annotations.survey.request(0.0)
         self._show()
 
     def _observeSegmentation(self, node: Any) -> None:

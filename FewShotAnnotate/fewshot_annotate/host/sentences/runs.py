@@ -167,6 +167,7 @@ def runs_sentences() -> Mapping[str, str]:
             "{path}: this is not '{name}' as first seen here (its {algorithm} differs); remove the file and "
             "download it again."
         ),
+        "installation_damaged": _("{path} is missing or damaged; install FewShotAnnotate again."),
         "weights_damaged": _("{path}: the weights cannot be read ({detail}); download the file again."),
         "weights_code": _(
             "{path}: the file holds more than tensors and could run code; it was not loaded. Download it from its "
