@@ -3,7 +3,7 @@
     .venv/bin/python Testing/fuzz.py --inputs 2000 --seed 1
 
 The table has a row for each command. All columns but the first three must be zero, else the exit code is 1. The same
-seed makes the same inputs; `--only 'fill:17'` makes one of them again, `--odd surroundings` limits all of them to
+seed makes the same inputs; `--only 'fill:17'` makes one of them again, `--odd environment` limits all of them to
 one kind of change, and `--keep FOLDER` keeps the workspaces of those that went wrong, with the call and its output.
 """
 
@@ -61,7 +61,7 @@ _LIBRARIES = (
 SECONDS = 90.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """Outcome of one input."""
 
@@ -209,7 +209,7 @@ def _forked(action: object) -> int:
 def _try(key: tuple[str, int], originals: Path, folder: Path, options: argparse.Namespace) -> None:
     made = make_input(*key, options.seed, originals, folder, options.odd or tuple(STEPS))
     before = snapshot(folder)
-    result = call(made.arguments, folder, options.seconds, made.surroundings)
+    result = call(made.arguments, folder, options.seconds, made.environment)
     verdict = judge(made, folder, result, before, snapshot(folder))
     (folder / "input.json").write_text(
         json.dumps([verdict.column, verdict.why, made.steps, made.arguments, result.seconds])
@@ -217,10 +217,14 @@ def _try(key: tuple[str, int], originals: Path, folder: Path, options: argparse.
 
 
 def _result(key: tuple[str, int], folder: Path, status: int) -> Outcome:
+    command, number = key
     with contextlib.suppress(OSError, ValueError):
         column, why, steps, arguments, seconds = json.loads((folder / "input.json").read_text())
-        return Outcome(*key, column, why, steps, arguments, seconds)
-    return Outcome(*key, "crashes", f"the verdict itself ended with {status}", [], [], 0.0)
+        return Outcome(
+            command=command, number=number, column=column, why=why, steps=steps, arguments=arguments, seconds=seconds
+        )
+    why = f"the verdict itself ended with {status}"
+    return Outcome(command=command, number=number, column="crashes", why=why, steps=[], arguments=[], seconds=0.0)
 
 
 def _tidy(folder: Path, keep: Path | None) -> None:

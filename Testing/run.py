@@ -25,12 +25,12 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 OLDEST = (3, 11)
 # The newest Python that slicer-core==5.12.4.0, which the tests need, has wheels for.
 NEWEST_FOR_TESTS = (3, 13)
-# What pip downloads and what it becomes on the disk, about, in MB: the size of the files that `pip download .[KIND]`
-# downloads for Linux and Python 3.11, and of `.venv` with the files that Python compiles.
+# Approximate sizes in MB, for Linux and Python 3.11: of the files that `pip download .[KIND]` downloads, and of the
+# resulting `.venv` with compiled Python files.
 SIZES = {"demo": (150, 750), "demo,adapt": (350, 1500), "test": (760, 3200)}
-# One process more than cores, up to four, because many tests wait for processes that they start. One process
-# runs all tests of a file, because they share fixtures. Files keep their order: those
-# with most tests do not take longest.
+# One process more than cores, up to four, because many tests wait for processes that they start. All tests of a file
+# run in the same process, because they share fixtures. Files run in the order of their names; by default xdist starts
+# with the files that have most tests, which are not the slowest.
 PROCESSES = min(4, (os.cpu_count() or 1) + 1)
 # One thread in each: more would wait for each other, since all cores are busy.
 ONE_THREAD = dict.fromkeys(
@@ -79,7 +79,7 @@ def _asks_for_adapt(options):
 
 
 def _agreed(kind):
-    """Whether the user agrees to install torch too, which engine `adapt` needs; installed already is agreed."""
+    """Whether torch, which engine `adapt` needs, is installed or the user agrees to install it."""
     if _is_installed(kind):
         return True
     download, disk = SIZES[kind]

@@ -78,10 +78,10 @@ def _row(setting: Setting, method: str, task: Task, truth: np.ndarray, filled: F
         means[f"rank_{over}"] = None if filled.confidence is None else rank_correlation(*confidence_inputs, labels)
         means[f"calibration_{over}"] = None if filled.confidence is None else calibration_error(*confidence_inputs)
     return Row(
-        setting.case,
-        setting.spacing,
-        setting.start,
-        method,
+        case=setting.case,
+        spacing=setting.spacing,
+        start=setting.start,
+        method=method,
         slices=len(truth),
         labelled=len(task.indices),
         labels=len(labels),
@@ -104,22 +104,25 @@ def _label_rows(
     rows = []
     for label, everywhere in scores["all"].items():
         between = scores["between"].get(label)
+        expected, low, high = filled.expected.get(label, (None, None, None))
         rows.append(
             LabelRow(
-                setting.case,
-                setting.spacing,
-                setting.start,
-                method,
-                label,
-                names[label],
-                int(sizes[label]),
-                int(scored["between"][label]),
-                int(scored["all"][label]),
-                between.dice if between else None,
-                everywhere.dice,
-                between.hd95 if between else None,
-                everywhere.hd95,
-                *filled.expected.get(label, (None, None, None)),
+                case=setting.case,
+                spacing=setting.spacing,
+                start=setting.start,
+                method=method,
+                label=label,
+                name=names[label],
+                voxels=int(sizes[label]),
+                voxels_between=int(scored["between"][label]),
+                voxels_all=int(scored["all"][label]),
+                dice_between=between.dice if between else None,
+                dice_all=everywhere.dice,
+                hd95_between=between.hd95 if between else None,
+                hd95_all=everywhere.hd95,
+                expected=expected,
+                low=low,
+                high=high,
             )
         )
     return rows

@@ -52,7 +52,7 @@ MAJORITY = 5
 CORES = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One line of the table: results of a method on all unseen patients.
 
@@ -142,17 +142,17 @@ def row_of(
     report = read_report(model) if model else None
     expected = report.mean_expected_dice if report and not painted else float(promised.mean()) if known else None
     return Row(
-        data.name,
-        method,
-        cases,
-        painted,
-        len(results),
-        float(dice.mean()),
-        float(dice.min()),
-        expected,
-        float(np.abs(promised - dice).mean()) if known else None,
-        float(np.mean([seconds for _, _, seconds in results])),
-        report.seconds if report else None,
+        set=data.name,
+        method=method,
+        cases=cases,
+        painted=painted,
+        patients=len(results),
+        dice=float(dice.mean()),
+        worst=float(dice.min()),
+        expected=expected,
+        off_by=float(np.abs(promised - dice).mean()) if known else None,
+        seconds=float(np.mean([seconds for _, _, seconds in results])),
+        training_seconds=report.seconds if report else None,
     )
 
 

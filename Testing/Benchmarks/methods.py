@@ -72,7 +72,7 @@ class Task:
         return self.truth.with_array(self.axis.restore(self.labels))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Filled:
     """Result of a method.
 
@@ -169,7 +169,14 @@ def run_engine(name: str, task: Task, slices: str = "all", budget: float | None 
         if code:
             raise RuntimeError(f"fewshot-annotate fill --engine {name} ended with code {code}")
         labels, confidence = (task.axis.slices(_read(path)) for path in (output, confidence_path))
-    return Filled(labels, seconds, peak, listener.first_slice, listener.expected, confidence)
+    return Filled(
+        labels=labels,
+        seconds=seconds,
+        peak_mib=peak,
+        first_slice=listener.first_slice,
+        expected=listener.expected,
+        confidence=confidence,
+    )
 
 
 def run_in_process(name: str, task: Task) -> np.ndarray:
@@ -248,7 +255,7 @@ def _run_other(method: str, task: Task) -> Filled:
         labels, peak = _SIMPLE[method](task.image, task.labels, indices), None
         seconds = time.perf_counter() - began
     labels[indices] = task.labels[indices]
-    return Filled(labels, seconds, peak)
+    return Filled(labels=labels, seconds=seconds, peak_mib=peak)
 
 
 def _cached(cache: Path | None, method: str, task: Task) -> Filled:
@@ -259,7 +266,9 @@ def _cached(cache: Path | None, method: str, task: Task) -> Filled:
     if kept.exists():
         with np.load(kept) as found:
             peak = float(found["peak_mib"])
-            return Filled(found["labels"], float(found["seconds"]), None if np.isnan(peak) else peak)
+            return Filled(
+                labels=found["labels"], seconds=float(found["seconds"]), peak_mib=None if np.isnan(peak) else peak
+            )
     filled = _run_other(method, task)
     cache.mkdir(parents=True, exist_ok=True)
     unfinished = kept.with_suffix(f".{os.getpid()}.tmp")

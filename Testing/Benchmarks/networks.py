@@ -1,7 +1,7 @@
 """Networks for the specialist compared by accuracy after the same processor time: our own and MONAI's.
 
-Each is trained by the same loop, on the same cases, plan, patches and augmentation, and evaluated on unseen patients.
-Settings of MONAI's networks are those of their documentation, with fewer channels, since one core is to train them.
+All are trained by the same loop, with the same cases, plan, patches and augmentation, and evaluated on unseen
+patients. MONAI's networks have the settings of its documentation, but fewer channels, so that one core suffices.
 
     python Testing/Benchmarks/networks.py [--set mr_hippocampus] [--cases 5] [--seconds 40 160] [--patients 8]
         [--networks own BasicUNet UNet]

@@ -2,10 +2,10 @@
 
     python Testing/Benchmarks/responsiveness.py [--size 160] [--slices 100] [--commands fill suggest ...]
 
-Every command runs three times on a made volume: to its end in a pseudo-terminal, until Ctrl+C at a third of that
-time, and to its end with stdout and stderr in a pipe, as in a log; what ends within a second runs once. A pause is
-the time without new output. Weights come from a server on this machine. The exit code is 1 if a goal is missed;
-logs have one for the first line, and a line for each stage, case or tenth of the work.
+Every command runs three times on a synthetic volume: to its end in a pseudo-terminal, until Ctrl+C at a third of that
+time, and to its end with stdout and stderr in a pipe, as in a log. A command that ends within a second runs only
+once. A pause is the time without new output. Weights come from a server on this machine. The exit code is 1 if a goal
+is missed. In a log, which has a line for each stage, case or tenth of the work, only the first line has a goal.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ catalog.TABLE = Path("weights.json")
 if __name__ == "__main__":
     sys.exit(main())
 """
-# What each command is run with; IMAGE and SUPPORT are files, SERIES is a DICOM folder, TRUTH is labelled wholly, and
-# OUT is a new name.
+# Arguments of each command. IMAGE and SUPPORT are files, SERIES is a DICOM folder, TRUTH is a complete label map, and
+# OUT is the name of a file or folder that does not exist yet.
 COMMANDS = {
     "fill": "fill IMAGE SUPPORT -o OUT.nii.gz --engine propagate --preview OUT.png --statistics OUT.csv",
     "fill, clean-up": "fill IMAGE SUPPORT -o OUT.nii.gz --engine propagate --clean-up smooth:2,largest,holes",
@@ -100,7 +100,7 @@ COMMANDS = {
     "models verify": "models verify toy",
     "models remove": "models remove toy --yes",
 }
-# Weights that an earlier command downloaded are deleted before these.
+# Commands before which weights that an earlier command downloaded are deleted.
 FETCHING = ("models download", "models import")
 
 

@@ -31,7 +31,7 @@ class Setting:
         return f"{self.case}, every {self.spacing}th" + (f" from {self.start}" if self.start else "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """Scores of one method in one setting: Dice 0..1, HD95 in mm, both means over labels; None: no such slices.
 
@@ -83,7 +83,7 @@ class Row:
         return self.calibration_all if over == "all" else self.calibration_between
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelRow:
     """Scores of one label of one method in one setting, and the Dice that the engine expected of it.
 

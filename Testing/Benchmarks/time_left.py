@@ -4,11 +4,11 @@
     python Testing/Benchmarks/time_left.py --processor-time [--engines propagate adapt] [--cases NAME ...]
 
 Each run is the command as users run it, on volumes of which every 8th slice is labelled; that of the engine
-`specialist` is a run in the background, with networks that were trained for a few seconds. Announcements count once
-10 % of the time is over and while at least 2 s are left. The factor of one is announced / left or its inverse,
-whichever is above 1. With `--repeats`, a row is the run whose largest factor is the median, so that a pause of the
-computer does not count. With `--processor-time` fills run in this process, and all seconds are of its processor time,
-as on a single core without other load.
+`specialist` is a run in the background, with networks that were trained for a few seconds. An announcement is scored
+if at least 10 % of the run is over and at least 2 s are left. Its error is a factor: announced by true remaining
+time, or the inverse if that is larger. With `--repeats`, a row is the run with the median of the largest
+factors, so that a pause of the computer does not count. With `--processor-time` fills run in this process, and all
+times are its processor time, as on a single core without other load.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class Run:
 
     @property
     def factors(self) -> list[float]:
-        """How far each announcement that counts is from the truth; at least 1."""
-        counted = [
-            (one.left, self.seconds - one.elapsed)
-            for one in self.announcements
-            if one.elapsed >= MIN_SHARE * self.seconds and self.seconds - one.elapsed >= MIN_SECONDS
+        """Error of each scored announcement, as a factor of at least 1."""
+        scored = [
+            (announcement.left, self.seconds - announcement.elapsed)
+            for announcement in self.announcements
+            if announcement.elapsed >= MIN_SHARE * self.seconds and self.seconds - announcement.elapsed >= MIN_SECONDS
         ]
-        return [max(estimated / left, left / max(estimated, 1e-3)) for estimated, left in counted]
+        return [max(estimated / left, left / max(estimated, 1e-3)) for estimated, left in scored]
 
     @property
     def largest_factor(self) -> float:
@@ -95,7 +95,7 @@ def run_command(words: Sequence[str], folder: Path) -> Run:
     """Run a command and read what it announces, as JSON or in plain lines."""
     command = [sys.executable, "-m", "fewshot_annotate.cli", *words]
     began = time.monotonic()
-    found = []
+    announcements = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder
     ) as process:
@@ -103,10 +103,10 @@ def run_command(words: Sequence[str], folder: Path) -> Run:
         for line in process.stdout:
             left = announced(line)
             if left is not None:
-                found.append(Announcement(time.monotonic() - began, left))
+                announcements.append(Announcement(time.monotonic() - began, left))
     if process.returncode:
         sys.exit(f"{' '.join(words)} ended with code {process.returncode}")
-    return Run(found, time.monotonic() - began)
+    return Run(announcements, time.monotonic() - began)
 
 
 def announced(line: str) -> float | None:
@@ -128,16 +128,16 @@ def run_fill(case: str, settings: EngineSettings, folder: Path, on_processor_tim
     (planned,) = plan(request)
     (job,) = JobFolder.create_layers(folder / "job", [planned.job], volume, [planned.support])
     began = clock()
-    found = []
+    announcements = []
 
     def report(event: Event) -> None:
         if isinstance(event, Progress) and event.eta is not None:
-            found.append(Announcement(clock() - began, event.eta))
+            announcements.append(Announcement(clock() - began, event.eta))
 
     ending = run_job(job, report, host_monitor=None, clock=clock) if on_processor_time else run_in_worker(job, report)
     if not isinstance(ending, Finished):
         sys.exit(f"{case}, {settings.engine}: {ending}")
-    return Run(found, clock() - began)
+    return Run(announcements, clock() - began)
 
 
 def trained_model(case: str, folder: Path) -> Path:
@@ -150,8 +150,8 @@ def trained_model(case: str, folder: Path) -> Path:
     return folder / "model"
 
 
-def put_case(name: str, folder: Path) -> None:
-    """Write image and support of a case."""
+def write_case(name: str, folder: Path) -> None:
+    """Write the image and the support of a case as files."""
     volume, label_map = load_benchmark_case(name)
     write_array(folder / f"{name}.nii.gz", volume.array, volume.geometry)
     write_label_maps(folder / f"{name}_painted.nii.gz", [painted(volume, label_map)])
@@ -161,8 +161,8 @@ def painted(volume: Volume, label_map: LabelMap) -> LabelMap:
     """Labels of every 8th slice."""
     axis = SliceAxis(0)
     array = np.zeros_like(label_map.array)
-    held = labelled_indices(label_map.array, axis)
-    chosen = [*held[::EVERY], held[-1]]
+    labelled = labelled_indices(label_map.array, axis)
+    chosen = [*labelled[::EVERY], labelled[-1]]
     axis.slices(array)[chosen] = axis.slices(label_map.array)[chosen]
     return LabelMap(array, volume.geometry, label_map.segments)
 
@@ -234,7 +234,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         inputs = Path(scratch)
         for name in {*options.cases, options.batch_case, options.compare_case}:
-            put_case(name, inputs)
+            write_case(name, inputs)
         for row in rows(options, inputs):
             run = median_run(row, options.repeats)
             factors, began = run.factors, run.announcements[0].elapsed if run.announcements else None

@@ -65,7 +65,7 @@ def predicted(engine: Adapt, support: Support) -> dict[int, np.ndarray]:
     return dict(engine.predict(support.unlabelled(support.labelled_range())))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
     """A run of `STEPS` steps, shared by tests that only read it."""
 
@@ -84,7 +84,14 @@ def usual_run() -> Run:
     engine = prepared(volume, support, context=RunContext(on_progress=fractions.append))
     before = engine.expected_dice()
     result = predicted(engine, support)
-    return Run(truth, support, result, fractions, before, engine.expected_dice())
+    return Run(
+        truth=truth,
+        support=support,
+        result=result,
+        fractions=fractions,
+        expected_before=before,
+        expected=engine.expected_dice(),
+    )
 
 
 @cache

@@ -56,15 +56,52 @@ def square_on_slice(index: int, slices: int = 12) -> np.ndarray:
 def row(case: str, method: str, dice: float | None, rank: float | None = None) -> Row:
     """A row of which only the Dice matters."""
     hd = None if dice is None else 1.0
-    return Row(case, 4, 0, method, 20, 5, 1, dice, dice, hd, hd, 0, 0, rank, rank, None, None, None, 1.0, None)
+    return Row(
+        case=case,
+        spacing=4,
+        start=0,
+        method=method,
+        slices=20,
+        labelled=5,
+        labels=1,
+        dice_between=dice,
+        dice_all=dice,
+        hd95_between=hd,
+        hd95_all=hd,
+        one_sided_between=0,
+        one_sided_all=0,
+        rank_between=rank,
+        rank_all=rank,
+        calibration_between=None,
+        calibration_all=None,
+        first_slice_s=None,
+        seconds=1.0,
+        peak_mib=None,
+    )
 
 
 def label_row(
     dice: float, expected: float | None, low: float | None, high: float | None, label: int = 1, between: int = 700
 ) -> LabelRow:
     """A row of which only the true and the expected Dice matter, and the voxels between the labelled slices."""
-    sizes, scores = (900, between, 800), (dice, dice, 1.0, 1.0)
-    return LabelRow("spleen", 4, 0, "adapt", label, "spleen", *sizes, *scores, expected, low, high)
+    return LabelRow(
+        case="spleen",
+        spacing=4,
+        start=0,
+        method="adapt",
+        label=label,
+        name="spleen",
+        voxels=900,
+        voxels_between=between,
+        voxels_all=800,
+        dice_between=dice,
+        dice_all=dice,
+        hd95_between=1.0,
+        hd95_all=1.0,
+        expected=expected,
+        low=low,
+        high=high,
+    )
 
 
 # Dice

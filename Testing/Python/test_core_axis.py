@@ -128,7 +128,7 @@ def test_the_painted_axis_is_found_from_a_few_slices_side_by_side(name: Path, co
 @pytest.mark.parametrize("painted", ["every eighth", "one", "two side by side"])
 @pytest.mark.parametrize(("index", "other"), [(a, b) for a in AXES for b in AXES if a != b])
 @pytest.mark.parametrize("name", every_case())
-def test_slices_painted_across_the_others_are_refused(
+def test_slices_painted_along_a_second_axis_are_refused(
     name: Path, index: int, other: int, painted: str, crossing_count: int
 ) -> None:
     label_map = load_case(name)[1]
@@ -138,14 +138,14 @@ def test_slices_painted_across_the_others_are_refused(
     indices = {"one": labelled[middle : middle + 1], "two side by side": labelled[middle : middle + 2]}.get(
         painted, every_nth(label_map, axis, 8)
     )
-    across = labelled_indices(label_map.array, crossing)
-    across = across[len(across) // 2 :][:crossing_count]
-    array = np.maximum(keep_slices(label_map, axis, indices).array, keep_slices(label_map, crossing, across).array)
+    crossing_indices = labelled_indices(label_map.array, crossing)
+    crossing_indices = crossing_indices[len(crossing_indices) // 2 :][:crossing_count]
+    kept = [keep_slices(label_map, axis, indices), keep_slices(label_map, crossing, crossing_indices)]
     with pytest.raises(InputError) as error:
-        detect_axis(array, label_map.geometry, "labels.nrrd")
+        detect_axis(np.maximum(kept[0].array, kept[1].array), label_map.geometry, "labels.nrrd")
     assert error.value.code == "crossing_axes"
     assert {error.value.data["axis"], error.value.data["other"]} == {index, other}
-    assert error.value.data["index"] in (across if error.value.data["other"] == other else indices)
+    assert error.value.data["index"] in (crossing_indices if error.value.data["other"] == other else indices)
 
 
 @pytest.mark.parametrize("index", AXES)

@@ -32,7 +32,7 @@ from support.unexpected_error import UnexpectedError
 WAIT_SECONDS = 60.0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ExportScene:
     """A scene with the cropped series, loaded from the database, and a segmentation of it."""
 
@@ -88,7 +88,9 @@ def export_scene(tmp_path: Path) -> Any:
     folder = tmp_path / "out"
     folder.mkdir()
     controller = ExportController(database)
-    yield ExportScene(database, controller, node, segmentation, labels, folder)
+    yield ExportScene(
+        database=database, controller=controller, volume=node, segmentation=segmentation, labels=labels, folder=folder
+    )
     controller.close()
 
 
@@ -260,7 +262,14 @@ def test_a_series_is_derived_for_a_volume_without_dicom_with_consent(tmp_path: P
     node, segmentation = add_nodes(volume, labels)
     database = DicomDatabaseStandIn(tmp_path / "database")
     controller = ExportController(database)
-    export_scene = ExportScene(database, controller, node, segmentation, labels, tmp_path)
+    export_scene = ExportScene(
+        database=database,
+        controller=controller,
+        volume=node,
+        segmentation=segmentation,
+        labels=labels,
+        folder=tmp_path,
+    )
     export_scene.check(output=None, modality=Modality.MR, agreed=frozenset({Remedy.SUGGEST_CODES}))
     assert export_scene.codes == ["reference_missing"]
     controller.apply_remedy(Remedy.DERIVE_SERIES)

@@ -26,7 +26,7 @@ NAMES = [name for name, row in TABLE.items() if not (row["sha256"] or row["md5"]
 STATES: dict[str, Callable[[], dict[str, torch.Tensor]]] = {
     "universeg-v1": lambda: random_tensors(universeg_net.state_shapes()),
     "multiverseg-v1": lambda: random_tensors(multiverseg_net.state_shapes()),
-    "painter-vit-large": lambda: random_seggpt(types=False),
+    "painter-vit-large": lambda: random_seggpt(type_tokens=False),
     "medsam2-latest": random_sam2,
 }
 

@@ -43,7 +43,14 @@ def root(tmp_path: Path) -> Path:
 
 
 def column(root: Path, result: CallResult, new_file: str = "") -> str:
-    tested = Input("suggest", 0, ARGUMENTS, [], {"image": "image.nii.gz", "labels": "support.nii.gz"}, {})
+    tested = Input(
+        command="suggest",
+        number=0,
+        arguments=ARGUMENTS,
+        steps=[],
+        files={"image": "image.nii.gz", "labels": "support.nii.gz"},
+        outputs={},
+    )
     before = snapshot(root)
     if new_file:
         (root / new_file).write_bytes(b"x")

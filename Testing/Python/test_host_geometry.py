@@ -87,7 +87,9 @@ def _scene_on(
     volume_node = add_volume(original.volume)
     node = _segmentation_on(segment_masks, to_ras, first)
     editor = mrml.segment_editor_node(node, volume_node)
-    return Scene(original, SliceAxis(0), labelled, volume_node, node, editor)
+    return Scene(
+        case=original, axis=SliceAxis(0), labelled=labelled, volume_node=volume_node, node=node, editor_node=editor
+    )
 
 
 def _on_grid(scene: Scene) -> dict[str, np.ndarray]:

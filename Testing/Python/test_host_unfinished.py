@@ -85,7 +85,14 @@ def _opened(path: Path, original: Scene) -> Scene:
     (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     (volume_node,) = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     editor_node = mrml.segment_editor_node(node, volume_node)
-    return Scene(original.case, original.axis, original.labelled, volume_node, node, editor_node)
+    return Scene(
+        case=original.case,
+        axis=original.axis,
+        labelled=original.labelled,
+        volume_node=volume_node,
+        node=node,
+        editor_node=editor_node,
+    )
 
 
 @pytest.fixture

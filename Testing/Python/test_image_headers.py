@@ -62,8 +62,8 @@ def truth() -> np.ndarray:
     return (voxels() > 400).astype(np.uint8)
 
 
-def assert_covers(output: Path, image: Path) -> None:
-    """Both files have the same position for nibabel and ITK, also reoriented to the nearest anatomical axes."""
+def assert_same_position(output: Path, image: Path) -> None:
+    """Both files have the same position for nibabel and ITK, also when reoriented to the nearest axes."""
     written, original = nibabel.load(output), nibabel.load(image)
     np.testing.assert_array_equal(written.affine, original.affine)
     for name in ("qform_code", "sform_code", "xyzt_units"):
@@ -88,7 +88,7 @@ def test_a_label_map_has_the_position_of_its_nifti_image_in_every_reader(
     image = nifti_file(tmp_path / "image.nii.gz", codes, affine((10, 20, 30)), shifted, units)
     volume = read_volume(image)
     write_label_maps(tmp_path / "label.nii.gz", [LabelMap(truth().T, volume.geometry)])
-    assert_covers(tmp_path / "label.nii.gz", image)
+    assert_same_position(tmp_path / "label.nii.gz", image)
 
 
 @settings(max_examples=40, deadline=None)
@@ -106,7 +106,7 @@ def test_flips_and_rotations_are_kept(
     folder = tmp_path_factory.mktemp("headers")
     image = nifti_file(folder / "image.nii", codes, affine(angles, flips))
     write_label_maps(folder / "label.nii.gz", [LabelMap(truth().T, read_volume(image).geometry)])
-    assert_covers(folder / "label.nii.gz", image)
+    assert_same_position(folder / "label.nii.gz", image)
 
 
 @pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2), (4, 4)])
@@ -251,7 +251,7 @@ def test_export_to_a_reference_uses_the_header_of_the_reference(tmp_path: Path) 
     out = tmp_path / "out.nii.gz"
     command = ["export", str(tmp_path / "labels.nrrd"), "--to", "nifti", "-o", str(out), "--reference", str(image)]
     assert main(command) == 0
-    assert_covers(out, image)
+    assert_same_position(out, image)
 
 
 def test_an_axis_too_long_for_nifti_is_refused(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def cropped(path: Path, series: Path) -> Path:
     return path / "a.seg.nrrd"
 
 
-def fractions(path: Path, series: Path) -> Path:
+def fractional(path: Path, series: Path) -> Path:
     code = CodedConcept("10200004", "SCT", "Liver")
     described = SegmentDescription(1, "liver", CodedConcept("123037004", "SCT", "Organ"), code, "MANUAL")
     headers = sorted((dcmread(file) for file in series.iterdir()), key=lambda header: header.InstanceNumber)
@@ -61,10 +61,11 @@ def fractions(path: Path, series: Path) -> Path:
     return path / "a.dcm"
 
 
-STORED = {
+# How labels are stored, and the note about it.
+NOTES = {
     rows_flipped: "the labels were put on the image's grid voxel by voxel: their axes were flipped or permuted",
     cropped: "the labels were put on the image's grid voxel by voxel: they cover a part of it",
-    fractions: "the segmentation holds fractions (probability); voxels of 100 of 200 or more are labelled.",
+    fractional: "the segmentation holds fractions (probability); voxels of 100 of 200 or more are labelled.",
 }
 
 
@@ -115,27 +116,27 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 # Comparisons take seconds each, so each of them is tested with one kind of label file.
 PAIRS = [
-    (command, stored)
+    (command, write_labels)
     for command in COMMANDS
-    for stored in STORED
-    if (command, stored)
-    not in {("study", cropped), ("study", rows_flipped), ("compare", cropped), ("compare", fractions)}
+    for write_labels in NOTES
+    if (command, write_labels)
+    not in {("study", cropped), ("study", rows_flipped), ("compare", cropped), ("compare", fractional)}
 ]
 
 
 @pytest.mark.parametrize(
-    ("command", "stored"), PAIRS, ids=[f"{command}-{stored.__name__}" for command, stored in PAIRS]
+    ("command", "write_labels"), PAIRS, ids=[f"{command}-{write_labels.__name__}" for command, write_labels in PAIRS]
 )
 def test_changes_of_labels_are_reported_once(
     command: str,
-    stored: Callable[[Path, Path], Path],
+    write_labels: Callable[[Path, Path], Path],
     image: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    labels = stored(tmp_path, image)
+    labels = write_labels(tmp_path, image)
     assert main(COMMANDS[command](image, labels, tmp_path)) == 0
-    notes = [line for line in capfd.readouterr().err.splitlines() if STORED[stored] in line]
+    notes = [line for line in capfd.readouterr().err.splitlines() if NOTES[write_labels] in line]
     subject = {"study": "first", "batch": f"first: {labels}"}.get(command, labels)
     assert len(notes) == 1
     assert notes[0].startswith(f"Note: {subject}: ")

@@ -26,7 +26,7 @@ SIDE = 64
 
 
 def test_type_tokens_missing_from_a_file_are_zero() -> None:
-    state = random_seggpt(types=False)
+    state = random_seggpt(type_tokens=False)
     zeros = {"type_token_cls": torch.zeros(1, 1, 1, 32), "type_token_ins": torch.zeros(1, 1, 1, 32)}
     volume, label_map = small_case()
     rgb = GreyscaleSlices(volume.array).rgb(12)
@@ -36,7 +36,7 @@ def test_type_tokens_missing_from_a_file_are_zero() -> None:
 
 
 def test_only_the_nearest_slice_is_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    WeightsFolder(tmp_path, monkeypatch).put("painter-vit-large", random_seggpt(types=False))
+    WeightsFolder(tmp_path, monkeypatch).put("painter-vit-large", random_seggpt(type_tokens=False))
     prompt_counts: list[int] = []
     paint = InContextModel.paint
 
@@ -59,7 +59,7 @@ if REFERENCE:  # a checkout of baaivision/Painter
 
     def test_the_output_equals_that_of_the_official_model() -> None:
         official = reference.painter(Path(str(REFERENCE)), "models_painter", "Painter")
-        state = random_seggpt(types=False)
+        state = random_seggpt(type_tokens=False)
         volume, label_map = small_case()
         greys = GreyscaleSlices(volume.array)
         prompt, image = (as_input(greys.rgb(index), SIDE) for index in (12, 15))

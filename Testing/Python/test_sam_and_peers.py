@@ -52,7 +52,7 @@ def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
         for name in ("sam-vit-b", "medsam-vit-b"):
             weights_folder.put(name, random_sam().state_dict())
         weights_folder.put("seggpt-vit-large-original", random_seggpt())
-        weights_folder.put("painter-vit-large", random_seggpt(types=False))
+        weights_folder.put("painter-vit-large", random_seggpt(type_tokens=False))
         weights_folder.put("grounding-dino-tiny", random_grounding_dino(folder / "detector"))
         weights_folder.put_file("grounding-dino-vocabulary", "\n".join(vocabulary()).encode())
         weights_folder.put("medsam2-latest", random_sam2())

@@ -13,10 +13,10 @@ from random import Random
 from fewshot_annotate.core.paths import is_file, is_folder, is_link, is_plain_file
 
 from . import odd_values, odd_voxels
+from .command_environment import CommandEnvironment, random_environment
 from .damage import damage
 from .odd_files import make_odd
 from .recipes import RECIPES
-from .surroundings import Surroundings, odd_surroundings
 
 # Relative frequency of each kind of change, among those that an input allows.
 STEPS = {
@@ -26,7 +26,7 @@ STEPS = {
     "output": 10,
     "option": 22,
     "arguments": 6,
-    "surroundings": 12,
+    "environment": 12,
     "voxels": 12,
     "nothing": 7,
 }
@@ -45,7 +45,7 @@ _FLAGS = (
 )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Input:
     """An input of a command.
 
@@ -58,7 +58,7 @@ class Input:
         The changes, in words.
     files, outputs : dict of str to str
         By their names in the recipe; paths as in `arguments`.
-    surroundings : Surroundings
+    environment : CommandEnvironment
         Environment of the command.
     """
 
@@ -68,7 +68,7 @@ class Input:
     steps: list[str]
     files: dict[str, str]
     outputs: dict[str, str]
-    surroundings: Surroundings = field(default_factory=Surroundings)
+    environment: CommandEnvironment = field(default_factory=CommandEnvironment)
 
 
 class _Maker:
@@ -86,7 +86,9 @@ class _Maker:
             self.outputs["out"] = f"out{suffix}"
         if "series" in self.outputs:
             self.outputs["series"] = "derived"
-        self.input = Input(command, number, [], self.steps, self.files, self.outputs)
+        self.input = Input(
+            command=command, number=number, arguments=[], steps=self.steps, files=self.files, outputs=self.outputs
+        )
 
     def make(self, kinds: Sequence[str]) -> Input:
         """Make changes of these kinds, and put the file names into the arguments."""
@@ -95,7 +97,7 @@ class _Maker:
             step: Callable[[], str] = getattr(self, f"_{kind}")
             self.steps.append(f"{kind}: {step()}")
         named = {**self.files, **self.outputs}
-        if self.input.surroundings.folder:
+        if self.input.environment.folder:
             named = {name: self._absolute(name, path) for name, path in named.items()}
         self.input.arguments = [
             named.get(word[1:-1], word) if word[:1] == "{" and word[-1:] == "}" else word for word in self.arguments
@@ -109,8 +111,8 @@ class _Maker:
     def _absolute(self, name: str, path: str) -> str:
         return str(self.workspace / path) if name in self.outputs or os.path.lexists(self.workspace / path) else path
 
-    def _surroundings(self) -> str:
-        text, self.input.surroundings = odd_surroundings(self.random, self.workspace.parent)
+    def _environment(self) -> str:
+        text, self.input.environment = random_environment(self.random, self.workspace.parent)
         return text
 
     def _nothing(self) -> str:
@@ -123,7 +125,9 @@ class _Maker:
         return f"{path.name} damaged: {damage(self.random, path)}"
 
     def _voxels(self) -> str:
-        paths = [self.workspace / name for name in self.files.values() if odd_voxels.fits(self.workspace / name)]
+        paths = [
+            self.workspace / name for name in self.files.values() if odd_voxels.is_supported(self.workspace / name)
+        ]
         paths = [path for path in paths if is_plain_file(path)]
         if not paths:
             return self._content()

@@ -11,12 +11,12 @@ from random import Random
 
 import numpy as np
 
-# Formats that are rewritten here; rewriting others would add no further kinds of voxels.
+# Formats in which unusual voxels are written. Other formats would add no further kinds of voxels.
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
-def fits(path: Path) -> bool:
-    """Whether a file is of a format that is rewritten here."""
+def is_supported(path: Path) -> bool:
+    """Whether unusual voxels can be written in the format of a file."""
     return path.name.endswith(SUFFIXES) and not path.name.endswith(".seg.nrrd")
 
 
@@ -115,13 +115,13 @@ _PACKINGS: dict[str, Callable[[bytes], bytes]] = {
     "not packed": gzip.decompress,
     "as zlib": lambda packed: zlib.compress(gzip.decompress(packed)),
     "as bzip2": lambda packed: bz2.compress(gzip.decompress(packed)),
-    "without its end": lambda packed: packed[:-8],
-    "more within": lambda packed: gzip.compress(gzip.decompress(packed) + bytes(5000)),
+    "truncated": lambda packed: packed[:-8],
+    "surplus bytes in the content": lambda packed: gzip.compress(gzip.decompress(packed) + bytes(5000)),
 }  # fmt: skip
 
 
 def _nifti(random: Random, array: np.ndarray, affine: np.ndarray) -> bytes:
-    """NIfTI of version 1 or 2, sometimes with a slope."""
+    """NIfTI of version 1 or 2, sometimes with an intensity slope and intercept."""
     import nibabel
 
     kind = random.choice((nibabel.Nifti1Image, nibabel.Nifti1Image, nibabel.Nifti2Image))

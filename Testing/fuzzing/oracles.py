@@ -89,7 +89,7 @@ def _labelled_kept(given: Input, workspace: Path, result: CallResult, seen: Read
 
 def suggest(given: Input, workspace: Path, result: CallResult) -> str:
     """A list of different slices of the image, at most as many as requested."""
-    if not given.surroundings.stdout_readable:
+    if not given.environment.stdout_readable:
         return ""
     suggested = json.loads(result.stdout)
     indices = [row["slice"] for row in suggested]
@@ -175,7 +175,7 @@ def library(given: Input, workspace: Path, result: CallResult) -> str:
 
 def _newest_task(given: Input, workspace: Path) -> Path | None:
     """The task.json that was written last; None if the library has no task."""
-    found = (given.surroundings.data_folder(workspace.parent) / "library").glob("[!.]*/task.json")
+    found = (given.environment.data_folder(workspace.parent) / "library").glob("[!.]*/task.json")
     return max((path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime_ns, default=None)
 
 

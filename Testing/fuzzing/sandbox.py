@@ -18,7 +18,7 @@ import types
 from dataclasses import dataclass
 from pathlib import Path
 
-from .surroundings import Surroundings
+from .command_environment import CommandEnvironment
 
 MEMORY_BYTES = 12 << 30
 _FILE_BYTES = 2 << 30
@@ -52,18 +52,20 @@ class CallResult:
     left: tuple[str, ...]
 
 
-def call(arguments: list[str], folder: Path, seconds: float, surroundings: Surroundings | None = None) -> CallResult:
+def call(
+    arguments: list[str], folder: Path, seconds: float, environment: CommandEnvironment | None = None
+) -> CallResult:
     """Run the command line in the workspace of `folder`, without access to the user's own files."""
-    surroundings = surroundings or Surroundings()
+    environment = environment or CommandEnvironment()
     began = time.monotonic()
     mark = f"{_MARK}={folder}"
-    streams = [_Stream(folder / name, surroundings.largest_file is not None) for name in ("stdout", "stderr")]
+    streams = [_Stream(folder / name, environment.largest_file is not None) for name in ("stdout", "stderr")]
     pid = os.fork()
     if pid == 0:
         code = 70
         try:
-            surroundings.open_streams(*(stream.descriptor for stream in streams))
-            code = _as_program(arguments, folder, surroundings)
+            environment.open_streams(*(stream.descriptor for stream in streams))
+            code = _as_program(arguments, folder, environment)
         except BaseException:
             os.write(2, traceback.format_exc().encode("utf-8", "replace"))
         finally:
@@ -102,7 +104,7 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
 
 
-def _as_program(arguments: list[str], folder: Path, surroundings: Surroundings) -> int:
+def _as_program(arguments: list[str], folder: Path, environment: CommandEnvironment) -> int:
     from fewshot_annotate.cli import main
 
     end_with_parent()
@@ -116,7 +118,7 @@ def _as_program(arguments: list[str], folder: Path, surroundings: Surroundings) 
     resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _respect_permissions()
-    surroundings.apply(folder)
+    environment.apply(folder)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.modules["__main__"] = types.ModuleType("__main__")  # which processes started by multiprocessing would import

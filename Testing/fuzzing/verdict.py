@@ -12,11 +12,11 @@ from pathlib import Path
 from fewshot_annotate.core.text import printable
 
 from . import oracles
+from .command_environment import NO_READER
 from .inputs import Input
 from .originals import PRIVATE
 from .recipes import RECIPES
 from .sandbox import CallResult
-from .surroundings import NO_READER
 
 GOOD = ("accepted correctly", "refused clearly")
 BAD = (
@@ -68,17 +68,17 @@ def judge(
         return Verdict("hangs", f"after {result.seconds:.0f} s")
     if _TRACEBACK.search(both):
         return Verdict("tracebacks", _last_line(result.stderr))
-    around = given.surroundings
-    silent = not result.stderr.strip() and around.stderr_readable and around.stdout != NO_READER
+    environment = given.environment
+    silent = not result.stderr.strip() and environment.stderr_readable and environment.stdout != NO_READER
     if result.code not in (_DONE, _FAILED, _BAD_INPUT, _CANCELLED) or (result.code and silent):
         return Verdict("crashes", f"exit code {result.code}: {_last_line(result.stderr)}")
     if result.left:
         return Verdict("leftovers", f"processes: {result.left}")
     if secret := _secret(given, folder, both, changed):
         return Verdict("patient data", secret)
-    if around.stderr_readable and (unclear := _unclear(given, folder, result)):
+    if environment.stderr_readable and (unclear := _unclear(given, folder, result)):
         return Verdict("refused unclearly", unclear)
-    output_lost = around.stdout_fails and result.code == _FAILED  # its files are written before it prints
+    output_lost = environment.stdout_fails and result.code == _FAILED  # its files are written before it prints
     if result.code == _DONE or _is_partial(given, result, changed) or output_lost:
         return _judge_accepted(given, folder, result, changed, before)
     if changed := [name for name in changed if not _may_stay(given, folder, name)]:
@@ -95,7 +95,7 @@ def _judge_accepted(
     allowed = [_relative(folder, path) for path in new] + [
         _relative(folder, path) for path in (*given.outputs.values(), *RECIPES[given.command].changes)
     ]
-    allowed += [_relative(folder, str(given.surroundings.data_folder(folder)))] if _changes_home(given) else []
+    allowed += [_relative(folder, str(given.environment.data_folder(folder)))] if _changes_home(given) else []
     allowed += [re.sub("([^/]+)$", r"aside-\1", path) for path in allowed]  # targets of links
     links = [path for path in allowed if before.get(path, ("",))[0] == "link"]
     allowed += [os.path.normpath(f"{path.rpartition('/')[0]}/{before[path][1]}") for path in links]
@@ -105,9 +105,9 @@ def _judge_accepted(
     asked_only = any(word in ("--help", "-h", "--version") for word in given.arguments)
     if strange:
         return Verdict("leftovers", f"beside the output: {', '.join(strange[:8])}")
-    if asked_only or (result.code == _FAILED and given.surroundings.stdout_fails):
+    if asked_only or (result.code == _FAILED and given.environment.stdout_fails):
         return Verdict("accepted correctly", "help or version" if asked_only else "its output could not be printed")
-    if given.surroundings.stdout_fails:
+    if given.environment.stdout_fails:
         return Verdict("accepted wrongly", "its output was lost and the exit code is 0")
     try:
         wrong = oracles.CHECKS[RECIPES[given.command].check](given, folder / "workspace", result)
@@ -124,7 +124,7 @@ def _is_partial(given: Input, result: CallResult, changed: list[str]) -> bool:
     """Whether a batch ended with failed cases, which has the same exit code as other failures."""
     if not given.command.startswith("batch") or result.code != _FAILED:
         return False
-    if given.surroundings.stdout_readable:
+    if given.environment.stdout_readable:
         return bool(re.search(r": \d+ (done|failed)", result.stdout))
     return any(name.endswith("/status.csv") for name in changed)
 
@@ -132,9 +132,9 @@ def _is_partial(given: Input, result: CallResult, changed: list[str]) -> bool:
 def _may_stay(given: Input, folder: Path, name: str) -> bool:
     """Whether an incomplete call keeps a file as documented: the job, finished trials, the lock of a library."""
     kept = RECIPES[given.command].changes
-    if given.surroundings.largest_file is not None and any(_is_within(name, f"workspace/{path}") for path in kept):
+    if given.environment.largest_file is not None and any(_is_within(name, f"workspace/{path}") for path in kept):
         return True  # results finished before the disk was full, with tables and logs
-    home = _relative(folder, str(given.surroundings.data_folder(folder)))
+    home = _relative(folder, str(given.environment.data_folder(folder)))
     return (
         name in (home, f"{home}/library", f"{home}/weights")
         or (name.startswith(f"{home}/") and name.endswith(".lock"))
@@ -168,7 +168,7 @@ def _unclear(given: Input, folder: Path, result: CallResult) -> str:
     if result.code == _DONE:
         return ""
     refusals = [line for line in lines if line.startswith(_OURS[0])]
-    if not refusals and given.surroundings.stdout == NO_READER:
+    if not refusals and given.environment.stdout == NO_READER:
         return ""
     if not refusals:
         return f"no line gives a reason: {lines[-1:]}"
@@ -185,10 +185,10 @@ def _names_input(given: Input, folder: Path, line: str) -> bool:
     names += ["''"] if "" in (word.rpartition("=")[2] for word in given.arguments) else []
     names += [path.name for path in (*(folder / "workspace").iterdir(), *(folder / "home").rglob("*"))]
     names += ["argument", "arguments", "row "]
-    for variable, value in given.surroundings.variables.items():
+    for variable, value in given.environment.variables.items():
         names += [variable, value or ""]
-    names += ["what was to be printed"] if given.surroundings.stdout_fails else []
-    names += ["current folder"] if given.surroundings.folder else []
+    names += ["what was to be printed"] if given.environment.stdout_fails else []
+    names += ["current folder"] if given.environment.folder else []
     return any(name and printable(name).strip()[:100] in line for name in names)
 
 

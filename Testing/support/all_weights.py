@@ -31,7 +31,7 @@ def all_weights(folder: Path, patch: pytest.MonkeyPatch) -> WeightsFolder:
     for name in ("sam-vit-b", "medsam-vit-b"):
         weights_folder.put(name, random_sam().state_dict())
     weights_folder.put("seggpt-vit-large", seggpt_model.renamed(random_seggpt()))
-    weights_folder.put("painter-vit-large", random_seggpt(types=False))
+    weights_folder.put("painter-vit-large", random_seggpt(type_tokens=False))
     weights_folder.put("grounding-dino-tiny", random_grounding_dino(folder / "detector"))
     weights_folder.put_file("grounding-dino-vocabulary", "\n".join(vocabulary()).encode())
     weights_folder.put("sam2.1-hiera-tiny", sam2_model.renamed(random_sam2()))

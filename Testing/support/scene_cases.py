@@ -112,7 +112,7 @@ def _coarse_mni152() -> tuple[Volume, LabelMap]:
     return Volume(image.astype(np.float32), grid), LabelMap(mask, grid, labels.segments)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Scene:
     """A case in MRML, its segmentation painted on some slices."""
 
@@ -181,7 +181,14 @@ def scene_of(given: Case, axis: int = 0, step: int = 4) -> Scene:
     volume_node = add_volume(given.volume)
     node = mrml.add_segmentation(volume_node, painted(given, slice_axis, labelled))
     node.GetSegmentation().CollapseBinaryLabelmaps(False)
-    return Scene(given, slice_axis, labelled, volume_node, node, mrml.segment_editor_node(node, volume_node))
+    return Scene(
+        case=given,
+        axis=slice_axis,
+        labelled=labelled,
+        volume_node=volume_node,
+        node=node,
+        editor_node=mrml.segment_editor_node(node, volume_node),
+    )
 
 
 class Runner:

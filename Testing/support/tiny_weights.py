@@ -1,6 +1,6 @@
-"""Small random weights in the key layout of official checkpoints, in a table and a folder of their own.
+"""Small random weights with the keys of official checkpoints, in a table and a folder of their own.
 
-Stand-ins: they exercise the real loading code and forward passes; their results are noise.
+The real loading code and forward passes run with them, but the results are noise.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class WeightsFolder:
             save_file({key: value.contiguous().clone() for key, value in state.items()}, path)
         else:
             torch.save({row["state_key"]: dict(state)} if row.get("state_key") else dict(state), path)
-        self._enter(row, path)
+        self._update_row(row, path)
         return path
 
     def put_checkpoint(self, name: str, content: object) -> Path:
@@ -134,10 +134,11 @@ class WeightsFolder:
         path = self.home / "weights" / row["file"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        self._enter(row, path)
+        self._update_row(row, path)
         return path
 
-    def _enter(self, row: dict[str, object], path: Path) -> None:
+    def _update_row(self, row: dict[str, object], path: Path) -> None:
+        """Write size and checksum of a file into its row of the table."""
         row.update(size=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), md5=None)
         self._write()
 
@@ -161,8 +162,8 @@ def python_with_weights(folder: Path) -> str:
     return python_program(folder / "python-with-weights", *prelude)
 
 
-def random_seggpt(types: bool = True, side: int = 64, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Weights in the layout of the authors' SegGPT file; without tokens of types, in that of Painter's."""
+def random_seggpt(type_tokens: bool = True, side: int = 64, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Weights in the layout of the authors' SegGPT file or, without type tokens, of their Painter file."""
     width, heads, depth, decoder = 32, 2, 24, 8
     tall, wide = 2 * side // PATCH, side // PATCH
     shapes: dict[str, tuple[int, ...]] = {
@@ -183,7 +184,7 @@ def random_seggpt(types: bool = True, side: int = 64, seed: int = 0) -> dict[str
         "decoder_pred.3.weight": (3, decoder, 1, 1),
         "decoder_pred.3.bias": (3,),
     }
-    if types:
+    if type_tokens:
         shapes |= {"type_token_cls": (1, 1, 1, width), "type_token_ins": (1, 1, 1, width)}
     for block in range(depth):
         shapes |= {
@@ -250,8 +251,8 @@ def random_sam2(seed: int = 0) -> dict[str, torch.Tensor]:
         shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (size,)
 
     def attention(name: str, inner: int, keys: int = hidden) -> None:
-        for part, size in (("q", hidden), ("k", keys), ("v", keys)):
-            layer(f"{name}.{part}_proj", inner, size)
+        for projection, size in (("q", hidden), ("k", keys), ("v", keys)):
+            layer(f"{name}.{projection}_proj", inner, size)
         layer(f"{name}.out_proj", hidden, inner)
 
     def head(name: str, out: int, middle: int = hidden) -> None:

@@ -40,7 +40,7 @@ class Fault(StrEnum):
     ENDLESS = "endless"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Server:
     """What a server sends, and which requests it got.
 
@@ -138,7 +138,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def serving(content: bytes) -> Iterator[Server]:
     """A server for the time of the block."""
-    server = Server(content)
+    server = Server(content=content)
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as http:
         http.daemon_threads = True
         server.address = f"http://127.0.0.1:{http.server_port}"

@@ -83,7 +83,15 @@ def batch(resume: bool = False) -> Command:
 
     name = "batch --resume" if resume else "batch"
     return Command(
-        name, prepare, arguments, facts, arguments_after, marks, kept, partial=True, tags=frozenset({"worker"})
+        name=name,
+        prepare=prepare,
+        arguments=arguments,
+        facts=facts,
+        arguments_after=arguments_after,
+        marks=marks,
+        kept=kept,
+        partial=True,
+        tags=frozenset({"worker"}),
     )
 
 
@@ -130,16 +138,16 @@ def accept() -> Command:
     marks = {"reading": ["image.nii.gz"], "writing": ["label"]}
     kept = ("corrected label",)
     return Command(
-        "accept in review",
-        prepare,
-        lambda workspace: [],
-        facts,
-        lambda workspace: [],
-        marks,
-        kept,
-        True,
-        program,
-        frozenset({"slicer"}),
+        name="accept in review",
+        prepare=prepare,
+        arguments=lambda workspace: [],
+        facts=facts,
+        arguments_after=lambda workspace: [],
+        marks=marks,
+        kept=kept,
+        partial=True,
+        program=program,
+        tags=frozenset({"slicer"}),
     )
 
 

@@ -15,7 +15,7 @@ Facts = Mapping[str, Any]
 QUIET = ("--engine", "propagate", "--progress", "none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Command:
     """One command, and what its files must be afterwards.
 

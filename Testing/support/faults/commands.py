@@ -61,12 +61,12 @@ def fill(suffix: str, old: bool = False, job: bool = False, confidence: bool = T
     name = f"fill{suffix}{' over old' if old else ''}{' --job-dir' if job else ''}"
     tags = frozenset({"worker"})
     return Command(
-        name,
-        prepare,
-        arguments,
-        facts,
-        lambda workspace: arguments(workspace) + ["--resume"] * job,
-        _FILL_MARKS,
+        name=name,
+        prepare=prepare,
+        arguments=arguments,
+        facts=facts,
+        arguments_after=lambda workspace: arguments(workspace) + ["--resume"] * job,
+        marks=_FILL_MARKS,
         tags=tags,
     )
 
@@ -107,7 +107,16 @@ def compare(study: bool = False) -> Command:
 
     marks = {"reading": [".nii.gz"], "filling": ["worker.log"], "writing": ["dice.png"]}
     name = "compare --study" if study else "compare"
-    return Command(name, prepare, arguments, facts, arguments_after, marks, partial=True, tags=frozenset({"worker"}))
+    return Command(
+        name=name,
+        prepare=prepare,
+        arguments=arguments,
+        facts=facts,
+        arguments_after=arguments_after,
+        marks=marks,
+        partial=True,
+        tags=frozenset({"worker"}),
+    )
 
 
 def suggest() -> Command:
@@ -117,7 +126,14 @@ def suggest() -> Command:
         return strings("suggest", workspace.inputs / "image.nii.gz", workspace.inputs / "image-support.nii.gz")
 
     marks = {"reading": ["image.nii.gz"]}
-    return Command("suggest", write_case, arguments, lambda workspace: {}, arguments, marks)
+    return Command(
+        name="suggest",
+        prepare=write_case,
+        arguments=arguments,
+        facts=lambda workspace: {},
+        arguments_after=arguments,
+        marks=marks,
+    )
 
 
 def export(kind: str, old: bool = False, each: bool = False) -> Command:
@@ -165,7 +181,9 @@ def export(kind: str, old: bool = False, each: bool = False) -> Command:
 
     marks = {"reading": ["image-full.nii.gz"], "writing": ["out/.fsa-"]}
     title = f"export {kind}{' each' if each else ''}{' over old' if old else ''}"
-    return Command(title, prepare, arguments, facts, arguments_after, marks)
+    return Command(
+        name=title, prepare=prepare, arguments=arguments, facts=facts, arguments_after=arguments_after, marks=marks
+    )
 
 
 def every_command() -> list[Command]:

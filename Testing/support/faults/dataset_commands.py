@@ -45,7 +45,15 @@ def task(action: str) -> Command:
         "reading": ["image-full.nii.gz", "other.nii.gz", "task.json", "task.zip"],
         "writing": [".lock", "/.fsa-"],
     }
-    return Command(f"task {action}", prepare, arguments, facts, arguments, marks, kept)
+    return Command(
+        name=f"task {action}",
+        prepare=prepare,
+        arguments=arguments,
+        facts=facts,
+        arguments_after=arguments,
+        marks=marks,
+        kept=kept,
+    )
 
 
 def dataset(action: str) -> Command:
@@ -80,7 +88,15 @@ def dataset(action: str) -> Command:
 
     kept = ("kept label", "corrected label", "corrected filled")
     marks = {"reading": ["status.csv"], "writing": ["/.fsa-", ".lock"]}
-    return Command(f"dataset {action}", prepare, arguments, facts, arguments_after, marks, kept)
+    return Command(
+        name=f"dataset {action}",
+        prepare=prepare,
+        arguments=arguments,
+        facts=facts,
+        arguments_after=arguments_after,
+        marks=marks,
+        kept=kept,
+    )
 
 
 def manifest() -> Command:
@@ -104,7 +120,9 @@ def manifest() -> Command:
         return {"table": file_fact(workspace.outputs / "cases.csv")}
 
     marks = {"reading": ["images"], "writing": ["/.fsa-"]}
-    return Command("manifest", prepare, arguments, facts, arguments, marks)
+    return Command(
+        name="manifest", prepare=prepare, arguments=arguments, facts=facts, arguments_after=arguments, marks=marks
+    )
 
 
 def _added(workspace: Workspace, name: str) -> tuple[object, ...]:

@@ -42,7 +42,15 @@ def library(action: str) -> Command:
 
     kept = ("task",) if action == "export" else ()
     marks = {"reading": ["image.nii.gz", "other.nii.gz", "task.json", "task.zip"], "writing": [".lock", "/.fsa-"]}
-    return Command(f"library {action}", prepare, arguments, facts, arguments, marks, kept)
+    return Command(
+        name=f"library {action}",
+        prepare=prepare,
+        arguments=arguments,
+        facts=facts,
+        arguments_after=arguments,
+        marks=marks,
+        kept=kept,
+    )
 
 
 def _support(workspace: Workspace, name: str) -> Path:

@@ -49,7 +49,7 @@ class Round:
     reached: bool = True
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Reference:
     """What a command does without faults."""
 
@@ -105,7 +105,16 @@ class FaultRunner:
         pages = _pages_below(workspace.outputs) - used
         largest = max((p.stat().st_size for p in workspace.folder.rglob("*") if p.is_file()), default=0)
         tree = {kind: (workspace.records / f"count-{kind}").stat().st_size for kind in TreeFaults.kinds}
-        return Reference(before, after, completed.counts, completed.renames, tree, completed.seconds, pages, largest)
+        return Reference(
+            before=before,
+            after=after,
+            counts=completed.counts,
+            renames=completed.renames,
+            tree=tree,
+            seconds=completed.seconds,
+            pages=pages,
+            largest=largest,
+        )
 
     def _template(self, command: Command) -> Path:
         return self._templates / re.sub(r"\W+", "-", command.name)

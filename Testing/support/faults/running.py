@@ -83,7 +83,7 @@ class Workspace:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CommandResult:
     """Exit code and output of a command."""
 
@@ -136,7 +136,11 @@ def run(program: Callable[[], int], workspace: Workspace, disturbance: Disturban
     code, left = _wait(pid, disturbance.after)
     seconds = time.monotonic() - began
     completed = CommandResult(
-        code, _text(workspace.records / "stdout"), _text(workspace.records / "stderr"), seconds, left
+        code=code,
+        out=_text(workspace.records / "stdout"),
+        err=_text(workspace.records / "stderr"),
+        seconds=seconds,
+        left=left,
     )
     with contextlib.suppress(OSError, ValueError):
         counted = json.loads((workspace.records / "stages").read_text())

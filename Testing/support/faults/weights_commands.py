@@ -34,4 +34,6 @@ def models_import(over: bool = False) -> Command:
 
     marks = {"reading": ["weights.pt"], "writing": [".fsa-", ".sha256"]}
     name = "models import again" if over else "models import"
-    return Command(name, prepare, arguments, facts, arguments, marks)
+    return Command(
+        name=name, prepare=prepare, arguments=arguments, facts=facts, arguments_after=arguments, marks=marks
+    )

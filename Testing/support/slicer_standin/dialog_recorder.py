@@ -14,7 +14,7 @@ from support.slicer_standin.qt_module import qt
 _ACCEPTING = ("AcceptRole", "YesRole", "ApplyRole")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShownDialog:
     """What the user would have seen, and what was answered."""
 
@@ -63,7 +63,9 @@ class Dialogs:
             return self._execute_message_box(dialog)
         labels = [label.text for label in dialog.findChildren(QtWidgets.QLabel)]
         answer = self._take_answer("Accepted")
-        self.shown.append(ShownDialog(type(dialog).__name__, dialog.windowTitle, "\n".join(labels), answer=answer))
+        self.shown.append(
+            ShownDialog(kind=type(dialog).__name__, title=dialog.windowTitle, text="\n".join(labels), answer=answer)
+        )
         dialog.done(int(answer == "Accepted"))
         return dialog.result()
 
@@ -75,7 +77,14 @@ class Dialogs:
         answer = self._take_answer((accepting or list(names))[0])
         detail = "\n".join(part for part in (box.informativeText, box.detailedText) if part)
         self.shown.append(
-            ShownDialog(type(box).__name__, box.windowTitle.strip(), box.text, detail, tuple(names), answer)
+            ShownDialog(
+                kind=type(box).__name__,
+                title=box.windowTitle.strip(),
+                text=box.text,
+                detail=detail,
+                buttons=tuple(names),
+                answer=answer,
+            )
         )
         if answer not in names:
             raise AssertionError(f"Dialog '{box.text}' has no button '{answer}', only {', '.join(names)}")
@@ -85,7 +94,7 @@ class Dialogs:
     def choose(self, kind: str, title: str, default: str = "") -> str:
         """Stand in for a static file or input dialog; an empty string is cancel."""
         answer = self._take_answer(default)
-        self.shown.append(ShownDialog(kind, title, title, answer=answer))
+        self.shown.append(ShownDialog(kind=kind, title=title, text=title, answer=answer))
         return answer
 
 

@@ -1,4 +1,4 @@
-"""Unusual environments of a command: streams that cannot be written, folders, variables and small limits."""
+"""Unusual environments of a command: unwritable output streams, missing folders, odd variables, low limits."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ _VARIABLES = (
 _ENCODINGS = ("ascii", "cp1252", "latin-1", "cp932")
 
 
-@dataclass
-class Surroundings:
-    """Environment of a command.
+@dataclass(kw_only=True)
+class CommandEnvironment:
+    """Process environment in which a command runs.
 
     Attributes
     ----------
     stdout, stderr : str or None
         One of `FULL`, `CLOSED` and `NO_READER`.
     encoding : str
-        Of both streams.
+        Encoding of both streams.
     variables : dict of str to str or None
         Environment variables; None removes one.
     largest_file, open_files : int or None
-        Limits of the system.
+        Largest size of a file in bytes, and number of open files; None keeps the limit of the system.
     umask : int
     folder : str or None
-        Current folder: "removed", "closed", "deep".
+        Kind of the current folder: "removed", "closed" or "deep".
     """
 
     stdout: str | None = None
@@ -134,9 +134,9 @@ def _without_reader() -> int:
     return writing
 
 
-def odd_surroundings(random: Random, folder: Path) -> tuple[str, Surroundings]:
+def random_environment(random: Random, folder: Path) -> tuple[str, CommandEnvironment]:
     """An environment that is unusual in one way, and a description of it."""
-    kinds: tuple[Callable[[Random, Path], tuple[str, Surroundings]], ...] = (
+    kinds: tuple[Callable[[Random, Path], tuple[str, CommandEnvironment]], ...] = (
         *(_stdout, _stdout, _stderr, _encoding, _largest_file, _largest_file, _largest_file),
         *(
             _open_files,
@@ -152,42 +152,42 @@ def odd_surroundings(random: Random, folder: Path) -> tuple[str, Surroundings]:
     return random.choice(kinds)(random, folder)
 
 
-def _stdout(random: Random, _folder: Path) -> tuple[str, Surroundings]:
+def _stdout(random: Random, _folder: Path) -> tuple[str, CommandEnvironment]:
     end = random.choice(_STREAM_ENDS)
-    return f"stdout is {end}", Surroundings(stdout=end)
+    return f"stdout is {end}", CommandEnvironment(stdout=end)
 
 
-def _stderr(random: Random, _folder: Path) -> tuple[str, Surroundings]:
+def _stderr(random: Random, _folder: Path) -> tuple[str, CommandEnvironment]:
     end = random.choice(_STREAM_ENDS)
-    return f"stderr is {end}", Surroundings(stderr=end)
+    return f"stderr is {end}", CommandEnvironment(stderr=end)
 
 
-def _encoding(random: Random, _folder: Path) -> tuple[str, Surroundings]:
+def _encoding(random: Random, _folder: Path) -> tuple[str, CommandEnvironment]:
     encoding = codecs.lookup(random.choice(_ENCODINGS)).name
-    return f"streams in {encoding}", Surroundings(encoding=encoding)
+    return f"streams in {encoding}", CommandEnvironment(encoding=encoding)
 
 
-def _largest_file(random: Random, _folder: Path) -> tuple[str, Surroundings]:
+def _largest_file(random: Random, _folder: Path) -> tuple[str, CommandEnvironment]:
     size = random.choice((0, 1, 100, 1000, 5000, random.randrange(30_000), random.randrange(300_000)))
-    return f"no file beyond {size} bytes", Surroundings(largest_file=size)
+    return f"no file beyond {size} bytes", CommandEnvironment(largest_file=size)
 
 
-def _open_files(random: Random, _folder: Path) -> tuple[str, Surroundings]:
+def _open_files(random: Random, _folder: Path) -> tuple[str, CommandEnvironment]:
     count = random.choice((12, 16, 20, 24, 32))
-    return f"{count} open files", Surroundings(open_files=count)
+    return f"{count} open files", CommandEnvironment(open_files=count)
 
 
-def _umask(random: Random, _folder: Path) -> tuple[str, Surroundings]:
+def _umask(random: Random, _folder: Path) -> tuple[str, CommandEnvironment]:
     mask = random.choice((0, 0o777, 0o277, 0o077))
-    return f"umask {mask:o}", Surroundings(umask=mask)
+    return f"umask {mask:o}", CommandEnvironment(umask=mask)
 
 
-def _current_folder(random: Random, _folder: Path) -> tuple[str, Surroundings]:
+def _current_folder(random: Random, _folder: Path) -> tuple[str, CommandEnvironment]:
     kind = random.choice(("removed", "closed", "deep"))
-    return f"the current folder is {kind}", Surroundings(folder=kind)
+    return f"the current folder is {kind}", CommandEnvironment(folder=kind)
 
 
-def _folder_of_variable(random: Random, folder: Path) -> tuple[str, Surroundings]:
+def _folder_of_variable(random: Random, folder: Path) -> tuple[str, CommandEnvironment]:
     name, kind = random.choice(_FOLDER_VARIABLES), random.choice(_FOLDERS)
     path = folder / "user" / f"odd-{kind}-{name}"
     if kind == "file":
@@ -204,10 +204,10 @@ def _folder_of_variable(random: Random, folder: Path) -> tuple[str, Surroundings
         return _variable(random, folder)
     if kind == "bytes":
         Path(texts[kind]).mkdir()
-    return f"{name} is {kind}", Surroundings(variables={name: texts.get(kind, str(path))})
+    return f"{name} is {kind}", CommandEnvironment(variables={name: texts.get(kind, str(path))})
 
 
-def _variable(random: Random, _folder: Path) -> tuple[str, Surroundings]:
+def _variable(random: Random, _folder: Path) -> tuple[str, CommandEnvironment]:
     name, values = random.choice(_VARIABLES)
     value = random.choice((*values, None))
-    return f"{name}={value if value is None else value[:40]!r}", Surroundings(variables={name: value})
+    return f"{name}={value if value is None else value[:40]!r}", CommandEnvironment(variables={name: value})
