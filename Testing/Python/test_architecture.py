@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeGuard
 
@@ -173,7 +173,7 @@ VAGUE_NAMES = frozenset(
 
 
 def bound_names(tree: ast.AST) -> Iterator[str]:
-    """Names of variables, parameters and attributes that code sets, without leading underscores."""
+    """Names of variables, parameters, attributes and functions that code defines, without leading underscores."""
     for node in ast.walk(tree):
         if isinstance(node, ast.arg):
             yield node.arg.strip("_")
@@ -181,6 +181,8 @@ def bound_names(tree: ast.AST) -> Iterator[str]:
             yield node.id.strip("_").lower()
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr.strip("_").lower()
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name.strip("_").lower()
 
 
 def test_files_are_short() -> None:
@@ -188,7 +190,7 @@ def test_files_are_short() -> None:
     assert sorted(name for name, count in lines.items() if count > MAX_LINES) == []
 
 
-def test_no_variable_has_a_vague_name() -> None:
+def test_no_variable_or_function_has_a_vague_name() -> None:
     vague = []
     for source in SOURCES:
         vague += [
@@ -242,6 +244,9 @@ def private_names(text: str) -> set[str]:
             name = node.args[1]
             if isinstance(name, ast.Constant) and _is_private(str(name.value)) and name.value not in bound:
                 found.add(f"{ast.unparse(node.args[0])}.{name.value}")
+            target = node.args[0]
+            if isinstance(target, ast.Constant) and any(map(_is_private, str(target.value).split("."))):
+                found.add(str(target.value))
     return found - FOREIGN_PRIVATE_NAMES
 
 
@@ -263,12 +268,18 @@ def test_a_private_name_is_detected() -> None:
     lines = (
         "from package import _hidden",
         "monkeypatch.setattr(module, '_patched', None)",
+        "monkeypatch.setattr('package.module._LIMIT', 1)",
         "panel.widget._timer",
         "self._mine",
         "other._mine",
         "os._exit(0)",
     )
-    assert private_names("\n".join(lines)) == {"_hidden", "module._patched", "panel.widget._timer"}
+    assert private_names("\n".join(lines)) == {
+        "_hidden",
+        "module._patched",
+        "package.module._LIMIT",
+        "panel.widget._timer",
+    }
 
 
 def modules_after(code: str) -> set[str]:
@@ -341,8 +352,8 @@ def test_slicer_starts_without_panel_engines_and_numerical_packages() -> None:
     assert len([name for name in loaded if name.startswith("fewshot_annotate")]) < 25
 
 
-def _classes() -> list[tuple[Path, ast.ClassDef]]:
-    trees = ((source, ast.parse(source.read_text(encoding="utf-8"))) for source in SOURCES)
+def _classes(sources: Iterable[Path] = SOURCES) -> list[tuple[Path, ast.ClassDef]]:
+    trees = ((source, ast.parse(source.read_text(encoding="utf-8"))) for source in sources)
     return [(source, node) for source, tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
 
 
@@ -353,7 +364,7 @@ def test_no_public_class_name_is_used_twice() -> None:
 
 def test_dataclasses_with_six_or_more_fields_are_keyword_only() -> None:
     positional = []
-    for source, node in _classes():
+    for source, node in _classes([*SOURCES, *TESTING.rglob("*.py")]):
         decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
         fields = [
             statement
@@ -362,7 +373,7 @@ def test_dataclasses_with_six_or_more_fields_are_keyword_only() -> None:
         ]
         is_dataclass = any(text.partition("(")[0] in ("dataclass", "dataclasses.dataclass") for text in decorators)
         if is_dataclass and len(fields) >= 6 and not any("kw_only=True" in text for text in decorators):
-            positional.append(f"{source.relative_to(PACKAGE).as_posix()}: {node.name}")
+            positional.append(f"{source.relative_to(TESTING.parent).as_posix()}: {node.name}")
     assert positional == []
 
 

@@ -12,9 +12,9 @@ def test_progress_is_the_finished_fraction_of_the_planned_work() -> None:
     work.plan(1)
     work.done(0)
     work.done(1)
-    part = work.part(2)
-    part(0.5)
-    part(1.0)
+    report = work.reporter(2)
+    report(0.5)
+    report(1.0)
     assert fractions == [0, 0.25, 0.5, 0.75]
 
 

@@ -129,7 +129,7 @@ def _tables(task: Task) -> Iterator[Any]:
             counts = [
                 example.voxels[segment.value - 1] * example.geometry.voxel_ml
                 for example in task.examples
-                if example.whole
+                if example.is_complete
             ]
             mean = f"{sum(counts) / len(counts):.3g}" if counts else ""
             segments.add_row(str(segment.value), printable(segment.name), mean)

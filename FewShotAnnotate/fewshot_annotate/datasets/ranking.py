@@ -114,7 +114,7 @@ def _examples_of(task: Task | None) -> list[CaseDescription]:
             ),
         )
         for example in task.examples
-        if example.whole
+        if example.is_complete
     ]
 
 

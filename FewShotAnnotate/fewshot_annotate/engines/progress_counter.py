@@ -31,7 +31,7 @@ class ProgressCounter:
         """Add to the total work."""
         self._total += amount
 
-    def part(self, amount: float) -> Callable[[float], None]:
+    def reporter(self, amount: float) -> Callable[[float], None]:
         """A function that receives the completed fraction of planned work of this amount, ascending."""
         reported = 0.0
 

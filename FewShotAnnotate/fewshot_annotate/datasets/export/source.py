@@ -153,7 +153,7 @@ def _load_accepted(case: AcceptedCase, segments: Sequence[Segment]) -> LoadedCas
 
 
 def _of_task(task: Task, only: Collection[str]) -> DatasetSource:
-    numbers = {example.number for example in task.examples if example.whole}
+    numbers = {example.number for example in task.examples if example.is_complete}
     for number in only:
         if number not in numbers:
             raise InputError("dataset_not_accepted", path=task.folder, name=number)
@@ -164,7 +164,7 @@ def _of_task(task: Task, only: Collection[str]) -> DatasetSource:
             name=example.number, load=partial(_load_example, example, task), engine=example.engine, expected=expected
         )
         for example in task.examples
-        if example.whole and (not only or example.number in only)
+        if example.is_complete and (not only or example.number in only)
     ]
     left_out = len(task.examples) - len(cases)
     return DatasetSource(name=task.name, segments=task.segments, cases=tuple(cases), left_out=left_out)

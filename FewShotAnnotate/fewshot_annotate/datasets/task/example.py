@@ -88,7 +88,7 @@ class TaskExample:
     program: str
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the whole volume is labelled."""
         return self.labelled_slices is None
 

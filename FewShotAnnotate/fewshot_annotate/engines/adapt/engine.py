@@ -216,7 +216,7 @@ class Adapt(Engine):
             return None
         from .specialist_blend import SpecialistBlend
 
-        on_progress = self._work.part(self._specialist.expected_seconds())
+        on_progress = self._work.reporter(self._specialist.expected_seconds())
         prediction, axis = self._specialist.prediction(on_progress), self._support.axis.index
         return SpecialistBlend.fit(
             lambda index: prediction.slice(axis, index),

@@ -106,7 +106,7 @@ class Specialist(Engine):
             assert self.context.model is not None
             if on_progress is None:
                 self._work.plan(self.expected_seconds())
-                on_progress = self._work.part(self.expected_seconds())
+                on_progress = self._work.reporter(self.expected_seconds())
             self._prediction = VolumePrediction(
                 self._volume,
                 self.context.model,

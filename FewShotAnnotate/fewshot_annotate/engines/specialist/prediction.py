@@ -75,7 +75,7 @@ class VolumePrediction:
         times = PredictionTime.of(self.description, volume.geometry, support.axis.index, bool(labelled))
         work = ProgressCounter(context.report_progress)
         work.plan(times.total)
-        self._before, self._soft_dice = self._predicted(networks, work.part(times.prediction))
+        self._before, self._soft_dice = self._predicted(networks, work.reporter(times.prediction))
         self._slices = self._before
         if labelled:
             self._fine_tune(networks, _example(volume, support, labelled, plan), context, times, work)
@@ -109,10 +109,10 @@ class VolumePrediction:
     ) -> None:
         from .fine_tuning import ERROR_RATIO, fine_tuned
 
-        report = work.part(times.fine_tuning)
+        report = work.reporter(times.fine_tuning)
         tuned = fine_tuned(networks, self._plan, example, self._device, report, context.seconds_left / 3)
         if tuned is not None:
-            self._slices, _ = self._predicted(tuned, work.part(times.prediction))
+            self._slices, _ = self._predicted(tuned, work.reporter(times.prediction))
             self.error_ratio = ERROR_RATIO
 
     def _predicted(

@@ -39,7 +39,7 @@ class HelpButtons:
         self.buttons = {name: _button(section, PAGES[name]) for name, section in sections.items()}
         self._widths: dict[str, int] = {}
 
-    def place(self) -> None:
+    def move(self) -> None:
         """Move each question mark to the right end of its header, if that moved; called by the panel's timer."""
         for name, section in self._sections.items():
             width = section.width

@@ -77,7 +77,7 @@ class WorkDisplay:
         run(self._walk.show)
         run(lambda: self.accordion.follow(self._reached()))
         run(lambda: self.accordion.show_states({name: step.state_line for name, step in self._steps.items()}))
-        run(self.help.place)
+        run(self.help.move)
         for section in self._open_tools():
             run(section.show_controls)
 
