@@ -204,6 +204,68 @@ def test_slices_kept_by_the_library_are_examples_of_their_task() -> None:
     np.testing.assert_array_equal(examples[1].load()[1][0], label_map.array[2])
 
 
+# A task.json as version 0.1.0 wrote it: labelled slices without their volumes.
+TASK_OF_VERSION_0_1 = """{
+ "version": 1,
+ "plane": "axial",
+ "labels": [
+  {"value": 1, "name": "Liver", "colour": [1.0, 0.0, 0.0], "terminology": "Anatomy"},
+  {"value": 2, "name": "Spleen", "colour": [0.0, 1.0, 0.0], "terminology": ""}
+ ],
+ "slices": [
+  {
+   "file": "0001",
+   "digest": "c6e3cd5ad9b4ad5b4b1c9e0d7c1e5d0c4a9a3a3f2b1d8e7f6a5b4c3d2e1f0a9b",
+   "shape": [3, 4],
+   "spacing": [0.75, 0.5],
+   "directions": [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0],
+   "quantiles": [0.0, 1.0, 5.0, 10.0, 11.0],
+   "known": [1, 2],
+   "origin": "painted",
+   "added": "2026-11-27",
+   "program": "0.1.0"
+  },
+  {
+   "file": "0002",
+   "digest": "0d1c2b3a495867768594a3b2c1d0e0f1a2b3c4d5e6f708192a3b4c5d6e7f8091",
+   "shape": [3, 4],
+   "spacing": [0.75, 0.5],
+   "directions": [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0],
+   "quantiles": [0.0, 1.0, 5.0, 10.0, 11.0],
+   "known": [1],
+   "origin": "corrected",
+   "added": "2026-11-28",
+   "program": "0.1.0"
+  }
+ ]
+}
+"""
+
+
+def test_a_task_of_version_0_1_is_read(home: Path) -> None:
+    folder = home / "library" / "old"
+    folder.mkdir(parents=True)
+    (folder / "task.json").write_text(TASK_OF_VERSION_0_1, encoding="utf-8")
+    image = np.arange(12, dtype=np.int16).reshape(3, 4)
+    mask = (image % 3).astype(np.uint16)
+    for name in ("0001", "0002"):
+        np.save(folder / f"{name}.image.npy", image)
+        np.save(folder / f"{name}.mask.npy", mask)
+    task = read_task(task_folder("old"))
+    assert [segment.name for segment in task.segments] == ["Liver", "Spleen"]
+    assert task.segments[0].tags == {"TerminologyEntry": "Anatomy"}
+    assert [library_slice.annotated for library_slice in task.slices] == [(1, 2), (1,)]
+    assert [str(library_slice.origin) for library_slice in task.slices] == ["painted", "corrected"]
+    (example,) = task.training_examples()  # the other slice is not annotated for the spleen
+    volume, labels = example.load()
+    np.testing.assert_array_equal(volume.array, image[None])
+    np.testing.assert_array_equal(labels, mask[None])
+    assert volume.geometry.spacing == (0.5, 0.75, 1.0)
+    task.write()
+    assert json.loads((folder / "task.json").read_text(encoding="utf-8")) == json.loads(TASK_OF_VERSION_0_1)
+    assert main(["task", "show", "old"]) == 0
+
+
 def test_a_task_lies_in_a_shared_folder_under_its_path(tmp_path: Path) -> None:
     folder = tmp_path / "shared" / "organs"
     folder.parent.mkdir(mode=0o755)

@@ -1,0 +1,25 @@
+"""Muon: a step of a small convolution weight, whose gradient has very different singular values."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fewshot_annotate.engines.adapt.muon import Muon
+
+# More and fewer outputs than weights of each output.
+SHAPES = [(4, 2, 3, 3), (18, 4, 1, 1)]
+SINGULAR_VALUES = (1.0, 0.3, 0.1, 0.03)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_updates_are_orthogonal_and_keep_the_norm_of_the_weight(shape: tuple[int, ...]) -> None:
+    gradient = torch.zeros(shape)
+    gradient.view(len(gradient), -1)[range(4), range(4)] = torch.tensor(SINGULAR_VALUES)
+    weight = torch.nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+    weight.grad, norm = gradient, weight.norm().item()
+    # The step is so long that hardly anything but the update is left of the weight.
+    Muon([weight], step_length=1000.0, momentum=0.0).step(rate=1.0)
+    singular_values = torch.linalg.svdvals(weight.detach().reshape(len(weight), -1))
+    assert singular_values.max() < 2 * singular_values.min()
+    assert (weight * gradient).sum() < 0
+    assert weight.norm().item() == pytest.approx(norm)
