@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def _sentence_of(message: Message) -> str:
-    from .messages import neutral_sentence  # when it is needed: the program is loaded soon, and Ctrl+C then handled
+    from .messages import neutral_sentence  # on first use, so that the program handles Ctrl+C sooner
 
     return neutral_sentence(message)
 

@@ -105,7 +105,7 @@ def test_the_expected_dice_is_printed_last(
     first, *more = capfd.readouterr().out.splitlines()
     assert "slices filled" in first
     assert [re.sub(" +", " ", line) for line in more] == [
-        f" Expected Dice {segment.name} 0.800 (9 times of 10 from 0.600 to 0.900)"
+        f" Expected Dice {segment.name} 0.800 (90 % interval 0.600 to 0.900)"
         for segment in case_folder.support.segments
     ]
     assert main([*command, "--progress", "json"]) == 0

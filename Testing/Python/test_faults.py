@@ -253,7 +253,7 @@ def test_ctrl_c_reports_whether_output_was_written(
 
     monkeypatch.setattr(library, "segment_names", interrupted)
     assert main(["library", "save", "task", str(dataset.image), str(dataset.support)]) == 130
-    assert capsys.readouterr().err == "fewshot-annotate: cancelled; files that were finished by then are there.\n"
+    assert capsys.readouterr().err == "fewshot-annotate: cancelled; files that were already finished are kept.\n"
     assert (home / "library" / "task" / "task.json").exists()
     monkeypatch.setattr(library, "read_volume", interrupted)
     assert main(["library", "save", "other", str(dataset.image), str(dataset.support)]) == 130

@@ -74,7 +74,7 @@ def test_finished_slices_are_not_drafted_again() -> None:
 def test_an_engine_that_leaves_out_slices_is_an_error() -> None:
     with pytest.raises(InputError) as error:
         list(filling(Scripted(results=[1]), [1, 2, 3]).results())
-    assert error.value.code == "engine_left"
+    assert error.value.code == "engine_results_missing"
     assert error.value.data == {"engine": "scripted", "count": 2}
 
 

@@ -17,7 +17,7 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
-from fewshot_annotate.datasets.task.adding import add_example, looks_painted
+from fewshot_annotate.datasets.task.adding import add_example, sparsely_labelled_slices
 from fewshot_annotate.datasets.task.library import create_task, save_slices, task_folder
 from fewshot_annotate.datasets.task.segments import TaskLabels
 from fewshot_annotate.datasets.task.task import Task, read_task
@@ -385,10 +385,10 @@ def test_an_example_whose_addition_failed_is_not_listed(monkeypatch: pytest.Monk
 
 def test_painted_slices_are_distinguished_from_complete_structures() -> None:
     _, label_map = case()
-    assert looks_painted(label_map) is None
+    assert sparsely_labelled_slices(label_map) is None
     array = np.zeros(SHAPE, np.uint8)
     array[[0, 3, 5]] = 1
-    assert looks_painted(LabelMap(array, GRID)) == [0, 3, 5]
+    assert sparsely_labelled_slices(LabelMap(array, GRID)) == [0, 3, 5]
 
 
 def test_a_narrow_terminal_cuts_nothing_of_a_task(

@@ -187,7 +187,7 @@ def _names_input(given: Input, folder: Path, line: str) -> bool:
     names += ["argument", "arguments", "row "]
     for variable, value in given.environment.variables.items():
         names += [variable, value or ""]
-    names += ["what was to be printed"] if given.environment.stdout_fails else []
+    names += ["output cannot be printed"] if given.environment.stdout_fails else []
     names += ["current folder"] if given.environment.folder else []
     return any(name and printable(name).strip()[:100] in line for name in names)
 

@@ -1,6 +1,6 @@
 """Command line interface; one file per command.
 
-Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled.
+Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled. `ExitCode` also has those of worker processes.
 
 Only fast imports here, so that signals are handled while the rest of the program loads.
 """
@@ -17,9 +17,9 @@ try:
 
     from ..core.exit_codes import ExitCode
     from ..core.signals import ignore_signals, signals_as_interrupt
-except KeyboardInterrupt:  # what imports this package is the program itself
+except KeyboardInterrupt:  # only the program itself imports this package
     print(f"fewshot-annotate: {CANCELLED}", file=sys.stderr)
-    sys.exit(130)
+    sys.exit(130)  # `ExitCode.CANCELLED`, which may not be imported yet
 
 TYPE_CHECKING = False  # of typing, which takes long to import
 if TYPE_CHECKING:

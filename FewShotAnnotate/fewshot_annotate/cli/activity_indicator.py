@@ -14,9 +14,9 @@ from .terminal import bar_console, bar_stream
 if TYPE_CHECKING:
     from rich.status import Status
 
-# Nothing is shown of what is done sooner, so that a refusal stays a single line.
+# Nothing is shown for shorter work, so that a quick error message stays the only line.
 DELAY_SECONDS = 0.6
-# The same for the first output of a command, whose delay counts from the command's start, if imports took long.
+# Least delay of the first output of a command, for which `DELAY_SECONDS` counts from the command's start.
 _MIN_DELAY_SECONDS = 0.1
 _began: list[float] = []  # of a command that has shown nothing yet
 

@@ -177,7 +177,7 @@ def _show(case: ComparisonCase, comparison: Comparison) -> None:
     _show_unscored(comparison.unscored)
     for engine, messages in comparison.warnings.items():
         for message in messages:
-            print(f"{engine} said: {printable(message)}")
+            print(f"{engine} warned: {printable(message)}")
     for reason in comparison.recommendation.reasons:
         console.print(printable(str(reason)))
 

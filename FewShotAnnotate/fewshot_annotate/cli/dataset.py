@@ -42,7 +42,7 @@ def add_arguments(dataset: argparse.ArgumentParser) -> None:
     listing.set_defaults(command=_list)
     accept = actions.add_parser("accept", help="accept the results of cases of a batch")
     accept.set_defaults(command=_accept)
-    flag = actions.add_parser("flag", help="flag cases of a batch for another look")
+    flag = actions.add_parser("flag", help="flag cases of a batch that need another review")
     flag.set_defaults(command=_flag)
     for action in (listing, accept, flag):
         action.add_argument("batch", metavar="BATCH_DIR", type=Path, help="folder of a batch")

@@ -33,7 +33,7 @@ from ..jobs.planning import PlannedRun
 
 # Names are aligned up to this width.
 MAX_NAME_WIDTH = 30
-# So many labels with a low expected Dice have a line each, more share one.
+# Up to this number, labels with a low expected Dice have a line each; more of them share one line.
 MAX_WARNINGS = 5
 
 
@@ -96,7 +96,7 @@ class FilledVolume:
         )
         width = min(max((len(printable(name)) for name, _ in self.expected_dice), default=0), MAX_NAME_WIDTH)
         for name, dice in self.expected_dice:
-            likely = f"9 times of 10 from {dice.low:.3f} to {dice.high:.3f}"
+            likely = f"90 % interval {dice.low:.3f} to {dice.high:.3f}"
             print(f"  Expected Dice {printable(name):<{width}} {dice.dice:.3f}  ({likely})")
 
 
@@ -119,12 +119,12 @@ def warn_of_poor(runs: Sequence[PlannedRun], result: FilledLayers, as_events: bo
 
 
 def warn_of_unnamed(run: PlannedRun, layers: Sequence[LabelMap]) -> None:
-    """Print which slices hold labels but are not among the named ones; what was painted there does not count."""
+    """Print which slices hold labels but were not named as labelled; their labels are not used as support."""
     labelled = {index for layer in layers for index in labelled_indices(layer.array, run.support.axis)}
     unnamed = sorted(labelled - set(run.support.indices))
     if unnamed:
         listed = ", ".join(map(str, unnamed[:10])) + (" ..." if len(unnamed) > 10 else "")
         print(
-            f"fewshot-annotate: labels on slices not named do not count and are replaced: {listed}.",
+            f"fewshot-annotate: labels on slices not named were not used and are replaced: {listed}.",
             file=sys.stderr,
         )

@@ -34,16 +34,17 @@ OWN_SENTENCES = {
     "task add).",
     "licence_not_accepted": "The weights '{name}' may not be used for everything (licence: {licence}); read it "
     "(fewshot-annotate models info {name}) and agree with --accept-licence.",
-    "download_failed": "{url}: cannot be downloaded ({detail}); try again, it goes on where it broke off, or take "
-    "in a file: fewshot-annotate models import {name} FILE.",
+    "download_failed": "{url}: cannot be downloaded ({detail}); try again, it continues where it stopped, or "
+    "import a file: fewshot-annotate models import {name} FILE.",
     "weights_missing": "Weights '{name}' are not here; download them with: fewshot-annotate models download {name} "
     "(or import a file: fewshot-annotate models import {name} FILE).",
     "model_unknown": "No engine and no weights are named '{name}'; see their names (fewshot-annotate models list).",
     "engine_without_weights": "Engine {engine} needs no weights.",
-    "weights_unrecorded": "{path}: it is not known where this file came from; take it in with: fewshot-annotate "
+    "weights_unrecorded": "{path}: it is not known where this file came from; import it with: fewshot-annotate "
     "models import {name} FILE.",
     "weights_differ_first": "{path}: this is not '{name}' as first seen here (its {algorithm} differs). If its "
-    "publisher replaced it, forget the first (fewshot-annotate models remove {name} --forget) and download it again.",
+    "publisher replaced it, delete the recorded checksum (fewshot-annotate models remove {name} --forget) and "
+    "download it again.",
     "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or go "
     "on with its comparison (--resume).",
     "engine_not_compared": "Engine {engine} is given an option but is not compared; compared are: {compared}.",
@@ -62,8 +63,8 @@ OWN_SENTENCES = {
     "choose one of: {known}.",
     "support_missing": "Give SUPPORT, a label map with some labelled slices, or a trained task (--task).",
     "task_overlaps": "{path}: the segments overlap and a task keeps one label per voxel; make a task for each.",
-    "task_looks_painted": "{path}: labels lie on slices {slices} and not between them; if only these were labelled, "
-    "name them (--labelled-slices {slices}), else say --whole.",
+    "task_sparsely_labelled": "{path}: labels lie on slices {slices} and not between them; if only these were "
+    "labelled, name them (--labelled-slices {slices}), else say --whole.",
     "task_without_examples": "Task '{name}' has no labelled examples; add some: fewshot-annotate task add {name} "
     "IMAGE LABELS.",
     "task_untrained": "Task '{name}' has no trained model; train it: fewshot-annotate task train {name}.",

@@ -45,7 +45,7 @@ def add_arguments(models: argparse.ArgumentParser) -> None:
         action.add_argument("names", metavar="NAME", nargs="+", help="of weights or of an engine")
     download.add_argument("--accept-licence", action="store_true", help="agree to licences that are not permissive")
     add_progress(download)
-    import_parser = _add(actions, "import", _import, "take in weights from a file, where there is no internet")
+    import_parser = _add(actions, "import", _import, "import weights from a file, for use without internet")
     import_parser.add_argument("name", metavar="NAME", help="of the weights")
     import_parser.add_argument("file", metavar="FILE", type=Path)
     verify = _add(actions, "verify", _verify, "compare weights with their checksums")
@@ -53,7 +53,7 @@ def add_arguments(models: argparse.ArgumentParser) -> None:
     remove = _add(actions, "remove", _remove, "delete weights")
     remove.add_argument("names", metavar="NAME", nargs="+", help="of weights")
     add_yes(remove)
-    remove.add_argument("--forget", action="store_true", help="also forget the checksum that was recorded")
+    remove.add_argument("--forget", action="store_true", help="also delete the recorded checksum")
 
 
 def _add(

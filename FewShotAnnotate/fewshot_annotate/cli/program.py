@@ -34,12 +34,12 @@ COMMANDS = {
     "manifest": "the table of cases for batch, from folders of images and label maps",
     "task": "labelled examples of a labelling job, and models trained on them",
     "dataset": "export accepted cases as a data set that other programs train on",
-    "library": "labelled slices kept for volumes of other patients; an older part of task",
+    "library": "labelled slices kept for volumes of other patients; predecessor of task",
     "export": "write a label map as DICOM SEG, NIfTI, NRRD or .seg.nrrd, verified",
     "demo": "fill grey and white matter of the MNI152 brain",
     "models": "the engines and their weights: list, download, import, verify, remove",
 }
-_CANCELLED_LATE = "cancelled; files that were finished by then are there."
+_CANCELLED_LATE = "cancelled; files that were already finished are kept."
 
 
 def run(arguments: Sequence[str] | None = None, began: float | None = None) -> int:
@@ -55,7 +55,7 @@ def run(arguments: Sequence[str] | None = None, began: float | None = None) -> i
             sys.stdout.flush()
         except StdoutError as lost:
             discard_stdout()
-            _print_error(f"what was to be printed cannot be written ({lost.detail}); files it names are complete.")
+            _print_error(f"the output cannot be printed ({lost.detail}); files that it names are complete.")
             return ExitCode.FAILED
         except BrokenPipeError:  # the reader of our output has exited
             discard_stdout()

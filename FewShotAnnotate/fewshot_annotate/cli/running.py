@@ -26,7 +26,7 @@ def run_all(
 ) -> FilledLayers:
     """Fill all layers in --job-dir or a temporary folder, with progress output.
 
-    The remaining time counts the seconds that are expected to follow.
+    The remaining time that is shown includes `seconds_after`, the expected duration of what follows the fill.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from ..core.text import printable
 from ..datasets.batch_folder import BatchFolder
 from ..datasets.ranking import rank_batch
 from ..datasets.task.accepted import add_accepted
-from ..datasets.task.adding import Added, Provenance, add_example, looks_painted, remove_example
+from ..datasets.task.adding import Added, Provenance, add_example, remove_example, sparsely_labelled_slices
 from ..datasets.task.example import LabelOrigin, TaskExample
 from ..datasets.task.library import create_task, remove_task, task_folder
 from ..datasets.task.models import TaskModel, newest_model, task_models
@@ -185,8 +185,8 @@ def _add(options: argparse.Namespace) -> int:
     axis = resolve_axis(parse_axis(options.axis), volume.geometry)
     if labelled is not None:
         axis = Support.from_label_map(label_map, axis, labelled, path=options.labels).axis
-    elif not options.whole and (painted := looks_painted(label_map)):
-        raise InputError("task_looks_painted", path=options.labels, slices=",".join(map(str, painted)))
+    elif not options.whole and (labelled := sparsely_labelled_slices(label_map)):
+        raise InputError("task_sparsely_labelled", path=options.labels, slices=",".join(map(str, labelled)))
     slices = volume.geometry.shape[0] if labelled is None else len(labelled)
     with activity_indicator("bar", "Adding"):
         added = add_example(

@@ -13,7 +13,7 @@ DISK_FULL = "the disk is full, or the folder does not accept such a file"
 
 
 def sync_file(path: Path) -> None:
-    """Flush a file that a library wrote to the disk (fsync).
+    """Flush to the disk (fsync) a file that was written by a library.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def unwritable_error(path: object, error: OSError) -> InputError:
 
 @contextlib.contextmanager
 def os_errors_as_unwritable(path: object) -> Iterator[None]:
-    """Context manager: convert errors of the operating system to the error that `path` cannot be written."""
+    """Context manager: convert an `OSError` to the `InputError` that `path` cannot be written."""
     try:
         yield
     except OSError as error:

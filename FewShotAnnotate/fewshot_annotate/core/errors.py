@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FAILURES = frozenset(
     (
         "output_kept_elsewhere",
-        "engine_left",
+        "engine_results_missing",
         "no_engine_finished",
         "run_folder_failed",
         "run_memory_short",
@@ -83,7 +83,7 @@ class InputError(Message, ValueError):
 
 
 def code_and_data(content: Message | str) -> dict[str, Any]:
-    """Code and data of a message as plain data; nothing of a sentence, such as one of version 0.1."""
+    """Code and data of a message as plain data; none for a sentence, which version 0.1 stored instead."""
     return content.to_json() if isinstance(content, Message) else {}
 
 

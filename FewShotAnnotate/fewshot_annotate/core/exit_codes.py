@@ -11,8 +11,9 @@ class ExitCode(IntEnum):
     DONE = 0
     FAILED = 1
     BAD_INPUT = 2
-    # EX_IOERR of sysexits.h: a worker that cannot write has nothing but this code to say so.
+    # Of worker processes only, EX_IOERR of sysexits.h: one that cannot write has no other way to report it.
     CANNOT_WRITE = 74
-    # By SIGINT and SIGTERM, as shells report it: 128 + the signal's number.
+    # As shells report SIGINT: 128 + the signal's number.
     CANCELLED = 130
+    # The same for SIGTERM; of processes of a batch only, as commands exit with CANCELLED.
     TERMINATED = 143

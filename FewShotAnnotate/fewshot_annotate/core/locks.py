@@ -1,7 +1,7 @@
 """Exclusive file locks of the operating system, which end with the process that holds them.
 
-The package filelock is not used: it is not installed in Slicer when the first run is locked, and it accepts a named
-pipe as a lock file.
+The package filelock is not used, because Slicer does not come with it, and because it accepts a named pipe as a lock
+file.
 """
 
 from __future__ import annotations

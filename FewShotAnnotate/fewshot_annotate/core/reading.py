@@ -43,9 +43,9 @@ class DamagedContentError(ValueError):
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Context manager: raises `DamagedContentError` instead of what parsing and converting damaged JSON raises.
+    """Context manager: convert the exceptions that damaged JSON causes to `DamagedContentError`.
 
-    Errors of the system, such as those of a missing file, pass through.
+    Errors of the operating system, such as a missing file, are not converted.
     """
     try:
         yield
@@ -90,7 +90,7 @@ def open_regular_file(path: PathLike) -> IO[bytes]:
         if S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
         if not S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is a pipe or a device and no file", str(path))
+            raise OSError(errno.EINVAL, "it is a pipe or device, not a regular file", str(path))
         return os.fdopen(number, "rb")
     except OSError:
         os.close(number)

@@ -136,7 +136,7 @@ class BatchState:
 
         try:
             self._change(claim)
-        except InputError:  # another program blocks the table, or the disk is full; what it says counts still
+        except InputError:  # another program blocks the table, or the disk is full; the file is still valid
             try:
                 claim(self.folder.status.read())
             except InputError:
@@ -225,7 +225,7 @@ class BatchState:
 
 
 def _kept(row: CaseStatus, case_job: CaseJob) -> CaseStatus:
-    """The row of an accepted case, or one in review; it says so if the label map changed since."""
+    """The row of a case that is accepted or in review, with a message if its label map was corrected."""
     return replace(row, status=Status.DONE, message=CORRECTED if case_job.files.corrected() else row.message)
 
 

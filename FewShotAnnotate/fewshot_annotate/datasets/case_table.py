@@ -3,7 +3,7 @@
 =====================  ==============================================================================================
 status.csv             whether a case is filled and accepted
 NAME/.review.lock      held by the one who reviews the case, whom it names; the system releases it
-NAME/flagged           its presence flags the case for another look
+NAME/flagged           its presence flags the case for another review
 =====================  ==============================================================================================
 """
 
@@ -119,7 +119,7 @@ class CaseTable:
             self.folder.status.set_accepted(name, accepted)
 
     def flag(self, name: str, flagged: bool = True) -> None:
-        """Flag a case for another look, which is then no longer accepted, or remove the flag. Raises as `review`."""
+        """Flag a case for another review, which removes its acceptance, or remove the flag. Raises as `review`."""
         with self.review(name) as files:
             if flagged:
                 self.folder.status.set_accepted(name, False)

@@ -87,7 +87,7 @@ class Filling:
             remaining.remove(index)
             yield index, probabilities
         if remaining:
-            raise InputError("engine_left", engine=self._engine.name, count=len(remaining))
+            raise InputError("engine_results_missing", engine=self._engine.name, count=len(remaining))
 
     def _requested(self, method: Callable[[Sequence[int]], SliceResults], slices: Sequence[int]) -> SliceResults:
         """Yield the first result of each requested slice."""

@@ -85,7 +85,7 @@ RUNS = {
     "fewer_examples": "Engine {engine} now shows {count} labelled slices at a time, because memory is short.",
     "segments_nameless": "{count} of {total} segments have no name in words; their boxes are propagated from the "
     "labelled slices alone.",
-    "engine_left": "Engine {engine} gave no result for {count} slices; choose another engine.",
+    "engine_results_missing": "Engine {engine} gave no result for {count} slices; choose another engine.",
     "memory_short": "There is not enough memory on device {device} for engine {engine}; close other programs, "
     "choose device cpu, or crop the volume.",
     "clean_up_label": "There is no label '{label}' to clean up; there are: {known}.",

@@ -110,12 +110,12 @@ def import_file(checkpoint: Checkpoint, source: Path, model: Model | None) -> Pa
     return path_of(checkpoint)
 
 
-def remove(checkpoint: Checkpoint, forget: bool = False) -> bool:
+def remove(checkpoint: Checkpoint, with_checksum: bool = False) -> bool:
     """Delete a checkpoint's files; returns whether there were any.
 
-    The recorded checksum is kept, to detect another file at the same URL; `forget` deletes it too.
+    The recorded checksum is kept, to detect another file at the same URL; `with_checksum` deletes it too.
     """
-    files = [path_of(checkpoint), partial_of(checkpoint), *([record_of(checkpoint)] if forget else [])]
+    files = [path_of(checkpoint), partial_of(checkpoint), *([record_of(checkpoint)] if with_checksum else [])]
     existing = [path for path in files if paths.lexists(path)]
     with _writable():
         for path in existing:

@@ -144,8 +144,8 @@ def remove_example(folder: Path, number: str) -> Task:
     return task
 
 
-def looks_painted(label_map: LabelMap) -> list[int] | None:
-    """The slices that hold labels, if they look like single painted slices; None for whole structures."""
+def sparsely_labelled_slices(label_map: LabelMap) -> list[int] | None:
+    """Slices that hold labels, if they are single slices with gaps between them; None for whole structures."""
     for axis in map(SliceAxis, range(3)):
         held = labelled_indices(label_map.array, axis)
         runs = 1 + int(np.count_nonzero(np.diff(held) > 1)) if held else 0

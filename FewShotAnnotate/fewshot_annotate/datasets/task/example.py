@@ -52,7 +52,7 @@ class TaskExample:
     patient : str
         Opaque identifier of the patient; by default the digest.
     geometry : Geometry
-        Its origin is 0, as where the patient lay says nothing about the labels.
+        Its origin is 0, because the patient's position in the scanner is irrelevant to the labels.
     axis : int or None
         Array axis of the labelled slices; None if the whole volume is labelled.
     labelled_slices : tuple of int or None

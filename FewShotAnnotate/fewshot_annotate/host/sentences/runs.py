@@ -75,7 +75,7 @@ def runs_sentences() -> Mapping[str, str]:
             "{count} of {total} segments have no name in words; their boxes are propagated from the labelled slices "
             "alone."
         ),
-        "engine_left": _("Engine {engine} gave no result for {count} slices; choose another engine."),
+        "engine_results_missing": _("Engine {engine} gave no result for {count} slices; choose another engine."),
         "suggest_unseen_between": _(
             "Between slices {first} and {last} no slice is labelled: there may be structures that no labelled "
             "slice shows."
