@@ -96,7 +96,7 @@ def test_the_contrast_is_the_same_while_slices_are_held_out() -> None:
     index = usual.support.indices[1]
     equalised = usual.contrasted(index)
     assert np.abs(equalised - usual.images(index)).max() > 0.05
-    for pool in (usual.neighbours_of(1), usual.fresh()):
+    for pool in (usual.neighbours_of(1), usual.copy_for_thread()):
         np.testing.assert_array_equal(pool.contrasted(index), equalised)
 
 

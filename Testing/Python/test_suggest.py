@@ -43,7 +43,7 @@ def names_of(support: Support) -> list[str]:
 
 def propagated(support: Support, slices: range | None = None, mixed: bool = False) -> dict[int, np.ndarray]:
     engine = Propagate()
-    engine.prepare(small_case()[0], support, raise_unmatched=False, mixed=mixed)
+    engine.prepare(small_case()[0], support, strengthen_unmatched=False, mixed=mixed)
     return dict(engine.predict(support.unlabelled(slices or range(LAST + 1))))
 
 

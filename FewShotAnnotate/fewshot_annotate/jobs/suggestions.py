@@ -152,6 +152,6 @@ def _uncertainty(
 ) -> Uncertainty:
     # `propagate` is fast, built in and well calibrated, whereas the engine of the fill may take minutes. The errors
     # where labels end are estimated by `suggest`.
-    filling = Filling(Propagate(), volume, layer.support, slices, context, raise_unmatched=False, mixed=False)
+    filling = Filling(Propagate(), volume, layer.support, slices, context, strengthen_unmatched=False, mixed=False)
     names = [layer.names[label] for label in layer.support.labels]
     return Uncertainty.from_probabilities(layer.support, names, filling.results())

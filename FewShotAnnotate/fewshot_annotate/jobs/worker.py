@@ -17,7 +17,7 @@ import numpy as np
 import scipy.ndimage  # noqa: F401 (loaded early, because loading it hangs when memory is nearly exhausted)
 
 if __name__ == "__main__":
-    # Replaces this file's folder: the package that this file belongs to must be imported, whatever is installed.
+    # Replaces this file's folder, so that the package of this file is imported even if another one is installed.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from fewshot_annotate import __version__

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 if __name__ == "__main__":
-    # Replaces this file's folder: the package that this file belongs to must be imported, whatever is installed.
+    # Replaces this file's folder, so that the package of this file is imported even if another one is installed.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from fewshot_annotate import __version__

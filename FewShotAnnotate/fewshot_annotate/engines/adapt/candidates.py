@@ -85,21 +85,21 @@ class CandidatePool(SimpleCandidates):
         if self.config.structure_keeping and (gap := self._around(index)) is not None:
             gap.keep(index, probabilities)
 
-    def raise_unmatched(self, index: int, probabilities: np.ndarray) -> None:
-        """Apply `Gap.raise_unmatched` of the gap that a slice lies in; does nothing beyond the labelled slices."""
+    def strengthen_unmatched(self, index: int, probabilities: np.ndarray) -> None:
+        """Apply `Gap.strengthen_unmatched` of the gap around a slice; does nothing beyond the labelled slices."""
         if self.config.structure_keeping and (gap := self._around(index)) is not None:
-            gap.raise_unmatched(index, probabilities)
+            gap.strengthen_unmatched(index, probabilities)
 
     def _around(self, index: int) -> Gap | None:
         around = self.support.around(index)
         return self.gap(*around) if len(around) == 2 else None
 
-    def fresh(self) -> CandidatePool:
+    def copy_for_thread(self) -> CandidatePool:
         """A copy for another thread, which shares the cached results of region growing."""
         flow = self._flow.subset(range(len(self.support.indices)))
-        same = CandidatePool(self._volume, self.support, self.config, flow, self._precomputed, self._contrasts)
-        same._grown = self._grown
-        return same
+        copy = CandidatePool(self._volume, self.support, self.config, flow, self._precomputed, self._contrasts)
+        copy._grown = self._grown
+        return copy
 
     def neighbours_of(self, support_index: int) -> CandidatePool:
         """Pool of only the neighbours of a labelled slice, given by support index, to predict it when held out."""

@@ -6,8 +6,8 @@ of earlier versions and a smaller and a larger one. A switch is measured on and 
     python Testing/Benchmarks/ablation.py --parts SECTION.FIELD
 
 measures one field and prints a table about its default; `Resources/Documentation/benchmarks.md` lists the fields for
-which it was run last. The last row of a constant's table is the nearest switch before it in its section, switched
-off. Fields without other values are limits of memory and time, without an effect on accuracy.
+which it was run last. The last row shows the result with the switch that precedes the constant turned off. Fields
+without other values are limits of memory and time, or, in `BlendConfig`, are measured by `many.py`.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class BlendConfig:
     min_error: float = tuned(0.02, "Least error of the result, next to a labelled slice.")
     max_error: float = tuned(0.5, "A specialist with a larger error has no weight.")
     log_odds_outside: float = tuned(
-        -2.0, "Log-odds of a label outside of the window around the labelled slices, where the result is background."
+        -2.0, "Log-odds of a label outside of the crop around the labelled slices, where the result is background."
     )
     default_dice: float = tuned(0.8, "Expected Dice of a specialist that was trained on a single patient.")
     slice_log_odds_sd: float = tuned(

@@ -59,7 +59,9 @@ class Adapt(Engine):
     uses_channels = True
     options: ClassVar[Mapping[str, Option]] = {
         "seed": Option(0, "seed of all that is random", 0, 2**31 - 1),
-        "steps": Option(50, "steps of the longest fit, up to 7 times as many for much to learn", 1, 10**5),
+        "steps": Option(
+            50, "steps of the longest fit, up to 7 times as many for many labels or labelled slices", 1, 10**5
+        ),
     }
 
     def __init__(

@@ -63,7 +63,7 @@ class SliceFiller:
         """
         best = self.expectation.apply_dice_thresholds(self._calibrated(index, logits))
         best = self.without_small_components(index, best)
-        self._pool.raise_unmatched(index, best)
+        self._pool.strengthen_unmatched(index, best)
         return best
 
     def without_small_components(self, index: int, probabilities: np.ndarray) -> np.ndarray:

@@ -192,7 +192,7 @@ class _HoldOut:
         """Training slices whose targets are the fused candidates of query slices in one gap."""
         assert self._stack is not None
         examples = []
-        for index, log_probs in self._pool.fresh().candidates(gap):
+        for index, log_probs in self._pool.copy_for_thread().candidates(gap):
             fused = default_prediction(log_probs, self._config.fusion)
             examples.append(self._stack.example(index, fused, fused, False))
             self._work.done(self._times.example)

@@ -32,7 +32,7 @@ class Propagate(Engine):
         volume: Volume,
         support: Support,
         context: RunContext = RunContext(),
-        raise_unmatched: bool = True,
+        strengthen_unmatched: bool = True,
         mixed: bool = True,
     ) -> None:
         """Set the input.
@@ -42,7 +42,7 @@ class Propagate(Engine):
         volume : Volume
         support : Support
         context : RunContext
-        raise_unmatched : bool
+        strengthen_unmatched : bool
             As in `FlowPropagation`.
         mixed : bool
             Whether simpler candidates are mixed in; False: optical flow alone.
@@ -51,7 +51,9 @@ class Propagate(Engine):
 
         super().prepare(volume, support, context)
         self._work = ProgressCounter(context.report_progress)
-        self._flow = FlowPropagation(volume, support, raise_unmatched=raise_unmatched, on_work=self._work.done)
+        self._flow = FlowPropagation(
+            volume, support, strengthen_unmatched=strengthen_unmatched, on_work=self._work.done
+        )
         self._volume = volume
         self._mixed = mixed
         self._fused = None

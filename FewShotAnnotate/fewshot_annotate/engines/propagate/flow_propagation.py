@@ -46,9 +46,9 @@ class FlowPropagation:
         Crop of the slices to work on; default: the bounding box of all labels, with a margin.
     compared : ComparedImages, optional
         Default: the images that are best for propagation between the labelled slices.
-    raise_unmatched : bool
+    strengthen_unmatched : bool
         Whether to lower the confidence where a small structure that only one labelled slice shows is lost, see
-        `Gap.raise_unmatched`. No label depends on it.
+        `Gap.strengthen_unmatched`. No label depends on it.
     flows : FlowCache, optional
         Cache of the flow, for other labels on the same volume, see `with_support`.
     on_work : function
@@ -69,14 +69,14 @@ class FlowPropagation:
         support: Support,
         window: tuple[slice, slice] | None = None,
         compared: ComparedImages | None = None,
-        raise_unmatched: bool = True,
+        strengthen_unmatched: bool = True,
         flows: FlowCache | None = None,
         on_work: Callable[[float], object] = lambda seconds: None,
     ) -> None:
         self.support = support
         self._flows = flows or FlowCache()
         self._on_work = on_work
-        self._raise_unmatched = raise_unmatched
+        self._strengthen_unmatched = strengthen_unmatched
         self._geometry = volume.geometry
         self._slices = ChannelSlices(volume, support.axis)
         self.window = window or label_window(support.masks, MARGIN_PIXELS)
@@ -175,8 +175,8 @@ class FlowPropagation:
         inside = probabilities[(slice(None), *self.window)]
         for gap in around:
             gap.keep(index, inside)
-            if self._raise_unmatched:
-                gap.raise_unmatched(index, inside)
+            if self._strengthen_unmatched:
+                gap.strengthen_unmatched(index, inside)
 
     def gap(self, neighbours: tuple[int, int], label_indices: Sequence[int]) -> Gap:
         """Structures on two labelled slices, by support index, of some labels, by position in `support.labels`."""

@@ -179,7 +179,7 @@ class Gap:
         near = (shape.distance < 0) & (shape.distance >= -reach)
         return np.where(near, CURVED_PROBABILITY, 0).astype(np.float32)
 
-    def raise_unmatched(self, index: int, probabilities: np.ndarray) -> None:
+    def strengthen_unmatched(self, index: int, probabilities: np.ndarray) -> None:
         """Raise the probability, in place, of lost small structures that only one labelled slice shows.
 
         Such a structure may end anywhere in the gap, so its probability falls linearly with distance from that slice.
