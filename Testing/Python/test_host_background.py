@@ -91,10 +91,10 @@ def test_each_poll_delivers_one_result_in_order_and_raises_the_error_of_a_call()
     while not tasks.poll():
         pass
     assert found == [1]
-    assert tasks.awaited
+    assert tasks.has_pending_results
     poll_to_end(tasks)
     assert found == [1, 2]
-    assert not tasks.awaited
+    assert not tasks.has_pending_results
     tasks.start(lambda: 1 // 0, found.append)
     with pytest.raises(ZeroDivisionError):
         poll_to_end(tasks)

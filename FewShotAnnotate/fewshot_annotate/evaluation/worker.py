@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":
-    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    # Replaces this file's folder, so that the package of this file is imported even if another one is installed.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from fewshot_annotate.core.events import Cancelled, Event, Failed, Finished, Progress

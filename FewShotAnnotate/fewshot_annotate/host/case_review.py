@@ -117,7 +117,7 @@ class CaseReview:
     @property
     def busy(self) -> bool:
         """Whether files are being read or written, or are about to be."""
-        return self._tasks.awaited or self._accept_requested
+        return self._tasks.has_pending_results or self._accept_requested
 
     def preview(self, name: str) -> Path | None:
         """Picture of a case, None if there is none."""
@@ -180,7 +180,7 @@ class CaseReview:
         self._tasks.start(partial(reset_case, self._require_shown().case, self.folder, False), self._set_table)
 
     def flag(self) -> None:
-        """Begin to write that the case in the scene needs another look; it is no longer accepted."""
+        """Begin to write that the case in the scene needs another review; it is no longer accepted."""
         shown = self._require_shown()
         if not shown.case.is_filled:
             raise InputError("review_not_done", name=shown.case.name)

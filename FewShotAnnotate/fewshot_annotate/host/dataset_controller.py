@@ -89,7 +89,7 @@ class DatasetController:
         """Whether files are being read or written."""
         review = self.review
         unread = review is not None and (review.busy or self._reload_wanted or review.table is not self._table)
-        return self._tasks.awaited or unread
+        return self._tasks.has_pending_results or unread
 
     @property
     def error(self) -> Message | str | None:

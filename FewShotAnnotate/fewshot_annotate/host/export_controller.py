@@ -120,7 +120,7 @@ class ExportController:
         self._delete_temporary_folder()
 
     def _require_idle(self) -> None:
-        if self._tasks.awaited:
+        if self._tasks.has_pending_results:
             raise InputError("run_active")
 
     def _begin_check(self, settings: ExportSettings) -> None:

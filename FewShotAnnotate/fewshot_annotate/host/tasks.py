@@ -1,4 +1,4 @@
-"""Work beside the GUI: BackgroundTasks for calls in a thread, Signal for telling others of changes.
+"""BackgroundTasks: call functions in a thread beside the GUI; Signal: call the functions connected to it.
 
 An application that embeds Python may hold the global interpreter lock (GIL) while its event loop runs. A thread then
 runs only while the main thread executes Python code, so each `poll` in the main thread waits briefly for it.
@@ -56,26 +56,26 @@ class BackgroundTasks:
     @property
     def busy(self) -> bool:
         """Whether a call has not ended, or its result was not delivered yet; it ends sooner if polled often."""
-        return any(then is not None or not future.done() for future, then in self._started)
+        return any(on_result is not None or not future.done() for future, on_result in self._started)
 
     @property
-    def awaited(self) -> bool:
+    def has_pending_results(self) -> bool:
         """Whether a result is still to be delivered."""
-        return any(then is not None for _, then in self._started)
+        return any(on_result is not None for _, on_result in self._started)
 
-    def start(self, function: Callable[[], T], then: Callable[[T], object] | None = None) -> None:
+    def start(self, function: Callable[[], T], on_result: Callable[[T], object] | None = None) -> None:
         """Call a function in the thread.
 
         Parameters
         ----------
         function : function
             Must touch neither nodes nor widgets.
-        then : function or None
-            Called by `poll` with the result; None: nobody waits for the call, and its errors are ignored.
+        on_result : function or None
+            Called by `poll` with the result; None: the result is not needed, and errors are ignored.
         """
         future = self._threads.submit(function)
         _calls.add(future)
-        self._started.append((future, then))
+        self._started.append((future, on_result))
 
     def poll(self) -> bool:
         """Let the thread run for at most `MAX_WAIT_SECONDS`, then deliver one result.
@@ -90,16 +90,16 @@ class BackgroundTasks:
         Exception
             What the call raised whose result was to be delivered.
         """
-        self._discard_unawaited()
+        self._remove_unneeded()
         if not self._started:
             return False
         wait([self._started[-1][0]], MAX_WAIT_SECONDS)
-        self._discard_unawaited()
+        self._remove_unneeded()
         if not self._started or not self._started[0][0].done():
             return False
-        future, then = self._started.popleft()
-        assert then is not None
-        then(future.result())
+        future, on_result = self._started.popleft()
+        assert on_result is not None
+        on_result(future.result())
         return True
 
     def cancel(self) -> None:
@@ -111,7 +111,7 @@ class BackgroundTasks:
         self.cancel()
         self._threads.shutdown(wait=False)
 
-    def _discard_unawaited(self) -> None:
+    def _remove_unneeded(self) -> None:
         while self._started and self._started[0][1] is None and self._started[0][0].done():
             self._started.popleft()
 

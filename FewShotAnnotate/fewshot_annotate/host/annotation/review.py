@@ -75,7 +75,7 @@ class ReviewController:
     @property
     def busy(self) -> bool:
         """Whether background work is pending; it ends sooner if `poll` is called often."""
-        return self._tasks.awaited
+        return self._tasks.has_pending_results
 
     @property
     def view(self) -> ReviewView:
@@ -155,7 +155,7 @@ class ReviewController:
         self.accept([row.index for row in self.view.rows if row.status is SliceStatus.IN_PROGRESS])
 
     def flag(self, indices: Sequence[int]) -> None:
-        """Flag slices for another look."""
+        """Flag slices for another review."""
         self._set_slice_status(indices, SliceStatus.FLAGGED)
 
     def reset_status(self, indices: Sequence[int]) -> None:
@@ -171,7 +171,7 @@ class ReviewController:
             jump_to_slice(node, grid, SliceAxis(axis), index, middle)
 
     def positions(self) -> list[str]:
-        """Where each slice of the axis lies, as the slice views say it, for example 'S: 376.3'; empty if unknown."""
+        """Where each slice of the axis lies, as the slice views show it, for example 'S: 376.3'; empty if unknown."""
         node, grid, axis = self._nodes().segmentation, self._annotations.survey.grid, self.view.axis
         if node is None or grid is None or axis is None:
             return []
@@ -185,7 +185,7 @@ class ReviewController:
     # --- runs and life cycle
 
     def add_run(self, outcome: RunOutcome) -> None:
-        """Measure what a run has changed, which the record already says; called once its slices are committed."""
+        """Measure how much the slices of a committed run have changed; the record already names the slices."""
         scene = slicer.mrmlScene
         nodes = ChosenNodes(scene.GetNodeByID(outcome.volume_id), scene.GetNodeByID(outcome.segmentation_id))
         if not nodes.complete:

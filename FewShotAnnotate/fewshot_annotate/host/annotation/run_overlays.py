@@ -130,7 +130,7 @@ class RunOverlays:
             return
         if not self.has_uncertainty:
             self._uncertainty_overlay.hide()
-        elif self._uncertainty_reviewed != _reviewed(self._view()) and not self._tasks.awaited:
+        elif self._uncertainty_reviewed != _reviewed(self._view()) and not self._tasks.has_pending_results:
             self.show_uncertainty(True)
 
     def hide(self) -> None:

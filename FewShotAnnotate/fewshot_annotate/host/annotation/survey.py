@@ -98,7 +98,7 @@ class Survey:
     @property
     def busy(self) -> bool:
         """Whether a survey is due or pending."""
-        return self._tasks.awaited or self._due_at is not None
+        return self._tasks.has_pending_results or self._due_at is not None
 
     def request(self, pause: float = PAUSE_SECONDS) -> None:
         """Survey again after `pause` seconds without another request."""
@@ -122,7 +122,7 @@ class Survey:
     def _step(self, nodes: ChosenNodes) -> bool:
         if self._tasks.poll():
             return True
-        if self._tasks.awaited or self._due_at is None or time.monotonic() < self._due_at:
+        if self._tasks.has_pending_results or self._due_at is None or time.monotonic() < self._due_at:
             return False
         self._due_at = None
         if not nodes.complete:

@@ -146,7 +146,7 @@ def _install(packages: Sequence[str]) -> bool:
         def ensured() -> bool:
             try:
                 packaging.pip_ensure(requirements, requester=REQUESTER)
-            except RuntimeError:  # how it tells that the user declined
+            except RuntimeError:  # raised if the user declines
                 return False
             return True
 

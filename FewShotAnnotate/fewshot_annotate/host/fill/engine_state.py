@@ -127,7 +127,7 @@ class EngineStateMonitor:
     @property
     def busy(self) -> bool:
         """Whether a refresh is under way."""
-        return self._tasks.awaited
+        return self._tasks.has_pending_results
 
     def refresh(self) -> None:
         """Begin to find the states anew: something may have been installed, downloaded or deleted."""

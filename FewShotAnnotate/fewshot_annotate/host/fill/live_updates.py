@@ -45,7 +45,7 @@ class LiveUpdates:
 
     def behind(self, run: ActiveRun) -> bool:
         """Whether a live run has slices to fill, or to ask for."""
-        return run.live and (run.outstanding > 0 or self._tasks.awaited)
+        return run.live and (run.outstanding > 0 or self._tasks.has_pending_results)
 
     def request(self, run: ActiveRun, painted: PaintedInput) -> None:
         """Ask the worker of a live run for the slices beside those that have changed."""

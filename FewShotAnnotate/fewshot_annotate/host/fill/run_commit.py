@@ -89,7 +89,7 @@ class RunCommit:
 
     @property
     def unannounced(self) -> bool:
-        """Whether the segmentation is written, and who shows its slices was not told yet."""
+        """Whether the segmentation is written, but `committed` was not called yet."""
         return self.written and not self._announced
 
     def finish(self) -> None:
@@ -112,7 +112,7 @@ class RunCommit:
             self._write(ready)
         elif run.surfaces is not None:
             self._follow_surfaces(run, run.surfaces)
-        elif not self._tasks.awaited:
+        elif not self._tasks.has_pending_results:
             self._compute(run)
 
     def _compute(self, run: ActiveRun) -> None:

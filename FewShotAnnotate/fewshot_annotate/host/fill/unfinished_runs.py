@@ -1,4 +1,4 @@
-"""UnfinishedRuns: the runs of earlier sessions that segmentation nodes refer to are found, resumed and deleted."""
+"""UnfinishedRuns: find, resume, commit and delete unfinished runs, which segmentation nodes refer to."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class UnfinishedRuns:
     tasks : BackgroundTasks
         Deletes folders.
     resume : function
-        Called with a function that opens a ReopenedRun and with whether its finished slices are only to be committed.
+        Called with a function that opens a ReopenedRun, and a bool: True to only commit the slices that are finished.
     changed : function
         Called after a run was deleted.
     """
@@ -83,7 +83,7 @@ class UnfinishedRuns:
         Returns
         -------
         UnfinishedRun or None
-            None if there is none, it is at work, or it cannot be read.
+            None if there is none, if it is in progress, or if it cannot be read.
         """
         run_id = RunReference.read(segmentation_node).run_id
         held = self._store.acquire(run_id) if run_id else None

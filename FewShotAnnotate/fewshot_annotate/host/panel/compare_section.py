@@ -53,11 +53,11 @@ class CompareSection:
     nodes : function
         Returns the ChosenNodes.
     choose_engine : function
-        Called with the name of the engine that the user takes.
+        Called with the name of the engine that the user chooses.
     engine_states : function
         Returns the EngineState of every engine, as far as they are known by now.
     complete : function
-        Whether painted slices show all that is there.
+        Returns whether painted slices are complete, as set by the user.
     why_not_now : function
         Returns why no comparison may be started at the moment.
     """

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 if __name__ == "__main__":
-    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    # Replaces this file's folder, so that the package of this file is imported even if another one is installed.
     sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 import numpy as np
