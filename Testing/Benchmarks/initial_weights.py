@@ -21,7 +21,7 @@ import torch
 from fewshot_annotate.engines.adapt.batches import Batches
 from fewshot_annotate.engines.adapt.candidates import CandidatePool
 from fewshot_annotate.engines.adapt.config import AdaptConfig
-from fewshot_annotate.engines.adapt.fitting import average_weights, cross_entropy_and_dice
+from fewshot_annotate.engines.adapt.fitting import MAX_GRADIENT_NORM, average_weights, cross_entropy_and_dice
 from fewshot_annotate.engines.adapt.initial_weights import LABELS, write_initial_weights
 from fewshot_annotate.engines.adapt.muon import Muon
 from fewshot_annotate.engines.adapt.network import UNet
@@ -36,7 +36,6 @@ CONFIG = AdaptConfig()
 QUERY_SLICES = 14
 LEARNING_RATE, MUON_STEP, WARM_UP = 2e-3, 0.03, 0.03
 AVERAGING_STEPS = 500
-MAX_GRADIENT_NORM = 5.0
 
 
 @dataclass(frozen=True)
