@@ -54,13 +54,15 @@ def read_labels(
     ----------
     path : path
         Any image file, .seg.nrrd or DICOM segmentation.
+    volume : path, SimpleITK image, ndarray [k, j, i] or Volume, optional
+        The labels are put on its grid. Default: they stay on the grid of the file.
     resample, crop : bool
         Whether labels of another grid may be resampled, and labels outside the volume removed.
 
     Raises
     ------
     InputError
-        Missing, unreadable, or on another grid.
+        The file is missing or unreadable, or on another grid without consent to change the labels.
     """
     agreed = {consent for consent in Consent if {"resample": resample, "crop": crop}[consent.value]}
     return read_label_maps(path, None if volume is None else as_volume(volume).geometry, agreed)
@@ -167,7 +169,22 @@ def suggest(
     slices: str | tuple[int, int] = "all",
     partial: bool = False,
 ) -> list[SuggestedSlice]:
-    """Suggest at most `count` slices to label next, best first. Other parameters and errors as in `fill`."""
+    """Suggest slices to label next, best first; none if every slice of the range is labelled.
+
+    Parameters
+    ----------
+    volume, labels, also, axis, labelled_slices, partial
+        As in `fill`.
+    count : int
+        Maximum number of suggestions.
+    slices : 'between', 'all' or (start, stop)
+        Slices that may be suggested.
+
+    Raises
+    ------
+    InputError
+        The input cannot be used; the message says what to do.
+    """
     input_volume, layers = as_inputs(volume, labels)
     request = FillRequest(
         volume=as_channels(input_volume, also),
@@ -201,9 +218,12 @@ def compare(
 
     Parameters
     ----------
+    volume, labels, axis, labelled_slices, partial, device
+        As in `fill`.
     also : sequence of volumes
-        As in `fill`. Engines that work on one volume are given the first one alone, which a warning says.
+        As in `fill`. Engines that use one volume only are given `volume` alone, with a warning.
     engines : sequence of str
+        Names of the engines.
     sizes : sequence of int
         Support sizes; by default 1, 2, 4, 8, ... and all.
     draws : int
@@ -219,6 +239,11 @@ def compare(
     -------
     Comparison
         `recommendation.engine` and `recommendation.reasons` say which to use; `points` holds Dice by engine and size.
+
+    Raises
+    ------
+    InputError
+        The input cannot be used, or no engine can run.
     """
     from .evaluation.compare import compare as compare_engines
     from .evaluation.design import TrialDesign
@@ -250,12 +275,16 @@ def export_labels(
 
     Parameters
     ----------
+    labels : Filled, or as in `fill`
+        Overlapping segments are in several label maps.
     path : path
         The suffix gives the format: .nii, .nii.gz, .nrrd, .seg.nrrd, or .dcm for DICOM SEG.
     reference : path, optional
-        The DICOM series (folder or multi-frame file) of the labels; needed for .dcm.
+        The image of the labels, on whose grid they are written. A DICOM series (folder or multi-frame file) is needed
+        for .dcm.
     codes : mapping of segment name to code, optional
-        Such as `{"liver": "SCT:10200004"}` or the name of a structure in the table; '*' for all others.
+        Such as `{"seg1": "SCT^10200004^Liver"}`, or the name of a known structure, as in `{"seg1": "liver"}`; the
+        segment name '*' stands for all others.
     suggest_codes, default_code : bool
         Whether segments without a code get the one that their name suggests, or else *Tissue*.
     overwrite : bool
