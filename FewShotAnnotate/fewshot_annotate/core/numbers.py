@@ -25,8 +25,11 @@ def parse_int(text: str, what: str, least: int, most: int) -> int:
 
     Parameters
     ----------
+    text : str
     what : str
         What the number counts, for the error message.
+    least, most : int
+        Limits of the range, inclusive.
 
     Raises
     ------

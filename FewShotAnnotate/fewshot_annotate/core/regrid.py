@@ -122,6 +122,12 @@ def regrid(
 
     Parameters
     ----------
+    layers : sequence of LabelMap
+        At least one.
+    grid : Geometry
+        The grid to put them on.
+    agreed : collection of Consent
+        Lossy operations that are allowed.
     path : object
         Name of the label map in errors.
 

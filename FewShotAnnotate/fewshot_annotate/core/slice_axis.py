@@ -177,6 +177,7 @@ def run_lengths(labelled: np.ndarray, axis: int) -> np.ndarray:
     Parameters
     ----------
     labelled : bool ndarray, any shape
+    axis : int
 
     Returns
     -------
@@ -197,7 +198,12 @@ def detect_axis(array: np.ndarray, geometry: Geometry, path: object = "The label
 
     Parameters
     ----------
-    array : label array [k, j, i]
+    array : integer ndarray, shape [k, j, i]
+        Label values, 0 is background.
+    geometry : Geometry
+        Of two axes with equal runs, the one with the larger spacing is taken.
+    path : object
+        Name of the labels in errors.
 
     Raises
     ------
@@ -221,8 +227,13 @@ def axis_of_named_slices(
 
     Parameters
     ----------
-    array : label array [k, j, i]
+    array : integer ndarray, shape [k, j, i]
+        Label values, 0 is background.
     named : sequence of int
+        Indices of the slices that the user names.
+    geometry : Geometry
+    path : object
+        Name of the labels in errors.
 
     Raises
     ------

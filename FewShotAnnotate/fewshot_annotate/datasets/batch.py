@@ -88,8 +88,11 @@ def run_batch(
 
     Parameters
     ----------
-    output : path of a folder
-        See `batch_folder.py`.
+    manifest : Manifest
+    output : str or Path
+        Folder of the batch, see `batch_folder.py`.
+    settings : BatchSettings
+        Settings of all cases.
     make_pool : function
         Called once the input is valid.
     engine : str
@@ -112,9 +115,9 @@ def run_batch(
     Raises
     ------
     InputError
-        The folder is unusable, or another batch runs in the folder. Nothing was run.
+        The folder cannot be used, or another batch runs in it. Nothing was run.
     BadRowsError
-        Rows are unusable, and no other is left or they are not to be skipped. Nothing was run.
+        Rows cannot be run, and no other is left or they are not to be skipped. Nothing was run.
     WorkersLost
         Raised after the status of all cases was written.
     KeyboardInterrupt

@@ -35,7 +35,7 @@ class CaseDescription:
     features : tuple of float
         See `case_features`.
     error : float
-        1 less the expected Dice of its fill, mean over segments; 0 for labelled cases.
+        1 - expected Dice of its fill, mean over segments; 0 for labelled cases.
     undecided : float
         Fraction of the labelled voxels with a low probability.
     """
@@ -51,10 +51,12 @@ def case_features(geometry: Geometry, quantiles: Sequence[float], millilitres: S
 
     Parameters
     ----------
+    geometry : Geometry
+        Of the image.
     quantiles : sequence of 5 floats
-        Intensity quantiles.
+        Intensities at the fractions `QUANTILES`.
     millilitres : sequence of float
-        Volume of each segment.
+        Volume of each segment in ml.
     """
     spacing = np.sort(geometry.spacing)
     extent = np.sort(np.array(geometry.shape[::-1]) * geometry.spacing)

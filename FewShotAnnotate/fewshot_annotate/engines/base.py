@@ -120,6 +120,16 @@ class Engine(ABC):
     ----------
     context : RunContext
         The run that the engine works for, as given to `prepare`.
+    name, title : str
+        Name on the command line and in files, and name in the panel.
+    summary, licence : str
+        One line each for users; the licence of the code and, if different, of the weights.
+    devices : tuple of Device
+        Devices that the engine can compute on, the preferred one first.
+    options : mapping of str to Option
+        Options by name.
+    needs_weights : bool
+        Whether the engine needs published weights.
     uses_names : bool
         Whether the engine is prompted with the names of the segments.
     uses_library : bool

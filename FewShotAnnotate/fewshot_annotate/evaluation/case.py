@@ -72,13 +72,22 @@ class ComparisonCase:
 
         Parameters
         ----------
+        volume : Volume
+        layers : sequence of LabelMap
+            On the grid of the volume; overlapping segments are in different layers.
+        axis : SliceAxis or Plane, optional
+            Default: detected from the labels.
+        labelled_slices : sequence of int, optional
+            Default: the slices that hold a label of any layer.
+        path : object
+            Name of the labels in errors.
         complete : bool
-            Whether a label that is missing on a labelled slice is absent there; else it may not be annotated there.
+            Whether a label that is not on a labelled slice is absent there; otherwise it may just not be painted.
 
         Raises
         ------
         InputError
-            No labelled slice, crossing axes, a slice that does not exist.
+            There is no labelled slice, slices of two axes are painted, or a slice does not exist.
         """
         labelled = layers_of_label_maps(layers, axis, labelled_slices, complete=complete, source=path)
         return cls.from_supports(

@@ -37,6 +37,10 @@ def compare(
 
     Parameters
     ----------
+    case : ComparisonCase
+    engine_settings : sequence of EngineSettings
+        The engines to compare.
+    design : TrialDesign
     store_path : Path
         Folder of the finished trials.
     on_progress : function
@@ -50,7 +54,8 @@ def compare(
     Raises
     ------
     InputError
-        Too few labelled slices, an unknown engine or option, a used folder, no engine that can run.
+        There are too few labelled slices, an engine or option is unknown, the folder is not empty, or no engine can
+        run.
     EngineFailed
         No engine finished; the message says why.
     Interrupted

@@ -79,11 +79,12 @@ def design_trials(painted: Sequence[bool], design: TrialDesign = TrialDesign()) 
     ----------
     painted : sequence of bool
         Whether each labelled slice holds any label.
+    design : TrialDesign
 
     Raises
     ------
     InputError
-        Fewer than two labelled slices, labels on fewer than two of them, or no possible size.
+        Fewer than two labelled slices hold labels, or no support size is possible.
     """
     folds = _folds(painted, design.held_out)
     pools = [tuple(index for index in range(len(painted)) if index not in fold) for fold in folds]

@@ -110,7 +110,11 @@ def engine_score(engine: str, size: int, draws: np.ndarray, seconds: Sequence[tu
 
     Parameters
     ----------
+    engine : str
+    size : int
+        Number of support slices.
     draws : int ndarray, shape [draws, slices, labels, 3]
+        Voxel counts of each draw, as in `TrialResult.counts`.
     seconds : sequence of (float, float)
         Time to the first slice and per further slice of each timed trial.
     """
@@ -136,7 +140,9 @@ def dice_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Dic
     Parameters
     ----------
     first, second : int ndarrays, shape [slices, labels, 3]
-        Counts of the same slices, in the same order.
+        Voxel counts of the same slices, in the same order.
+    seed : int
+        Seed of the resampling.
     """
 
     def difference(drawn: np.ndarray) -> np.ndarray:

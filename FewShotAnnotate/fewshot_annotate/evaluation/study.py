@@ -90,11 +90,18 @@ def run_study(
 
     Parameters
     ----------
+    labelled_volumes : sequence of LabelledVolume
+    engine_settings : sequence of EngineSettings
+        The engines to compare.
     design : TrialDesign
         The default sizes are 1, 2, 4, 8 and 16.
     store_path : Path
         Folder of the finished trials. Those of a volume are in a folder named after a digest of its voxels, so
         a study can be resumed after volumes were added to the manifest or moved in it.
+    on_progress : function
+        Called with the progress several times a second.
+    resume : bool
+        Whether to continue from the finished trials in `store_path`.
     on_note : function
         Called before the first trial, with a sentence on each change that put labels on their image's grid.
 

@@ -63,7 +63,7 @@ class LabelledVolume:
         Raises
         ------
         InputError
-            A file that cannot be read, another grid, no label.
+            A file cannot be read, the labels are on another grid, or no voxel is labelled.
         """
         volume = read_channels(read_volume(self.image, self.series or None), self.also)
         regridded = read_on_grid(self.label, volume.geometry, self.agreed)
@@ -87,7 +87,7 @@ def read_manifest(
     Raises
     ------
     InputError
-        No such file, no table, a missing column, or a row that cannot be used, which the message names.
+        The file is missing or not a table, a column is missing, or a row, which the message names, cannot be used.
     """
     names: set[str] = set()
 

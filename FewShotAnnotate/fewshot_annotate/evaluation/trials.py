@@ -77,6 +77,10 @@ def run_trial(
 
     Parameters
     ----------
+    case : ComparisonCase
+    trial : Trial
+    settings : EngineSettings
+        The engine.
     working_folder : Path
         Existing folder for temporary files.
     on_progress : function

@@ -49,6 +49,10 @@ class CodedSegment:
         Segment Number, from 1 without gaps.
     layer : int
         The label map that holds its voxels, with the value `segment.value`.
+    segment : Segment
+    terminology : Terminology
+    algorithm : Algorithm
+        What created the segment.
     """
 
     number: int
@@ -75,8 +79,15 @@ class SegContent:
 
     Attributes
     ----------
+    series : DicomSeries
+        The images that the segmentation refers to.
     layers : tuple of LabelMap
         On the grid of the series.
+    segments : tuple of CodedSegment
+        In the order of their Segment Numbers.
+    type : SegType
+    software_version : str
+        Version of this program.
     """
 
     series: DicomSeries

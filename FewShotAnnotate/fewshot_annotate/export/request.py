@@ -87,6 +87,7 @@ class Derivation:
     volume : Volume
     folder : Path
         New folder for its files.
+    modality : Modality
     patient_id, patient_name : str
         The only patient data in the series. If empty, the identifier is random and the name 'Anonymous'.
     """
@@ -108,6 +109,8 @@ class ExportRequest:
         All on one grid; segments that overlap are in different layers.
     output : Path
         File to write, or folder with `one_file_per_segment`.
+    target : Target
+        Format of the file.
     software_version : str
         Version of this program.
     algorithm : Algorithm or None
@@ -118,12 +121,18 @@ class ExportRequest:
         Grid of an image file; None: the grid of the label maps. A DICOM segmentation has the grid of the series.
     derivation : Derivation or None
         The series to derive if there is none; giving it is the user's consent.
+    type : SegType
+        Segmentation Type of a DICOM segmentation.
+    one_file_per_segment : bool
+        Whether each segment gets a file of its own, in the folder `output`.
     agreed : frozenset of Remedy
         Remedies that the user agreed to.
     codes : mapping of str to Terminology
         Terminology by segment name; '*' for all segments without a code.
     order : tuple of str
         Ids of segments in the order of their Segment Numbers; the others come last, layer by layer.
+    structures : Structures
+        Table from which codes are suggested by name.
     source : object
         Name of the label map in errors.
     """

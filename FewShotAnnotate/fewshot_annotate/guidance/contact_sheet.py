@@ -42,10 +42,18 @@ def contact_sheet(
 
     Parameters
     ----------
-    path : path of a .png
-    volume, label_map : on the same grid
-    indices : slices along `axis` to show
-    painted : slices that were labelled by hand
+    path : str or Path
+        File name that ends in .png.
+    volume : Volume
+    label_map : LabelMap
+        On the grid of the volume.
+    axis : SliceAxis
+    indices : sequence of int
+        Slices along `axis` to show.
+    painted : sequence of int
+        Slices that were labelled by hand.
+    columns : int
+        Number of slices in a row.
 
     Raises
     ------

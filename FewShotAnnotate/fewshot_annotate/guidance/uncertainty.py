@@ -45,6 +45,8 @@ class Uncertainty:
 
         Parameters
         ----------
+        support : Support
+            The labelled slices.
         names : sequence of str
             Names of `support.labels`.
         predictions : iterable of (index, float ndarray of shape [L + 1, h, w])
@@ -63,6 +65,8 @@ class Uncertainty:
 
         Parameters
         ----------
+        support : Support
+            The labelled slices.
         names : sequence of str
             Names of `support.labels`.
         predictions : iterable of (index, integer ndarray [h, w], float ndarray [h, w])

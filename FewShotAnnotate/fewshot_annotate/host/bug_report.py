@@ -60,7 +60,8 @@ def bug_report(
     application : str
         Name and version of the program around the module.
     worker : WorkerDescription or InputError
-        What was found by `describe_worker`, or why nothing was.
+        Result of `describe_worker`, or its error.
+    settings : Settings
     errors : sequence of (datetime, str)
         Codes of the last errors.
     """

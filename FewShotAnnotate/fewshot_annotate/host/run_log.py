@@ -117,7 +117,7 @@ class RunLog:
         what : str
             Which controller, in the source's own words.
         error : InputError or None
-            Why the state is one of failure, where that is known.
+            Reason of a failure, if it is known.
         """
         before, self._states[what] = self._states.get(what), state
         if state is not before:

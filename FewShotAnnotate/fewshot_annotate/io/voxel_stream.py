@@ -160,8 +160,13 @@ def read_layers(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Pa
 
     Parameters
     ----------
+    stream : Readable
+        At the first voxel.
+    kind : numpy.dtype
     shape : (int, int, int, int)
         Number of slices, rows, columns and components, as in the file.
+    path : Path
+        The file, for errors.
 
     Returns
     -------

@@ -33,7 +33,7 @@ class Filling:
     slices : sequence of int
         The slices to fill.
     context : RunContext
-    options : bool
+    **options
         Further arguments of the engine's `prepare`.
     """
 

@@ -74,6 +74,7 @@ def fill_layers(
         From `plan`. Layers without a run are empty in the result.
     layers : sequence of LabelMap
         The layers that were planned.
+    volume : Volume
     folder : Path
         Run folder.
     on_event : function

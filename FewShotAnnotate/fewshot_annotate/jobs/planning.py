@@ -213,6 +213,7 @@ def jobs_of_layers(
 
     Parameters
     ----------
+    settings : EngineSettings
     slices : tuple of int, ascending
         The slices to fill.
     names : sequence of mapping of int to str

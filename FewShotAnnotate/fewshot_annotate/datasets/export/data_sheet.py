@@ -32,6 +32,10 @@ def data_sheet(
 
     Parameters
     ----------
+    name, layout : str
+        Name of the data set, and name of its layout in `LAYOUTS`.
+    segments : sequence of Segment
+    cases : sequence of CaseFacts
     validation : frozenset of str
         Names of the validation cases.
     problems : sequence of Message

@@ -63,16 +63,20 @@ def export_dataset(
 
     Parameters
     ----------
+    source : DatasetSource
     output : Path
         A folder that does not exist.
     layout_name : str
         One of `LAYOUTS`.
+    options : LayoutOptions
     validation : float
-        Share of the patients that are held out.
+        Share of the patients that are held out, 0..1.
+    seed : int
+        Seed of the split of the patients.
     previews : bool
         Whether to draw some slices of each case.
     report : function
-        Takes the number of cases that were written.
+        Called with the number of cases that have been written.
 
     Raises
     ------

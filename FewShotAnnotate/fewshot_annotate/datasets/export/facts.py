@@ -59,6 +59,9 @@ def facts_of(number: str, case: SourceCase, loaded: LoadedCase, labels: int) -> 
     ----------
     number : str
         Name of the case in the export.
+    case : SourceCase
+    loaded : LoadedCase
+        Its voxels.
     labels : int
         Number of segments.
     """

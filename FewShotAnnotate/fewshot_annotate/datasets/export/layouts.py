@@ -97,8 +97,9 @@ class Layout(ABC):
         ----------
         folder : Path
             Root of the data set.
-        files : mapping
-            Of each case, by its name in the export.
+        cases : sequence of CaseFacts
+        files : mapping of str to CasePaths
+            Paths of the files of each case, by its name in the export.
         validation : frozenset of str
             Names of the cases of the validation set.
         """

@@ -177,7 +177,7 @@ class TaskExample:
         return volume, array
 
     def require_bounded(self, task: Path, ratio: int, small_bytes: int) -> None:
-        """Raise ValueError or InputError unless its files are of the listed size, and not compressed beyond belief.
+        """Raise `ValueError` or `InputError` unless its files have the listed size and a plausible compression ratio.
 
         Parameters
         ----------
@@ -185,6 +185,8 @@ class TaskExample:
             Folder of the task.
         ratio : int
             Maximum compression ratio of an image of more than `small_bytes`.
+        small_bytes : int
+            Size in bytes, uncompressed, up to which any ratio is allowed.
         """
         image, labels = (self.folder(task) / name for name in EXAMPLE_FILES)
         unpacked = self._layout(image).itemsize * float(np.prod(self.geometry.shape))

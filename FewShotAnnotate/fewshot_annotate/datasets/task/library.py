@@ -87,12 +87,16 @@ def save_slices(
 
     Parameters
     ----------
+    name : str
+        Name of the task, or path of its folder.
     volume, label_map : on the same grid
         `label_map` gives the segments their names.
     support : Support
         The slices to save.
     add : bool
         Whether to add to an existing task.
+    origin : SliceOrigin
+        Whether the slices were painted, or filled and then corrected.
 
     Raises
     ------

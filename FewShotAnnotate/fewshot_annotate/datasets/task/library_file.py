@@ -61,10 +61,11 @@ def export_task(task: Task, path: Path, *, overwrite: bool = False) -> None:
 
 
 def import_task(path: Path, name: str | None = None) -> Task:
-    """Import a task from a .zip file into the library, atomically. Thumbnails are made again.
+    """Import a task from a .zip file into the library, atomically. Thumbnails are drawn anew.
 
     Parameters
     ----------
+    path : Path
     name : str, optional
         Name of the task; default: the file name without suffix.
 

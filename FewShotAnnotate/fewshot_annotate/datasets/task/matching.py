@@ -47,8 +47,11 @@ def examples_of(
 
     Parameters
     ----------
-    geometry, axis
-        Geometry and slice axis of the volume to fill.
+    task : Task
+    geometry : Geometry
+        Of the volume to fill.
+    axis : SliceAxis
+        Axis of its slices.
     values : mapping of int to int, optional
         New label value by label value in the task; missing ones become background. Default: unchanged.
 
@@ -108,8 +111,9 @@ def _reoriented(example: Example, source: np.ndarray, target: np.ndarray) -> Exa
 
     Parameters
     ----------
-    source, target : ndarray [3, 3]
-        Directions of slices, rows and columns: those of the example, and those wanted.
+    example : Example
+    source, target : float ndarray, shape [3, 3]
+        Unit vectors (LPS) of increasing slice, row and column index, of the example and of the result.
     """
     image, mask, spacing = example.image, example.mask, example.spacing
     rows, columns = source[1], source[2]

@@ -111,8 +111,15 @@ class ExamplePool:
 
         Parameters
         ----------
+        candidates : sequence of int
+            Positions in the pool.
+        label : int
+            Label value.
         image : float32 ndarray, shape [side, side]
-            The window of the slice to fill.
+            The slice to fill, in the window.
+        window : Window
+        limit : int
+            Maximum number of positions to return.
         """
         if len(candidates) <= limit:
             return list(candidates)

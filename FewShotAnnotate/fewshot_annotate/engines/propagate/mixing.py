@@ -115,7 +115,7 @@ class HeldOutCounts:
 
     Attributes
     ----------
-    right, sizes : int ndarrays, shape [mixtures, labels]
+    correct, sizes : int ndarrays, shape [mixtures, labels]
         Correctly predicted pixels, and predicted pixels plus true pixels.
     sides : int ndarray, shape [labels]
         Number of neighbouring labelled slices, 0 to 2, on which each label is.

@@ -67,8 +67,8 @@ class Gap:
     slices : (int, int)
         The labelled slices before and after.
     masks : (integer ndarray, integer ndarray), shape [h, w]
-        Their labels.
-    rows : mapping of int to int
+        Their label values.
+    label_indices : mapping of int to int
         Label index, in arrays of probabilities, of each label value.
     axis : SliceAxis
     geometry : Geometry

@@ -51,8 +51,13 @@ def train_ensemble(
 
     Parameters
     ----------
+    training : Training
+    folder : Path
+        Folder for the model.
     limits : Limits
         `limits.training` is for all trainings together, including the time before they were resumed.
+    start, seed, device, context, config
+        As in `fit_specialist`.
     began : float
         Value of `time.monotonic()` at the start of the call.
     """

@@ -78,8 +78,14 @@ def write_report(
 
     Parameters
     ----------
+    path : Path
+    case : ComparisonCase
+    comparison : Comparison
+    engine_settings : sequence of EngineSettings
+        Settings of the compared engines.
+    design : TrialDesign
     plot : bytes
-        PNG of `comparison_png`.
+        PNG image from `comparison_png`.
     """
     advice, size = comparison.recommendation, comparison.sizes[-1]
     too_little = advice.evidence is Evidence.TOO_LITTLE

@@ -116,7 +116,9 @@ class ReviewController:
         Parameters
         ----------
         after : int or None
-            The present slice; the next better one follows (the next worse one if `step` is -1), cyclically.
+            The present slice, after which the search continues, cyclically; None for the first slice in this direction.
+        step : int
+            1 for the next better slice, -1 for the next worse one.
 
         Returns
         -------

@@ -25,6 +25,10 @@ class ReviewRow:
 
     Attributes
     ----------
+    index : int
+        Slice index.
+    origin : Origin
+    status : SliceStatus
     confidence, disagreement : float or None
         As of the fill that the slice holds, see `record.Fill`; None where it holds none.
     changed : int or None
@@ -91,6 +95,7 @@ def review_rows(slices: AxisRecord, checksums: Mapping[int, int]) -> tuple[Revie
 
     Parameters
     ----------
+    slices : AxisRecord
     checksums : mapping of int to int
         Slice -> checksum of its present voxels, where known.
     """

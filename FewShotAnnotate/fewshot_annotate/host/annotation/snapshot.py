@@ -64,11 +64,15 @@ def select(
 
     Parameters
     ----------
-    extents : segment id -> SegmentExtent
+    extents : mapping of str to SegmentExtent
+        By segment id.
     record : AnnotationRecord
-    shape : size of the grid (k, j, i); a record may name slices that a grid of another size had
-    left_out : locked and hidden segments, which are not filled
-    checksums : present checksums of the slices that an earlier run filled
+    shape : (int, int, int)
+        Size of the grid (k, j, i); a record may name slices that a grid of another size had.
+    left_out : sequence of str
+        Ids of locked and hidden segments, which are not filled.
+    checksums : mapping of int to int, optional
+        Slice that an earlier run filled -> checksum of its present voxels.
     """
     free = {name: extent for name, extent in extents.items() if name not in left_out}
     axis = record.axis if record.axis is not None else painted_axis(free)
@@ -92,8 +96,11 @@ def review_view(record: AnnotationRecord, checksums: Mapping[int, int], names: M
 
     Parameters
     ----------
-    checksums : slice -> checksum of its present voxels, where known
-    names : segment id -> name, of the segments that exist
+    record : AnnotationRecord
+    checksums : mapping of int to int
+        Slice -> checksum of its present voxels, where known.
+    names : mapping of str to str
+        Segment id -> name, of the segments that exist.
     """
     present = record.present if record.axis is not None else AnnotationRecord().present
     expected = tuple((name, present.expected[key]) for key, name in names.items() if key in present.expected)

@@ -60,6 +60,7 @@ class SuggestionFinder:
 
         Parameters
         ----------
+        nodes : ChosenNodes
         settings : FillSettings
             Segments, axis, labelled slices and range are used; the engine is always `propagate`.
 

@@ -36,6 +36,8 @@ class Changes:
 
     Attributes
     ----------
+    add, remove : dict of str to Box
+        Segment id -> voxels.
     withheld : bool
         Whether masks, locks or other segments kept a voxel from being changed.
     """

@@ -42,7 +42,9 @@ class ContestedVoxels:
 
         Parameters
         ----------
+        axis : SliceAxis
         slices : sequence of int
+            The filled slices.
         confidence : function
             `confidence(index)` gives the probability of each voxel's label on a slice, 0..1, float [h, w].
         """

@@ -26,14 +26,16 @@ class FillResult:
 
     Attributes
     ----------
+    rules : EditRules
     version : tuple
-        Of the labels, see `labels_version`.
+        Version of the labels, see `labels_version`.
+    changes : Changes
     filled : dict of int to (int, int)
         Slice -> checksum of its voxels after and before the commit.
     kept : dict of int to int
         Slice to keep -> its checksum.
     confidence : dict of int to float
-        Filled slice -> expected Dice.
+        Filled slice -> its confidence, 0..1, see `guidance.confidence`.
     painted : list of int
         Slices that were painted during the run; they are not changed.
     contested : ContestedVoxels

@@ -34,10 +34,16 @@ class FillSettings:
     ----------
     segment_ids : sequence of str
         Segments to fill.
+    axis : SliceAxis
     labelled : sequence of int
         The painted slices, empty ones among them.
     slices : range or None
         None: from the first to the last painted slice.
+    engine : str
+        Name of the engine, or 'auto'.
+    device : Device
+    options : mapping of str to number, str or bool
+        Options of the engine.
     budget : float or None
         Time limit of the whole run in seconds; None for no limit.
     complete : bool
@@ -48,7 +54,7 @@ class FillSettings:
         Slices that are never changed and that the engine learns from, such as accepted ones, without counting as
         painted.
     live : bool
-        Whether the run goes on until it is applied or cancelled, and fills slices again beside those that change.
+        Whether the run continues until it is applied or cancelled, and refills the slices next to those that change.
     """
 
     segment_ids: Sequence[str]
@@ -83,6 +89,8 @@ class PaintedInput:
     grid : SegmentationGrid
         Copy of the labels of the segments, so that painting from now on is not part of the run.
     image : ImageSource
+    segmentation_name, volume_name : str
+        Names of the nodes, for messages.
     further : tuple of (str, Volume)
         Names of the further volumes and their voxels, on grids of their own in the segmentation's coordinates.
     """

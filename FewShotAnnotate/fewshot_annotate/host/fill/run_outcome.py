@@ -22,20 +22,23 @@ class RunOutcome:
     ----------
     segmentation_id, volume_id : str
         Ids of the nodes.
+    axis : SliceAxis
     segment_ids : tuple of str
         Segments of the run that still exist; the checksums are of these.
+    engine : str
+        Name of the engine.
     support : tuple of int, ascending
         Labelled slices of the run.
     checksums : mapping of int to int
-        Filled slice -> checksum of what it holds now.
+        Filled slice -> checksum of its present voxels.
     kept : mapping of int to int
-        Slice that was to be kept -> checksum of what it holds.
+        Slice that was to be kept -> checksum of its present voxels.
     confidence : mapping of int to float
-        Filled slice -> Dice to expect of it, 0..1.
+        Filled slice -> its confidence, 0..1, see `guidance.confidence`.
     changes : Changes
         Voxels that were added and removed.
     expected : mapping of str to ExpectedDice
-        Segment id -> what the engine expects of it.
+        Segment id -> its expected Dice.
     contested : ContestedVoxels
         Where the engine was uncertain.
     """

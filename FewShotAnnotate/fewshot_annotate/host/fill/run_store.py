@@ -40,10 +40,11 @@ class StoredRun:
 
     Attributes
     ----------
+    run_id : str
     size : int
-        Bytes on disk.
+        Size on disk in bytes.
     changed : float
-        When something was written last, in seconds since 1970.
+        Time of the last change, in seconds since 1970.
     """
 
     run_id: str

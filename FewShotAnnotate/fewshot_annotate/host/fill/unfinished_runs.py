@@ -26,8 +26,9 @@ class UnfinishedRun:
 
     Attributes
     ----------
+    run_id : str
     engine : str
-        Its name.
+        Name of the engine.
     done, total : int
         Number of slices that are finished, drafts among them, and of all slices to fill.
     drafts : int

@@ -34,7 +34,7 @@ class CoverageStrip:
     labelled, filled : collections of int
         Slices that count as labelled, and those that a run filled.
     current : int
-        Where the user is.
+        Slice that the slice views show.
     """
 
     count: int
@@ -44,7 +44,7 @@ class CoverageStrip:
 
 
 def coverage_pixmap(strip: CoverageStrip, width: int, palette: Any) -> Any:
-    """Pixmap of all slices from left to right: labelled ones tall, filled ones low, a line where the user is."""
+    """Pixmap of all slices from left to right: labelled ones tall, filled ones low, a line at the current one."""
     picture = qt.QPixmap(max(1, width), STRIP_HEIGHT)
     picture.fill(palette.color(qt.QPalette.Base))
     painter = qt.QPainter(picture)
@@ -69,8 +69,10 @@ def bar_icon(sections: Sequence[tuple[float, tuple[float, float, float]]], palet
 
     Parameters
     ----------
-    parts : sequence of (float, (float, float, float))
+    sections : sequence of (float, (float, float, float))
         Share of the whole bar, 0..1, and the colour (red, green, blue), 0..1.
+    palette : QPalette
+        Colours of the background and the frame.
     """
     picture = qt.QPixmap(BAR_WIDTH, BAR_HEIGHT)
     picture.fill(palette.color(qt.QPalette.Base))

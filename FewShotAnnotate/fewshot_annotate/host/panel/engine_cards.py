@@ -31,7 +31,7 @@ class EngineCards:
     ----------
     engine_list : QListWidget
     label : QLabel
-        For what the card of the chosen engine has no room for.
+        Shows the details of the chosen engine that do not fit on its card.
     choose : function
         Called with the name of an engine that the user chose.
     """
@@ -52,8 +52,10 @@ class EngineCards:
 
         Parameters
         ----------
+        states : sequence of EngineState
+            Empty until they are known.
         chosen : str
-            What the parameter node says, known or not.
+            Name of the chosen engine, which need not be among `states`.
         slices, pixels : int
             Slices to fill, 0 if that is not known, and pixels of a slice.
         """

@@ -33,6 +33,7 @@ def read_segmentation(path: Path, grid: Geometry | None = None) -> list[LabelMap
 
     Parameters
     ----------
+    path : Path
     grid : Geometry, optional
         Grid of the images; gives the distance between slices if frames are left out and the file does not state it.
 
