@@ -116,7 +116,7 @@ class ReviewController:
         Parameters
         ----------
         after : int or None
-            The present slice, after which the search continues, cyclically; None for the first slice in this direction.
+            The present slice, after which the search continues, cyclically; None: from the start.
         step : int
             1 for the next better slice, -1 for the next worse one.
 
