@@ -56,7 +56,7 @@ def held_out(flow: np.ndarray, network: np.ndarray, truth: np.ndarray, copied: n
         distances=(4, 4),
         extents=np.zeros(1, dtype=int),
         copied=copied,
-        sides=np.array([2]),
+        showing_neighbours=np.array([2]),
     )
 
 

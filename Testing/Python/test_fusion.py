@@ -50,7 +50,7 @@ def held_out(
         distances=(distance, distance),
         extents=np.full(labels, extent),
         copied=truth,
-        sides=np.full(labels, 2),
+        showing_neighbours=np.full(labels, 2),
     )
 
 

@@ -103,10 +103,10 @@ def test_labels_that_were_not_annotated_everywhere_are_filled_with_an_expected_d
     assert {one.label for one in expected} == {1, 2}
 
 
-def counts(errors: list[float], sides: int = 2) -> HeldOutCounts:
+def counts(errors: list[float], neighbours: int = 2) -> HeldOutCounts:
     """A held-out slice with one label of 1000 pixels, on which the mixtures have these errors."""
     right = np.array([[round(500 * (1 - error))] for error in errors])
-    return HeldOutCounts(right, np.full_like(right, 1000), np.array([sides]))
+    return HeldOutCounts(right, np.full_like(right, 1000), np.array([neighbours]))
 
 
 def errors_with(position: int, error: float) -> list[float]:
@@ -129,7 +129,7 @@ def test_a_copy_replaces_flow_where_it_is_better_on_held_out_slices() -> None:
 
 
 def test_labels_that_end_in_a_gap_are_judged_on_held_out_slices_where_they_end() -> None:
-    choice = MixtureChoice.on([counts(errors_with(COPIED, 0.05), sides=1)] * 3, AREAS)
+    choice = MixtureChoice.on([counts(errors_with(COPIED, 0.05), neighbours=1)] * 3, AREAS)
     assert choice.weights(np.array([1]), beyond=False)[0, COPY] == 1
     assert choice.weights(np.array([2]), beyond=False)[0, COPY] == 0
 

@@ -21,7 +21,7 @@ from support.processes import make_folder
 AXIS = SliceAxis(0)
 
 engine_calls = st.one_of(
-    st.tuples(st.just("pulse"), st.floats() | st.integers(-2, 3)),
+    st.tuples(st.just("fraction"), st.floats() | st.integers(-2, 3)),
     st.tuples(st.just("draft"), st.integers(0, 40)),
     st.tuples(st.just("final"), st.integers(0, 40)),
 )
@@ -33,7 +33,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
     return make_folder(tmp_path_factory.mktemp("untouched") / "job", *small_case(), AXIS, 8)
 
 
-@example(calls=[("pulse", 1e-84)])
+@example(calls=[("fraction", 1e-84)])
 @given(calls=st.lists(engine_calls, max_size=30))
 def test_progress_never_falls_whatever_the_engine_yields(untouched: JobFolder, calls: list[tuple[str, Any]]) -> None:
     folder, pending = untouched, untouched.pending()
@@ -42,8 +42,8 @@ def test_progress_never_falls_whatever_the_engine_yields(untouched: JobFolder, c
     run_progress.report_progress()
     final: set[int] = set()
     for kind, value in calls:
-        if kind == "pulse":
-            run_progress.pulse(value)
+        if kind == "fraction":
+            run_progress.report_fraction(value)
             run_progress.report_progress()
             continue
         index = pending[value % len(pending)]
@@ -63,7 +63,7 @@ def test_the_time_left_is_not_extrapolated_from_what_comes_before_the_first_work
     progress = RunProgress(untouched, events.append, clock=lambda: now[0])
     for seconds, fraction in ((5.0, 0.0), (7.0, 0.1), (9.0, 0.2), (11.0, 0.3), (13.0, 0.4)):
         now[0] = seconds
-        progress.pulse(fraction)
+        progress.report_fraction(fraction)
         progress.report_progress()
     etas = [event.eta for event in events if isinstance(event, Progress)]
     assert etas[0] is None
@@ -74,15 +74,15 @@ def test_slices_count_as_work_only_if_the_engine_reports_no_progress(untouched: 
     events: list[Event] = []
     progress = RunProgress(untouched, events.append)
     first, second, third, *_ = pending = untouched.pending()
-    progress.pulse(0.5)
+    progress.report_fraction(0.5)
     progress.slice_written(first, draft=False)
-    progress.pulse(0.6)
+    progress.report_fraction(0.6)
     progress.slice_written(second, draft=False)
     progress.slice_written(third, draft=False)
     fractions = [event.fraction for event in events if isinstance(event, Progress)]
     assert fractions == [0.5, 0.6, round(0.6 + 0.4 / (len(pending) - 2), 4)]
     for index in pending[3:]:
-        progress.pulse(0.9)
+        progress.report_fraction(0.9)
         progress.slice_written(index, draft=False)
     assert isinstance(events[-1], Progress)
     assert events[-1].fraction == 1, "also if the engine does not report it"

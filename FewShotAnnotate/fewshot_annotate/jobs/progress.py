@@ -59,7 +59,7 @@ class RunProgress:
         """Seconds since the run began."""
         return self._clock() - self._start_time
 
-    def pulse(self, fraction: float) -> None:
+    def report_fraction(self, fraction: float) -> None:
         """Update the fraction of work that the engine has completed; the `on_progress` of its `RunContext`."""
         with self._lock:
             before = self._remaining.fraction
@@ -72,8 +72,8 @@ class RunProgress:
     def slice_written(self, index: int, draft: bool) -> None:
         """Report a written slice.
 
-        The work that is left is divided among the final slices if the engine has reported none by `pulse` since the
-        last one.
+        The work that is left is divided among the final slices if the engine has not called `report_fraction` since
+        the last one.
         """
         with self._lock:
             remaining = len(self._unwritten | self._drafts)

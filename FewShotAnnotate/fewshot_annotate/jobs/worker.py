@@ -140,7 +140,7 @@ def _fill(
                 _report_expected_dice(engine, folder, report)
 
         context = RunContext(
-            on_progress=progress.pulse,
+            on_progress=progress.report_fraction,
             warn=lambda message: report(Warned.of(message)),
             report_draft=lambda index, probabilities: write(index, probabilities, draft=True),
             stop=stop,

@@ -85,9 +85,9 @@ class SliceFiller:
         support = self._pool.support
         around = list(support.around(index))
         nearest = min(around, key=lambda support_index: abs(support.indices[support_index] - index))
-        sides = (self._pool.areas[around] > 0).sum(axis=0)
+        showing_neighbours = (self._pool.areas[around] > 0).sum(axis=0)
         copied = self._pool.label_indices(support.indices[nearest])
-        return self._fit.floor.mixed(fused, log_probs, copied, sides, beyond=len(around) == 1)
+        return self._fit.floor.mixed(fused, log_probs, copied, showing_neighbours, beyond=len(around) == 1)
 
     def _around(self, index: int) -> tuple[int, np.ndarray]:
         """Number of slices to the nearest labelled slice, and the extent of each label."""

@@ -62,7 +62,7 @@ class PropagationFloor:
             HeldOutCounts.of(
                 _simple(held_out_slice.log_probs, held_out_slice.copied, config),
                 held_out_slice.truth,
-                held_out_slice.sides,
+                held_out_slice.showing_neighbours,
             )
             for held_out_slice in held_out
         ]
@@ -75,10 +75,12 @@ class PropagationFloor:
             HeldOutCounts.of(
                 [
                     logits,
-                    floor._propagated(held_out_slice.log_probs, held_out_slice.copied, held_out_slice.sides, False),
+                    floor._propagated(
+                        held_out_slice.log_probs, held_out_slice.copied, held_out_slice.showing_neighbours, False
+                    ),
                 ],
                 held_out_slice.truth,
-                held_out_slice.sides,
+                held_out_slice.showing_neighbours,
                 mixtures,
             )
             for held_out_slice, logits in zip(held_out, fused, strict=True)
@@ -86,7 +88,12 @@ class PropagationFloor:
         return cls(floor.propagation, mixtures.best(counts, 2, labels), mixtures.best(counts, 1, labels), config)
 
     def mixed(
-        self, fused: np.ndarray, log_probs: np.ndarray, copied: np.ndarray, sides: np.ndarray, beyond: bool
+        self,
+        fused: np.ndarray,
+        log_probs: np.ndarray,
+        copied: np.ndarray,
+        showing_neighbours: np.ndarray,
+        beyond: bool,
     ) -> np.ndarray:
         """Logits of a slice, of which background is 0; `fused` itself if no label uses propagation.
 
@@ -96,22 +103,26 @@ class PropagationFloor:
         log_probs : float ndarray, shape [candidates, labels + 1, h, w]
         copied : integer ndarray, shape [h, w]
             Label index of each pixel of the nearest labelled slice.
-        sides : int ndarray, shape [labels]
-            Number of neighbouring labelled slices, 0 to 2, on which each label is.
+        showing_neighbours : int ndarray, shape [labels]
+            Number of neighbouring labelled slices, 0 to 2, that show each label.
         beyond : bool
             Whether the slice is before the first or after the last labelled slice.
         """
-        weights = np.where((sides == 1)[:, None] & (not beyond), self.ending, self.continuing)
+        weights = np.where((showing_neighbours == 1)[:, None] & (not beyond), self.ending, self.continuing)
         if not weights[:, 1].any():
             return fused
         weights = np.vstack([weights[:1] * 0, weights])[:, :, None, None]
-        mixed: np.ndarray = weights[:, 0] * fused + weights[:, 1] * self._propagated(log_probs, copied, sides, beyond)
+        mixed: np.ndarray = weights[:, 0] * fused + weights[:, 1] * self._propagated(
+            log_probs, copied, showing_neighbours, beyond
+        )
         return mixed
 
-    def _propagated(self, log_probs: np.ndarray, copied: np.ndarray, sides: np.ndarray, beyond: bool) -> np.ndarray:
+    def _propagated(
+        self, log_probs: np.ndarray, copied: np.ndarray, showing_neighbours: np.ndarray, beyond: bool
+    ) -> np.ndarray:
         """Log-odds of propagation, on the scale of the fused logits."""
         result = np.empty(log_probs.shape[1:], dtype=np.float32)
-        mix(_simple(log_probs, copied, self.config), self.propagation.weights(sides, beyond), result)
+        mix(_simple(log_probs, copied, self.config), self.propagation.weights(showing_neighbours, beyond), result)
         result += MIN_PROBABILITY
         np.log(result, out=result)
         result -= result[0].copy()

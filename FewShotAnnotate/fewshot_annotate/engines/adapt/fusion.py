@@ -46,8 +46,8 @@ class HeldOutCandidates:
         Values of `LabelExtent`.
     copied : integer ndarray, shape [h, w]
         Label index of each pixel on the nearer of these labelled slices.
-    sides : int ndarray, shape [labels]
-        Number of these labelled slices, 0 to 2, on which each label is.
+    showing_neighbours : int ndarray, shape [labels]
+        Number of these labelled slices, 0 to 2, that show each label.
     """
 
     log_probs: np.ndarray
@@ -55,7 +55,7 @@ class HeldOutCandidates:
     distances: tuple[int | None, int | None]
     extents: np.ndarray
     copied: np.ndarray
-    sides: np.ndarray
+    showing_neighbours: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def predict_orthogonal(
         return None
     # In planes that are not predicted, no label is probable.
     min_log_prob = np.log(np.float32(config.floor))
-    sides = np.full((count, label_count - 1, *shape), min_log_prob, dtype=np.float16)
+    log_odds = np.full((count, label_count - 1, *shape), min_log_prob, dtype=np.float16)
 
     def fitted(axis: int) -> FittedNetwork:
         side = (count, shape[1 - axis])
@@ -165,16 +165,16 @@ def predict_orthogonal(
 
             def view(row_or_column: int, axis: int = axis, network: FittedNetwork = network) -> None:
                 log_probs = network.predict(row_or_column, slab.plane(axis, row_or_column))
-                odds = (0.5 * (log_probs[1:] - log_probs[:1] - min_log_prob)).transpose(1, 0, 2)
-                sides[(slice(None),) * (axis + 2) + (row_or_column,)] += odds.astype(np.float16)
+                plane_log_odds = (0.5 * (log_probs[1:] - log_probs[:1] - min_log_prob)).transpose(1, 0, 2)
+                log_odds[(slice(None),) * (axis + 2) + (row_or_column,)] += plane_log_odds.astype(np.float16)
                 done((1 - share_of_fits) / (2 * len(seen[axis])))
 
             list(threads.map(view, seen[axis]))
-    sides *= np.float16(min(network.fusion_weight for network in networks))
-    return sides
+    log_odds *= np.float16(min(network.fusion_weight for network in networks))
+    return log_odds
 
 
-def weights(slab: Slab, sides: np.ndarray, errors: Sequence[float]) -> np.ndarray:
+def weights(slab: Slab, log_odds: np.ndarray, errors: Sequence[float]) -> np.ndarray:
     """Weight of the orthogonal views for each label, which falls with their error on labelled slices.
 
     The networks were also fitted on these slices, so the error is due to smoothing or to too few steps. It is
@@ -183,7 +183,7 @@ def weights(slab: Slab, sides: np.ndarray, errors: Sequence[float]) -> np.ndarra
     Parameters
     ----------
     slab : Slab
-    sides : ndarray
+    log_odds : ndarray
         From `predict_orthogonal`.
     errors : sequence of float
         1 - expected Dice of each label on query slices.
@@ -192,11 +192,11 @@ def weights(slab: Slab, sides: np.ndarray, errors: Sequence[float]) -> np.ndarra
     -------
     float32 ndarray, shape [labels]
     """
-    label_count = sides.shape[1] + 1
+    label_count = log_odds.shape[1] + 1
     error_voxels, voxels = np.zeros((2, label_count))
     for position, truth in slab.truth.items():
-        odds = sides[position]
-        predicted = np.where(odds.max(axis=0) > 0, odds.argmax(axis=0) + 1, 0)
+        slice_log_odds = log_odds[position]
+        predicted = np.where(slice_log_odds.max(axis=0) > 0, slice_log_odds.argmax(axis=0) + 1, 0)
         correct = np.bincount(truth[predicted == truth], minlength=label_count)
         sizes = np.bincount(truth.reshape(-1), minlength=label_count) + np.bincount(
             predicted.reshape(-1), minlength=label_count
@@ -213,7 +213,7 @@ def weights(slab: Slab, sides: np.ndarray, errors: Sequence[float]) -> np.ndarra
 
 
 def refine(
-    slab: Slab, sides: np.ndarray | None, errors: Sequence[float], query: Sequence[int]
+    slab: Slab, log_odds: np.ndarray | None, errors: Sequence[float], query: Sequence[int]
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Add the predictions in the orthogonal views, weighted by `weights`, to the logits of query slices.
 
@@ -224,10 +224,10 @@ def refine(
     ------
     int, float32 ndarray, shape [labels + 1, h, w]
     """
-    weight = None if sides is None else weights(slab, sides, errors)
+    weight = None if log_odds is None else weights(slab, log_odds, errors)
     for index in query:
         position = index - slab.first
         logits = slab.logits[position].astype(np.float32)
-        if sides is not None and weight is not None:
-            logits[1:] += weight[logits[1:].argmax(axis=0)] * sides[position]
+        if log_odds is not None and weight is not None:
+            logits[1:] += weight[logits[1:].argmax(axis=0)] * log_odds[position]
         yield index, logits

@@ -269,7 +269,7 @@ def fit_fusion(
     floor = PropagationFloor.choose(slices, fused, pool.areas, config)
     predictions = [
         HeldOutPrediction(
-            floor.mixed(logits, predicted.log_probs, predicted.copied, predicted.sides, beyond=False),
+            floor.mixed(logits, predicted.log_probs, predicted.copied, predicted.showing_neighbours, beyond=False),
             predicted.truth,
             predicted.distances,
             predicted.extents != LabelExtent.CONTINUES,
@@ -321,7 +321,7 @@ def held_out_candidates(
         distances=distances(index, others),
         extents=nearest_and_extents(others, pool.areas[other_indices], index, growing_is_reliable, tip_pixels)[1],
         copied=pool.label_indices(support.indices[nearest]),
-        sides=(pool.areas[around] > 0).sum(axis=0),
+        showing_neighbours=(pool.areas[around] > 0).sum(axis=0),
     )
 
 

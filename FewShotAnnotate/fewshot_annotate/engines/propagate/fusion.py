@@ -111,7 +111,7 @@ class FusedPropagation:
             self._simple.release()
             self._gap = around
         if self._choice is not None:
-            weights = self._choice.weights(self._sides(around), beyond=len(around) == 1)
+            weights = self._choice.weights(self._showing_neighbours(around), beyond=len(around) == 1)
             mix(
                 _candidates(self._simple, index, probabilities, np.any(weights, axis=0).tolist()),
                 weights,
@@ -123,14 +123,14 @@ class FusedPropagation:
         uncertain = _background_where_labels_may_continue(probabilities, self._open_ended(index))
         np.copyto(probabilities, calibrated, where=~uncertain)
 
-    def _sides(self, around: Sequence[int]) -> np.ndarray:
-        """Number of these labelled slices, given by support index, on which each label is."""
-        sides: np.ndarray = self._is_present[list(around)].sum(axis=0)
-        return sides
+    def _showing_neighbours(self, around: Sequence[int]) -> np.ndarray:
+        """Number of these labelled slices, given by support index, that show each label."""
+        showing_neighbours: np.ndarray = self._is_present[list(around)].sum(axis=0)
+        return showing_neighbours
 
     def _open_ended(self, index: int) -> np.ndarray:
         around = self._support.around(index)
-        open_ended: np.ndarray = (self._sides(around) == 1) | (len(around) == 1)
+        open_ended: np.ndarray = (self._showing_neighbours(around) == 1) | (len(around) == 1)
         return open_ended
 
     def _distances(self, index: int) -> Distances:
@@ -166,7 +166,7 @@ class FusedPropagation:
             return HeldOutLabels(
                 [candidate.astype(np.float16) for candidate in candidates if candidate is not None],
                 self._simple.label_indices(index),
-                self._sides(around),
+                self._showing_neighbours(around),
                 distances,
             )
 
@@ -177,10 +177,10 @@ class FusedPropagation:
         """Prediction of a held-out slice by the chosen mixture."""
         assert self._choice is not None
         result = np.empty(held_out.candidates[0].shape, dtype=np.float32)
-        mix(held_out.candidates, self._choice.weights(held_out.sides, beyond=False), result)
+        mix(held_out.candidates, self._choice.weights(held_out.showing_neighbours, beyond=False), result)
         smooth_outlines(result, self._sigmas)
         logits = np.log(result + np.float32(MIN_PROBABILITY))
-        return HeldOutPrediction(logits, held_out.truth, held_out.distances, held_out.sides == 1)
+        return HeldOutPrediction(logits, held_out.truth, held_out.distances, held_out.showing_neighbours == 1)
 
 
 @dataclass(frozen=True)
@@ -192,20 +192,20 @@ class HeldOutLabels:
     candidates : list of float16 ndarray, shape [labels + 1, h, w]
     truth : integer ndarray, shape [h, w]
         True label index of each pixel.
-    sides : int ndarray, shape [labels]
-        Number of neighbouring labelled slices, 0 to 2, on which each label is.
+    showing_neighbours : int ndarray, shape [labels]
+        Number of neighbouring labelled slices, 0 to 2, that show each label.
     distances : (int, int)
         Number of slices to these labelled slices.
     """
 
     candidates: list[np.ndarray]
     truth: np.ndarray
-    sides: np.ndarray
+    showing_neighbours: np.ndarray
     distances: Distances
 
     def counts(self) -> HeldOutCounts:
         """Pixel counts of every mixture."""
-        return HeldOutCounts.of(self.candidates, self.truth, self.sides)
+        return HeldOutCounts.of(self.candidates, self.truth, self.showing_neighbours)
 
 
 def _background_where_labels_may_continue(probabilities: np.ndarray, open_ended: np.ndarray) -> np.ndarray:

@@ -59,28 +59,29 @@ class MixtureSet:
         """Weights of the candidates in each mixture, float32 `[mixtures, candidates]`."""
         return np.array([mixture.weights for mixture in self.mixtures], dtype=np.float32)
 
-    def best(self, held_out: Sequence[HeldOutCounts], sides: int, labels: int) -> np.ndarray:
+    def best(self, held_out: Sequence[HeldOutCounts], neighbours: int, labels: int) -> np.ndarray:
         """Weights of the best mixture for each label, float32 `[labels, candidates]`.
 
-        Evaluated on the held-out slices that have `sides` neighbours with the label; without any, the default one.
+        Evaluated on the held-out slices with `neighbours` neighbouring slices that show the label; without any,
+        the default one.
         """
-        weights: np.ndarray = self.weights[self._best_positions(held_out, sides, labels)]
+        weights: np.ndarray = self.weights[self._best_positions(held_out, neighbours, labels)]
         return weights
 
-    def _best_positions(self, held_out: Sequence[HeldOutCounts], sides: int, labels: int) -> np.ndarray:
-        """Position of the best mixture for each label where `sides` neighbours show it, int [labels]."""
+    def _best_positions(self, held_out: Sequence[HeldOutCounts], neighbours: int, labels: int) -> np.ndarray:
+        """Position of the best mixture for each label that `neighbours` neighbouring slices show, int [labels]."""
         default = np.zeros(labels, dtype=int)
         if not held_out:
             return default
-        has_sides = np.array([counts.sides == sides for counts in held_out])
-        correct = sum(counts.correct * is_used for counts, is_used in zip(held_out, has_sides, strict=True))
-        sizes = sum(counts.sizes * is_used for counts, is_used in zip(held_out, has_sides, strict=True))
+        is_shown = np.array([counts.showing_neighbours == neighbours for counts in held_out])
+        correct = sum(counts.correct * is_used for counts, is_used in zip(held_out, is_shown, strict=True))
+        sizes = sum(counts.sizes * is_used for counts, is_used in zip(held_out, is_shown, strict=True))
         is_evaluated = np.min(sizes, axis=0) > 0
         if not is_evaluated.any():
             return default
         error = 1 - 2 * correct[:, is_evaluated] / sizes[:, is_evaluated]
         mean = error.mean(axis=1, keepdims=True)
-        slices_of_label = has_sides[:, is_evaluated].sum(axis=0)
+        slices_of_label = is_shown[:, is_evaluated].sum(axis=0)
         share = slices_of_label / (slices_of_label + POOLING_SLICES)
         errors = np.repeat(mean, labels, axis=1)
         errors[:, is_evaluated] = share * error + (1 - share) * mean
@@ -117,20 +118,20 @@ class HeldOutCounts:
     ----------
     correct, sizes : int ndarrays, shape [mixtures, labels]
         Correctly predicted pixels, and predicted pixels plus true pixels.
-    sides : int ndarray, shape [labels]
-        Number of neighbouring labelled slices, 0 to 2, on which each label is.
+    showing_neighbours : int ndarray, shape [labels]
+        Number of neighbouring labelled slices, 0 to 2, that show each label.
     """
 
     correct: np.ndarray
     sizes: np.ndarray
-    sides: np.ndarray
+    showing_neighbours: np.ndarray
 
     @classmethod
     def of(
         cls,
         candidates: Sequence[np.ndarray],
         truth: np.ndarray,
-        sides: np.ndarray,
+        showing_neighbours: np.ndarray,
         mixtures: MixtureSet | None = None,
     ) -> HeldOutCounts:
         """Count the pixels of a held-out slice.
@@ -141,7 +142,7 @@ class HeldOutCounts:
             Probabilities of each candidate, or logits of which background is 0.
         truth : integer ndarray, shape [h, w]
             True label index of each pixel.
-        sides : int ndarray, shape [labels]
+        showing_neighbours : int ndarray, shape [labels]
         mixtures : MixtureSet, optional
             Default: those of `propagate`.
         """
@@ -153,7 +154,7 @@ class HeldOutCounts:
             filled = np.asarray(mixed).argmax(axis=0)
             correct.append(np.bincount(filled[filled == truth], minlength=label_count))
             sizes.append(np.bincount(filled.reshape(-1), minlength=label_count) + true_sizes)
-        return cls(np.array(correct)[:, 1:], np.array(sizes)[:, 1:], sides)
+        return cls(np.array(correct)[:, 1:], np.array(sizes)[:, 1:], showing_neighbours)
 
 
 @dataclass(frozen=True)
@@ -184,19 +185,19 @@ class MixtureChoice:
         ending[((areas > 0).sum(axis=0) == 1) & (areas.sum(axis=0) < TIP_PIXELS)] = _TIP
         return cls(MIXTURES.best(held_out, 2, labels), ending)
 
-    def weights(self, sides: np.ndarray, beyond: bool) -> np.ndarray:
+    def weights(self, showing_neighbours: np.ndarray, beyond: bool) -> np.ndarray:
         """Weights of the candidates on a slice, float32 `[labels, 4]`.
 
         Parameters
         ----------
-        sides : int ndarray, shape [labels]
-            Number of neighbouring labelled slices, 0 to 2, on which each label is.
+        showing_neighbours : int ndarray, shape [labels]
+            Number of neighbouring labelled slices, 0 to 2, that show each label.
         beyond : bool
             Whether the slice is before the first or after the last labelled slice: shape interpolation and region
             growing need labelled slices on both sides, so only flow or the copy is used.
         """
         if not beyond:
-            return np.where((sides == 2)[:, None], self.continuing, self.ending)
+            return np.where((showing_neighbours == 2)[:, None], self.continuing, self.ending)
         copied = self.continuing[:, COPY] + self.continuing[:, SHAPE] > 0.5
         result = np.zeros_like(self.continuing)
         result[:, COPY], result[:, FLOW] = copied, ~copied

@@ -45,8 +45,8 @@ class DiceModel:
     ----------
     dice : tuple of float
         Mean true Dice, corrected for the ensemble.
-    promised : tuple of float
-        Mean log-odds of the soft Dice.
+    soft_log_odds : tuple of float
+        Mean log-odds of the soft Dice; `promised` in files.
     slope : tuple of float
         Slope of the regression.
     spread, residual : tuple of float
@@ -55,7 +55,7 @@ class DiceModel:
     """
 
     dice: tuple[float, ...]
-    promised: tuple[float, ...]
+    soft_log_odds: tuple[float, ...]
     slope: tuple[float, ...]
     spread: tuple[float, ...]
     residual: tuple[float, ...]
@@ -75,7 +75,7 @@ class DiceModel:
         ratio = ((members - 1) / members) ** PATIENTS_EXPONENT * members**-MEMBERS_EXPONENT
         fits = [_fit_label(true[:, label], soft[:, label], ratio) for label in range(true.shape[1])]
         dice, mean, slope, spread, residual = zip(*fits, strict=True)
-        return cls(dice=dice, promised=mean, slope=slope, spread=spread, residual=residual, patients=len(true))
+        return cls(dice=dice, soft_log_odds=mean, slope=slope, spread=spread, residual=residual, patients=len(true))
 
     def of_task(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label, by label index, on a new patient whose volume is not known yet."""
@@ -98,14 +98,14 @@ class DiceModel:
         for index, label in enumerate(labels):
             if np.isnan(soft[index]):
                 continue
-            surplus = float(_log_odds(soft[index])) - self.promised[index]
+            surplus = float(_log_odds(soft[index])) - self.soft_log_odds[index]
             centre = float(_log_odds(self.dice[index])) + self.slope[index] * surplus
             expected.append(_interval(int(label), centre, self.residual[index]))
         return tuple(expected)
 
     def to_json(self) -> dict[str, Any]:
         """Dict of plain values."""
-        return asdict(self)
+        return {"promised" if name == "soft_log_odds" else name: value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DiceModel:
@@ -113,10 +113,10 @@ class DiceModel:
         lists = [tuple(float(value) for value in data[name]) for name in _LISTS]
         if len({len(values) for values in lists}) != 1 or not all(np.isfinite(values).all() for values in lists):
             raise ValueError("lists of different lengths")
-        dice, promised, slope, spread, residual = lists
+        dice, soft_log_odds, slope, spread, residual = lists
         return cls(
             dice=dice,
-            promised=promised,
+            soft_log_odds=soft_log_odds,
             slope=slope,
             spread=spread,
             residual=residual,

@@ -147,7 +147,7 @@ class FillController:
         self._change(State.PREPARING)
 
     def update(self, nodes: ChosenNodes, settings: FillSettings) -> None:
-        """Let a live run fill the slices again beside those painted since. Raises InputError as `start`."""
+        """Let a live run refill the slices next to those painted since its last request. Raises errors as `start`."""
         run = self.run
         if run is not None and run.live and self.state is State.RUNNING and not run.stopping:
             painted = read_input(nodes, settings, self._grids).painted
@@ -206,7 +206,7 @@ class FillController:
             self._change(State.FINISHING)
         elif self.state is State.RUNNING and run.process is not None:
             run.stopping = True
-            if not self._live_updates.behind(run):  # else once they are filled
+            if not self._live_updates.has_pending_slices(run):  # else once they are filled
                 run.process.cancel()
             self.changed.emit()
 
@@ -228,7 +228,7 @@ class FillController:
     def suspend(self) -> None:
         """End the run at once; finished slices stay in its folder, so that the run can be resumed."""
         self.commit.finish()
-        self._live_updates.reset()  # another scene may have nodes of the same ids
+        self._live_updates.reset()  # another scene may have nodes with the same ids
         run = self.run
         if run is not None and run.prepared is None and not run.resumed:
             self.reset()
@@ -291,7 +291,7 @@ class FillController:
         assert run.process is not None
         at_work = run.follow_worker(MAX_POLL_SECONDS)
         self.progress = run.progress
-        if run.live and run.stopping and not self._live_updates.behind(run):
+        if run.live and run.stopping and not self._live_updates.has_pending_slices(run):
             run.process.cancel()
         if not at_work:
             self._worker_ended(run, run.process.ending)
@@ -325,7 +325,7 @@ class FillController:
         if self.run is not None:
             self.run.kill_worker()
         self._tasks.cancel()
-        self._live_updates.reset()  # a request may have been under way
+        self._live_updates.reset()  # a request may be pending
         self.message = reason
         self._change(State.STOPPED)
 

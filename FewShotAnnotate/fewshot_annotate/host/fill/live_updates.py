@@ -19,12 +19,12 @@ from .preparation import PaintedInput
 class LiveUpdates:
     """The labelled slices as they were last sent to the worker of live runs; outlives a commit.
 
-    After a change of a labelled slice, the slices between it and the labelled ones beside it are filled again.
+    After a change of a labelled slice, the slices between it and the neighbouring labelled ones are filled again.
 
     Parameters
     ----------
     tasks : BackgroundTasks
-        Finds out what has changed.
+        Determine which slices have changed.
     changed : function
         Called after each request.
     """
@@ -43,12 +43,12 @@ class LiveUpdates:
         self._node_ids = node_ids
         self.request(run, painted)
 
-    def behind(self, run: ActiveRun) -> bool:
-        """Whether a live run has slices to fill, or to ask for."""
+    def has_pending_slices(self, run: ActiveRun) -> bool:
+        """Whether a live run still has slices to fill or to request."""
         return run.live and (run.outstanding > 0 or self._tasks.has_pending_results)
 
     def request(self, run: ActiveRun, painted: PaintedInput) -> None:
-        """Ask the worker of a live run for the slices beside those that have changed."""
+        """Request from the worker of a live run the slices next to those that have changed."""
 
         def send(request: LiveRequest | None) -> None:
             if request is not None:
@@ -78,7 +78,7 @@ class SentSlices:
         Parameters
         ----------
         painted : PaintedInput
-            The labelled slices as they are.
+            The present labelled slices.
         segment_ids : collection of str
             Segments of the run, in the order of their labels.
         fillable : collection of int
@@ -92,7 +92,7 @@ class SentSlices:
         Raises
         ------
         InputError
-            Segments overlap or were added: the run has to begin anew.
+            Segments overlap or were added: the run has to be started again.
         """
         layers = painted.layers()
         if len(layers) != 1 or tuple(layers[0][0]) != tuple(segment_ids):
