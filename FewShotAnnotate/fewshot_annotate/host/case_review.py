@@ -53,7 +53,7 @@ class CaseReview:
     path : str or Path
         The folder of a data set or of a batch.
     history : function
-        Returns how the labels of the case in the scene were made, for one that no batch filled.
+        Returns the provenance of the labels of the case in the scene, for a case that no batch filled.
     is_surveyed : function
         Advances the survey of what was painted by a step; returns whether the last stroke is known. Accepting a case
         that no batch filled waits for it.
@@ -92,7 +92,7 @@ class CaseReview:
         return self._table.rows
 
     def reload(self) -> None:
-        """Begin to read the table again; a batch or another reviewer may still be at work."""
+        """Begin to read the table again; a batch or another reviewer may have changed it."""
         self._tasks.start(partial(read_review_table, self.folder, self.current or ""), self._set_table)
 
     @property
@@ -176,7 +176,7 @@ class CaseReview:
         self._tasks.start(partial(write_acceptance, case, corrected, self.folder, history), written)
 
     def reset(self) -> None:
-        """Begin to write that the case in the scene is not accepted; it leaves the task, too."""
+        """Begin to write that the case in the scene is not accepted; it is also removed from the task."""
         self._tasks.start(partial(reset_case, self._require_shown().case, self.folder, False), self._set_table)
 
     def flag(self) -> None:
@@ -187,7 +187,7 @@ class CaseReview:
         self._tasks.start(partial(reset_case, shown.case, self.folder, True), self._set_table)
 
     def next(self) -> str | None:
-        """Name of the case to look at after the one in the scene; None if there is none."""
+        """Name of the case to review after the one in the scene; None if there is none."""
         return self._table.next(self.current)
 
     def poll(self) -> None:
@@ -213,13 +213,13 @@ class CaseReview:
             self.poll()
 
     def clear(self) -> None:
-        """Take the case out of the scene; others may review it."""
+        """Remove the case from the scene; others may review it."""
         if self._shown is not None:
             self._shown.lock.release()
         self._remove()
 
     def close(self) -> None:
-        """Take the case out of the scene and end the thread; what is being written is still written."""
+        """Remove the case from the scene and end the thread; files that are being written are completed."""
         self.clear()
         if self._reading is not None:
             self._reading.abandon()

@@ -22,14 +22,14 @@ class ChildProcess:
     Parameters
     ----------
     make : function
-        Makes the process of a folder; takes the program that runs it, too.
+        Takes a folder and the Python executable, and returns the process.
     python : str
         Program that runs it.
 
     Attributes
     ----------
     progress : Progress or None
-        How far it is; None before it says so.
+        Progress of the process; None before its first report.
     error : Message or str or None
         Why the last one failed.
     stopped : bool
@@ -93,7 +93,7 @@ class ChildProcess:
             self._process.cancel()
 
     def close(self) -> None:
-        """Stop the process for good; it has a moment to end."""
+        """Stop the process; it is killed if it does not end within a moment."""
         self.cancel()
         self._release()
         self._tasks.close()

@@ -39,7 +39,7 @@ class DatasetController:
     device : function
         Returns the device of an engine.
     history : function
-        Returns how the labels of the case in the scene were made, for one that no batch filled.
+        Returns the provenance of the labels of the case in the scene, for a case that no batch filled.
     is_surveyed : function
         Advances the survey of what was painted by a step; returns whether the last stroke is known.
 
@@ -113,7 +113,7 @@ class DatasetController:
         self._fills_by_itself = self._fill_wanted = True
 
     def close_dataset(self) -> None:
-        """Close the data set. What runs in the background goes on."""
+        """Close the data set; background processes continue."""
         if self.review is not None:
             self.review.close()
         self.review = None
@@ -221,7 +221,7 @@ class DatasetController:
         return self.review
 
     def _invalidate_overview(self, fill: bool) -> None:
-        """Read the state of the task anew; fill cases then, if some wait."""
+        """Read the state of the task again; then fill cases, if some wait."""
         self._table = None
         self._fill_wanted = self._fill_wanted or fill
 

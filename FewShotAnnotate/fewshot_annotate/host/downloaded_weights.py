@@ -24,7 +24,7 @@ def list_downloaded_weights() -> tuple[DownloadedWeights, ...]:
     """All downloaded weights, from file names and sizes alone."""
     try:
         downloaded = [DownloadedWeights(checkpoint, _size(checkpoint)) for checkpoint in catalog.checkpoints()]
-    except InputError:  # nothing can be here without the package that says where
+    except InputError:  # without the package that determines the folder, nothing was downloaded
         return ()
     return tuple(weights for weights in downloaded if weights.size)
 

@@ -115,7 +115,7 @@ class ExportController:
             self._fail(as_input_error(error))
 
     def close(self) -> None:
-        """Take no more work and clean up; what is being written is still brought to its end or undone."""
+        """Accept no more work and clean up; files that are being written are completed or removed."""
         self._tasks.close()
         self._delete_temporary_folder()
 

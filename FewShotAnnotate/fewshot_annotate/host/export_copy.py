@@ -42,9 +42,9 @@ class ExportSettings:
     reference : Path or None
         Folder of the DICOM series, where the volume does not name its files.
     derived_folder : Path or None
-        Where a derived series goes; None: 'images' beside the output, or the database.
+        Folder for a derived series; None: `images` next to the output, or the database.
     patient_id, patient_name : str
-        For a derived series; empty: made up.
+        For a derived series; if empty, they are generated.
     agreed : frozenset of Remedy
     codes : mapping of str to Terminology
         Segment name -> what it is; '*' for all that have no code otherwise.

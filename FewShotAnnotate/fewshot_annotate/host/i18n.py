@@ -9,7 +9,7 @@ import slicer.i18n as i18n
 
 
 def tr(text: str) -> str:
-    """A text in the language of the application, which changes only when it is started anew.
+    """A text in the language of the application, which changes only when the application is restarted.
 
     `slicer.i18n.tr` reads files on disk at every call. As there, the context of a text is the file of the caller.
     """

@@ -98,9 +98,9 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
 
     @contextmanager
     def readOnce(self) -> Iterator[None]:
-        """Within the block, the chosen nodes and what is known of their slices are read once, and anew after a write.
+        """Within the block, the chosen nodes and the state of their slices are read once, and again after a write.
 
-        Dozens of widgets ask for both, ten times a second; who writes other nodes than before calls `chosenChanged`.
+        Dozens of widgets ask for both, ten times a second. After a change of the chosen nodes, call `chosenChanged`.
         """
         outer, self._readsOnce = self._readsOnce, True
         try:

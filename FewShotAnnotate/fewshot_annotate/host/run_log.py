@@ -1,4 +1,4 @@
-"""RunLog: a rotating log file without patient data: only words of this program, and numbers."""
+"""RunLog: a rotating log file without patient data; it holds only words of this program and numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: what the user decides once for all scenes; kept by the application, without Qt."""
+"""Settings: choices of the user for all scenes, stored by the application; without Qt."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..engines.threads import THREADS_VARIABLE
 from ..weights.catalog import Checkpoint
 
 GROUP = "FewShotAnnotate"
-# A number of cores beyond which no computer goes.
+# Upper limit of the number of cores.
 MAX_THREADS = 1024
 
 
 class LogLevel(StrEnum):
-    """What the log file takes."""
+    """What is written to the log file."""
 
     ERRORS = "errors"
     RUNS = "runs"
@@ -29,23 +29,23 @@ class LogLevel(StrEnum):
 
 
 class Store(Protocol):
-    """Where settings are kept, as `QSettings` does it; `slicer.app.userSettings()` in Slicer."""
+    """Storage of settings, with the interface of `QSettings`; `slicer.app.userSettings()` in Slicer."""
 
     def value(self, key: str, default: Any = None) -> Any:
-        """What is kept under a key."""
+        """Value stored under a key."""
 
     def setValue(self, key: str, value: Any) -> None:
-        """Keep a text."""
+        """Store a text under a key."""
 
     def remove(self, key: str) -> None:
-        """Keep nothing under a key."""
+        """Remove the value of a key."""
 
 
 class Settings:
-    """What the user decided.
+    """Settings of the user.
 
-    A value that cannot be one, from another version or edited by hand, counts as not decided. Texts alone are kept:
-    stores differ in how numbers come back.
+    An invalid value, from another version or edited by hand, counts as not set. Only texts are stored, because stores
+    differ in the types that they return.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Settings:
 
     @property
     def data_folder(self) -> Path | None:
-        """Folder for weights, runs and the log; None: the usual one."""
+        """Folder for weights, runs and the log; None: the default folder."""
         text = self._text("dataFolder")
         return Path(text) if text else None
 
@@ -67,7 +67,7 @@ class Settings:
 
     @property
     def device(self) -> Device:
-        """Where engines compute that have a choice."""
+        """Device of engines that have a choice."""
         text = self._text("device")
         return Device(text) if text in tuple(Device) else Device.AUTO
 
@@ -81,7 +81,7 @@ class Settings:
 
     @property
     def threads(self) -> int:
-        """Processor cores that the worker may use; 0: as many as it sees fit."""
+        """Processor cores that the worker may use; 0: each engine chooses."""
         text = self._text("threads")
         count = int(text) if text.isascii() and text.isdigit() else 0
         return count if count <= MAX_THREADS else 0
@@ -118,7 +118,7 @@ class Settings:
     # --- what follows
 
     def apply(self) -> None:
-        """Let this process and the workers that it starts from now on go by the settings."""
+        """Apply the settings to this process and to the workers that it starts from now on."""
         _set_variable(HOME_VARIABLE, "" if self.data_folder is None else str(self.data_folder))
         _set_variable(THREADS_VARIABLE, str(self.threads) if self.threads else "")
 

@@ -1,4 +1,4 @@
-"""BackgroundTasks: call functions in a thread beside the GUI; Signal: call the functions connected to it.
+"""BackgroundTasks: calls functions in a background thread; Signal: calls the functions connected to it.
 
 An application that embeds Python may hold the global interpreter lock (GIL) while its event loop runs. A thread then
 runs only while the main thread executes Python code, so each `poll` in the main thread waits briefly for it.
@@ -69,7 +69,7 @@ class BackgroundTasks:
         Parameters
         ----------
         function : function
-            Must touch neither nodes nor widgets.
+            Must not access nodes or widgets.
         on_result : function or None
             Called by `poll` with the result; None: the result is not needed, and errors are ignored.
         """

@@ -28,7 +28,7 @@ def error_of_run(error: Exception) -> InputError:
 
 
 class StepRunner:
-    """Runs the steps of a timer: what one raises is shown once, and keeps no other step from its turn.
+    """Runs the steps of a timer: an error in one step is shown once, and the other steps still run.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """SliceAnnotations: the one owner of what is known of each slice of a segmentation.
 
-What was stored (`record`) and what was found in the voxels (`survey`) meet in one snapshot, which is made anew only
-after one of them has changed.
+What was stored (`record`) and what was found in the voxels (`survey`) are combined in one snapshot, which is computed
+again only after one of them has changed.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class SliceAnnotations:
         self._made_from: tuple[object, ...] | None = None
         self._snapshot = AnnotationSnapshot()
         self._reads_once = False
-        self._read_of: tuple[object, ...] | None = None  # what the snapshot was last read of in the block
+        self._read_of: tuple[object, ...] | None = None  # the node last read within `read_once`
 
     @contextmanager
     def read_once(self) -> Iterator[None]:
-        """Within the block, names, locks and record of the segments are read once, and anew after a write."""
+        """Within the block, names, locks and record of the segments are read once, and again after a write."""
         outer, self._reads_once = self._reads_once, True
         try:
             yield
@@ -77,7 +77,7 @@ class SliceAnnotations:
         write_record(segmentation_node, change(read_record(segmentation_node)))
 
     def label_history(self, nodes: ChosenNodes, engine: str) -> LabelHistory | None:
-        """How the labels of a case were made that was painted and filled in the panel, for its record.
+        """Provenance of the labels of a case that was painted and filled in the panel, for its record.
 
         Parameters
         ----------
@@ -147,5 +147,5 @@ def _segment_names(node: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _same(first: tuple[object, ...], second: tuple[object, ...]) -> bool:
-    """Whether a snapshot can be used again; results of a survey are compared by identity, for they hold arrays."""
+    """Whether a snapshot can be used again; surveys are compared by identity, because they hold arrays."""
     return first[:-1] == second[:-1] and first[-1] is second[-1]

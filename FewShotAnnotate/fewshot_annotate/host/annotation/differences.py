@@ -87,7 +87,7 @@ class DifferencesOverlay:
         self._overlay.display(_OPACITY)
 
     def hide(self) -> None:
-        """Take the overlay out of the scene."""
+        """Remove the overlay from the scene."""
         if self._overlay is not None:
             self._overlay.remove()
             self._overlay = None

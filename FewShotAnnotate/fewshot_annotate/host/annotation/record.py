@@ -65,12 +65,12 @@ class SliceRecord:
     labelled : bool or None
         Whether it counts as labelled, whatever it holds; None: found from the voxels.
     status : SliceStatus
-        Last status set by the user; in progress if none was set.
+        Last status set by the user; `IN_PROGRESS` if none was set.
     accepted : int or None
         Checksum of the accepted voxels; the acceptance does not hold for other voxels.
     states : tuple of int
-        Checksums of what it held after and before earlier runs, newest first. Any other checksum means that someone
-        corrected the slice since.
+        Checksums of its voxels after and before earlier runs, newest first. Any other checksum means that
+        the user has corrected the slice since then.
     fills : tuple of Fill
         Newest first.
     """
@@ -82,7 +82,7 @@ class SliceRecord:
     fills: tuple[Fill, ...] = ()
 
     def is_corrected(self, checksum: int | None) -> bool:
-        """Whether a filled slice that now has this checksum was changed by hand since."""
+        """Whether a filled slice with this present checksum has been changed by hand since the fill."""
         return self.labelled is None and bool(self.states) and checksum not in (None, *self.states)
 
     def is_accepted(self, checksum: int | None) -> bool:
@@ -127,9 +127,9 @@ class RunRecord:
     kept : mapping of int to int
         Slice that the run had to keep -> its checksum.
     confidence : mapping of int to float
-        Filled slice -> expected Dice, 0..1.
+        Filled slice -> its confidence, 0..1, see `guidance.confidence`.
     expected : mapping of str to ExpectedDice
-        Segment id -> what the engine expects of it.
+        Segment id -> its expected Dice.
     """
 
     axis: int
@@ -156,7 +156,7 @@ class AxisRecord:
         How many runs there were.
     slices : mapping of int to SliceRecord, ascending
     expected : mapping of str to ExpectedDice
-        Segment id -> Dice that the engine of the last run expects of it.
+        Segment id -> expected Dice of the last run.
     """
 
     segment_ids: tuple[str, ...] = ()
@@ -190,7 +190,7 @@ class AxisRecord:
         )
 
     def corrected(self, checksums: Mapping[int, int]) -> tuple[int, ...]:
-        """Filled slices that were changed by hand since, given slice -> present checksum."""
+        """Filled slices that have been changed by hand since the fill, given slice -> present checksum."""
         return tuple(index for index, record in self.slices.items() if record.is_corrected(checksums.get(index)))
 
     def at(self, index: int) -> SliceRecord:

@@ -1,6 +1,6 @@
 """Reading what version 0.1 stored of slices: painted ones on the segmentation node, reviews on the parameter node.
 
-A node reference leads from each review to its segmentation, because ids are given anew when a scene is loaded.
+A node reference leads from each review to its segmentation, because loading a scene changes the ids of nodes.
 """
 
 from __future__ import annotations

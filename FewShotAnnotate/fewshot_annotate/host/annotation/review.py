@@ -165,7 +165,7 @@ class ReviewController:
         self._set_slice_status(indices, SliceStatus.IN_PROGRESS)
 
     def jump(self, index: int) -> None:
-        """Show a slice in the slice views, the others at the middle of where the last fill was uncertain on it."""
+        """Show a slice in the slice views; the perpendicular views go to the middle of its uncertain voxels."""
         node, grid, axis = self._nodes().segmentation, self._annotations.survey.grid, self.view.axis
         if node is not None and grid is not None and axis is not None:
             contested = self.overlays.contested
@@ -173,7 +173,7 @@ class ReviewController:
             jump_to_slice(node, grid, SliceAxis(axis), index, middle)
 
     def positions(self) -> list[str]:
-        """Where each slice of the axis lies, as the slice views show it, for example 'S: 376.3'; empty if unknown."""
+        """Position of each slice along the axis, as in the slice views, such as 'S: 376.3'; empty if unknown."""
         node, grid, axis = self._nodes().segmentation, self._annotations.survey.grid, self.view.axis
         if node is None or grid is None or axis is None:
             return []

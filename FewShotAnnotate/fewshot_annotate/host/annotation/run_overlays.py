@@ -134,7 +134,7 @@ class RunOverlays:
             self.show_uncertainty(True)
 
     def hide(self) -> None:
-        """Take both overlays out of the scene."""
+        """Remove both overlays from the scene."""
         self._differences_overlay.hide()
         self._uncertainty_overlay.hide()
 

@@ -78,7 +78,7 @@ class Survey:
         self._grids = grids or GridReader()
         self._tasks = BackgroundTasks("Survey")
         self._due_at: float | None = None
-        self._version: tuple[object, ...] | None = None  # of what the last survey began with
+        self._version: tuple[object, ...] | None = None  # of the node when the last survey began
 
     @property
     def grid(self) -> SegmentationGrid | None:
@@ -137,7 +137,7 @@ class Survey:
         return False
 
     def add_checksums(self, axis: int, segment_ids: tuple[str, ...], checksums: Mapping[int, int]) -> None:
-        """Add what is known of slices that a run has just written, until the next survey."""
+        """Add the checksums of slices that a run has just written; they hold until the next survey."""
         self.result = self.result.with_checksums(axis, segment_ids, checksums)
 
     def close(self) -> None:

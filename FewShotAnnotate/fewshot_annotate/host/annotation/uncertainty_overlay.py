@@ -11,7 +11,7 @@ from ..mrml.grid import SegmentationGrid
 from ..mrml.overlay import Overlay
 
 UNCERTAINTY_ATTRIBUTE = "FewShotAnnotate.Uncertainty"
-# From slightly to very uncertain; apart in lightness too, for those who do not tell red from green.
+# From slightly to very uncertain; they differ in lightness too, for users with red-green colour blindness.
 _COLOURS = {1: (1.0, 0.95, 0.55), 2: (1.0, 0.65, 0.15), 3: (0.85, 0.1, 0.1)}
 _OPACITY = 0.75
 
@@ -41,7 +41,7 @@ class UncertaintyOverlay:
         self._overlay.display(_OPACITY)
 
     def hide(self) -> None:
-        """Take the overlay out of the scene."""
+        """Remove the overlay from the scene."""
         if self._overlay is not None:
             self._overlay.remove()
             self._overlay = None

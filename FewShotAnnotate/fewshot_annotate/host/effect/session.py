@@ -27,7 +27,7 @@ from ..unexpected_errors import StepRunner
 
 
 class EffectSession:
-    """What an effect shows and does; its timer calls `poll`.
+    """State and actions of an effect, whose timer calls `poll`.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class EffectSession:
         self._fill(live=False)
 
     def set_live(self, on: bool) -> None:
-        """Fill again beside each slice that is painted, until it is switched off; nothing is changed by that."""
+        """Start or end a live run, which refills the slices next to each painted one in a preview."""
         self.live, self._applied = on, None
         if not on and self.logic.fillLive and not self.idle:
             self.cancel(keep=False)
@@ -96,18 +96,18 @@ class EffectSession:
         self._attempt(step)
 
     def resume(self) -> None:
-        """Go on with a run that was interrupted; what prevents it is reported by `lines`."""
+        """Resume an interrupted run; `lines` reports what prevents it."""
         self._error = None
         self._attempt(self._unfinished.resume)
 
     def cancel(self, keep: bool) -> None:
-        """End the run, under way or interrupted; finished slices go into the segmentation if `keep`."""
+        """End the run, active or interrupted; finished slices are committed if `keep`."""
         self._error = None
         self._attempt(lambda: self._unfinished.cancel(keep))
         self._unfinished.update()
 
     def detach(self) -> None:
-        """The editor is about to be deleted: a run of its own goes on with the panel's."""
+        """The editor is about to be deleted: a run that it started continues with the editor of the panel."""
         if self.logic.controller.editor is self._editor:
             self.logic.controller.editor = self.logic.panelEditor
 
@@ -125,7 +125,7 @@ class EffectSession:
 
     @property
     def lines(self) -> list[str]:
-        """What is under way, how it ended or what is missing; what a fill leaves out; Dice to expect; warnings."""
+        """State of the run, segments that a fill leaves out, expected Dice, and warnings, one sentence each."""
         refused = self._error if self.idle else None
         controller = self.logic.controller
         lines = status_lines(self.logic, self._nodes(), self._fill_all, self._unfinished.unfinished, refused)
@@ -150,7 +150,7 @@ class EffectSession:
 
     @property
     def has_unfinished_run(self) -> bool:
-        """Whether an earlier run on the segmentation can be taken up or discarded."""
+        """Whether an earlier run on the segmentation can be resumed or deleted."""
         return self._unfinished.unfinished is not None
 
     @property

@@ -40,7 +40,7 @@ class ActiveRun:
     resumed : bool
         Whether the run was begun before, by this or another process.
     live : bool
-        Whether its worker stays and takes requests.
+        Whether its worker keeps running and receives requests.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class ActiveRun:
         self.to_show: deque[tuple[int, int]] = deque()
         self._scene = scene
         self._segments = _preview_segments(nodes.segmentation, plan)
-        self._layer_runs: list[LayerRun] = []  # the first is under way, the rest ahead
+        self._layer_runs: list[LayerRun] = []  # the current one, then those that follow
         self._overall = OverallProgress(1)
 
     @property
@@ -104,7 +104,7 @@ class ActiveRun:
         return len(self._layer_runs) > 1
 
     def require_nodes(self) -> None:
-        """Refuse to go on without the nodes.
+        """Check that the nodes still exist.
 
         Raises
         ------
@@ -123,12 +123,12 @@ class ActiveRun:
             reference.write(node)
 
     def open_preview(self, prepared: PreparedRun) -> bool:
-        """Begin to show slices; what an earlier process finished is shown first.
+        """Open the preview, which first shows the slices that an earlier process finished.
 
         Returns
         -------
         bool
-            Whether a worker has something left to do.
+            Whether slices are left to fill.
         """
         self.prepared = prepared
         layers = [[self._segments[name] for name in layer] for layer in prepared.layers]
@@ -204,7 +204,7 @@ class ActiveRun:
         self.surfaces = None
 
     def remove_preview(self) -> None:
-        """Take the preview out of the scene."""
+        """Remove the preview from the scene."""
         if self.preview is not None:
             self.preview.remove()
 

@@ -1,7 +1,7 @@
 """Labelmaps of a segmentation as a commit leaves them, computed in a background thread before they are written.
 
 Writing them only gives the segments other labelmaps, so it takes milliseconds however large they are.
-Changes that need more, such as a new labelmap because segments come to overlap, are left to Slicer's editor logic.
+Other changes, such as a new labelmap for segments that overlap afterwards, are left to Slicer's editor logic.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def changed_layers(grid: SegmentationGrid, changes: Changes) -> list[ChangedLaye
     Returns
     -------
     list of ChangedLayer or None
-        None if segments of a labelmap come to overlap or lose all their voxels together, or if a segment has no
+        None if segments of a labelmap overlap afterwards or lose all their voxels together, or if a segment has no
         labelmap yet or voxels beyond the grid.
     """
     layers = [layer for layer in grid.layers if changes.segment_ids & {*layer.segments.values()}]
@@ -78,7 +78,7 @@ def changed_layers(grid: SegmentationGrid, changes: Changes) -> list[ChangedLaye
 
 
 def can_be_written(node: Any) -> bool:
-    """Whether the segments have labelmaps and closed surfaces alone; others Slicer's editor logic converts anew."""
+    """Whether the segments have only labelmaps and closed surfaces; Slicer's editor logic converts any others."""
     names: list[str] = []
     node.GetSegmentation().GetContainedRepresentationNames(names)
     return {*names} <= {BINARY_LABELMAP, CLOSED_SURFACE}

@@ -1,4 +1,4 @@
-"""ContestedVoxels: voxels whose labels are uncertain after a run, for the overlay and for views that jump there."""
+"""ContestedVoxels: voxels whose labels are uncertain after a run, for the overlay and for jumps of the views."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ..names import restrictions_text
 from ..settings import Settings
 from ..tasks import BackgroundTasks
 
-# As this program was tested with; torch and torchvision are chosen by the extension PyTorch for the user's GPU.
+# Versions that were tested; the extension PyTorch chooses torch and torchvision for the user's GPU.
 REQUIREMENTS = {
     "transformers": "transformers==5.23.0",
     "segment-anything": "segment-anything==1.0",
@@ -27,7 +27,7 @@ REQUIREMENTS = {
     "platformdirs": "platformdirs>=4",
     "huggingface_hub": "huggingface_hub>=2.4,<3",
 }
-# What pip downloads for each, with what it needs beside numpy, about, in MB: of the files for Linux and Python 3.11.
+# Approximate size in MB of what pip downloads for each, dependencies other than numpy included (Linux, Python 3.11).
 DOWNLOAD_MEGABYTES = {
     "transformers": 28,
     "segment-anything": 1,

@@ -1,4 +1,4 @@
-"""EngineState: what the panel shows of an engine before it is started; found in the background, without Qt."""
+"""EngineState: what the panel shows of an engine before it is started; determined in the background, without Qt."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class EngineStateMonitor:
         return self._tasks.has_pending_results
 
     def refresh(self) -> None:
-        """Begin to find the states anew: something may have been installed, downloaded or deleted."""
+        """Begin to determine the states again: something may have been installed, downloaded or deleted."""
         self._tasks.cancel()
         self._tasks.start(partial(_states, (AUTO, *engine_names())), self._found)
 

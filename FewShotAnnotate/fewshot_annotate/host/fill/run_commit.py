@@ -1,4 +1,4 @@
-"""RunCommit: what a run changes is computed, surfaces are made of it, and it is written into the segmentation."""
+"""RunCommit: computes the changes of a run and their surfaces, and writes them into the segmentation."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class _ReadyCommit:
 class RunCommit:
     """Commits the finished slices of a run in short steps.
 
-    The segmentation is written in one step. What follows takes steps of its own; whatever the user does meanwhile, it
-    still has to be done: see `finish`.
+    The segmentation is written in one step. The steps after that must be completed whatever the user does meanwhile,
+    see `finish`.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class RunCommit:
         return self.written and not self._announced
 
     def finish(self) -> None:
-        """Take all steps that are left once the segmentation is written; nothing if it is not."""
+        """Take all steps that follow the writing of the segmentation; do nothing if it is not written yet."""
         while self.written:
             self._left.popleft()()
 
@@ -152,7 +152,7 @@ class RunCommit:
         return EditRules.from_nodes(node, self._editor().node(), run.plan.may_overwrite), labels_version(node)
 
     def _prepare(self, run: ActiveRun, computed: ComputedCommit, surfaces: Mapping[str, Any]) -> None:
-        """Keep the segmentation in case of a failure, so that the next step has only to write."""
+        """Save the segmentation in case of a failure, so that the next step only has to write."""
         node = run.nodes.segmentation
         layers = computed.layers if can_be_written(node) else None
         saved = CopiedSegmentation(node) if layers is None else ReferencedSegmentation(node)

@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RunEditor:
-    """Its undo history takes the run's one undo step, and its masking and overwrite mode count.
+    """The editor that saves the single undo step of a run, and whose masking and overwrite mode apply.
 
     Attributes
     ----------
     save_undo : function
-        `save_undo(segmentation_node)` saves its state for undo, as the Segment Editor widget does.
+        `save_undo(segmentation_node)` saves the state of the node for undo, as the Segment Editor widget does.
     node : function
-        Gives its vtkMRMLSegmentEditorNode.
+        Returns the vtkMRMLSegmentEditorNode.
     """
 
     save_undo: Callable[[Any], object]

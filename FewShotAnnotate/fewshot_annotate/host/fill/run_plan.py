@@ -20,7 +20,7 @@ from ...jobs.run_folder import JobFolder
 from .run_store import PLAN_FILE
 
 PLAN_VERSION = 1
-# A worker notices within about this time that its host is gone.
+# A worker notices within about this time that its host has exited.
 _WORKER_SECONDS = 5.0
 
 
@@ -173,12 +173,12 @@ class PreparedRun:
 
     @classmethod
     def open_when_released(cls, run_folder: Path) -> PreparedRun:
-        """As `open`, after a worker whose host is gone has released the folder; checks it. For a background thread.
+        """As `open`, once a worker whose host has exited has released the folder; checks it. For a background thread.
 
         Raises
         ------
         InputError
-            As `open`; image or labels are damaged; a worker is still at work.
+            As `open`; image or labels are damaged; a worker is still running.
         """
         prepared = cls.open(run_folder)
         end = time.monotonic() + _WORKER_SECONDS
@@ -187,12 +187,12 @@ class PreparedRun:
         return replace(prepared, folders=JobFolder.reopen_layers(run_folder))
 
     def finished(self) -> np.ndarray:
-        """Which slices are written in every layer, drafts among them, bool [n]."""
+        """Whether each slice is written in every layer, as a draft or final, bool [n]."""
         finished: np.ndarray = np.logical_and.reduce([folder.finished() for folder in self.folders])
         return finished
 
     def drafts(self) -> np.ndarray:
-        """Which slices hold drafts in any layer, bool [n]."""
+        """Whether each slice is a draft in any layer, bool [n]."""
         drafts: np.ndarray = np.logical_or.reduce([folder.drafts() for folder in self.folders])
         return drafts
 

@@ -25,7 +25,7 @@ from ..tasks import BackgroundTasks
 # Unfinished runs hold a copy of their volume each, so only some are kept.
 MAX_STORED_RUNS = 5
 PLAN_FILE = "run.json"
-# A folder without a lock that was made this long ago is not one whose lock is about to be taken.
+# A new folder is locked within this time, so an older one without a lock was left by a crash.
 _INCOMPLETE_SECONDS = 60.0
 # Maximum time that a removal waits for a lock.
 _DELETE_SECONDS = 2.0
@@ -81,7 +81,7 @@ class RunStore:
     Parameters
     ----------
     folder : Path or None
-        Where they lie; None: below the user's data folder, as it is at each use.
+        Folder of the runs; None: below the user's data folder, which is determined at each use.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -89,7 +89,7 @@ class RunStore:
 
     @property
     def folder(self) -> Path:
-        """Where the runs lie; it need not exist."""
+        """Folder of the runs; it need not exist."""
         return self._folder if self._folder is not None else data_folder() / "runs"
 
     def create(self) -> RunFolder:
@@ -149,7 +149,7 @@ class RunStore:
             held.delete()
 
     def prune(self, most: int = MAX_STORED_RUNS) -> None:
-        """Delete the oldest unfinished runs, and folders whose creation was interrupted; never a run at work."""
+        """Delete the oldest unfinished runs, and folders whose creation was interrupted; never a run in progress."""
         total = 0
         for run in self.interrupted():
             incomplete = not (self.folder / run.run_id / PLAN_FILE).is_file()
@@ -168,7 +168,7 @@ class RunStore:
             yield from (path for path in sorted(self.folder.iterdir()) if _ID.fullmatch(path.name) and path.is_dir())
 
     def _hold(self, path: Path) -> RunFolder | None:
-        # The lock lies beside the folder, so that all of the folder can be deleted while it is held.
+        # The lock file is beside the folder, so that the folder can be deleted while the lock is held.
         lock = open_locked(_lock_path(path))
         return RunFolder(path, lock) if lock is not None else None
 

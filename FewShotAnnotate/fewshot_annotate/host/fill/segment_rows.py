@@ -1,4 +1,4 @@
-"""SegmentRow: what is known of each segment before a fill, and the sentence on those that it would leave out."""
+"""SegmentRow: state of each segment before a fill, and the sentence on those that the fill would leave out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SegmentRow:
     filled : bool
         Whether a fill would fill it.
     locked, hidden : bool
-        Why it is not filled whatever is painted: locked ones are never changed by a fill.
+        Locked and hidden segments are not filled; a fill never changes a locked one.
     painted : int
         Labelled slices with voxels of it.
     complete : bool

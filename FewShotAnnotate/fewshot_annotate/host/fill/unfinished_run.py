@@ -13,7 +13,7 @@ from .run_plan import PreparedRun, RunPlan
 from .run_store import RunFolder, RunStore
 
 RUN_ATTRIBUTE = "FewShotAnnotate.Run"
-# A node reference, for ids may change when a scene is opened.
+# A node reference, because loading a scene may change the ids of nodes.
 VOLUME_ROLE = "FewShotAnnotate.RunVolume"
 
 
@@ -70,7 +70,7 @@ class ReopenedRun:
         Raises
         ------
         InputError
-            There is no such run, it is at work, or volume or segmentation no longer fit it.
+            There is no such run, it is in progress, or volume or segmentation no longer fit it.
         """
         reference = RunReference.read(nodes.segmentation)
         nodes = ChosenNodes(scene.GetNodeByID(reference.volume_id) or nodes.volume, nodes.segmentation)

@@ -1,6 +1,6 @@
 """Plot of confidence along the axis, as chart, series and table nodes of Slicer, made from the review.
 
-The nodes are not saved with the scene. A chart belongs to a segmentation by a node reference and goes with it.
+The nodes are not saved with the scene. A chart refers to its segmentation by a node reference and is removed with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def find_plot(segmentation_node: Any) -> Any:
 
 
 def update_plot(segmentation_node: Any, rows: Sequence[ReviewRow]) -> None:
-    """Bring a segmentation's chart up to date, if it has one."""
+    """Update a segmentation's chart, if it has one."""
     chart = find_plot(segmentation_node)
     if chart is not None:
         _fill(chart, segmentation_node, rows)

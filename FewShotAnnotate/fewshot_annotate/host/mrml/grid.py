@@ -1,6 +1,6 @@
-"""Voxels of a segmentation and of a volume as they lie on the grid of the segmentation, without MRML.
+"""Voxels of a segmentation and of a volume on the grid of the segmentation, without MRML.
 
-Everything a run works on lies on the segmentation's own grid, so painted voxels are never resampled. The volume is
+A run works on the segmentation's own grid, so painted voxels are never resampled. The volume is
 resampled onto it only where the two grids differ.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from ...core.slice_axis import SliceAxis
 from ...core.volume import Geometry
 
-# A volume is sampled at about this many places along each axis.
+# A volume is sampled at about this many voxels along each axis.
 _SAMPLES = 24
 
 
@@ -62,7 +62,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class SegmentationGrid:
-    """A segmentation's voxels as they lie on its reference geometry.
+    """A segmentation's voxels on its reference geometry.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class SegmentationGrid:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A volume node's voxels, and how the grid lies in them.
+    """A volume node's voxels, and their relation to the grid of the segmentation.
 
     Attributes
     ----------

@@ -42,7 +42,7 @@ class Overlay:
 
     @property
     def node(self) -> Any:
-        """The overlay's node, None once it is gone."""
+        """The overlay's node, None once it was removed."""
         return self._scene.GetNodeByID(self._node_id)
 
     def add_image(self, grid: Geometry, first: _Voxel, values: np.ndarray) -> Any:

@@ -58,7 +58,7 @@ class Preview:
 
     @property
     def node(self) -> Any:
-        """The preview's node, None once it is gone."""
+        """The preview's node, None once it was removed."""
         return self._overlay.node
 
     def write(self, layer: int, axis: SliceAxis, index: int, labels: np.ndarray) -> None:

@@ -28,7 +28,7 @@ def read_grid(segmentation_node: Any, volume_node: Any) -> SegmentationGrid:
     Raises
     ------
     InputError
-        The segments are no labelmaps, or the voxels of one of them do not coincide with those of the grid.
+        A segment has no labelmap, or its voxels do not coincide with those of the grid.
     """
     segmentation = segmentation_node.GetSegmentation()
     name = segmentation_node.GetName()
@@ -58,12 +58,12 @@ def read_grid(segmentation_node: Any, volume_node: Any) -> SegmentationGrid:
 
 
 def read_image(volume_node: Any, segmentation_node: Any, grid: Geometry) -> ImageSource:
-    """Voxels of a volume and how `grid`, in the segmentation's coordinates, lies in them.
+    """Voxels of a volume, and the map from `grid`, in the segmentation's coordinates, to them.
 
     Raises
     ------
     InputError
-        The volume is empty or no single-channel 3D volume, or a transform between the two is not linear.
+        The volume is empty or not a single-channel 3D volume, or a transform between the two nodes is not linear.
     """
     array = _voxels(volume_node)
     volume_ijk_to_ras = vtk.vtkMatrix4x4()

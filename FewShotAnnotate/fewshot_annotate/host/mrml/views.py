@@ -23,7 +23,7 @@ def current_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxi
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(transform, None, matrix)
     to_world = slicer.util.arrayFromVTKMatrix(matrix) @ ijk_to_ras(grid.geometry)
     first, last = (to_world @ (*_middle(grid, axis, index), 1.0) for index in (0, axis.count(grid.geometry) - 1))
-    through = (last - first)[:3]  # the line through the middles of all slices
+    through = (last - first)[:3]  # vector through the centres of all slices
     best, index = 0.7, None
     for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
         view = scene.GetNthNodeByClass(number, "vtkMRMLSliceNode")
@@ -54,9 +54,9 @@ def jump_to_slice(
 
 
 def slice_positions(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxis) -> list[str]:
-    """Where each slice lies along the patient axis nearest to its normal, as slice views say it, in mm.
+    """Position of each slice in mm along the patient axis nearest to its normal, as in the slice views.
 
-    As there, the letter is that of the side on which the slice lies: S or I, A or P, R or L.
+    The letter is that of the side on which the slice lies: S or I, A or P, R or L.
     """
     count = axis.count(grid.geometry)
     ends = [_world(segmentation_node, grid, _middle(grid, axis, index)) for index in (0, max(count - 1, 1))]

@@ -8,7 +8,7 @@ from typing import Any
 
 import qt
 
-# Sections as they lie in the panel.
+# Sections in their order in the panel.
 SECTIONS = (
     "inputsSection",
     "paintSection",
@@ -26,15 +26,15 @@ _TABBED = (qt.Qt.TabFocus, qt.Qt.StrongFocus, qt.Qt.WheelFocus)
 
 
 def order_tabs(root: Any, sections: Sequence[Any]) -> None:
-    """Let the Tab key go through sections in the order of the panel.
+    """Set the tab order of the widgets to the order of the sections in the panel.
 
-    Qt's own order is that in which widgets were made, and those of some sections are made last.
+    Qt's default is the order of creation, and the widgets of some sections are created last.
 
     Parameters
     ----------
     root : QWidget
     sections : sequence of QWidget
-        As they lie in the panel, a section before those within it.
+        In their order in the panel, a section before those within it.
     """
     chain, widget = [], root.nextInFocusChain()
     while widget is not None and widget != root:
@@ -59,7 +59,7 @@ def make_texts_readable(root: Any, foreign: Any) -> None:
     ----------
     root : QWidget
     foreign : QWidget
-        Whose tables stay as they are.
+        Widget whose tables are not changed.
     """
     for kind in (qt.QTableWidget, qt.QListWidget):
         for view in root.findChildren(kind):

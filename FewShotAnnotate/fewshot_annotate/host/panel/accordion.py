@@ -1,4 +1,4 @@
-"""Accordion: the steps of the panel, one open at a time, each closed one with its state in a line."""
+"""Accordion: the steps of the panel, one open at a time; the header of a closed step shows its state."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _HEADER_MARGIN = 44
 
 
 class Accordion:
-    """Opens one section at a time, of itself when the work reaches another one.
+    """Keeps one section open; opens the next one when the work reaches it.
 
-    What the user opens or closes stays so until then.
+    Sections that the user opens or closes stay so until then.
 
     Parameters
     ----------
     parent : QWidget
-        In whose layout the sections lie; the open one gets the height that is left.
+        Widget whose layout holds the sections; the open one gets the remaining height.
     sections : mapping of str to ctkCollapsibleButton
     aside : collection of str
-        Sections that are no steps of the work.
+        Names of sections that are not steps of the work.
     opened : function
         Called with the name of a section that was opened.
     """

@@ -1,4 +1,4 @@
-"""CompareSection: the part of the panel where engines are tried on the painted slices, and the best one is taken."""
+"""CompareSection: the part of the panel where engines are compared on the painted slices, and one is chosen."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class CompareSection:
     parent : ctkCollapsibleButton
         Empty section with a layout.
     controller : CompareController
-        Tells this section of its changes from now on.
+        This section shows its changes from now on.
     nodes : function
         Returns the ChosenNodes.
     choose_engine : function
@@ -99,7 +99,7 @@ class CompareSection:
         self._show_buttons()
 
     def reset(self) -> None:
-        """End a comparison and clear its result, because the scene is about to be closed, or the module."""
+        """End a comparison and clear its result, because the scene or the module is about to be closed."""
         self._report_requested = False
         self._controller.reset()
         self.show()

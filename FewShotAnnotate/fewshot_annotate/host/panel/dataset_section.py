@@ -57,7 +57,7 @@ class DatasetSection:
 
     @property
     def in_background(self) -> bool:
-        """Whether cases are being filled or the task trained, which goes on while the panel is closed."""
+        """Whether cases are being filled or the task is being trained; both continue while the panel is closed."""
         return self.controller.busy
 
     def poll(self) -> None:

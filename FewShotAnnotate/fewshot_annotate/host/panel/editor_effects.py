@@ -12,8 +12,8 @@ from ..effect.registration import EFFECT_NAME
 class EditorEffects:
     """Keeps the effects of a Segment Editor up to date.
 
-    An editor that was made before the application has started knows no effect that is registered later. Our own
-    effect is left out, because the panel around the editor does the same and more.
+    An editor that was created before the application has started does not list effects that are registered later. Our
+    own effect is left out, because the panel around the editor has the same functions and more.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from .volume_step import VolumeStep
 
 
 class ExampleWalk:
-    """Leads through the example of step 1, one sentence at a time; nothing has to be done, confirmed or closed.
+    """Explains the example of step 1, one sentence at a time; the user need not confirm or close anything.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ _MARGIN = 6
 
 
 class HelpButtons:
-    """Question marks that lie over the headers of sections, so that they take no height of the panel.
+    """Question marks drawn over the headers of sections, so that they need no space of their own.
 
     Parameters
     ----------

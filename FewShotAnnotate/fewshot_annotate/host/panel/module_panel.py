@@ -45,7 +45,7 @@ EFFECT_COLUMNS = 4
 
 
 class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """Base of the class that Slicer knows: shows parameter node, slices and run, and passes on what the user does."""
+    """Base of the widget class that Slicer loads: shows parameter node, slices and run, and handles user input."""
 
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)

@@ -45,7 +45,7 @@ class NextButton:
             self._shown = chosen
 
     def _chosen(self) -> Any:
-        """Button of the next action; None if that is no press of a button."""
+        """Button of the next action; None if the next action needs no button."""
         fill, ui = self._fill, self._fill.ui
         if fill.volume is None:
             return None

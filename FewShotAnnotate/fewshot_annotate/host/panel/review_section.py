@@ -50,7 +50,7 @@ class ReviewSection:
         return self._controller.busy
 
     def poll(self) -> None:
-        """Show what is new, or else let the controller advance: not both in a tick, for each may take long."""
+        """Show what is new, or else let the controller advance; not both in one tick, because each may take long."""
         if self._controller.view != self._shown:
             self.show()
         else:

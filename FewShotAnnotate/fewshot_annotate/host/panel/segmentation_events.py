@@ -31,7 +31,7 @@ class SegmentationEvents:
         self._hidden: tuple[str, ...] = ()
 
     def follow(self, node: Any) -> None:
-        """Follow a segmentation node from now on; None for no more."""
+        """Follow a segmentation node from now on; None to follow none."""
         self._observations.removeObservers()
         self.node = node
         if node is None:

@@ -1,4 +1,4 @@
-"""Keyboard shortcuts of the module, beside those of the Segment Editor, which stay as they are."""
+"""Keyboard shortcuts of the module; those of the Segment Editor do not change."""
 
 from __future__ import annotations
 

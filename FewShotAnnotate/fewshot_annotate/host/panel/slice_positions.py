@@ -1,4 +1,4 @@
-"""SlicePositions: positions of slices, worded as in the slice views, beside or in place of their numbers."""
+"""SlicePositions: positions of slices as in the slice views, to be shown with or instead of their indices."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class VolumeStep(Step):
 def _set_grid(segment: Any, volume: Any) -> None:
     """Give a segment without voxels the volume's grid.
 
-    Its own is one of 1 mm, on which Slicer would save all segments of the segmentation while this one is not painted.
+    Its default grid has a spacing of 1 mm, and Slicer would save all segments on it as long as this one is empty.
     """
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)

@@ -16,20 +16,20 @@ TOOLS = "tools"
 
 
 class WorkDisplay:
-    """Brings bar and accordion up to date.
+    """Updates bar and accordion.
 
     Parameters
     ----------
     ui : namespace
         Widgets of the panel by name.
     parent : QWidget
-        In whose layout the sections lie.
+        Widget whose layout holds the sections.
     bar : ActionBar
     volume, label, fill, review, export : the five steps
         Each with a `state_line`.
     tools : mapping of str to section
-        Name of each collapsible button in the last section of the panel -> what is in it; nothing of it is brought up
-        to date while it is closed.
+        Name of each collapsible button in the last section of the panel -> its content, which is not updated while it
+        is closed.
     """
 
     def __init__(

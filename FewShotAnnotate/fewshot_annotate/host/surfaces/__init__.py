@@ -1,1 +1,1 @@
-"""Closed surfaces of filled segments, made by a process of their own so that the application never waits for them."""
+"""Closed surfaces of filled segments, made in a separate process so that the application never waits for them."""

@@ -70,7 +70,7 @@ class SurfaceFolder(WorkFolder):
         ijk_to_ras: np.ndarray,
         settings: SurfaceSettings,
     ) -> tuple[SurfaceFolder, dict[str, str]]:
-        """Write the request; masks and surfaces of an earlier one that are asked for again stay.
+        """Write the request; masks and surfaces of an earlier request that it needs again are kept.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class SurfaceFolder(WorkFolder):
         write_json(self.path / f"{name}.json", checksums)
 
     def read_surface(self, name: str) -> SurfaceArrays | None:
-        """The surface of a mask; None if it is missing or not as it was written."""
+        """The surface of a mask; None if it is missing or damaged."""
         try:
             checksums = read_json_as(self.path / f"{name}.json", dict)
             arrays = {array: read_npy(self._path(name, array)) for array in _ARRAYS}

@@ -1,4 +1,4 @@
-"""SurfaceRun: the closed surfaces of the segments that a commit changes, made in a process beside the application."""
+"""SurfaceRun: the closed surfaces of the segments that a commit changes, made in a separate process."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SurfaceRun:
         return process
 
     def read(self) -> dict[str, Any]:
-        """Segment id -> vtkPolyData of the surfaces that are there. For a background thread."""
+        """Segment id -> vtkPolyData of the surfaces that have been made. For a background thread."""
         found = {segment_id: self._folder.read_surface(name) for segment_id, name in self._names.items()}
         return {segment_id: surface.poly_data() for segment_id, surface in found.items() if surface is not None}
 

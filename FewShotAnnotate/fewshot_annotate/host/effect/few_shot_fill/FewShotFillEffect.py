@@ -125,7 +125,7 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
     # --- what is shown
 
     def session(self) -> Any:
-        """What the effect shows and does, made anew after a reload; None while there is no panel.
+        """State and actions of the effect, created again after a reload; None while there is no panel.
 
         That is while the panel is being made, and after the module was unloaded, when a timer may still run.
         """
