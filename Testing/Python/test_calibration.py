@@ -16,7 +16,9 @@ from fewshot_annotate.engines.adapt.candidates import CandidatePool
 from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.calibration.config import ExpectedDiceConfig
 from fewshot_annotate.engines.calibration.dice_expectation import DiceExpectation
+from fewshot_annotate.engines.calibration.soft_dice import expected_log_odds, filling_labels, slice_sums
 from fewshot_annotate.engines.calibration.temperature import Calibration, HeldOutPrediction, effective_distance
 from fewshot_annotate.evaluation.metrics import dice
 from fewshot_annotate.guidance.confidence import slice_confidence
@@ -107,6 +109,21 @@ def make_setting(name: str, spacing: int) -> Setting:
 
 
 SETTINGS = list(itertools.product(SMALL, SPACINGS))
+
+
+def test_a_label_with_a_low_threshold_fills_voxels_where_background_is_more_probable() -> None:
+    probabilities = np.array([[0.6, 0.8], [0.4, 0.2]])
+    assert filling_labels(probabilities, np.array([0.5, 0.5])).tolist() == [0, 0]
+    assert filling_labels(probabilities, np.array([0.5, 0.3])).tolist() == [1, 0]
+
+
+def test_the_expected_dice_follows_from_the_expected_numbers_of_voxels() -> None:
+    probabilities = np.array([[[0.2, 0.9]], [[0.8, 0.1]]])
+    sums = slice_sums(probabilities, None, np.array([0.5, 0.5]), min_probability=0.0)
+    # One voxel is predicted, of which 0.8 are expected to be correct; 0.8 + 0.1 voxels are expected in the truth.
+    np.testing.assert_allclose(sums[:, 1], [0.8, 0.9, 1, 0])
+    # With a voxel added to both: 2 * 0.8 + 1 correct ones, and 0.9 + 1 - 2 * 0.8 + 1 errors.
+    assert expected_log_odds(sums, ExpectedDiceConfig(log_odds_factor=1.0))[1] == pytest.approx(np.log(2.6 / 1.3))
 
 
 def test_calibrated_probabilities_sum_to_one_and_keep_the_most_probable_label() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.regrid import regrid
-from fewshot_annotate.core.volume import GEOMETRY_TOLERANCE, Geometry, LabelMap, Volume
+from fewshot_annotate.core.volume import GEOMETRY_TOLERANCE, Geometry, LabelMap, Volume, nearest_orthogonal_matrix
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_array, write_label_maps
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,3 +140,10 @@ def test_a_dicom_folder_equals_the_volume_that_slicer_read_from_it() -> None:
 def test_voxels_and_grid_must_have_one_size() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         Volume(np.zeros((2, 3, 4)), Geometry((2, 3, 5)))
+
+
+def test_a_direction_matrix_with_rounded_cosines_is_orthogonalised() -> None:
+    rotation = Rotation.from_euler("x", 30, degrees=True).as_matrix()
+    orthogonal = nearest_orthogonal_matrix(rotation.round(2))
+    np.testing.assert_allclose(orthogonal @ orthogonal.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(orthogonal, rotation, atol=0.01)

@@ -212,7 +212,7 @@ def test_overlapping_segments_are_refused_and_nothing_is_written(review: CaseRev
 def test_cases_that_cannot_be_shown_or_accepted_are_refused_in_one_line(review: CaseReview, dataset: Dataset) -> None:
     with pytest.raises(InputError, match="review_nothing"):
         review.accept()
-    with pytest.raises(InputError, match="has no result to look at"):
+    with pytest.raises(InputError, match="has no result to review"):
         show(review, "failed")
     dataset.case("b").label.write_bytes(b"")
     show(review, "a")

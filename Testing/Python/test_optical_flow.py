@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from fewshot_annotate.engines.propagate.composed_flow import composed_fields
 from fewshot_annotate.engines.propagate.optical_flow import compose, enlarge, flow, pyramid, warp
 
 
@@ -32,3 +33,11 @@ def test_displacements_grow_with_an_enlarged_field() -> None:
     np.testing.assert_allclose(
         enlarge(constant(1, -2), (16, 24)), np.stack([np.full((16, 24), 2), np.full((16, 24), -6)])
     )
+
+
+def test_flow_over_several_slices_is_composed_of_that_between_adjacent_ones() -> None:
+    images = {index: blob(24 + index, 24 - index)[None] for index in range(4)}
+    fields = composed_fields(images.__getitem__, 0, [2, 3], regularisation=lambda index, adjacent: 1e-5)
+    assert sorted(fields) == [2, 3]
+    for index, field in fields.items():
+        np.testing.assert_allclose(field[:, images[index][0] > 0.5].mean(axis=1), (-index, index), atol=0.2)

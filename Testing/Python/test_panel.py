@@ -72,7 +72,7 @@ def test_a_slice_painted_just_before_fill_is_pressed_is_used(panel: Panel) -> No
         mask.astype(np.uint8), panel.scene.node, name, panel.scene.volume_node
     )
     panel.click("fillButton")
-    assert panel.status == "Looking at the painted slices ..."
+    assert panel.status == "Reading the painted slices ..."
     panel.until(lambda: panel.state == "IDLE" and not panel.widget.logic.fillRequested)
     np.testing.assert_array_equal(panel.scene.array(name)[index], mask[index])
     assert panel.status == f"{len(panel.scene.between) - 1} slices filled."

@@ -280,7 +280,7 @@ def test_a_new_data_set_is_made_labelled_and_added_to_its_task(
 def test_a_case_that_somebody_else_reviews_is_refused_in_one_line(panel: DatasetPanel, dataset: Dataset) -> None:
     lock = ReviewLock(dataset.case("a"))
     panel.click_case(0)
-    assert slicer_standin.dialogs().texts == [f"Case 'a' is being reviewed by {reviewer_name()}; take another one."]
+    assert slicer_standin.dialogs().texts == [f"Case 'a' is being reviewed by {reviewer_name()}; choose another one."]
     lock.release()
     panel.press("refresh")
     panel.click_case(0)

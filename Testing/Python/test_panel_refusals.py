@@ -44,7 +44,7 @@ def test_every_disabled_control_states_the_reason(open_panel: Callable[..., Pane
     mask = np.zeros(case("ct_vertebrae").volume.array.shape, np.uint8)
     mask[5, 10:20, 10:20] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, "a", volume_node)
-    panel.until(lambda: tool_tip(panel.ui.fillButton) == "Paint one more slice: nothing lies between yet.")
+    panel.until(lambda: tool_tip(panel.ui.fillButton) == "Paint one more slice: there are no slices between yet.")
     panel.ui.fillAllCheckBox.setChecked(True)
     panel.until(lambda: panel.ui.fillButton.enabled)
 
@@ -55,7 +55,7 @@ def test_controls_disabled_by_a_run_state_the_reason(running: Panel) -> None:
         assert tool_tip(getattr(running.ui, name)) == "Wait for the run to end, or cancel it."
     assert running.status.startswith(f"2 of {len(running.scene.between)} slices")
     running.click("keepButton")
-    assert running.status == "Stopping after the slice at hand ..."
+    assert running.status == "Stopping after the current slice ..."
     assert tool_tip(running.ui.keepButton) == "The finished slices are being kept."
     running.click("cancelButton")
     assert running.ui.fillButton.enabled

@@ -313,7 +313,9 @@ def test_what_the_last_fill_changed_is_shown_by_a_tick_box(section: Section) -> 
     assert not section.review_scene.controller.overlays.differences_shown
     section.section.reset()
     section.settle()
-    assert section.reason("differences_box") == "What the last fill changed is known only until the scene is closed."
+    assert (
+        section.reason("differences_box") == "The changes of the last fill are known only until the scene is closed."
+    )
 
 
 def test_expected_dice_is_at_the_top(review_scene: ReviewScene) -> None:

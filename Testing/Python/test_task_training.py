@@ -62,7 +62,7 @@ def test_a_trained_task_has_its_dice_on_unseen_patients(trained: Path, capsys: p
     model = newest_model(balls(trained))
     assert model is not None
     for name, expected in model.expected(balls(trained)):
-        assert f"Expected Dice {name:<14} {expected.dice:.3f}  (9 patients of 10 from {expected.low:.3f}" in out
+        assert f"Expected Dice {name:<14} {expected.dice:.3f}  (90 % interval {expected.low:.3f}" in out
     assert main(["task", "list"]) == 0
     assert f"{np.mean([one.dice for _, one in model.expected(balls(trained))]):.3f}" in capsys.readouterr().out
 

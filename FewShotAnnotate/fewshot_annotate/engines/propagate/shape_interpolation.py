@@ -217,7 +217,10 @@ def _overlap(before: _Component, after: _Component, shift: tuple[int, int]) -> i
 
 
 def signed_distance(mask: np.ndarray) -> np.ndarray:
-    """Signed distance in pixels to the outline of a bool `[h, w]`, float32, positive inside; none at borders."""
+    """Signed distance in pixels to the outline of a bool mask `[h, w]`, float32, positive inside.
+
+    The border of the slice does not count as outline. Without an outline it is plus or minus `MAX_DISTANCE`.
+    """
     if mask.all() or not mask.any():
         return np.full(mask.shape, MAX_DISTANCE if mask.all() else -MAX_DISTANCE, dtype=np.float32)
     inside, outside = scipy.ndimage.distance_transform_edt(mask), scipy.ndimage.distance_transform_edt(~mask)

@@ -1,0 +1,115 @@
+"""Parts of the engine `specialist`, each on a small example made by hand."""
+
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from fewshot_annotate.engines.base import RunContext, Stopped
+from fewshot_annotate.engines.learning_rate import learning_rate_factor
+from fewshot_annotate.engines.specialist.plan import SpecialistPlan
+from fewshot_annotate.engines.specialist.preparation import PreparedExample
+from fewshot_annotate.engines.specialist.sampling import ClassVoxels, PatchSampler
+from fewshot_annotate.engines.specialist.shared_progress import SharedProgress
+
+torch = pytest.importorskip("torch")
+
+from fewshot_annotate.engines.specialist.augmentation import Augmentation, AugmentationConfig  # noqa: E402
+from fewshot_annotate.engines.specialist.evaluation import HeldOutResult, fit_inverse_temperature  # noqa: E402
+from fewshot_annotate.engines.specialist.network import SpecialistUNet  # noqa: E402
+
+PLAN = SpecialistPlan(
+    labels=2,
+    dimensions=3,
+    axis=0,
+    context=0,
+    spacing=(1.0, 1.0, 1.0),
+    patch=(4, 4, 4),
+    batch=2,
+    channels=(8, 16),
+    fold=(2, 2, 2),
+    pools=((1, 2, 2),),
+    window=None,
+)
+
+
+def example() -> PreparedExample:
+    """A small and a large label on slices 4 to 7; slices 0 to 3 are not labelled."""
+    labels = np.zeros((8, 8, 8), dtype=np.uint8)
+    labels[4:, :, 4:] = 2
+    labels[5, 2, 2] = 1
+    labels[:4] = 255
+    return PreparedExample(np.arange(512, dtype=np.float16).reshape(8, 8, 8), labels)
+
+
+def test_patches_show_each_label_equally_often_and_only_labelled_slices() -> None:
+    random = np.random.default_rng(0)
+    voxels = ClassVoxels.of(example(), 2, random)
+    drawn = np.array([voxels.draw(random) for _ in range(600)])
+    assert drawn[:, 0].min() == 4
+    is_small = (drawn == (5, 2, 2)).all(axis=1)
+    assert 0.27 < is_small.mean() < 0.4  # half of the 67 % that are drawn from labels
+
+
+def test_every_example_is_drawn_once_before_any_is_drawn_again() -> None:
+    examples = [example(), example(), example()]
+    sampler = PatchSampler(examples.__getitem__, [0, 1, 2], PLAN, np.random.default_rng(0))
+    drawn = [sampler.draw()[0] for _ in range(6)]
+    for once in (drawn[:3], drawn[3:]):
+        assert {id(one) for one in once} == {id(one) for one in examples}
+
+
+def test_a_patch_that_is_not_augmented_is_a_crop() -> None:
+    augmentation = Augmentation(PLAN, AugmentationConfig.none(), np.random.default_rng(0))
+    image, target = augmentation.patch(example(), np.array([4, 4, 4]))
+    np.testing.assert_allclose(image[0], example().image[2:6, 2:6, 2:6], atol=1e-2)
+    assert target[:, :2].sum() == 0  # slices 2 and 3 are not labelled
+    np.testing.assert_allclose(target[2, 2:, :, 2:], 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fold", "pools", "size"), [((2, 2, 2), ((1, 2, 2),), (4, 8, 8)), ((2, 2), ((2, 2),), (8, 12))]
+)
+def test_logits_have_the_size_of_the_image(
+    fold: tuple[int, ...], pools: tuple[tuple[int, ...], ...], size: tuple[int, ...]
+) -> None:
+    network = SpecialistUNet(inputs=1, classes=3, channels=(8, 16), fold=fold, pools=pools)
+    assert network(torch.zeros(1, 1, *size)).shape == (1, 3, *size)
+
+
+@pytest.mark.parametrize(("probability", "share_correct", "sharper"), [(0.9, 0.6, False), (0.6, 0.9, True)])
+def test_the_temperature_corrects_over_and_underconfident_probabilities(
+    probability: float, share_correct: float, sharper: bool
+) -> None:
+    truth = (np.arange(100) < 100 * share_correct).astype(int)
+    uncertain = np.repeat([[1 - probability], [probability]], 100, axis=1).astype(np.float32)
+    result = HeldOutResult(
+        patient="a",
+        true=np.array([0.8]),
+        probabilities=uncertain.astype(np.float16),
+        uncertain=uncertain,
+        uncertain_truth=truth,
+    )
+    assert (fit_inverse_temperature([result]) > 1) == sharper
+
+
+def test_the_learning_rate_rises_during_the_warm_up_and_falls_to_zero() -> None:
+    factors = [learning_rate_factor(completed, 0.2) for completed in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    assert factors == pytest.approx([0.04, 0.52, 1.0, 0.5, 0.0])
+
+
+def test_the_progress_of_two_trainings_is_their_mean() -> None:
+    reported: list[float] = []
+    progress = SharedProgress(RunContext(on_progress=reported.append), 2, first=0.2, last=1.0)
+    progress.member(0, 0.5)
+    progress.member(1, 0.5)
+    assert reported == pytest.approx([0.4, 0.6])
+
+
+def test_a_training_that_fails_ends_the_others() -> None:
+    progress = SharedProgress(RunContext(), 2, first=0.0, last=1.0)
+    failed: Future[int] = Future()
+    failed.set_exception(OSError("the disk is full"))
+    with pytest.raises(OSError, match="full"):
+        progress.results([failed])
+    with pytest.raises(Stopped):
+        progress.member(1, 0.5)
