@@ -96,7 +96,7 @@ def _print_report(model: TaskModel, name: str) -> None:
 def print_expected_dice(model: TaskModel, task: Task) -> None:
     """Print the Dice that is expected of each segment on a patient the model was not trained on."""
     for name, dice in model.expected(task):
-        interval = f"9 patients of 10 from {dice.low:.3f} to {dice.high:.3f}"
+        interval = f"90 % interval {dice.low:.3f} to {dice.high:.3f}"
         print(f"  Expected Dice {printable(name):<14} {dice.dice:.3f}  ({interval})")
 
 

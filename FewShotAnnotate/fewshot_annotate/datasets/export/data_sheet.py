@@ -129,7 +129,7 @@ def _readme(content: dict[str, Any]) -> str:
     lines += [
         "",
         "Expected Dice is the mean over the cases of what the engine expected of its fill, before a person corrected "
-        "and accepted it; in brackets the mean 90 % interval.",
+        "and accepted it; in brackets the mean 90 % prediction interval.",
         "",
         "## How the labels were made",
         "",

@@ -20,7 +20,7 @@ class SpecialistReport:
     ----------
     expected_dice : tuple of ExpectedDice
         Expected Dice of each label on a new patient without painted slices, from cross-validation over patients, with
-        the 90 % interval. `label` is the label index. Empty if all examples are of a single patient.
+        the 90 % prediction interval. `label` is the label index. Empty if all examples are of a single patient.
     examples, patients : int
     steps : int
         Training steps of all networks together.

@@ -54,15 +54,15 @@ def status_line(logic: Any, nodes: ChosenNodes, fill_all: bool) -> str:
     """How far a run is, how the last one ended, or what is missing for the next."""
     controller = logic.controller
     if logic.fillRequested:
-        return _("Looking at the painted slices ...")
+        return _("Reading the painted slices ...")
     if controller.state is State.PREPARING:
         return _("Preparing ...")
     if controller.state is State.FINISHING:
-        return _("Putting the slices into the segmentation ...")
+        return _("Writing the slices into the segmentation ...")
     if controller.live:
         return live_text(controller)
     if controller.stopping:
-        return _("Stopping after the slice at hand ...")
+        return _("Stopping after the current slice ...")
     if controller.state is State.RUNNING:
         return _progress(controller.progress)
     error = logic.annotations.survey.error or controller.error
@@ -75,7 +75,7 @@ def live_text(controller: FillController) -> str:
     """How far a live run is."""
     if controller.outstanding:
         return _("{count} slices to update").format(count=controller.outstanding)
-    return _("Looking at the painted slices ...") if controller.busy else _("Up to date. Paint on, or press Apply.")
+    return _("Reading the painted slices ...") if controller.busy else _("Up to date. Paint more, or press Apply.")
 
 
 def _progress(progress: Progress) -> str:
@@ -95,7 +95,7 @@ def _interrupted(run: UnfinishedRun) -> str:
 
 
 def expected_dice_lines(controller: FillController) -> list[str]:
-    """The Dice to expect of each segment of the run, in a line each."""
+    """Expected Dice of each segment of the run, one line each."""
     text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
     expected = controller.expected.values()
     return [

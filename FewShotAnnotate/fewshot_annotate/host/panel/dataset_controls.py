@@ -66,12 +66,12 @@ class DatasetControls:
         enable(self.open_button, now or folder, _("List the cases of the folder."))
         enable(self.task_box, closed or busy, _("Labelling job of the data set; type a name to begin a new one."))
         enable(
-            self.task_button, closed or busy or named, _("Add accepted cases to this task, and fill by its model.")
+            self.task_button, closed or busy or named, _("Add accepted cases to this task, and fill with its model.")
         )
         enable(self.images_edit, closed or busy, _("Folder with NIfTI, NRRD or DICOM files, also in folders within."))
         enable(self.add_button, closed or busy or images, _("Look for volumes in the folder, and add them as cases."))
         enable(self.table, closed or now, _("Click a case to load its image and its labels."))
-        enable(self.next_button, closed or now or self._why_not_next(), _("Load the next case, filled already."))
+        enable(self.next_button, closed or now or self._why_not_next(), _("Load the next case."))
         accept = closed or now or self._why_not_accept(case)
         enable(self.accept_next_button, accept, _("Accept, and load the next case."))
         enable(self.accept_button, accept, _("Write the labels, as they were corrected, and add them to the task."))
@@ -126,8 +126,8 @@ class DatasetControls:
             controller.filling,
             (_("Fill cases"), _("Stop filling")),
             (
-                _("Fill the cases that wait, in the background, by the newest model of the task."),
-                _("Stop; the cases that are filled stay so."),
+                _("Fill the waiting cases in the background with the newest model of the task."),
+                _("Stop; filled cases are kept."),
             ),
             lambda: attempt(controller.fill),
             controller.stop_filling,
@@ -137,7 +137,7 @@ class DatasetControls:
             (_("Train on accepted cases"), _("Stop training")),
             (
                 _("Train a model on the accepted cases, in the background; it fills the next ones."),
-                _("Stop; the next training goes on from here."),
+                _("Stop; the next training continues from here."),
             ),
             lambda: attempt(lambda: controller.train(60.0 * self.minutes_box.value)),
             controller.training.cancel,

@@ -82,7 +82,7 @@ class ReviewSection:
         self.slices = SliceTable()
         self.table = self.slices.widget
         self.columns_label = text_label(
-            _("Conf.: correct share to expect. Differs: 1 - Dice to interpolation. Changed: voxels by the last fill.")
+            _("Conf.: expected share of correct pixels. Differs: 1 - Dice with interpolation. Changed: voxels.")
         )
         self.accept_button = qt.QPushButton(_("Accept"))
         self.accept_all_button = qt.QPushButton(_("Accept all"))
@@ -240,7 +240,7 @@ class ReviewSection:
             _("Go back to the slice that was the worst before this one."),
         )
         refill = nothing or self._why_not_fill or self._why_not_refill()
-        tip = _("Fill again all slices that are not accepted; accepted and corrected ones are learnt from.")
+        tip = _("Fill again all slices that are not accepted, learning from accepted and corrected ones too.")
         self._controls.enable(self.refill_button, refill, tip)
         self._controls.enable(self.plot_button, nothing, _("Plot confidence along the axis in Slicer's plot view."))
         self._show_overlay_boxes(nothing)

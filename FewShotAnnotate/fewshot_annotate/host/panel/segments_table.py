@@ -41,7 +41,7 @@ class SegmentsTable:
         select_rows(table, qt.QAbstractItemView.SingleSelection)
         explained = {
             PAINTED: _("Labelled slices with voxels of the segment."),
-            DICE: _("Dice to expect of the last fill."),
+            DICE: _("Expected Dice of the last fill."),
             VOLUME: _("Volume in millilitres, before the last fill and now."),
             LOCKED: _("A locked segment is never changed by a fill."),
         }

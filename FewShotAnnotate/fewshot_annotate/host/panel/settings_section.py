@@ -137,7 +137,7 @@ class SettingsSection:
         self.folder_edit.readOnly = True
         form.addRow(_("Data folder:"), self.folder_edit)
         self.folder_button = qt.QPushButton(_("Choose..."))
-        self.folder_button.toolTip = _("Where weights, runs and the log go. What is in the old folder is not moved.")
+        self.folder_button.toolTip = _("Folder for weights, runs and the log. Files in the old folder are not moved.")
         self.default_button = qt.QPushButton(_("Default"))
         form.addRow("", row_layout(self.folder_button, self.default_button))
         self.delete_button = qt.QPushButton()

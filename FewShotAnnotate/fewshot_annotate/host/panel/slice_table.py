@@ -31,8 +31,8 @@ class SliceTable:
         set_header(self.widget, titles, wide=_STATUS)
         fit_columns(self.widget, _NARROW)
         explained = {
-            _CONFIDENCE: _("Share of correct pixels to expect, mean over the segments on the slice."),
-            _DISAGREEMENT: _("1 - Dice between the slice and a plain interpolation of the slices learnt from."),
+            _CONFIDENCE: _("Expected share of correct pixels, mean over the segments on the slice."),
+            _DISAGREEMENT: _("1 - Dice between the slice and shapes interpolated from the labelled slices."),
             _CHANGED: _("Voxels that the last fill of the slice added or removed."),
         }
         for column, text in explained.items():

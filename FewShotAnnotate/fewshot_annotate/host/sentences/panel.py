@@ -12,7 +12,7 @@ def panel_sentences() -> Mapping[str, str]:
     return {
         "review_nothing": _("No case is shown; choose one from the table first."),
         "review_unlabelled": _("Nothing is labelled in case '{name}'; label or fill it first."),
-        "case_in_review": _("Case '{name}' is being reviewed by {reviewer}; take another one."),
+        "case_in_review": _("Case '{name}' is being reviewed by {reviewer}; choose another one."),
         "case_unknown": _("{path}: this data set has no case '{name}'; press Refresh."),
         "case_unrecorded": _("{path}: it does not say which image the case is of; run the batch again with it."),
         "task_changed": _("Task '{name}' was changed by somebody else meanwhile; nothing was added, try again."),
@@ -40,7 +40,7 @@ def panel_sentences() -> Mapping[str, str]:
         "poor_dice_and_slice": _(
             "Check every slice of {segment}: its expected Dice is only {dice}. Labelling slice {slice} helps most."
         ),
-        "review_not_done": _("Case '{name}' has no result to look at; choose one that is done."),
+        "review_not_done": _("Case '{name}' has no result to review; choose one that is done."),
         "review_overlap": _(
             "Segment '{segment}' overlaps another one and label.nii.gz keeps one label per voxel; remove the "
             "overlap first."
@@ -78,7 +78,7 @@ def panel_sentences() -> Mapping[str, str]:
         "step_unexpected": _(
             "An unexpected error ended this step ({kind}, code {number}); please report it with what is in {log}."
         ),
-        "run_not_left": _("The unfinished run is no longer there, or another window works on it; fill anew."),
+        "run_not_left": _("The unfinished run is no longer there, or another window works on it; fill again."),
         "run_volume_missing": _("The volume of the unfinished run is not in the scene; load it and choose it."),
         "host_memory": _("There is not enough memory to prepare this volume; crop it first (Crop Volume module)."),
         "segmentation_gone": _("The segmentation was removed during the run; nothing was filled."),
@@ -95,7 +95,7 @@ def panel_sentences() -> Mapping[str, str]:
             "again, or name their folder."
         ),
         "database_refused": _(
-            "{path}: the DICOM database did not accept the file; look at module DICOM, or choose a file."
+            "{path}: the DICOM database did not accept the file; check module DICOM, or choose a file."
         ),
         "worker_silent": _("The worker's Python did not answer ({detail}); restart Slicer and try again."),
         "volume_not_chosen": _("Choose a volume first."),
@@ -104,9 +104,9 @@ def panel_sentences() -> Mapping[str, str]:
         "run_under_way": _("Wait for the run to end, or cancel it."),
         "slices_being_kept": _("The finished slices are being kept."),
         "no_slice_finished": _("No slice is finished yet."),
-        "segmentation_being_read": _("Looking at the segmentation ..."),
+        "segmentation_being_read": _("Reading the segmentation ..."),
         "too_few_painted": _("Paint at least two slices first."),
-        "one_painted": _("Paint one more slice: nothing lies between yet."),
+        "one_painted": _("Paint one more slice: there are no slices between yet."),
         "nothing_running": _("Nothing is running."),
         "no_interrupted_run": _("No run was interrupted."),
         "no_labelled_before": _("No slice before this one is labelled."),
@@ -127,8 +127,8 @@ def panel_sentences() -> Mapping[str, str]:
         "example_unavailable": _(
             "The example cannot be downloaded; check the connection, or load a volume of your own."
         ),
-        "uncertainty_gone": _("It is known only until the scene is closed; fill again to see it."),
-        "differences_gone": _("What the last fill changed is known only until the scene is closed."),
+        "uncertainty_gone": _("The uncertainty is known only until the scene is closed; fill again to see it."),
+        "differences_gone": _("The changes of the last fill are known only until the scene is closed."),
         "needs_no_accepting": _("Painted, corrected, accepted and empty slices need no accepting."),
         "nothing_to_reset": _("None of the selected slices was accepted or flagged."),
         "nothing_to_refill": _("Every slice is painted, corrected or accepted."),

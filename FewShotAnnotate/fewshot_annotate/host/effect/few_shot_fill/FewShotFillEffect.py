@@ -64,7 +64,7 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         self.fillButton = qt.QPushButton(_("Fill between painted slices"))
         self.liveCheckBox = qt.QCheckBox(_("Update while painting"))
         self.liveCheckBox.toolTip = _(
-            "After each stroke, show what lies beside the slice filled again. Apply puts it into the segmentation."
+            "After each stroke, refill the neighbouring slices in a preview. Apply writes it into the segmentation."
         )
         self.resumeButton = qt.QPushButton(_("Resume"))
         self.keepButton = qt.QPushButton(_("Stop, keep finished"))
@@ -148,17 +148,17 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         session = self.session()
         if session is None:
             return
-        self._controls.enable(self.fillButton, session.why_not_fill, _("Fill what lies between the painted slices."))
+        self._controls.enable(self.fillButton, session.why_not_fill, _("Fill the slices between the painted ones."))
         self._controls.enable(
-            self.resumeButton, session.why_not_resume, _("Go on with the slices that are not finished.")
+            self.resumeButton, session.why_not_resume, _("Continue with the slices that are not finished.")
         )
         live = session.shows_live_run
         self._controls.enable(
             self.keepButton,
             session.why_not_keep,
-            _("Put the preview into the segmentation, as one undo step.")
+            _("Write the preview into the segmentation, as one undo step.")
             if live
-            else _("Stop; finished slices go into the segmentation."),
+            else _("Stop, and write the finished slices into the segmentation."),
         )
         self.keepButton.text = self._keepText(session)
         ended = session.idle and not session.has_unfinished_run
