@@ -136,7 +136,7 @@ def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.M
         return run(case, trial, *rest)
 
     monkeypatch.setattr(compare_module, "run_trial", recorded_trial)
-    with pytest.raises(InputError, match="go on with its comparison"):
+    with pytest.raises(InputError, match="continue its comparison"):
         compared(folder, PROPAGATE)
     complete = compared(folder, PROPAGATE, resume=True)
     assert len(ran) == steps[0].total - 2

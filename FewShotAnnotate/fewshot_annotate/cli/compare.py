@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", metavar="SECONDS", help="time limit per fill, in seconds (ignored by engines without one)"
     )
-    parser.add_argument("--resume", action="store_true", help="go on with what is finished in REPORT_DIR")
+    parser.add_argument("--resume", action="store_true", help="continue with what is finished in REPORT_DIR")
     add_progress(parser)
 
 

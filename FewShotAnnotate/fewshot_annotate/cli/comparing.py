@@ -62,7 +62,7 @@ def exit_code_of_comparison(folder: Path) -> Iterator[list[ExitCode]]:
         yield code
     except (Interrupted, KeyboardInterrupt):
         print(
-            f"fewshot-annotate: cancelled. Finished trials are kept in {printable(folder)}; go on with --resume.",
+            f"fewshot-annotate: cancelled. Finished trials are kept in {printable(folder)}; continue with --resume.",
             file=sys.stderr,
         )
         code.append(ExitCode.CANCELLED)

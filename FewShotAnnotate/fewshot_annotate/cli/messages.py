@@ -45,8 +45,8 @@ OWN_SENTENCES = {
     "weights_differ_first": "{path}: this is not '{name}' as first seen here (its {algorithm} differs). If its "
     "publisher replaced it, delete the recorded checksum (fewshot-annotate models remove {name} --forget) and "
     "download it again.",
-    "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or go "
-    "on with its comparison (--resume).",
+    "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or "
+    "continue its comparison (--resume).",
     "engine_not_compared": "Engine {engine} is given an option but is not compared; compared are: {compared}.",
     "compare_inputs": "Give IMAGE and SUPPORT, or --study MANIFEST.csv, whose rows name image, label and axis.",
     "range_malformed": "'{text}' is not a slice range; write between, all, or FIRST:LAST+1, for example 5:40.",
@@ -73,7 +73,7 @@ OWN_SENTENCES = {
     "clean_up_malformed": "'{text}' is no clean-up; write STEPS or LABEL=STEPS with smooth, smooth:MM, largest or "
     "holes (--clean-up), for example liver=largest,holes.",
     "option_malformed": "'{text}' sets no option; write NAME=VALUE.",
-    "scheduler_lost": "The dask scheduler is gone; start it again and go on with --resume.",
+    "scheduler_lost": "The dask scheduler is gone; start it again and continue with --resume.",
     "engine_malformed": "'{text}' is no engine with its version; write NAME or NAME:VERSION, 40 characters at most.",
     "engine_option_malformed": "'{text}' sets no engine's option; write ENGINE.NAME=VALUE.",
 }

@@ -23,7 +23,7 @@ from .option import Option
 
 
 def missing_packages_message(packages: Sequence[str]) -> Message:
-    """Why an engine cannot run for want of packages, named as for `pip install`."""
+    """The message that an engine lacks packages, which are named as for `pip install`."""
     if len(packages) == 1:
         return Message("needs_package", package=packages[0], install=packages[0])
     return Message("needs_packages", packages=", ".join(packages), install=" ".join(packages))

@@ -127,8 +127,8 @@ def copy_segmentation(
         raise InputError("database_missing")
     grid = read_grid(segmentation_node, volume_node)
     segmentation = segmentation_node.GetSegmentation()
-    wanted = settings.segment_ids or tuple(segmentation.GetSegmentIDs())
-    segments = {name: read_segment(segmentation.GetSegment(name), name) for name in wanted}
+    segment_ids = settings.segment_ids or tuple(segmentation.GetSegmentIDs())
+    segments = {name: read_segment(segmentation.GetSegment(name), name) for name in segment_ids}
     dicom = settings.target is Target.DICOM_SEG
     files = source_files(volume_node, database) if dicom and settings.reference is None else []
     volume = None
@@ -141,7 +141,7 @@ def copy_segmentation(
     return SegmentationCopy(
         name=segmentation_node.GetName(),
         geometry=geometry,
-        layers=grid.snapshot(wanted).layers,
+        layers=grid.snapshot(segment_ids).layers,
         segments=segments,
         files=files,
         volume=volume,

@@ -45,6 +45,6 @@ RESULTS = {
     "the same or a new folder.",
     "comparison_damaged": "{path}: what is compared in this folder cannot be read (comparison.json); start a new "
     "comparison in another folder.",
-    "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or go "
-    "on with its comparison.",
+    "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or "
+    "continue its comparison.",
 }

@@ -89,7 +89,7 @@ TASKS = {
     "library_file_there": "{path}: it is there already; choose another name.",
     "scheduler_unreachable": "{address}: no dask scheduler answers there ({detail}); start one, or give the right "
     "address.",
-    "scheduler_lost": "The dask scheduler is gone; start it again and go on with the batch.",
+    "scheduler_lost": "The dask scheduler is gone; start it again and continue the batch.",
     "scheduler_workers": "{address}: its workers do not have this version of fewshot-annotate ({detail}); "
     "install it for them.",
     "status_unreadable": "{path}: this is no table of cases as a batch writes it; correct it or move it away.",

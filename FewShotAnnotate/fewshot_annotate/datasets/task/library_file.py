@@ -61,7 +61,7 @@ def export_task(task: Task, path: Path, *, overwrite: bool = False) -> None:
 
 
 def import_task(path: Path, name: str | None = None) -> Task:
-    """Import a task from a .zip file into the library, atomically. Thumbnails are drawn anew.
+    """Import a task from a .zip file into the library, atomically. Thumbnails are drawn again.
 
     Parameters
     ----------

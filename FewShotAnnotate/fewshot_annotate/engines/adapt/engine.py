@@ -287,7 +287,7 @@ class Adapt(Engine):
         return Stack(pool.contrasted, count, pool.shape, device, self._config.network)
 
     def _plan_work(self, query: Sequence[int], plan: FitPlan | None, kept: int) -> None:
-        """Plan the work of `predict`, or plan it anew; the drafts of `kept` slices need not be propagated again."""
+        """Plan, or replan, the work of `predict`; the drafts of `kept` slices need not be propagated again."""
         propagation, spacing = self._draft.expected_time, self._support.axis.spacing(self._volume.geometry)
         seconds = self._loading_seconds + self._times.of(self._support, query, plan, propagation, spacing)
         if query:  # as soft targets, and to be filled

@@ -77,7 +77,7 @@ def fit(
         inputs, target, prior = batches.draw()
         with torch.autocast(stack.device.type, torch.bfloat16, enabled=has_bfloat16(stack.device)):
             logits = network(inputs, prior)
-        for weight in weights:  # faster than `zero_grad`, which collects all modules anew in each step
+        for weight in weights:  # faster than `zero_grad`, which collects all modules in each step
             weight.grad = None
         cross_entropy_and_dice(logits, target).backward()
         nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)

@@ -70,7 +70,7 @@ def _crop(case: ComparisonCase) -> tuple[slice, slice]:
     ranges = []
     for other, size in zip((1, 0), anything.shape, strict=True):
         held = np.flatnonzero(anything.any(axis=other))
-        wanted = max(_MIN_CROP_PIXELS, round((held[-1] + 1 - held[0]) * (1 + 2 * CROP_MARGIN_FRACTION)))
-        start = max(0, min((held[0] + held[-1] + 1 - wanted) // 2, size - wanted))
-        ranges.append(slice(int(start), int(min(size, start + wanted))))
+        crop_size = max(_MIN_CROP_PIXELS, round((held[-1] + 1 - held[0]) * (1 + 2 * CROP_MARGIN_FRACTION)))
+        start = max(0, min((held[0] + held[-1] + 1 - crop_size) // 2, size - crop_size))
+        ranges.append(slice(int(start), int(min(size, start + crop_size))))
     return ranges[0], ranges[1]

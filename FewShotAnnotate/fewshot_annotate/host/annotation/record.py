@@ -112,7 +112,7 @@ class SliceRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What a run did to the slices, as far as it is stored.
+    """What is stored of the effect of a run on the slices.
 
     Attributes
     ----------

@@ -100,8 +100,8 @@ class ReviewController:
 
     def needing_review(self, indices: Sequence[int]) -> list[int]:
         """Those of the slices that are neither accepted nor manual."""
-        wanted = set(indices)
-        return [row.index for row in self.view.rows if row.index in wanted and row.needs_review]
+        selected = set(indices)
+        return [row.index for row in self.view.rows if row.index in selected and row.needs_review]
 
     def refill(self) -> RefillRequest | None:
         """A fill of the slices that are not accepted, None if there are none."""
@@ -142,13 +142,13 @@ class ReviewController:
         InputError
             The segmentation cannot be read.
         """
-        nodes, wanted = self._nodes(), self.needing_review(indices)
-        if not wanted or not nodes.complete:
+        nodes, selected = self._nodes(), self.needing_review(indices)
+        if not selected or not nodes.complete:
             return
         axis, slices = self._present(nodes.segmentation)
         grid, identifier = self._annotations.grids.read(nodes), nodes.segmentation.GetID()
         self._tasks.start(
-            partial(slice_digests, grid, slices.segment_ids, axis, wanted),
+            partial(slice_digests, grid, slices.segment_ids, axis, selected),
             lambda checksums: self._change(identifier, axis, lambda record: record.with_accepted(checksums)),
         )
 
@@ -244,10 +244,10 @@ class ReviewController:
     def _set_slice_status(self, indices: Sequence[int], status: SliceStatus) -> None:
         node = self._nodes().segmentation
         listed = {row.index for row in self.view.rows}
-        wanted = [index for index in indices if index in listed]
-        if node is not None and wanted:
+        selected = [index for index in indices if index in listed]
+        if node is not None and selected:
             axis, _ = self._present(node)
-            self._change(node.GetID(), axis, lambda record: record.with_status(wanted, status))
+            self._change(node.GetID(), axis, lambda record: record.with_status(selected, status))
 
     def _change(self, identifier: str, axis: SliceAxis, change: Callable[[AxisRecord], AxisRecord]) -> None:
         """Change what is stored of the slices of a segmentation, if its node still exists."""

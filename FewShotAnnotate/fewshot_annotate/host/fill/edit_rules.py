@@ -139,10 +139,10 @@ def compute_changes(grid: SegmentationGrid, image: ImageSource, filled: FilledSl
         nothing = np.zeros_like(free)
         for name in {**found, **before}:
             predicted = found[name][window] if name in found else nothing
-            wanted = predicted & free
+            assigned = predicted & free
             held = before[name][window] if name in before else nothing
-            claimed |= wanted
-            added, removed = wanted & ~held, held & ~wanted & allowed
+            claimed |= assigned
+            added, removed = assigned & ~held, held & ~assigned & allowed
             withheld = withheld or not np.array_equal(predicted, (held | added) & ~removed)
             add.mark(name, index, window, added)
             remove.mark(name, index, window, removed)

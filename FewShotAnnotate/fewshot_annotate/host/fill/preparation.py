@@ -175,7 +175,7 @@ def read_input(nodes: ChosenNodes, settings: FillSettings, grids: GridReader) ->
     name = segmentation_node.GetName()
     segmentation = segmentation_node.GetSegmentation()
     segments = {segment_id: segmentation.GetSegment(segment_id) for segment_id in settings.segment_ids}
-    wanted = tuple(key for key, segment in segments.items() if segment is not None and not is_locked(segment))
+    unlocked = tuple(key for key, segment in segments.items() if segment is not None and not is_locked(segment))
     grid = grids.read(nodes)
     image = read_image(volume_node, segmentation_node, grid.geometry)
     require_channels(engine.name, nodes.further)
@@ -183,7 +183,7 @@ def read_input(nodes: ChosenNodes, settings: FillSettings, grids: GridReader) ->
     (job,) = jobs_of_layers(engine_settings, slices, [{}])
     plan = RunPlan(
         axis=settings.axis,
-        names={key: segments[key].GetName() for key in wanted},
+        names={key: segments[key].GetName() for key in unlocked},
         labelled=labelled,
         painted=tuple(sorted(settings.labelled)),
         keep=tuple(sorted(settings.keep)),
@@ -200,7 +200,7 @@ def read_input(nodes: ChosenNodes, settings: FillSettings, grids: GridReader) ->
         labelled=plan.labelled,
         keep=plan.keep,
         complete=settings.complete,
-        grid=grid.snapshot(wanted),
+        grid=grid.snapshot(unlocked),
         image=image,
         segmentation_name=name,
         volume_name=volume_node.GetName(),

@@ -52,8 +52,8 @@ class UnfinishedRunHandler:
         """Look for an unfinished run; True if the result has changed."""
         before = self._found
         segmentation = self._nodes().segmentation
-        wanted = segmentation is not None and is_idle(self._logic)
-        self._found = self._logic.controller.unfinished_runs.find(segmentation) if wanted else None
+        offered = segmentation is not None and is_idle(self._logic)
+        self._found = self._logic.controller.unfinished_runs.find(segmentation) if offered else None
         self._updated_at = time.monotonic()
         return self._found != before
 

@@ -55,7 +55,7 @@ class CompareSection:
     choose_engine : function
         Called with the name of the engine that the user chooses.
     engine_states : function
-        Returns the EngineState of every engine, as far as they are known by now.
+        Returns the EngineState of every engine whose state is known so far.
     complete : function
         Returns whether painted slices are complete, as set by the user.
     why_not_now : function

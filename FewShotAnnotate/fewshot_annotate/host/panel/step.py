@@ -77,7 +77,7 @@ class Step:
 
     @property
     def idle(self) -> bool:
-        """Whether no run is wanted or under way."""
+        """Whether no run is under way and none is waiting to begin."""
         return is_idle(self.logic)
 
     def why_busy(self) -> Refusal:

@@ -119,6 +119,6 @@ def results_sentences() -> Mapping[str, str]:
             "another folder."
         ),
         "comparison_folder_used": _(
-            "{path}: it is there already and is not an empty folder; choose a new one, or go on with its comparison."
+            "{path}: it is there already and is not an empty folder; choose a new one, or continue its comparison."
         ),
     }

@@ -134,12 +134,12 @@ def _without_accessories(groups: list[list[Dataset]]) -> list[list[Dataset]]:
 
 
 def _without(groups: list[list[Dataset]], unwanted: Any) -> list[list[Dataset]]:
-    """The series that hold a wanted image; all if none does."""
+    """The series with at least one image that is not `unwanted`; all series if there is none."""
     return [group for group in groups if not all(map(unwanted, group))] or groups
 
 
 def _without_images(group: list[Dataset], unwanted: Any) -> list[Dataset]:
-    """The wanted images of a series; all if there is none."""
+    """The images of a series that are not `unwanted`; all images if there is none."""
     return [header for header in group if not unwanted(header)] or group
 
 
