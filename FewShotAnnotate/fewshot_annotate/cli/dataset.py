@@ -27,7 +27,7 @@ from .messages import error_text
 from .progress import Bar, Column, Display, open_display
 from .terminal import table_console, text_table
 
-_MAX_NUMBER = 999
+_MAX_DATASET_NUMBER = 999
 
 
 def add_arguments(dataset: argparse.ArgumentParser) -> None:
@@ -119,7 +119,7 @@ def _export(options: argparse.Namespace) -> int:
     if validation is None or not 0 <= validation <= 0.9:
         raise InputError("dataset_share", text=options.validation)
     seed = parse_int(options.seed, "seed", 0, 1 << 30)
-    number = parse_int(options.number, "data sets", 1, _MAX_NUMBER)
+    number = parse_int(options.number, "data sets", 1, _MAX_DATASET_NUMBER)
     if not options.no_previews:
         require_page_packages()
     only = [name.strip() for name in options.cases.split(",") if name.strip()]

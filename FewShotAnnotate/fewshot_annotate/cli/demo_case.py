@@ -12,7 +12,7 @@ from ..core.errors import InputError
 from ..core.slice_axis import SliceAxis
 from ..core.volume import Geometry, LabelMap, Segment, Volume
 
-EVERY = 12
+LABELLED_SLICE_INTERVAL = 12
 AXIS = SliceAxis(0)
 SEGMENTS = (
     Segment(value=1, name="grey matter", colour=(0.90, 0.30, 0.24)),
@@ -59,7 +59,9 @@ def read_mni152() -> tuple[Volume, LabelMap]:
 def labelled_slices(label_map: LabelMap) -> list[int]:
     """Every 12th slice of those that hold labels."""
     held = np.flatnonzero(AXIS.slices(label_map.array).any(axis=(1, 2)))
-    return [int(index) for index in range(held[0] + EVERY // 2, held[-1] + 1, EVERY)]
+    return [
+        int(index) for index in range(held[0] + LABELLED_SLICE_INTERVAL // 2, held[-1] + 1, LABELLED_SLICE_INTERVAL)
+    ]
 
 
 def keep_slices(label_map: LabelMap, indices: list[int]) -> LabelMap:

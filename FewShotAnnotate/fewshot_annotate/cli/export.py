@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..export.delivery import Report
     from ..export.request import Derivation, ExportRequest, Problem
 
-_ENGINE_LENGTH = 40
+_MAX_ENGINE_CHARACTERS = 40
 _FAILED = 1
 _BAD_INPUT = 2
 
@@ -195,7 +195,7 @@ def _algorithm(options: argparse.Namespace) -> Algorithm | None:
     if not options.engine:
         return None
     name, _, version = options.engine.partition(":")
-    if not 0 < len(name.strip()) <= _ENGINE_LENGTH or len(version) > _ENGINE_LENGTH:
+    if not 0 < len(name.strip()) <= _MAX_ENGINE_CHARACTERS or len(version) > _MAX_ENGINE_CHARACTERS:
         raise InputError("engine_malformed", text=options.engine)
     return Algorithm(f"{PRODUCT} {name}", version or __version__, options.weights or "")
 

@@ -20,7 +20,7 @@ from .consent import add_overwrite, require_free
 from .labels import add_label_names, print_note
 from .messages import error_text
 
-_LISTED = 5
+_MAX_LISTED = 5
 
 
 def add_arguments(manifest: argparse.ArgumentParser) -> None:
@@ -84,6 +84,6 @@ def _manifest(options: argparse.Namespace) -> int:
 
 
 def _listed(sources: Sequence[FoundFile]) -> str:
-    names = ", ".join(str(source.relative_path) for source in sources[:_LISTED])
-    more = len(sources) - _LISTED
+    names = ", ".join(str(source.relative_path) for source in sources[:_MAX_LISTED])
+    more = len(sources) - _MAX_LISTED
     return f"{names} and {more} more" if more > 0 else names

@@ -12,7 +12,7 @@ from .resampling import index_map
 from .volume import SAME_VOXEL_TOLERANCE, Geometry, Volume, to_image
 
 # Number of voxels sampled along each axis of a grid to estimate how much of it another grid covers.
-_SAMPLES = 64
+_MAX_SAMPLES_PER_AXIS = 64
 # From this coverage on, a grid counts as covered: the borders of two grids may differ by a fraction of a voxel.
 _FULL_COVERAGE = 0.995
 
@@ -62,7 +62,7 @@ def coverage_notes(volume: Volume) -> list[Message]:
 def coverage(source: Geometry, grid: Geometry) -> float:
     """Share, 0..1, of the voxels of `grid` that lie inside `source`."""
     matrix, start = index_map(grid, source)
-    axes = [np.unique(np.linspace(0, size - 1, min(size, _SAMPLES)).round()) for size in grid.shape]
+    axes = [np.unique(np.linspace(0, size - 1, min(size, _MAX_SAMPLES_PER_AXIS)).round()) for size in grid.shape]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1) @ matrix.T + start
     inside = ((index >= -0.5) & (index <= np.array(source.shape) - 0.5)).all(axis=-1)
     return float(inside.mean())

@@ -30,7 +30,7 @@ FAILURES = frozenset(
     )
 )
 # Maximum nesting of messages, such as causes of errors; a file with deeper nesting is damaged.
-MAX_DEPTH = 10
+MAX_MESSAGE_DEPTH = 10
 
 
 class Message:
@@ -111,7 +111,7 @@ def _message_from_json(content: Mapping[str, Any], depth: int) -> Message:
 
 
 def _from_json(value: Any, depth: int) -> Any:
-    if depth > MAX_DEPTH:
+    if depth > MAX_MESSAGE_DEPTH:
         return "..."
     if isinstance(value, list):
         return [_from_json(item, depth + 1) for item in value]

@@ -10,7 +10,7 @@ from .palette import COLOUR_COUNT, MIN_CHROMA, Colour, cielab, label_colour
 from .structures import structure_colour
 
 # Distance in CIELAB below which two colours are hard to tell apart in outlines.
-_MIN_DISTANCE = 12.0
+_MIN_COLOUR_DISTANCE = 12.0
 
 
 def colours_by_name(names: Mapping[int, str], used: Iterable[Colour] = ()) -> dict[int, Colour]:
@@ -39,7 +39,7 @@ def colours_by_name(names: Mapping[int, str], used: Iterable[Colour] = ()) -> di
 
 
 def _is_apart(lab: np.ndarray, others: Iterable[np.ndarray]) -> bool:
-    return all(np.linalg.norm(lab - other) >= _MIN_DISTANCE for other in others)
+    return all(np.linalg.norm(lab - other) >= _MIN_COLOUR_DISTANCE for other in others)
 
 
 def _lab(colour: Colour) -> np.ndarray:

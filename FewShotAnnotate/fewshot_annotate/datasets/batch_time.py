@@ -12,9 +12,9 @@ from ..core.remaining_time import StableEstimate
 # Nothing is estimated from fewer cases than this.
 _MIN_CASES = 2
 # Nor where cases differ so much that the standard error of what is left is a larger fraction of it.
-_MAX_ERROR = 0.25
+_MAX_RELATIVE_ERROR = 0.25
 # A case that takes longer than all before it is expected to take this fraction longer than it has so far.
-_OVERTIME = 0.25
+_OVERTIME_FRACTION = 0.25
 
 
 class BatchTime:
@@ -62,7 +62,7 @@ class BatchTime:
         left = max((sum(rest) + waiting * typical) / self._parallel, longest)
         announced = self._stable.announced(left + self._page_seconds)
         error = stdev(durations) / typical * math.sqrt(1 / len(durations) + 1 / (waiting + len(rest)))
-        return None if announced is None or error > _MAX_ERROR else round(announced, 1)
+        return None if announced is None or error > _MAX_RELATIVE_ERROR else round(announced, 1)
 
     def _typical_durations(self) -> list[float]:
         """Durations of the ended cases, without the first of each worker, which starts it, once there are others."""
@@ -72,4 +72,4 @@ class BatchTime:
     def _rest(self, elapsed: float) -> float:
         """What is left of a case that has run for so long: as of the cases that took longer than that."""
         longer = [duration - elapsed for duration in self._durations if duration > elapsed]
-        return fmean(longer) if longer else _OVERTIME * elapsed
+        return fmean(longer) if longer else _OVERTIME_FRACTION * elapsed

@@ -22,7 +22,7 @@ _QUANTILE_SAMPLE_VOXELS = 1 << 20
 # Labelled voxels below this confidence count as undecided: there the networks of an ensemble disagree.
 _UNDECIDED_CONFIDENCE = 0.7
 # Smaller volumes are set to this, so that their logarithm is defined.
-_MIN_ML = 0.01
+_MIN_VOLUME_ML = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def case_features(geometry: Geometry, quantiles: Sequence[float], millilitres: S
     extent = np.sort(np.array(geometry.shape[::-1]) * geometry.spacing)
     _, low, middle, high, _ = quantiles
     balance = (middle - low) / (high - low) if high > low else 0.5
-    volumes = np.log(np.maximum(millilitres, _MIN_ML))
+    volumes = np.log(np.maximum(millilitres, _MIN_VOLUME_ML))
     return (*map(float, np.log(spacing)), *map(float, np.log(extent)), *map(float, volumes), float(balance))
 
 

@@ -16,7 +16,7 @@ _LABEL_WORD = re.compile(
     r"[ _.-](d?seg|segmentation|segmentations|labels?|labelmap|mask|gt|ground[ _-]?truth|support|painted)$",
     re.IGNORECASE,
 )
-_LISTED = 4
+_MAX_LISTED = 4
 _Key = Callable[["FoundFile"], str]
 
 
@@ -183,4 +183,4 @@ def _listed(sources: Sequence[FoundFile]) -> str:
         f"{source.path.name} (series {source.series})" if source.series else str(source.relative_path)
         for source in sources
     ]
-    return ", ".join(names[:_LISTED]) + (" ..." if len(names) > _LISTED else "")
+    return ", ".join(names[:_MAX_LISTED]) + (" ..." if len(names) > _MAX_LISTED else "")

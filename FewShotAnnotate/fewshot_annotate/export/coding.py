@@ -13,7 +13,7 @@ from ..core.volume import LabelMap, Segment
 from .request import ExportRequest, Problem, Remedy
 
 ALL_OTHERS = "*"
-_LISTED = 8
+_MAX_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -113,4 +113,6 @@ def _tagged(segment: Segment, terminology: Terminology | None) -> Segment:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return ", ".join(names[:_MAX_LISTED]) + (
+        f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    )

@@ -13,7 +13,7 @@ from ..core.volume import LabelMap
 from ..io.files import write_label_maps
 from .other_readers import ReadBack, combine, read_back
 
-_NAME_LENGTH = 80
+_MAX_NAME_CHARACTERS = 80
 
 
 def write_verified(path: Path, layers: Sequence[LabelMap]) -> ReadBack:
@@ -49,7 +49,7 @@ def write_each_verified(folder: Path, suffix: str, layers: Sequence[LabelMap]) -
 
 def _file_name(name: str, taken: set[str]) -> str:
     """A file name for a segment that is valid on every file system and not taken yet."""
-    plain = re.sub(r"[^\w.+-]+", "_", name).strip("._")[:_NAME_LENGTH] or "segment"
+    plain = re.sub(r"[^\w.+-]+", "_", name).strip("._")[:_MAX_NAME_CHARACTERS] or "segment"
     candidate, number = plain, 2
     while candidate.casefold() in taken:
         candidate, number = f"{plain}_{number}", number + 1

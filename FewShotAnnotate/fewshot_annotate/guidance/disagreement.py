@@ -15,7 +15,7 @@ import scipy
 
 Masks = Mapping[str, np.ndarray]
 # Margin in pixels around the cropped masks, so that distances outside of them are represented.
-_MARGIN = 2
+_MARGIN_PIXELS = 2
 
 
 def disagreements(filled: Iterable[tuple[int, Masks]], labelled: Mapping[int, Masks]) -> dict[int, float]:
@@ -103,7 +103,9 @@ def _segment_pair(start: np.ndarray | None, end: np.ndarray | None) -> _SegmentP
 def _span(line: np.ndarray) -> slice:
     occupied = np.flatnonzero(line)
     return (
-        slice(max(0, int(occupied[0]) - _MARGIN), int(occupied[-1]) + 1 + _MARGIN) if len(occupied) else slice(0, 0)
+        slice(max(0, int(occupied[0]) - _MARGIN_PIXELS), int(occupied[-1]) + 1 + _MARGIN_PIXELS)
+        if len(occupied)
+        else slice(0, 0)
     )
 
 

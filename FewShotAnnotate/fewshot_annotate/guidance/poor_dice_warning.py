@@ -9,7 +9,7 @@ from .poor_dice import PoorLabel
 
 # A line of the table, and of a terminal, stays short: at most so many characters of names, but at least one name.
 MAX_CHARACTERS = 70
-_MAX_NAME = 40
+_MAX_NAME_CHARACTERS = 40
 
 
 def poor_dice_warning(poor: Sequence[PoorLabel], names: Mapping[int, str]) -> Message | None:
@@ -38,7 +38,7 @@ def poor_dice_warning(poor: Sequence[PoorLabel], names: Mapping[int, str]) -> Me
 
 def _name(label: PoorLabel, names: Mapping[int, str]) -> str:
     name = names.get(label.label, str(label.label))
-    return name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}..."
+    return name if len(name) <= _MAX_NAME_CHARACTERS else f"{name[:_MAX_NAME_CHARACTERS]}..."
 
 
 def _listed(names: Sequence[str]) -> str:

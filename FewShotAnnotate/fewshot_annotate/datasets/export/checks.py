@@ -20,9 +20,10 @@ _MIN_CASES = 5
 # Spacing that differs by more than this factor from the median of all cases.
 _MAX_SPACING_FACTOR = 2.0
 # Share of the cases that must agree before the others are reported.
-_MOST = 0.8
+_MIN_AGREEING_SHARE = 0.8
 # If centres are nearer than this along the left-right axis, neither lies to the left of the other.
 _MIN_SIDE_MM = 5.0
+# With more labels, only those with a side in their name are compared: the number of pairs grows with the square.
 _MAX_SIDE_LABELS = 20
 _SIDES = re.compile(r"\b(left|right)\b|(?<![a-z])(l|r)(?![a-z])", re.IGNORECASE)
 
@@ -47,7 +48,7 @@ def findings(segments: Sequence[Segment], cases: Sequence[CaseFacts]) -> list[Me
 def _missing_labels(segments: Sequence[Segment], cases: Sequence[CaseFacts]) -> Iterator[Message]:
     for index, segment in enumerate(segments):
         without = [case.name for case in cases if not case.millilitres[index]]
-        if without and len(without) <= (1 - _MOST) * len(cases):
+        if without and len(without) <= (1 - _MIN_AGREEING_SHARE) * len(cases):
             yield Message("dataset_label_missing", segment=segment.name, cases=", ".join(without))
 
 
@@ -99,7 +100,7 @@ def _swapped_sides(segments: Sequence[Segment], cases: Sequence[CaseFacts]) -> I
             sides = [(case, _side(case, number, other)) for case in cases]
             sides = [(case, side) for case, side in sides if side]
             count = sum(side > 0 for _, side in sides)
-            if len(sides) < _MIN_CASES or max(count, len(sides) - count) < _MOST * len(sides):
+            if len(sides) < _MIN_CASES or max(count, len(sides) - count) < _MIN_AGREEING_SHARE * len(sides):
                 continue
             usual = 1 if count > len(sides) / 2 else -1
             for case, side in sides:

@@ -19,7 +19,8 @@ from ...core.support import Support
 from ..calibration.temperature import Calibration, Distances, HeldOutPrediction, effective_distance
 from .config import BlendConfig
 
-_TINY = 1e-4
+# Smaller probabilities are set to this before the logarithm.
+_MIN_PROBABILITY = 1e-4
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ class SpecialistBlend:
         shares = self.shares(distances)
         if not shares.any():
             return probabilities
-        own_log_probs = np.log(np.maximum(probabilities, _TINY))
-        specialist_log_probs = np.log(np.maximum(self.predicted(index), _TINY))
+        own_log_probs = np.log(np.maximum(probabilities, _MIN_PROBABILITY))
+        specialist_log_probs = np.log(np.maximum(self.predicted(index), _MIN_PROBABILITY))
         spread = shares.astype(np.float32)[:, None, None]
         result = np.zeros_like(probabilities)
         log_odds = np.full_like(result[1:], self.config.log_odds_outside)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .window import Window
 
 # Margin around the labels' bounding box, as a fraction of its length and at least in pixels, for context.
-MARGIN = 0.25
+MARGIN_FRACTION = 0.25
 MIN_MARGIN_PIXELS = 8.0
 # Fraction of a tile that overlaps the next one.
 OVERLAP = 0.25
@@ -145,7 +145,7 @@ class InContextEngine(PretrainedEngine):
         if box is None:
             spans = [(0.0, float(height)), (0.0, float(width))]
         else:
-            margins = [max(MIN_MARGIN_PIXELS, MARGIN * (stop - start)) for start, stop in box]
+            margins = [max(MIN_MARGIN_PIXELS, MARGIN_FRACTION * (stop - start)) for start, stop in box]
             spans = [(start - margin, stop + margin) for (start, stop), margin in zip(box, margins, strict=True)]
         if view == "tiles":
             return tiles(spans, self.side, OVERLAP)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-SLOPE = 0.01
+NEGATIVE_SLOPE = 0.01
 
 
 def conv(inputs: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -19,7 +19,7 @@ def conv(inputs: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def act(tensor: Tensor) -> Tensor:
     """LeakyReLU, in place."""
-    return functional.leaky_relu_(tensor, SLOPE)
+    return functional.leaky_relu_(tensor, NEGATIVE_SLOPE)
 
 
 def pool(tensor: Tensor) -> Tensor:

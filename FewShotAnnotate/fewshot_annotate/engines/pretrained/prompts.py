@@ -14,10 +14,10 @@ from ..propagate.flow_propagation import FlowPropagation
 from ..propagate.label_vote import label_boxes
 
 # Margin of a box around the propagated label on each side, as a fraction of its length, and its minimum in pixels.
-MARGIN = 0.05
+MARGIN_FRACTION = 0.05
 MIN_MARGIN_PIXELS = 1.0
 # The same margin of the label's bounding box on the neighbouring labelled slices, within which boxes stay.
-REACH = 0.25
+REACH_FRACTION = 0.25
 MIN_REACH_PIXELS = 4.0
 # Connected components smaller than this fraction of the largest one get no prompt; maximum number of components.
 MIN_COMPONENT_FRACTION = 0.05
@@ -86,7 +86,7 @@ class LabelExtents:
         wide = min(box[1].start for box in boxes), max(box[1].stop for box in boxes) - 1
         shape = self._support.masks.shape[1:]
         return enlarged(
-            (wide[0], tall[0], wide[1], tall[1]), REACH, MIN_REACH_PIXELS, (0, 0, shape[1] - 1, shape[0] - 1)
+            (wide[0], tall[0], wide[1], tall[1]), REACH_FRACTION, MIN_REACH_PIXELS, (0, 0, shape[1] - 1, shape[0] - 1)
         )
 
 
@@ -158,11 +158,11 @@ def prompts_of(mask: np.ndarray, limit: Box, outside: int = 1) -> list[Prompt]:
             continue
         rows, columns = regions[number]
         tight = (columns.start, rows.start, columns.stop - 1, rows.stop - 1)
-        box = enlarged(tight, MARGIN, MIN_MARGIN_PIXELS, limit)
+        box = enlarged(tight, MARGIN_FRACTION, MIN_MARGIN_PIXELS, limit)
         points = [_innermost(components[rows, columns] == number + 1, rows.start, columns.start)]
         inside = [True]
         if gap is not None:
-            for point in _farthest(gap, allowed, enlarged(tight, REACH, MIN_REACH_PIXELS, limit), outside):
+            for point in _farthest(gap, allowed, enlarged(tight, REACH_FRACTION, MIN_REACH_PIXELS, limit), outside):
                 points.append(point)
                 inside.append(False)
         prompts.append(Prompt(box, np.array(points, dtype=np.float64), np.array(inside)))

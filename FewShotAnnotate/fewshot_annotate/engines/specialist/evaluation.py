@@ -14,11 +14,11 @@ from .network import SpecialistUNet
 from .training import Training
 
 # Uncertain voxels of each example that the temperature is fitted on, at most.
-_MAX_UNCERTAIN = 4000
+_MAX_UNCERTAIN_VOXELS = 4000
 # Logarithms of the inverse temperatures that are compared.
 _LOG_INVERSE_TEMPERATURES = np.linspace(-1.6, 0.7, 47)
 # Correctly labelled voxels with a higher probability are not uncertain: they would outnumber those at boundaries.
-_CERTAIN = 0.995
+_CERTAIN_PROBABILITY = 0.995
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def evaluate_held_out(network: SpecialistUNet, training: Training, index: int, d
     probabilities = probabilities[:, labelled]
     filled = probabilities.argmax(axis=0)
     best = probabilities.max(axis=0)
-    uncertain = np.flatnonzero((best < _CERTAIN) | (filled != truth))
-    if len(uncertain) > _MAX_UNCERTAIN:
-        uncertain = uncertain[np.random.default_rng(index).permutation(len(uncertain))[:_MAX_UNCERTAIN]]
+    uncertain = np.flatnonzero((best < _CERTAIN_PROBABILITY) | (filled != truth))
+    if len(uncertain) > _MAX_UNCERTAIN_VOXELS:
+        uncertain = uncertain[np.random.default_rng(index).permutation(len(uncertain))[:_MAX_UNCERTAIN_VOXELS]]
     return HeldOutResult(
         training.patients[index],
         true_dice(filled, truth, plan.labels),

@@ -14,7 +14,7 @@ from .canonical import CanonicalOrder
 from .plan import ExampleSummary, SpecialistPlan
 
 # A volume with intensities below this (in HU) is taken for CT.
-_MAX_AIR = -300.0
+_MAX_AIR_HU = -300.0
 # Intensities are clipped to these percentiles.
 _PERCENTILES = (0.5, 99.5)
 # Percentiles of a volume are estimated from about this many voxels.
@@ -180,7 +180,7 @@ def summary(volume: Volume, labels: np.ndarray, example: TrainingExample) -> Exa
         high=high,
         mean=float(inner.mean()),
         deviation=float(inner.std()),
-        air=bool(np.percentile(_sample(volume.array), 0.5) < _MAX_AIR),
+        air=bool(np.percentile(_sample(volume.array), 0.5) < _MAX_AIR_HU),
         labels=tuple(int(label) for label in np.flatnonzero(counts) + 1),
     )
 

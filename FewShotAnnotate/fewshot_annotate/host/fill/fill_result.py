@@ -17,7 +17,7 @@ from .contested import ContestedVoxels
 from .edit_rules import EditRules, FilledSlices, compute_changes
 from .run_plan import PreparedRun
 
-_LISTED = 10
+_MAX_LISTED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,9 @@ class FillResult:
         """Sentences about slices and segments that were not changed; `names` maps segment id to name."""
         sentences = []
         if self.painted:
-            listed = ", ".join(map(str, self.painted[:_LISTED])) + (" ..." if len(self.painted) > _LISTED else "")
+            listed = ", ".join(map(str, self.painted[:_MAX_LISTED])) + (
+                " ..." if len(self.painted) > _MAX_LISTED else ""
+            )
             text = _("Slices painted during the run were left as they are: {slices}.")
             sentences.append(text.format(slices=listed))
         deleted = [name for segment_id, name in names.items() if segment_id not in self.rules.segment_ids]

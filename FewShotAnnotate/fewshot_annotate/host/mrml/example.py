@@ -11,7 +11,7 @@ from ..i18n import tr as _
 
 SAMPLE = "MRHead"
 # The head is brighter than the air around it.
-_BRIGHT = 30
+_MIN_HEAD_INTENSITY = 30
 _FIRST, _STEP = 5, 12
 
 
@@ -34,7 +34,7 @@ def make_example() -> ChosenNodes:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", _("Example"))
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    bright = slicer.util.arrayFromVolume(volume) > _BRIGHT
+    bright = slicer.util.arrayFromVolume(volume) > _MIN_HEAD_INTENSITY
     painted = np.zeros(bright.shape, dtype=np.uint8)
     chosen = slice(_FIRST, len(bright) - _FIRST, _STEP)
     painted[chosen] = bright[chosen]

@@ -16,7 +16,7 @@ from ...core.slice_axis import SliceAxis
 from ...core.volume import Geometry
 
 # A volume is sampled at about this many voxels along each axis.
-_SAMPLES = 24
+_SAMPLES_PER_AXIS = 24
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class ImageSource:
 
     def sample(self) -> str:
         """Checksum of some evenly spread voxels, by which a later change of the volume is found; well under 1 ms."""
-        steps = tuple(slice(None, None, max(1, size // _SAMPLES)) for size in self.array.shape)
+        steps = tuple(slice(None, None, max(1, size // _SAMPLES_PER_AXIS)) for size in self.array.shape)
         return hashlib.blake2b(self.array[steps].tobytes(), digest_size=16).hexdigest()
 
 

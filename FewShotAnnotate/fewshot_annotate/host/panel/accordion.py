@@ -8,7 +8,7 @@ from typing import Any
 import qt
 
 # Room for the triangle and the margins of a header.
-_HEADER_MARGIN = 44
+_HEADER_MARGIN_PIXELS = 44
 
 
 class Accordion:
@@ -78,7 +78,7 @@ class Accordion:
     def _header(self, section: Any, title: str, state: str) -> str:
         if not state:
             return title
-        room = max(section.width - _HEADER_MARGIN, 0)
+        room = max(section.width - _HEADER_MARGIN_PIXELS, 0)
         return str(section.fontMetrics().elidedText(f"{title}:  {state}", qt.Qt.ElideRight, room)) or title
 
     def _connect(self, name: str, section: Any) -> None:

@@ -10,7 +10,7 @@ from ..child_process import ChildProcess
 from ..messages import Refusal
 from .widgets import Controls
 
-_SCALE = 1000
+_PROGRESS_STEPS = 1000
 
 
 class BackgroundRow:
@@ -37,7 +37,7 @@ class BackgroundRow:
     ) -> None:
         self.button = qt.QPushButton(titles[0])
         self.bar = qt.QProgressBar()
-        self.bar.setMaximum(_SCALE)
+        self.bar.setMaximum(_PROGRESS_STEPS)
         self.bar.setTextVisible(True)
         self.bar.hide()
         self._process = process
@@ -60,8 +60,8 @@ class BackgroundRow:
             return
         self._shown = shown
         self.button.text = self._titles[busy]
-        self.bar.setMaximum(0 if fraction is None else _SCALE)  # 0: Qt shows an indeterminate bar
-        self.bar.setValue(round(_SCALE * (fraction or 0)))
+        self.bar.setMaximum(0 if fraction is None else _PROGRESS_STEPS)  # 0: Qt shows an indeterminate bar
+        self.bar.setValue(round(_PROGRESS_STEPS * (fraction or 0)))
         self.bar.setFormat(counts or "%p %")
         self.bar.visible = busy
 

@@ -18,7 +18,7 @@ from .widgets import select_row, select_rows, set_header, set_text_item
 
 _THUMBNAIL_PIXELS = 44
 _PREVIEW_PIXELS = 420
-_MIN_HEIGHT = 118
+_MIN_HEIGHT_PIXELS = 118
 
 
 class CaseTableView:
@@ -34,7 +34,7 @@ class CaseTableView:
 
     def __init__(self, clicked: Callable[[str], None], picture: Callable[[str], Path | None]) -> None:
         self.widget = qt.QTableWidget()
-        self.widget.setMinimumHeight(_MIN_HEIGHT)
+        self.widget.setMinimumHeight(_MIN_HEIGHT_PIXELS)
         self.widget.setIconSize(qt.QSize(_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
         select_rows(self.widget, qt.QAbstractItemView.SingleSelection)
         set_header(self.widget, (_("Case"), _("State"), _("Dice")), wide=0)

@@ -10,7 +10,7 @@ import qt
 
 STRIP_HEIGHT = 26
 BAR_WIDTH, BAR_HEIGHT = 56, 10
-_FRAME = 1
+_FRAME_PIXELS = 1
 _TEXT_SHARE = 0.45  # contrast of 3 to 1 or more in both of Slicer's palettes, which WCAG 2 asks of graphics
 
 
@@ -48,13 +48,13 @@ def coverage_pixmap(strip: CoverageStrip, width: int, palette: Any) -> Any:
     picture = qt.QPixmap(max(1, width), STRIP_HEIGHT)
     picture.fill(palette.color(qt.QPalette.Base))
     painter = qt.QPainter(picture)
-    inner = STRIP_HEIGHT - 2 * _FRAME
+    inner = STRIP_HEIGHT - 2 * _FRAME_PIXELS
     low = inner // 3
     faint, strong = faint_colour(palette), palette.color(qt.QPalette.Highlight)
     for indices, colour, height in ((strip.filled, faint, low), (strip.labelled, strong, inner)):
         for index in indices:
             left, right = (round(edge * width / strip.count) for edge in (index, index + 1))
-            painter.fillRect(left, STRIP_HEIGHT - _FRAME - height, max(2, right - left), height, colour)
+            painter.fillRect(left, STRIP_HEIGHT - _FRAME_PIXELS - height, max(2, right - left), height, colour)
     if strip.count:
         centre = round((strip.current + 0.5) * width / strip.count)
         painter.fillRect(centre, 0, 1, STRIP_HEIGHT, palette.color(qt.QPalette.Text))

@@ -21,8 +21,8 @@ PAGES = {
     "compareSection": "panel.md#compare-engines",
     "settingsSection": "panel.md#settings",
 }
-_PIXELS = 18
-_MARGIN = 6
+_BUTTON_PIXELS = 18
+_MARGIN_PIXELS = 6
 
 
 class HelpButtons:
@@ -45,7 +45,7 @@ class HelpButtons:
             width = section.width
             if self._widths.get(name) != width:
                 self._widths[name] = width
-                self.buttons[name].move(width - _PIXELS - _MARGIN, 1)
+                self.buttons[name].move(width - _BUTTON_PIXELS - _MARGIN_PIXELS, 1)
 
 
 def open_page(address: str) -> None:
@@ -57,7 +57,7 @@ def _button(section: Any, page: str) -> Any:
     button = qt.QToolButton(section)
     button.text = "?"
     button.autoRaise = True
-    button.setFixedSize(_PIXELS, _PIXELS)
+    button.setFixedSize(_BUTTON_PIXELS, _BUTTON_PIXELS)
     button.focusPolicy = qt.Qt.StrongFocus
     button.toolTip = _("Open the documentation of this section in the web browser.")
     button.accessibleName = _("Help on {section}").format(section=section.text)

@@ -17,7 +17,7 @@ from .widgets import text_label
 
 # More cells than this are too narrow to be hit; then a cell stands for several slices and shows the worst of them.
 _MAX_CELLS = 96
-_HEIGHT = 26
+_HEIGHT_PIXELS = 26
 _COLOURS = {
     Origin.PAINTED: "#e0b400",
     Origin.CORRECTED: "#b8860b",
@@ -95,7 +95,7 @@ def _bare_table() -> Any:
     table.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
     table.setSelectionMode(qt.QAbstractItemView.NoSelection)
     table.setFocusPolicy(qt.Qt.NoFocus)
-    table.setFixedHeight(_HEIGHT)
+    table.setFixedHeight(_HEIGHT_PIXELS)
     return table
 
 

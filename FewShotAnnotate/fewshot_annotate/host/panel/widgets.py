@@ -19,7 +19,7 @@ def show_error(error: InputError) -> None:
     slicer.util.errorDisplay(error_text(error))
 
 
-_ROW_MARGIN = 8
+_ROW_MARGIN_PIXELS = 8
 
 
 class Controls:
@@ -96,7 +96,7 @@ def fit_height(table: Any, min_rows: int) -> None:
 
 def set_row_height(table: Any) -> None:
     """Set the height of the rows of a table to that of its text."""
-    table.verticalHeader().setDefaultSectionSize(qt.QFontMetrics(table.font).height() + _ROW_MARGIN)
+    table.verticalHeader().setDefaultSectionSize(qt.QFontMetrics(table.font).height() + _ROW_MARGIN_PIXELS)
 
 
 def set_text_item(table: Any, row: int, column: int, text: str) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 # Length in bytes of the preamble of a DICOM file, which its signature follows.
-_PREAMBLE = 128
+_PREAMBLE_BYTES = 128
 
 
 def is_dicom(path: Path) -> bool:
@@ -26,10 +26,10 @@ def is_dicom(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            start = file.read(_PREAMBLE + 4)
+            start = file.read(_PREAMBLE_BYTES + 4)
     except OSError:
         return False
-    return start[_PREAMBLE:] == b"DICM" or _is_bare(start)
+    return start[_PREAMBLE_BYTES:] == b"DICM" or _is_bare(start)
 
 
 def read_image_headers(path: Path, series: str | None = None) -> list[Dataset]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Codes of errors that are resolved by choosing a series.
 SERIES_ERRORS = ("many_series", "series_unknown")
 # Maximum number of series that an error lists.
-_LISTED = 8
+_MAX_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,13 @@ def _is_named(group: Sequence[Dataset], series: str) -> bool:
 def _listed(groups: Sequence[Sequence[Dataset]]) -> str:
     """Description of series without patient data, such as '3 (20 CT images, such as 001.dcm)'."""
     descriptions = []
-    for group in groups[:_LISTED]:
+    for group in groups[:_MAX_LISTED]:
         number, count = _number(group), sum(map(frame_count, group))
         kind = "".join(letter for letter in str(attribute(group[0], "Modality") or "") if letter.isalnum())[:16]
         images = " ".join(filter(None, (str(count), kind, "image" if count == 1 else "images")))
         name = "one without a number" if number is None else str(number)
         descriptions.append(f"{name} ({images}, such as {file_name(group[0])})")
-    return ", ".join(descriptions) + (" ..." if len(groups) > _LISTED else "")
+    return ", ".join(descriptions) + (" ..." if len(groups) > _MAX_LISTED else "")
 
 
 def _has_no_position(header: Any) -> bool:

@@ -16,7 +16,7 @@ _SHIFT_TOLERANCE = 0.01
 # tables do not stop exactly.
 _LATTICE_TOLERANCE = 0.05
 _MIN_GAP = 1e-3  # mm; slices that are nearer have the same position
-_LISTED = 3
+_MAX_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def describe_missing(stack: SliceStack, slices: Sequence[ImagePlane]) -> str:
         if following > index + 1:
             before, after = (slices[stack.order[number + end]].name for end in (0, 1))
             missing.append(f"{following - index - 1} between {before} and {after}")
-    return ", ".join(missing[:_LISTED]) + (" ..." if len(missing) > _LISTED else "")
+    return ", ".join(missing[:_MAX_LISTED]) + (" ..." if len(missing) > _MAX_LISTED else "")
 
 
 def _require_one_volume(gaps: np.ndarray, path: object) -> None:
