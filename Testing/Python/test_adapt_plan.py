@@ -1,13 +1,15 @@
 """Plan of `adapt`: which labelled slices are held out, how long networks are fitted, and which slices are refined."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.engines.adapt.config import HeldOutConfig, NetworkConfig, OrthogonalConfig, ScheduleConfig
-from fewshot_annotate.engines.adapt.held_out import held_out_folds
+from fewshot_annotate.engines.adapt.held_out import expected_evaluations, fold_count, held_out_folds, held_out_indices
 from fewshot_annotate.engines.adapt.schedule import network_size, refined_slab, scaled_steps, stretch_factor
 
 torch = pytest.importorskip("torch")
@@ -31,6 +33,30 @@ def support_with(slices: tuple[int, ...], labels: int = 1) -> Support:
 def test_each_labelled_slice_but_the_outermost_is_held_out_once() -> None:
     assert held_out_folds(support_with((0, 4, 8, 12, 16, 20, 24)), HeldOutConfig(folds=3)) == [[1, 4], [2, 5], [3]]
     assert held_out_folds(support_with((0, 4)), HeldOutConfig(folds=3)) == []
+
+
+def test_there_are_no_more_folds_than_slices_to_hold_out() -> None:
+    config = HeldOutConfig(folds=3)
+    assert [fold_count(support_with(tuple(range(count))), config) for count in (1, 2, 3, 4, 9)] == [0, 0, 1, 2, 3]
+
+
+def test_held_out_slices_are_evenly_spread_and_show_every_label() -> None:
+    areas = np.zeros((9, 2), dtype=int)
+    areas[:, 0] = 10
+    areas[3:5, 1] = 7, 20  # the second label is on support indices 3 and 4 alone
+    pool: Any = SimpleNamespace(support=support_with(tuple(range(0, 36, 4)), labels=2), areas=areas)
+    config = HeldOutConfig(max_slices=2)
+    assert held_out_indices(pool, config, with_network=False) == [1, 4, 7]
+    assert held_out_indices(pool, config, with_network=True) == [0, 4, 8]
+    pool.support = support_with((0,), labels=2)
+    assert held_out_indices(pool, config, with_network=False) == []
+
+
+def test_fewer_held_out_slices_are_scored_where_memory_is_short() -> None:
+    support = support_with(tuple(range(12)), labels=1)
+    plenty, short = (HeldOutConfig(folds=3, max_slices=8, max_bytes=size) for size in (10**9, 1))
+    assert expected_evaluations(support, (4, 4), plenty) == 8
+    assert expected_evaluations(support, (4, 4), short) == 3
 
 
 @pytest.mark.parametrize(("slices", "labels", "steps"), [(5, 5, 100), (5, 20, 200), (20, 5, 200), (5, 90, 300)])

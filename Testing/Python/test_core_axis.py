@@ -10,11 +10,13 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import (
     Plane,
     SliceAxis,
+    axis_of_named_slices,
     detect_axis,
     labelled_indices,
     parse_axis,
     require_one_axis,
     run_lengths,
+    thickest_axis,
 )
 from fewshot_annotate.core.volume import Geometry
 from hypothesis import given
@@ -192,6 +194,23 @@ def test_a_slice_painted_across_is_refused_even_if_its_structure_reaches_the_bor
     with pytest.raises(InputError) as error:
         require_one_axis(array, SliceAxis(0))
     assert (error.value.code, error.value.data["other"], error.value.data["index"]) == ("crossing_axes", other, 9)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "axis"), [((5.0, 1.0, 1.0), 0), ((1.0, 1.0, 3.0), 2), ((1.0, 1.0, 1.0), 0), ((0.5, 0.9, 0.9), 1)]
+)
+def test_the_axis_of_the_largest_spacing_is_the_thickest(spacing: tuple[float, float, float], axis: int) -> None:
+    assert thickest_axis(Geometry((4, 4, 4), spacing[::-1])).index == axis  # spacing of a geometry is [i, j, k]
+
+
+def test_named_slices_determine_the_axis_of_a_block_of_labels() -> None:
+    block = np.zeros((9, 9, 9), dtype=np.uint8)
+    block[2:5, 1:7, 3:8] = 1
+    geometry = Geometry(block.shape)
+    for named, axis in (((2, 3, 4), 0), ((1, 2, 3, 4, 5, 6), 1), ((3, 4, 5, 6, 7), 2)):
+        assert axis_of_named_slices(block, named, geometry).index == axis
+    with pytest.raises(InputError, match="do not show along which axis"):
+        axis_of_named_slices(block, (3, 4), geometry)
 
 
 def test_without_painted_slices_there_is_no_axis() -> None:

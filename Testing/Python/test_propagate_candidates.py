@@ -11,7 +11,7 @@ from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
-from fewshot_annotate.engines.propagate.mixing import COPY, FLOW, GROWING, MIXTURES, HeldOutCounts, MixtureChoice
+from fewshot_annotate.engines.propagate.mixing import COPY, FLOW, GROWING, MIXTURES, HeldOutCounts, MixtureChoice, mix
 from fewshot_annotate.engines.small_components import remove_small_components
 from support.data import load_case
 from support.speckle import walls_in_speckle
@@ -116,6 +116,20 @@ def errors_with(position: int, error: float) -> list[float]:
 
 COPIED = next(mixture for mixture, weights in enumerate(MIXTURES.weights) if weights[COPY] == 1)
 AREAS = np.array([[100], [100], [100]])
+
+
+def test_a_mixture_is_the_weighted_mean_and_the_background_the_rest() -> None:
+    first, second = (np.array([[[1 - p - q]], [[p]], [[q]]]) for p, q in ((0.8, 0.2), (0.4, 0.2)))
+    result = np.empty_like(first)
+    mix([first, second, None, None], np.array([[0.5, 0.5, 0, 0], [0, 1, 0, 0]]), result)
+    np.testing.assert_allclose(result.ravel(), [0.2, 0.6, 0.2])
+
+
+def test_labels_that_add_up_to_more_than_one_leave_no_background() -> None:
+    first, second = (np.array([[[0.0]], [[p]], [[1 - p]]]) for p in (0.9, 0.3))
+    result = np.empty_like(first)
+    mix([first, second, None, None], np.array([[1, 0, 0, 0], [0, 1, 0, 0]]), result)
+    np.testing.assert_allclose(result.ravel(), [0, 0.9 / 1.6, 0.7 / 1.6])
 
 
 def test_flow_counts_most_without_held_out_slices() -> None:

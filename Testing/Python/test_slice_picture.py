@@ -10,7 +10,7 @@ import pytest
 from fewshot_annotate.core.intensity import IntensityWindow
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
-from fewshot_annotate.guidance.contact_sheet import contact_sheet, least_certain
+from fewshot_annotate.guidance.contact_sheet import contact_sheet, evenly_spread, least_certain
 from fewshot_annotate.io.slice_picture import (
     AREA_OPACITY,
     OUTLINE_PIXELS,
@@ -136,6 +136,11 @@ def test_the_image_is_seen_under_the_labels_of_a_contact_sheet(tmp_path: Path) -
     contact_sheet(tmp_path / "sheet.png", volume, labels, SliceAxis(0), [1])
     tinted = {colour for colour in colours_of(tmp_path / "sheet.png") if colour[0] > colour[1] == colour[2]}
     assert len(tinted) > 10, "as many shades as the image has there"
+
+
+def test_slices_of_a_preview_are_evenly_spread_and_different() -> None:
+    assert evenly_spread(10, 20, 3) == [10, 15, 20]
+    assert evenly_spread(4, 6, 9) == [4, 5, 6]
 
 
 def test_a_preview_shows_the_least_certain_slices_first() -> None:
