@@ -1,4 +1,4 @@
-"""SelfChecks: checks of the self-test beyond the steps of the manual, because no person needs to see them."""
+"""SelfChecks: checks of the self-test that the manual does not list, because no person needs to see them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QSpinBox)
 
 
 class SelfChecks(SelfTestPart):
-    """Checks on a segmentation that was filled and reviewed, after all steps but the last, which closes the scene."""
+    """Checks on the filled and reviewed segmentation, made before the last step, which closes the scene."""
 
     @property
     def checks(self) -> dict[str, Callable[[], None]]:
-        """Titles of the checks, and what makes them."""
+        """Titles of the checks, and the methods that make them."""
         return {
             "Fill twice in a row, and undo from the bar": self._fill_twice,
             "Two segmentations in one scene": self._two_segmentations,
@@ -168,7 +168,7 @@ class SelfChecks(SelfTestPart):
             self._test.assertEqual({keys: shown.count(keys) for keys in ours}, dict.fromkeys(ours, 1))
 
     def _effects(self) -> None:
-        """The panel is older than the effect that is registered now, as where it is made before start-up ends."""
+        """A panel that is older than the registered effect, as one made before start-up ends."""
         editor = self._ui.segmentEditor
         late = register_effect(_LATE_EFFECT)
         self._test.assertIn(late, editor.availableEffectNames())

@@ -32,15 +32,15 @@ from .self_refusals import recorded_errors, recorded_questions, replaced
 from .settings import Settings
 
 _TOOLS = ("compareSection", "datasetSection", "settingsSection")
-# Stands for whatever a step may refuse; its sentence needs no data.
+# An example of the errors that a step may report; its sentence needs no data.
 _REFUSAL = InputError("run_active")
 
 
 class SelfDialogs(SelfTestPart):
-    """Each dialog is met, and answered so that nothing of the user changes."""
+    """Opens every dialog and answers it so that no data of the user change."""
 
     def run(self) -> None:
-        """Meet every dialog."""
+        """Open and answer every dialog."""
         self._widget.accordion.open("tools")
         for name in _TOOLS:
             getattr(self._ui, name).collapsed = False
@@ -51,7 +51,7 @@ class SelfDialogs(SelfTestPart):
     # --- the steps and the export
 
     def _steps(self) -> None:
-        """Whatever a button of the steps begins may be refused."""
+        """An error of what a button starts is reported, for each button of the steps."""
         logic, review = self._widget.logic, self._widget.reviewSection
         review.table.selectAll()
         with replaced(logic, "poll", _refuse):  # by the timer
@@ -154,7 +154,7 @@ class SelfDialogs(SelfTestPart):
         self._walk.until(lambda: not section.busy)
 
     def _dataset_question(self, folder: Path) -> None:
-        """A case that was edited is not closed unasked."""
+        """An edited case is only closed after a question."""
         section, controls = self._widget.datasetSection, self._widget.datasetSection.controls
         controls.images_edit.currentPath = str(folder / "images")
         controls.add_button.click()
@@ -220,14 +220,14 @@ class SelfDialogs(SelfTestPart):
 
 
 class Functions:
-    """An object with nothing but some functions."""
+    """An object that has only the given functions."""
 
     def __init__(self, **functions: Callable[..., Any]) -> None:
         vars(self).update(functions)
 
 
 class Instead:
-    """A module with other attributes in place of some; its own could not be set in Qt."""
+    """A module of which some attributes are replaced; those of Qt itself cannot be set."""
 
     def __init__(self, module: Any, **attributes: Any) -> None:
         self._module = module

@@ -1,4 +1,4 @@
-"""SelfOffers: what an engine lacks is offered, never installed or downloaded unasked; checks of the self-test."""
+"""SelfOffers: packages and weights are installed or downloaded only after a question; checks of the self-test."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .fill.engine_setup import REQUESTER, REQUIREMENTS
 from .self_part import SelfTestPart
 from .self_refusals import recorded_errors, recorded_questions, replaced
 
-# Made to lack a package and weights, whatever is there.
+# The engine that seems to lack a package and weights during these checks.
 _ENGINE = "universeg"
 _PACKAGE, _REQUIREMENT = next(iter(REQUIREMENTS.items()))
 
 
 class SelfOffers(SelfTestPart):
-    """pip's dialog and the one before a download are declined, and an installation fails."""
+    """Checks in which the dialogs before an installation and a download are declined, and an installation fails."""
 
     def run(self) -> None:
         """Press Fill with an engine that lacks something, and decline."""
@@ -44,7 +44,7 @@ class SelfOffers(SelfTestPart):
         self._walk.until(lambda: self._ui.fillButton.enabled)
 
     def _press_fill(self, answered: Callable[[list[str]], Any], errors: int) -> str:
-        """Press Fill; nothing is filled. Returns what was asked for."""
+        """Press Fill, which fills nothing. Returns what the dialogs asked for."""
         before, asked = self._walk.labels(), list[str]()
         self._walk.until(lambda: self._ui.fillButton.enabled)
         with recorded_errors() as reported, answered(asked):
@@ -57,7 +57,7 @@ class SelfOffers(SelfTestPart):
 
 @contextmanager
 def _lacking(packages: Sequence[str], checkpoints: Sequence[Any]) -> Iterator[None]:
-    """As if the engine lacked packages and weights."""
+    """Context manager: the engine seems to lack packages and weights."""
     engine = engine_class(_ENGINE)
     with ExitStack() as stack:
         stack.enter_context(replaced(engine, "missing_packages", staticmethod(lambda: tuple(packages))))

@@ -35,7 +35,7 @@ class SelfTestPart:
 
     @contextmanager
     def _own_segmentation(self, name: str) -> Iterator[Any]:
-        """A segmentation with the head as it was painted, chosen for a while."""
+        """Context manager: a chosen segmentation with the head as it was painted."""
         node = self._walk.add_segmentation(name)
         self._parameters.segmentation = node
         self._walk.until(lambda: self._ui.fillButton.enabled)

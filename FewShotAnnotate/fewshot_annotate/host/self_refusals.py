@@ -1,4 +1,4 @@
-"""SelfRefusals: what cannot be filled is refused in one sentence; checks of the self-test."""
+"""SelfRefusals: input that cannot be filled is refused in one sentence; checks of the self-test."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _NOTICE_SECONDS = 0.5
 
 
 class SelfRefusals(SelfTestPart):
-    """Each refusal is met on nodes of its own, which are removed again."""
+    """Provokes every refusal, each with its own nodes, which are removed again."""
 
     def run(self) -> None:
-        """Meet every refusal, and fill nothing."""
+        """Provoke every refusal; nothing is filled."""
         for check in (self._closed_surface_only, self._non_linear_transform, self._sequence, self._missing_package):
             check()
             self._walk.until(lambda: self._ui.fillButton.enabled)
@@ -94,7 +94,7 @@ class SelfRefusals(SelfTestPart):
 
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Another attribute for a while; one that was not there is removed again."""
+    """Context manager: sets an attribute, and restores or removes it afterwards."""
     before = vars(owner).get(name)
     setattr(owner, name, value)
     try:
@@ -129,7 +129,7 @@ def recorded_questions(answer: bool, asked: list[str] | None = None) -> Iterator
 
 @contextmanager
 def _without_torch() -> Iterator[None]:
-    """As if neither torch nor the extension that installs it were there."""
+    """Context manager: torch and the extension that installs it seem to be missing."""
     modules = {"PyTorchUtils": sys.modules.get("PyTorchUtils")}
     sys.modules["PyTorchUtils"] = None  # type: ignore[assignment]
     try:

@@ -1,4 +1,4 @@
-"""SelfRuns: runs are interrupted, and go on or end by each button that is there for it; checks of the self-test."""
+"""SelfRuns: runs are interrupted, and continued or ended by each button for it; checks of the self-test."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _RunButtons:
 
 
 class SelfRuns(SelfTestPart):
-    """Fills of a segmentation of their own, which is as it was painted before each of them."""
+    """Checks that fill a segmentation of their own, which is restored to the painted slices before each of them."""
 
     def run(self) -> None:
         """End runs by every button, in the panel and in the effect."""
@@ -143,7 +143,7 @@ class SelfRuns(SelfTestPart):
         self._press(effect.liveCheckBox)
         self._walk.until(lambda: self._state is State.IDLE)
 
-    # --- what is pressed and required
+    # --- actions and requirements
 
     def _interrupt(self, interrupt: Callable[[], object], state: State = State.IDLE) -> np.ndarray:
         """Begin a fill and interrupt it once slices are finished, so that a state is reached.

@@ -1,4 +1,4 @@
-"""SelfSteps: buttons and boxes of the steps that no step of the manual needs; checks of the self-test."""
+"""SelfSteps: buttons and check boxes that the steps of the manual do not use; checks of the self-test."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _OPTIONS = (("fillAllCheckBox", "fillAll"), ("completeCheckBox", "complete"), ("
 
 
 class SelfSteps(SelfTestPart):
-    """Each is pressed on a segmentation of its own."""
+    """Checks of buttons and check boxes, each on its own segmentation."""
 
     def run(self) -> None:
-        """Press each of them."""
+        """Make all checks."""
         with self._own_segmentation("Steps"):
             for check in (self._go_to_slices, self._mark_slice, self._options, self._fill_all):
                 check()
@@ -33,7 +33,7 @@ class SelfSteps(SelfTestPart):
         self._test.assertEqual(shown, [labelled[1], labelled[2], labelled[1]])
 
     def _mark_slice(self) -> None:
-        """A slice without voxels counts as labelled, and once its tick is taken away no longer."""
+        """A slice without voxels counts as labelled until its tick is removed."""
         ui, count = self._ui, self._ui.slicesTable.rowCount
         index = self._walk.labelled[0] + 1
         ui.sliceSpinBox.setValue(index)

@@ -1,4 +1,4 @@
-"""SelfTest: the steps of Testing/MANUAL.md that need no eyes, as Slicer's own test runner takes them."""
+"""SelfTest: the steps of Testing/MANUAL.md that can be checked without a person, run by Slicer's own test runner."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAIT_SECONDS = 180.0
 
 
 class SelfTest:
-    """One walk through the module.
+    """One run through the steps of the module.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class SelfTest:
 
     @property
     def steps(self) -> dict[str, Callable[[], None]]:
-        """Titles of the steps, as in the manual, and what takes them."""
+        """Titles of the steps, as in the manual, and the methods that take them."""
         return {
             "Choose volume and segmentation": self._choose,
             "Paint a few slices": self._paint_slices,
@@ -76,7 +76,7 @@ class SelfTest:
         self._test.delayDisplay(last[0])
         last[1]()
 
-    # --- what the checks use
+    # --- properties that the checks use
 
     @property
     def widget(self) -> Any:
@@ -85,7 +85,7 @@ class SelfTest:
 
     @property
     def test(self) -> Any:
-        """Shows the steps, and fails with them."""
+        """The test case of Slicer, which shows each step and fails if one fails."""
         return self._test
 
     @property
@@ -229,7 +229,7 @@ class SelfTest:
         return state
 
     def until(self, reached: Callable[[], bool]) -> None:
-        """Let the application work until something is reached."""
+        """Process events of the application until a condition is met."""
         end = time.monotonic() + WAIT_SECONDS
         while not reached():
             self._test.assertLess(time.monotonic(), end, self._ui.statusLabel.text)
@@ -275,7 +275,7 @@ class SelfTest:
         self.write(node, self.painted())
 
     def write(self, node: Any, array: np.ndarray, segment_id: str = "head") -> None:
-        """Let a segment, that of the head by default, have these voxels, bool [k, j, i]."""
+        """Set the voxels of a segment, by default of the head, bool [k, j, i]."""
         slicer.util.updateSegmentBinaryLabelmapFromArray(array.astype(np.uint8), node, segment_id, self._volume)
 
     def require_filled(self, array: np.ndarray) -> None:

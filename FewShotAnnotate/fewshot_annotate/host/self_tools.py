@@ -1,4 +1,4 @@
-"""SelfTools: the buttons of the export and of the tools are pressed, and do their work; checks of the self-test.
+"""SelfTools: the buttons of the export and of the tools work; checks of the self-test.
 
 What they write goes into temporary folders: the data folder of the user and Slicer's DICOM database stay as they are.
 """
@@ -81,7 +81,7 @@ class SelfTools(SelfTestPart):
     # --- tools
 
     def _compare(self, folder: Path) -> None:
-        """The engine of the walk alone, on few slices: cancelled, then to its end, plotted, used and reported."""
+        """A comparison of one engine on few slices: cancelled, then completed, plotted, used and reported."""
         section, controller = self._widget.compareSection, self._widget.logic.compare
         engine, opened = self._parameters.engine, list[str]()
         self._walk.until(lambda: section.checklist.has_engines)
@@ -149,7 +149,7 @@ class SelfTools(SelfTestPart):
         self._parameters.volume, self._parameters.segmentation = self._walk.volume, self._walk.segmentation
 
     def _train(self) -> None:
-        """The training begins and is stopped, or says in a sentence which package it lacks."""
+        """The training begins and is stopped, or a sentence names the missing package."""
         section, controls = self._widget.datasetSection, self._widget.datasetSection.controls
         training, title = section.controller.training, controls.train_row.button.text
         self._press(controls.train_row.button)
@@ -190,7 +190,7 @@ class SelfTools(SelfTestPart):
         section.show()
 
     def _delete_weights(self) -> None:
-        """Weights are deleted once the user agrees, and with them goes what is withdrawn."""
+        """Weights are deleted once the user agrees; withdrawing an agreement deletes its weights."""
         section, settings = self._widget.settingsSection, self._widget.logic.settings
         first, second = catalog.checkpoints()[:2]
         agreed = settings.consents
@@ -247,7 +247,7 @@ class SelfTools(SelfTestPart):
 
 @contextmanager
 def _data_folder(folder: Path) -> Iterator[None]:
-    """Another data folder for a while."""
+    """Context manager: another data folder."""
     before = os.environ.get(HOME_VARIABLE)
     os.environ[HOME_VARIABLE] = str(folder)
     try:
