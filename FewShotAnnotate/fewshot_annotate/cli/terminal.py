@@ -95,7 +95,7 @@ class SafeStream(io.TextIOBase):
 
 
 class TerminalStream(SafeStream):
-    """Stream for progress bars on stderr, which lets control characters through."""
+    """Stream for progress bars on stderr, which does not escape control characters."""
 
     def write(self, text: str) -> int:
         """Write text; returns its number of characters."""

@@ -1,4 +1,4 @@
-"""Atomic writing of files: a file appears complete or not at all. Files that must not be lost are written so.
+"""Atomic writing of files: a file appears complete or not at all. Files that must not be lost are written this way.
 
 A file is written under a random name in its folder, flushed to the disk, read back, and only then renamed. Until
 then, an earlier file of that name is unchanged, even if the disk is full, the program crashes or power fails. Reading

@@ -181,7 +181,7 @@ class BatchState:
                 self.write_page()
 
     def report_if_due(self) -> None:
-        """Report the progress if nothing was reported for a while."""
+        """Report the progress if the last report is some seconds old."""
         if time.monotonic() - self._reported > REPORT_SECONDS:
             self._report_progress(None)
 

@@ -104,7 +104,7 @@ class StatusFile:
         return self._read().statuses
 
     def change(self, change: RowUpdate) -> dict[str, CaseStatus]:
-        """Put rows into the file, in place of those of the same name or at its end; whole or not at all.
+        """Replace the rows of the same names in the file, and append the others; all of them or none.
 
         Columns that people added stay as they are.
 

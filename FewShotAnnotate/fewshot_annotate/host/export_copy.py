@@ -115,7 +115,7 @@ class SegmentationCopy:
 def copy_segmentation(
     nodes: ChosenNodes, settings: ExportSettings, database: DicomDatabase | None
 ) -> SegmentationCopy:
-    """Copy what the export needs, so that the user can go on painting.
+    """Copy what the export needs, so that the user can continue to paint.
 
     Raises
     ------

@@ -193,7 +193,7 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
                 self.controller.update(self.chosenNodes(), self.fillSettings(parameters))
 
     def _isSurveyed(self) -> bool:
-        """Whether the last stroke is known, after one more step of the survey; true if there is nothing to survey."""
+        """Advance the survey by one step; True if it includes the last stroke or there is nothing to survey."""
         if self.annotations.survey.busy and self.parameters is not None:
             self._pollSurvey(self.parameters)
         return self.parameters is None or not self.annotations.survey.busy

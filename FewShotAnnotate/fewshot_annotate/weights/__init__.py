@@ -1,1 +1,1 @@
-"""Pretrained weights: which there are, where they lie, their licences, and how they are downloaded."""
+"""Published weights of the pretrained engines: catalog, local store, licences, download and loading."""

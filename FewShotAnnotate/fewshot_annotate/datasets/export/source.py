@@ -135,7 +135,7 @@ def _of_batch(folder: BatchFolder, only: Collection[str]) -> DatasetSource:
 
 
 def _segments_of(cases: Sequence[AcceptedCase]) -> tuple[Segment, ...]:
-    """Segments of all cases, matched by name, in the order in which they are met."""
+    """Segments of all cases, matched by name, in the order of their first appearance."""
     segments: dict[str, Segment] = {}
     for case in cases:
         _, label_map = case.read()

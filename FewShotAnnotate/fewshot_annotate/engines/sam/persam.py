@@ -154,7 +154,7 @@ class PerSamF(OneShotSam):
         self._fitted: dict[tuple[int, int], tuple[TargetFeatures, Tensor]] = {}
 
     def reference(self, index: int, label_index: int) -> int:
-        """The slice with the largest area, whatever the query slice, because each reference costs a fit."""
+        """The slice with the largest area, the same for all query slices, because each reference costs a fit."""
         return max(
             self._extents.slices_showing(label_index), key=lambda support_index: self.area(support_index, label_index)
         )

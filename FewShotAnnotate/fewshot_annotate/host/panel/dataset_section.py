@@ -16,7 +16,7 @@ from .widgets import attempt
 
 
 class DatasetSection:
-    """Opens a data set, and lets its cases be reviewed, filled and trained on.
+    """Opens a data set, in which cases are reviewed, filled and trained on.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class SegmentsTable:
 
 
 def why_left_out(row: SegmentRow) -> Refusal:
-    """Why a segment cannot be filled, whatever is painted."""
+    """Why a segment is not filled, regardless of the painted slices: it is locked or hidden."""
     if row.locked:
         return InputError("segment_locked")
     return InputError("segment_hidden") if row.hidden else None

@@ -61,7 +61,7 @@ def _levels() -> dict[LogLevel, str]:
 
 
 class SettingsSection:
-    """Widgets of the settings. A change takes effect at once, for whatever is started afterwards.
+    """Widgets of the settings. A change takes effect at once, for all runs and processes started afterwards.
 
     Parameters
     ----------

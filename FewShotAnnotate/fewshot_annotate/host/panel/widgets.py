@@ -87,7 +87,7 @@ def select_row(table: Any, row: int) -> None:
 
 
 def fit_height(table: Any, min_rows: int) -> None:
-    """Let a table be as high as all of its rows, where there is room, and at least as high as `min_rows`."""
+    """Set the height of a table to that of all its rows, where there is room, and of `min_rows` at least."""
     row = table.verticalHeader().defaultSectionSize  # the header takes as much
     frame = 2 * table.frameWidth
     table.setMinimumHeight((min_rows + 1) * row + frame)
