@@ -11,6 +11,7 @@ from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.adapt.floor import PropagationFloor
 from fewshot_annotate.engines.adapt.fusion import HeldOutCandidates
 from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.propagate.mixing import MixtureChoice
 from support.speckle import walls_in_speckle
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
@@ -83,3 +84,15 @@ def test_propagation_replaces_the_fused_result_where_it_is_clearly_better() -> N
 
 def test_a_copy_replaces_both_where_it_is_clearly_better() -> None:
     np.testing.assert_array_equal(filled_with_floor(POOR, POOR, GOOD, TRUTH), GOOD)
+
+
+def test_a_label_from_propagation_does_not_displace_one_from_the_fused_result_where_both_agree() -> None:
+    flow_alone = np.float32([[1, 0, 0, 0]] * 2)
+    from_propagation, from_fusion = (0, 1), (1, 0)
+    shares = np.float32([from_propagation, from_fusion])
+    floor = PropagationFloor(MixtureChoice(flow_alone, flow_alone), shares, shares, CONFIG)
+    # Both prefer the second label, and the odds of propagation are larger.
+    flow = np.log(np.float32([0.02, 0.36, 0.62]))[:, None, None]
+    fused = np.float32([0, 1, 2])[:, None, None]
+    mixed = floor.mixed(fused, np.stack([flow] * 4), np.array([[2]]), np.array([2, 2]), beyond=False)
+    assert mixed.argmax(axis=0) == 2

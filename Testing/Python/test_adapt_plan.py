@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
-from fewshot_annotate.engines.adapt.config import HeldOutConfig, NetworkConfig, OrthogonalConfig, ScheduleConfig
+from fewshot_annotate.engines.adapt.config import (
+    AdaptConfig,
+    HeldOutConfig,
+    NetworkConfig,
+    OrthogonalConfig,
+    ScheduleConfig,
+)
 from fewshot_annotate.engines.adapt.held_out import expected_evaluations, fold_count, held_out_folds, held_out_indices
 from fewshot_annotate.engines.adapt.schedule import network_size, refined_slab, scaled_steps, stretch_factor
 
@@ -59,10 +65,16 @@ def test_fewer_held_out_slices_are_scored_where_memory_is_short() -> None:
     assert expected_evaluations(support, (4, 4), short) == 3
 
 
-@pytest.mark.parametrize(("slices", "labels", "steps"), [(5, 5, 100), (5, 20, 200), (20, 5, 200), (5, 90, 300)])
-def test_many_labels_or_labelled_slices_take_more_steps_up_to_a_limit(slices: int, labels: int, steps: int) -> None:
-    config = ScheduleConfig(reference_labels=10, reference_slices=10, max_steps_factor=3.0)
-    assert scaled_steps(100, support_with(tuple(range(slices)), labels), config) == steps
+@pytest.mark.parametrize(
+    ("slices", "side", "labels", "steps"),
+    [(5, 64, 5, 100), (5, 64, 20, 200), (20, 64, 5, 200), (5, 128, 5, 200), (5, 64, 90, 300), (5, 512, 5, 300)],
+)
+def test_many_labels_or_a_large_labelled_area_take_more_steps_up_to_a_limit(
+    slices: int, side: int, labels: int, steps: int
+) -> None:
+    schedule = ScheduleConfig(reference_labels=10, reference_crops=10, max_steps_factor=3.0)
+    config = AdaptConfig(schedule=schedule, network=NetworkConfig(crop=64))
+    assert scaled_steps(100, support_with(tuple(range(slices)), labels), (side, side), config) == steps
 
 
 def test_consecutive_slices_between_labelled_ones_are_refined() -> None:

@@ -111,11 +111,12 @@ class FusionConfig:
     )
     floor: bool = tuned(True, "Use propagation for labels that it predicts clearly better on held-out slices.", False)
     min_floor_gains: tuple[float, float] = tuned(
-        (0.1, 0.2),
+        (0.1, 0.4),
         "Minimum relative reduction of the error on held-out slices by an equal mixture with propagation, and by "
-        "propagation alone.",
+        "propagation alone. On query slices, the mixture was nearly always as accurate as the better of the two.",
         (0.05, 0.1),
-        (0.2, 0.3),
+        (0.1, 0.2),
+        (0.2, 0.6),
     )
     pooling_slices: float = tuned(
         60.0,
@@ -258,14 +259,19 @@ class ScheduleConfig:
     """Length of the fits, and division of a time limit among them."""
 
     reference_labels: int = tuned(
-        11,
-        "Number of labels up to which `steps` suffice. With more, or with more labelled slices than the next field, "
-        "the steps grow in proportion; otherwise small labels would be smoothed away.",
-        6,
-        24,
+        15,
+        "Number of labels up to which `steps` suffice. With more, or with a larger area than the next field, the "
+        "steps grow in proportion; otherwise small labels would be smoothed away.",
+        8,
+        30,
     )
-    reference_slices: int = tuned(10, "Number of labelled slices up to which `steps` suffice.", 6, 14)
-    max_steps_factor: float = tuned(6.6, "Maximum factor of the steps.", 3.0, 10.0)
+    reference_crops: int = tuned(
+        60,
+        "Number of crops without overlap, over all labelled slices, up to which `steps` suffice.",
+        30,
+        120,
+    )
+    max_steps_factor: float = tuned(4.7, "Maximum factor of the steps.", 2.5, 7.0)
     held_out_share: float = tuned(
         0.42,
         "Steps of networks with held-out slices, relative to the network fitted on all labelled slices.",

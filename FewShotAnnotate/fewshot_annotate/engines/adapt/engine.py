@@ -60,7 +60,7 @@ class Adapt(Engine):
     options: ClassVar[Mapping[str, Option]] = {
         "seed": Option(0, "seed of all that is random", 0, 2**31 - 1),
         "steps": Option(
-            50, "steps of the longest fit, up to 7 times as many for many labels or labelled slices", 1, 10**5
+            70, "steps of the longest fit, up to 5 times as many for many labels or large labelled areas", 1, 10**5
         ),
     }
 

@@ -97,6 +97,9 @@ class PropagationFloor:
     ) -> np.ndarray:
         """Logits of a slice, of which background is 0; `fused` itself if no label uses propagation.
 
+        At each pixel the weights of the most probable foreground label are used for all labels, because the logits of
+        two labels can only be compared if both come from the same predictions.
+
         Parameters
         ----------
         fused : float32 ndarray, shape [labels + 1, h, w]
@@ -111,10 +114,9 @@ class PropagationFloor:
         weights = np.where((showing_neighbours == 1)[:, None] & (not beyond), self.ending, self.continuing)
         if not weights[:, 1].any():
             return fused
-        weights = np.vstack([weights[:1] * 0, weights])[:, :, None, None]
-        mixed: np.ndarray = weights[:, 0] * fused + weights[:, 1] * self._propagated(
-            log_probs, copied, showing_neighbours, beyond
-        )
+        propagated = self._propagated(log_probs, copied, showing_neighbours, beyond)
+        share = weights[(fused + propagated)[1:].argmax(axis=0)]
+        mixed: np.ndarray = share[..., 0] * fused + share[..., 1] * propagated
         return mixed
 
     def _propagated(

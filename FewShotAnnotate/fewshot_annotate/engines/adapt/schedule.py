@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ class FitPlan:
         if len(support.indices) < 2 or not config.network.enabled:
             return None
         slab = refined_slab(query, support, shape, config.orthogonal)
-        return cls(scaled_steps(steps, support, config.schedule), slab, config.schedule)
+        return cls(scaled_steps(steps, support, shape, config), slab, config.schedule)
 
     @property
     def orthogonal_steps(self) -> int:
@@ -53,10 +54,16 @@ class FitPlan:
         return max(1, round(self.steps * fraction)), None if self.seconds is None else fraction * self.seconds
 
 
-def scaled_steps(steps: int, support: Support, config: ScheduleConfig) -> int:
-    """Steps of the longest fit; many labels or labelled slices need more."""
-    factor = max(1.0, len(support.labels) / config.reference_labels, len(support.indices) / config.reference_slices)
-    return round(steps * min(factor, config.max_steps_factor))
+def scaled_steps(steps: int, support: Support, shape: tuple[int, int], config: AdaptConfig) -> int:
+    """Steps of the longest fit; many labels, or many or large labelled slices, need more.
+
+    `shape` is that of the window.
+    """
+    schedule = config.schedule
+    pixels = math.prod(network_size(shape, (1, 1), config.network))
+    crops = len(support.indices) * pixels / config.network.crop**2
+    factor = max(1.0, len(support.labels) / schedule.reference_labels, crops / schedule.reference_crops)
+    return round(steps * min(factor, schedule.max_steps_factor))
 
 
 def refined_slab(
