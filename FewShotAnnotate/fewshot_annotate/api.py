@@ -35,7 +35,7 @@ from .export.algorithm import PRODUCT, Algorithm, tagged
 from .io.files import merge_layers, read_label_maps
 from .io.files import read_volume as read_volume
 from .io.inputs import as_channels, as_inputs, as_label_maps, as_volume
-from .jobs.filled import Filled as Filled
+from .jobs.layers import Filled as Filled
 from .jobs.layers import fill_layers
 from .jobs.planning import EngineSettings, FillRequest, plan
 from .jobs.suggestions import SuggestedSlice as SuggestedSlice

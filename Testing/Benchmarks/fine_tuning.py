@@ -25,9 +25,9 @@ from fewshot_annotate.engines.specialist.fine_tuning import fine_tuned
 from fewshot_annotate.engines.specialist.fine_tuning_config import FineTuningConfig
 from fewshot_annotate.engines.specialist.inference import predict_volume
 from fewshot_annotate.engines.specialist.model_file import load_members, read_description
-from fewshot_annotate.engines.specialist.native_slices import NativeSlices
 from fewshot_annotate.engines.specialist.network import SpecialistUNet
 from fewshot_annotate.engines.specialist.plan import SpecialistPlan
+from fewshot_annotate.engines.specialist.prediction import NativeSlices
 from fewshot_annotate.engines.specialist.preparation import WorkingGrid, normalised, prepared
 from patients import PatientSet, load, mean_dice, painted_slices
 from report import markdown_table

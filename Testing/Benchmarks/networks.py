@@ -24,8 +24,8 @@ from fewshot_annotate.engines.specialist import member_training
 from fewshot_annotate.engines.specialist.augmentation import AugmentationConfig
 from fewshot_annotate.engines.specialist.inference import predict_volume
 from fewshot_annotate.engines.specialist.member_training import MemberConfig, MemberTraining
-from fewshot_annotate.engines.specialist.native_slices import NativeSlices
 from fewshot_annotate.engines.specialist.plan import SpecialistPlan, make_plan
+from fewshot_annotate.engines.specialist.prediction import NativeSlices
 from fewshot_annotate.engines.specialist.preparation import WorkingGrid, normalised, prepared, summary
 from patients import PatientSet, load, mean_dice
 from report import markdown_table

@@ -27,7 +27,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.registry import engine_names
-from fewshot_annotate.evaluation.metrics import dice
+from fewshot_annotate.evaluation.scores import dice
 from fewshot_annotate.jobs.process import WORKER_SCRIPT
 from fewshot_annotate.jobs.run_folder import JobFolder
 from measured import run_measured

@@ -20,7 +20,7 @@ from fewshot_annotate.engines.calibration.config import ExpectedDiceConfig
 from fewshot_annotate.engines.calibration.dice_expectation import DiceExpectation
 from fewshot_annotate.engines.calibration.soft_dice import expected_log_odds, filling_labels, slice_sums
 from fewshot_annotate.engines.calibration.temperature import Calibration, HeldOutPrediction, effective_distance
-from fewshot_annotate.evaluation.metrics import dice
+from fewshot_annotate.evaluation.scores import dice
 from fewshot_annotate.guidance.confidence import slice_confidence
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

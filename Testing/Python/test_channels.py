@@ -22,7 +22,7 @@ from fewshot_annotate.datasets.status import Status
 from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import RunContext, label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
-from fewshot_annotate.evaluation.metrics import dice
+from fewshot_annotate.evaluation.scores import dice
 from fewshot_annotate.evaluation.study_manifest import read_manifest as read_study
 from fewshot_annotate.io.files import read_volume, write_array
 from fewshot_annotate.jobs.filling import Filling

@@ -15,12 +15,11 @@ from fewshot_annotate.core.events import Event
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.engines.propagate.engine import Propagate
-from fewshot_annotate.evaluation import metrics
 from fewshot_annotate.evaluation import trials as trial_module
 from fewshot_annotate.evaluation.case import support_subset
 from fewshot_annotate.evaluation.design import Trial, TrialDesign, design_trials
 from fewshot_annotate.evaluation.recommendation import Evidence, recommend
-from fewshot_annotate.evaluation.scores import dice, dice_difference, engine_score, mean_dice
+from fewshot_annotate.evaluation.scores import dice, dice_difference, dice_of_counts, engine_score, mean_dice
 from fewshot_annotate.evaluation.trials import EngineFailed, run_trial
 from fewshot_annotate.host import messages as panel
 from fewshot_annotate.jobs.planning import EngineSettings
@@ -156,8 +155,8 @@ def test_a_trial_scores_the_result_of_the_engine_itself(tmp_path: Path) -> None:
         assert (outcome.masks[0, number] == predicted[index]).all()
     truth = case.supports[0].masks[list(trial.held_out)]
     for label_index, structure in enumerate(case.structures):
-        expected = metrics.dice(truth, outcome.masks[0], structure.segment.value)
-        assert dice(outcome.counts[:, label_index].sum(axis=0)) == pytest.approx(expected, nan_ok=True)
+        expected = dice(truth, outcome.masks[0], structure.segment.value)
+        assert dice_of_counts(outcome.counts[:, label_index].sum(axis=0)) == pytest.approx(expected, nan_ok=True)
     assert outcome.start_seconds > 0
 
 

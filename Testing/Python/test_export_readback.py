@@ -10,8 +10,7 @@ import pytest
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.structures import TISSUE
 from fewshot_annotate.core.volume import LabelMap, Segment
-from fewshot_annotate.export import delivery as deliver_module
-from fewshot_annotate.export import image_files
+from fewshot_annotate.export import delivery
 from fewshot_annotate.export.delivery import deliver
 from fewshot_annotate.export.dicom_series import read_series
 from fewshot_annotate.export.preflight import Preflight, check
@@ -119,7 +118,7 @@ def test_every_difference_is_named_and_the_file_removed(
     change: Callable[[Dataset], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preflight = checked_export(tmp_path)
-    write = deliver_module.write_segmentation
+    write = delivery.write_segmentation
 
     def write_and_change(path: Path, content: object) -> None:
         write(path, content)  # type: ignore[arg-type]
@@ -127,7 +126,7 @@ def test_every_difference_is_named_and_the_file_removed(
         change(dataset)
         dataset.save_as(path)
 
-    monkeypatch.setattr(deliver_module, "write_segmentation", write_and_change)
+    monkeypatch.setattr(delivery, "write_segmentation", write_and_change)
     report = deliver(preflight)
     assert not report.verified
     assert any(CHANGES[change] in str(difference) for difference in report.differences), report.differences
@@ -138,13 +137,13 @@ def test_every_difference_is_named_and_the_file_removed(
 @pytest.mark.parametrize("length", [0, 100, 3000, 20000])
 def test_a_truncated_file_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
     preflight = checked_export(tmp_path)
-    write = deliver_module.write_segmentation
+    write = delivery.write_segmentation
 
     def write_and_truncate(path: Path, content: object) -> None:
         write(path, content)  # type: ignore[arg-type]
         path.write_bytes(path.read_bytes()[:length])
 
-    monkeypatch.setattr(deliver_module, "write_segmentation", write_and_truncate)
+    monkeypatch.setattr(delivery, "write_segmentation", write_and_truncate)
     assert not deliver(preflight).verified
     assert list(preflight.request.output.parent.iterdir()) == []
 
@@ -160,7 +159,7 @@ def test_a_full_disk_leaves_no_new_file_and_an_older_one_unchanged(
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(deliver_module, "write_segmentation", fail)
+    monkeypatch.setattr(delivery, "write_segmentation", fail)
     with pytest.raises(InputError, match="No space left"):
         deliver(preflight)
     assert [path.name for path in output.parent.iterdir()] == ["seg.dcm"]
@@ -179,19 +178,19 @@ def test_a_derived_series_is_removed_with_its_segmentation(tmp_path: Path, monke
         derivation=derivation,
         codes={"*": TISSUE},
     )
-    monkeypatch.setattr(deliver_module, "compare_series", lambda folder, volume: ["something"])
+    monkeypatch.setattr(delivery, "compare_series", lambda folder, volume: ["something"])
     assert not deliver(check(request)).verified
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_image_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, label_map = small_case()
-    write = image_files.write_label_maps
+    write = delivery.write_label_maps
 
     def write_shifted(path: Path, layers: list[LabelMap]) -> None:
         write(path, [layer.with_array(np.roll(layer.array, 1, axis=0)) for layer in layers])
 
-    monkeypatch.setattr(image_files, "write_label_maps", write_shifted)
+    monkeypatch.setattr(delivery, "write_label_maps", write_shifted)
     report = deliver(
         check(
             ExportRequest(

@@ -13,7 +13,7 @@ from fewshot_annotate.engines.adapt.fitting import fit
 from fewshot_annotate.engines.adapt.network import FittedNetwork
 from fewshot_annotate.engines.adapt.orthogonal_views import ORDER, Slab, predict_orthogonal, refine, weights
 from fewshot_annotate.engines.adapt.stack import Stack
-from fewshot_annotate.evaluation.metrics import dice
+from fewshot_annotate.evaluation.scores import dice
 from scipy.special import softmax
 from support.data import load_case
 

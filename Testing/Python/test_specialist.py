@@ -18,7 +18,6 @@ from fewshot_annotate.core.training_example import TrainingExample
 from fewshot_annotate.core.volume import Geometry, Volume
 from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import RunContext, Stopped
-from fewshot_annotate.engines.specialist.canonical import CanonicalOrder
 from fewshot_annotate.engines.specialist.cross_validation import folds_of_patients, patient_digest, splits_by_fold
 from fewshot_annotate.engines.specialist.dice_model import (
     DiceModel,
@@ -30,9 +29,9 @@ from fewshot_annotate.engines.specialist.dice_model import (
 from fewshot_annotate.engines.specialist.engine import Specialist
 from fewshot_annotate.engines.specialist.expected_time import PredictionTime
 from fewshot_annotate.engines.specialist.model_file import read_description, read_report
-from fewshot_annotate.engines.specialist.native_slices import NativeSlices
 from fewshot_annotate.engines.specialist.plan import ExampleSummary, SpecialistPlan, make_plan
-from fewshot_annotate.engines.specialist.preparation import WorkingGrid, prepared
+from fewshot_annotate.engines.specialist.prediction import NativeSlices
+from fewshot_annotate.engines.specialist.preparation import CanonicalOrder, WorkingGrid, prepared
 from fewshot_annotate.engines.specialist.training import fit_specialist
 from fewshot_annotate.engines.specialist.windows import predicted_voxels, window_size
 from support.specialist import SHAPE, ball, balls

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from fewshot_annotate.core.palette import cielab, label_colour
-from fewshot_annotate.core.structure_colours import colours_by_name
+from fewshot_annotate.core.structures import colours_by_name
 
 LIVER, SPLEEN = (221 / 255, 130 / 255, 101 / 255), (157 / 255, 108 / 255, 162 / 255)
 

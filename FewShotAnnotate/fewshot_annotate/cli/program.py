@@ -6,24 +6,28 @@ The module of a command is imported when that command is asked for.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
+from ..core.data_folder import data_folder
 from ..core.errors import FAILURES, InputError
 from ..core.events import Unfinished, exit_code_of
 from ..core.exit_codes import ExitCode
 from ..core.file_transaction import files_written
 from ..core.library_warnings import suppress_library_warnings
 from ..core.signals import ignore_signals
-from ..core.temporary import remove_abandoned_folders
+from ..core.temporary import remove_abandoned_folders, system_folder
 from ..core.text import printable, shortened
+from ..core.unexpected_errors import LOG_NAME, TRACEBACK_VARIABLE, append_to_log, fingerprint, is_out_of_memory
 from . import CANCELLED
 from .activity_indicator import command_begins, starting
 from .terminal import StdoutError, discard_stdout, safe_streams
-from .unexpected_errors import log_and_describe, shows_traceback
 
 # Name of each command, which is that of its module, and its summary.
 COMMANDS = {
@@ -40,6 +44,7 @@ COMMANDS = {
     "models": "the engines and their weights: list, download, import, verify, remove",
 }
 _CANCELLED_LATE = "cancelled; files that were already finished are kept."
+_NO_MEMORY = "there is not enough memory; close other programs, or crop the volume."
 
 
 def run(arguments: Sequence[str] | None = None, began: float | None = None) -> int:
@@ -90,9 +95,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    if shows_traceback():
+    if _shows_traceback():
         raise error
-    _print_error(log_and_describe(error))
+    _print_error(_log_and_describe(error))
     return ExitCode.FAILED
 
 
@@ -127,3 +132,31 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if name == asked:
             import_module(f".{name}", __package__).add_arguments(command)
     return parser
+
+
+def _shows_traceback() -> bool:
+    """Whether full tracebacks are requested by the environment."""
+    return bool(os.environ.get(TRACEBACK_VARIABLE))
+
+
+def _log_and_describe(error: Exception) -> str:
+    """Log an unexpected error; returns one line about it for the user."""
+    if is_out_of_memory(error):
+        return _NO_MEMORY
+    written_log = next((log for log in _logs() if append_to_log(error, log, __version__)), None)
+    where = (
+        f"please report it with what is in {written_log}"
+        if written_log
+        else f"set {TRACEBACK_VARIABLE}=1 to see where"
+    )
+    return f"an unexpected error ended this command ({type(error).__name__}, code {fingerprint(error)}); {where}."
+
+
+def _logs() -> list[Path]:
+    """Possible paths of the log, best first."""
+    folders = []
+    with contextlib.suppress(InputError, OSError, RuntimeError):
+        folders.append(data_folder() / LOG_NAME)
+    with contextlib.suppress(OSError):
+        folders.append(system_folder() / f"fewshot-annotate-{LOG_NAME}")
+    return folders

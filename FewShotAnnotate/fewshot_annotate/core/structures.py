@@ -1,4 +1,4 @@
-"""Table of common structures: codes and colours by a segment's name. Data in structures.csv; users may add their own.
+"""Codes and colours of common structures by a segment's name. Data in structures.csv; users may add their own.
 
 Codes are SNOMED CT (SCT), as DICOM PS3.16 and Slicer's terminology use them; colours are those that Slicer's
 terminology and its colour table for anatomy recommend.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from .errors import InputError
-from .palette import Colour
+from .palette import COLOUR_COUNT, MIN_CHROMA, Colour, cielab, label_colour
 from .reading import read_text
 from .terminology import Code, Terminology, parse_tag
 
@@ -44,6 +46,8 @@ _FILLERS = frozenset(
 )
 _COLUMNS = ("name", "category", "category_meaning", "type", "type_meaning")
 _Key = tuple[str, ...]
+# Distance in CIELAB below which two colours are hard to tell apart in outlines.
+_MIN_COLOUR_DISTANCE = 12.0
 
 
 class Structures:
@@ -93,6 +97,31 @@ def structure_colour(name: str) -> Colour | None:
     """Colour that Slicer recommends for a structure of this name, left or right; None if it has none."""
     tokens = [token for token in _tokens(name) if token not in _SIDES]
     return _colours().get(_key(tokens))
+
+
+def colours_by_name(names: Mapping[int, str], used: Iterable[Colour] = ()) -> dict[int, Colour]:
+    """Colour of each label value, all distinct unless there are too many labels.
+
+    A common structure has the colour of Slicer's terminology, unless that is nearly grey or too close to another one.
+
+    Parameters
+    ----------
+    names : mapping of int to str
+        Names by label value, which get their colours in the order of the values.
+    used : iterable of Colour
+        Colours of other labels.
+    """
+    taken = [_lab(colour) for colour in used]
+    colours = {}
+    for value in sorted(names):
+        recommended = structure_colour(names[value])
+        usable = recommended is not None and np.hypot(*_lab(recommended)[1:]) >= MIN_CHROMA
+        candidates = [recommended] if recommended is not None and usable else []
+        candidates += [label_colour(value + step) for step in range(COLOUR_COUNT)]
+        apart = (colour for colour in candidates if _is_apart(_lab(colour), taken))
+        colours[value] = next(apart, label_colour(value))
+        taken.append(_lab(colours[value]))
+    return colours
 
 
 @cache
@@ -171,3 +200,12 @@ def _singular(word: str) -> str:
 
 def _key(tokens: Iterable[str]) -> _Key:
     return tuple(sorted(tokens))
+
+
+def _is_apart(lab: np.ndarray, others: Iterable[np.ndarray]) -> bool:
+    return all(np.linalg.norm(lab - other) >= _MIN_COLOUR_DISTANCE for other in others)
+
+
+def _lab(colour: Colour) -> np.ndarray:
+    lab: np.ndarray = cielab(np.array(colour))
+    return lab

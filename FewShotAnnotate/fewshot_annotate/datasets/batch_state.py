@@ -7,13 +7,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.storage import write_text
+from .accepted_case import expected_by_name
 from .batch_folder import BatchFolder
 from .batch_time import BatchTime
 from .case import CORRECTED, CaseJob
 from .case_details import details_of
-from .gallery import write_page
 from .manifest import BadRow
 from .review_lock import reviewer_of
 from .status import NOT_BEGUN, CaseStatus, RowUpdate, Status, keep_accepted
@@ -23,6 +25,7 @@ _PAGE_SECONDS = 10.0
 REPORT_SECONDS = 5.0
 CANCELLED = "cancelled"
 IN_REVIEW = "in review"
+_TEMPLATES = Path(__file__).with_name("templates")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +191,7 @@ class BatchState:
     def write_page(self) -> None:
         """Write index.html."""
         began = time.monotonic()
-        write_page(self.folder, [self.statuses[name] for name in self.names])
+        _write_page(self.folder, [self.statuses[name] for name in self.names])
         self._paged = time.monotonic()
         self._time.page_written(self._paged - began)
 
@@ -245,4 +248,27 @@ def _finished(case_job: CaseJob) -> CaseStatus | None:
         CaseStatus(name=case_job.case.name, status=Status.DONE, seconds=None, message=CORRECTED)
         if case_job.files.corrected()
         else None
+    )
+
+
+def _write_page(folder: BatchFolder, cases: Sequence[CaseStatus]) -> None:
+    """Write index.html of a batch folder; it shows the previews and needs no network."""
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True)
+    expected = {case.name: _expected_dice(folder, case) for case in cases if case.status is Status.DONE}
+    counts = {str(status): sum(case.status is status for case in cases) for status in Status}
+    text = environment.get_template("index.html").render(
+        title=folder.path.name, cases=cases, counts=counts, expected=expected
+    )
+    write_text(folder.page, text)
+
+
+def _expected_dice(folder: BatchFolder, case: CaseStatus) -> str:
+    """Expected Dice of a finished case, by segment; empty if it is not known."""
+    record = folder.case(case.name).read_record()
+    expected = {} if record is None else expected_by_name(record[1])
+    return ", ".join(
+        f"{name} {label_dice.dice:.2f} ({label_dice.low:.2f} to {label_dice.high:.2f})"
+        for name, label_dice in expected.items()
     )

@@ -12,7 +12,7 @@ from ..core.errors import Message, code_and_data, message_or_text
 from .case import ComparisonCase
 from .design import Trial
 from .recommendation import Recommendation, recommend
-from .scores import EngineScore, dice, engine_score, ranked_engines, score_at, scored_structures
+from .scores import EngineScore, dice_of_counts, engine_score, ranked_engines, score_at, scored_structures
 from .trials import TrialResult
 
 TrialResults = dict[tuple[str, Trial], TrialResult]
@@ -233,7 +233,8 @@ def _samples(
         for number, support_index in enumerate(trial.held_out):
             by_engine = {engine: results[engine, trial] for engine in engines}
             scores = {
-                engine: float(dice(result.counts[number, scored].sum(axis=0))) for engine, result in by_engine.items()
+                engine: float(dice_of_counts(result.counts[number, scored].sum(axis=0)))
+                for engine, result in by_engine.items()
             }
             masks = {engine: result.masks[:, number] for engine, result in by_engine.items()}
             samples.append(HeldOutSlice(case.indices[support_index], support_index, scores, masks))

@@ -82,7 +82,25 @@ class DiceDifference:
         return self.dice >= _LIKELY_DEVIATIONS * (self.high - self.low) / _INTERVAL_DEVIATIONS
 
 
-def dice(counts: np.ndarray) -> np.ndarray:
+def dice(truth: np.ndarray, result: np.ndarray, label: int) -> float:
+    """Dice coefficient of one label, voxels pooled over the whole array (Dice 1945, Ecology 26).
+
+    Parameters
+    ----------
+    truth, result : integer ndarrays of the same shape
+    label : int
+
+    Returns
+    -------
+    float
+        0..1; NaN if neither array holds the label.
+    """
+    in_truth, in_result = truth == label, result == label
+    total = np.count_nonzero(in_truth) + np.count_nonzero(in_result)
+    return 2.0 * np.count_nonzero(in_truth & in_result) / total if total else float("nan")
+
+
+def dice_of_counts(counts: np.ndarray) -> np.ndarray:
     """Dice from voxel counts [..., 3] (truth, result, both); NaN where both are empty."""
     total = counts[..., 0] + counts[..., 1]
     return np.where(total > 0, 2.0 * counts[..., 2] / np.maximum(total, 1), np.nan)
@@ -101,7 +119,7 @@ def mean_dice(counts: np.ndarray) -> np.ndarray:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nanmean warns where all labels are empty
-        mean: np.ndarray = np.nanmean(dice(counts.sum(axis=-3)), axis=-1)
+        mean: np.ndarray = np.nanmean(dice_of_counts(counts.sum(axis=-3)), axis=-1)
         return mean
 
 
@@ -119,7 +137,7 @@ def engine_score(engine: str, size: int, draws: np.ndarray, seconds: Sequence[tu
         Time to the first slice and per further slice of each timed trial.
     """
     means = np.array([mean_dice(counts) for counts in draws])
-    by_label = np.mean([dice(counts.sum(axis=0)) for counts in draws], axis=0)
+    by_label = np.mean([dice_of_counts(counts.sum(axis=0)) for counts in draws], axis=0)
     start, step = np.median(np.array(seconds), axis=0)
     return EngineScore(
         engine=engine,

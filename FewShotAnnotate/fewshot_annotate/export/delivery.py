@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from ..core.errors import InputError
 from ..core.regrid import regrid
 from ..core.volume import LabelMap
+from ..io.files import write_label_maps
 from .algorithm import PRODUCT, Algorithm, of_segment
 from .derive import write_series
 from .dicom_seg import CodedSegment, SegContent, write_segmentation
 from .dicom_series import DicomSeries, read_series
-from .image_files import write_each_verified, write_verified
+from .other_readers import ReadBack, combine, read_back
 from .preflight import Preflight
 from .request import Problem, Target
 from .seg_verification import compare_segmentation
 from .staging import move_all, staged
 from .verification import Difference, compare_series
+
+_MAX_NAME_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
@@ -70,10 +77,10 @@ def _deliver_images(preflight: Preflight) -> Report:
     layers = preflight.coding.tagged(preflight.layers)
     with staged(request.output) as folder:
         if request.one_file_per_segment:
-            read = write_each_verified(folder, request.target.suffixes[0], layers)
+            read = _write_each_verified(folder, request.target.suffixes[0], layers)
             destinations = {folder: request.output}
         else:
-            read = write_verified(folder / request.output.name, layers)
+            read = _write_verified(folder / request.output.name, layers)
             destinations = {file: request.output.with_name(file.name) for file in sorted(folder.iterdir())}
         if read.differences:
             return Report((), read.differences, preflight.notes)
@@ -119,3 +126,44 @@ def _content(preflight: Preflight, series: DicomSeries, layers: tuple[LabelMap, 
         algorithm = of_segment(segment) or request.algorithm or unnamed
         segments.append(CodedSegment(count, number, segment, terminology, algorithm))
     return SegContent(series, layers, tuple(segments), request.type, request.software_version)
+
+
+def _write_verified(path: Path, layers: Sequence[LabelMap]) -> ReadBack:
+    """Write one file and read it back.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    write_label_maps(path, layers)
+    return read_back(path, layers)
+
+
+def _write_each_verified(folder: Path, suffix: str, layers: Sequence[LabelMap]) -> ReadBack:
+    """Write one file for each segment, named after it, with value 1, and read them back.
+
+    Raises
+    ------
+    InputError
+        One cannot be written.
+    """
+    results: list[ReadBack] = []
+    taken: set[str] = set()
+    for layer in layers:
+        for segment in layer.segments:
+            name = _file_name(segment.name, taken)
+            mask = np.asarray(layer.array == segment.value).astype(np.uint8)
+            single = LabelMap(mask, layer.geometry, (replace(segment, value=1),))
+            results.append(_write_verified(folder / f"{name}{suffix}", [single]))
+    return combine(results)
+
+
+def _file_name(name: str, taken: set[str]) -> str:
+    """A file name for a segment that is valid on every file system and not taken yet."""
+    plain = re.sub(r"[^\w.+-]+", "_", name).strip("._")[:_MAX_NAME_CHARACTERS] or "segment"
+    candidate, number = plain, 2
+    while candidate.casefold() in taken:
+        candidate, number = f"{plain}_{number}", number + 1
+    taken.add(candidate.casefold())
+    return candidate

@@ -24,8 +24,11 @@ from .dicom.object_kind import find_segmentation, require_image
 from .dicom.segmentation import read_segmentation
 from .dicom.series import read_dicom_volume
 from .image_reading import read_image_file
-from .image_writing import write_image
 from .label_names import read_names, replace_label_map, sidecar_path
+from .metaimage import write_metaimage
+from .nifti import write_nifti
+from .nrrd import write_nrrd
+from .voxel_stream import Writable, gzip_writer
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 
@@ -267,3 +270,30 @@ def _sidecar_content(segments: Sequence[Segment]) -> dict[str, Any]:
         }
         for segment in segments
     }
+
+
+def write_image(stream: Writable, suffix: str, array: np.ndarray, geometry: Geometry) -> None:
+    """Write a scalar array to a stream sequentially.
+
+    Parameters
+    ----------
+    stream : Writable
+        Binary stream.
+    suffix : str
+        '.nii.gz', '.nii', '.nrrd', '.seg.nrrd' or '.mha'.
+    array : ndarray, shape [k, j, i]
+    geometry : Geometry
+        Its `header` is reproduced if it came from the same format; otherwise the header is derived from the grid.
+
+    Raises
+    ------
+    InputError
+        The format cannot hold the array.
+    OSError
+    """
+    if suffix == ".nii.gz":
+        with gzip_writer(stream) as packed:
+            write_nifti(packed, array, geometry)
+        return
+    writers = {".nii": write_nifti, ".nrrd": write_nrrd, ".seg.nrrd": write_nrrd, ".mha": write_metaimage}
+    writers[suffix](stream, array, geometry)

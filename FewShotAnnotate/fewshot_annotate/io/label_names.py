@@ -14,7 +14,7 @@ from ..core.checked_stream import FileIdentity, file_identity
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
 from ..core.reading import DamagedContentError, decoding, read_json, read_json_as
-from ..core.structure_colours import colours_by_name
+from ..core.structures import colours_by_name
 from ..core.volume import LabelMap, Segment, default_segment
 from . import colour_table
 

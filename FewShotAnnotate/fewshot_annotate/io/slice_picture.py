@@ -15,13 +15,14 @@ from ..core.errors import InputError
 from ..core.intensity import IntensityWindow
 from ..core.slice_axis import SliceAxis
 from ..core.storage import write_bytes
-from ..core.volume import Geometry, Segment
+from ..core.volume import Geometry, LabelMap, Segment, Volume
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 AREA_OPACITY = 0.25
 OUTLINE_PIXELS = 2
+THUMBNAIL_PIXELS = 160
 # Maximum number of slice pixels per rendered pixel along each side; more would cost memory without a visible effect.
 _OVERSAMPLING = 4
 
@@ -128,3 +129,26 @@ def png_bytes(picture: Image) -> bytes:
 def write_png(path: Path, picture: Image) -> None:
     """Write an image as a PNG file; raises `InputError` if that fails."""
     write_bytes(path, png_bytes(picture))
+
+
+def write_thumbnail(path: Path, volume: Volume, label_map: LabelMap, window: IntensityWindow) -> None:
+    """Write the first slice of a volume, true to scale, with its labels in their colours, as a PNG.
+
+    Parameters
+    ----------
+    path : Path
+    volume, label_map : on the same grid, arrays [1, h, w]
+    window : IntensityWindow
+        Intensities that are black and white.
+
+    Raises
+    ------
+    InputError
+        Pillow is missing, or the file cannot be written.
+    """
+    axis = SliceAxis(0)
+    flips = radiological_flips(axis, volume.geometry)
+    image, labels = volume.array[0][flips], label_map.array[0][flips]
+    _, row_mm, column_mm = axis.spacing(volume.geometry)
+    size = scaled_size(image.shape, (row_mm, column_mm), THUMBNAIL_PIXELS)
+    write_png(path, draw_slice(image, window, size, label_regions(labels, label_map.segments)))

@@ -17,10 +17,9 @@ from .installation import install_command
 from .results import RESULTS
 from .runs import RUNS
 from .tasks import TASKS
-from .weights import WEIGHTS
 
 # Code -> sentence.
-SENTENCES = {**FILES, **RUNS, **WEIGHTS, **TASKS, **RESULTS, **COMPARISON}
+SENTENCES = {**FILES, **RUNS, **TASKS, **RESULTS, **COMPARISON}
 # For a code without a sentence: one of another version, or of a part of the program that has its own sentences.
 UNKNOWN = "This cannot be done ({code})."
 

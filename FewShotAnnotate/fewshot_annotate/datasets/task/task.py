@@ -34,8 +34,8 @@ from ...core.storage import write_json
 from ...core.training_example import TrainingExample
 from ...core.volume import Geometry, LabelMap, Segment, Volume
 from ...io.array_file import read_npy, read_npy_header
+from ...io.slice_picture import write_thumbnail
 from .example import TaskExample, task_error
-from .thumbnail import write_thumbnail
 
 TERMINOLOGY = "TerminologyEntry"
 FILE_NUMBER = re.compile(r"\d{4}")

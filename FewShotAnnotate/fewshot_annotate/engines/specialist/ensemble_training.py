@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from ...core.job import Device
-from ..base import RunContext
+from ..base import RunContext, Stopped
 from ..device import torch_device
 from ..threads import max_threads
 from .augmentation import AugmentationConfig
@@ -22,7 +24,6 @@ from .evaluation import HeldOutResult, evaluate_held_out, fit_inverse_temperatur
 from .member_training import MemberConfig, MemberTraining, memory_format, new_network
 from .model_file import ModelDescription, load_start, write_model
 from .report import SpecialistReport
-from .shared_progress import SharedProgress
 from .training import Limits, Training
 
 ENGINE = "specialist"
@@ -34,6 +35,7 @@ _MIN_EVALUATED = 8
 # Fractions of the progress at which the trainings begin, and that the evaluation takes.
 _TRAININGS_BEGIN = 0.03
 _EVALUATION_FRACTION = 0.05
+_Result = TypeVar("_Result")
 
 
 def train_ensemble(
@@ -68,7 +70,7 @@ def train_ensemble(
     config = replace(config or MemberConfig(), threads=threads)
     seconds_per_network = limits.training * parallel / count
     earlier = load_start(start, training.plan, training.record.folds, count)
-    progress = SharedProgress(context, count, _TRAININGS_BEGIN, 1 - _EVALUATION_FRACTION)
+    progress = _SharedProgress(context, count, _TRAININGS_BEGIN, 1 - _EVALUATION_FRACTION)
 
     def train(number: int) -> tuple[Mapping[str, torch.Tensor], int, float]:
         initial = earlier[number] if earlier else None
@@ -112,6 +114,49 @@ def train_ensemble(
     )
     write_model(folder, description, states, report)
     return report
+
+
+class _SharedProgress:
+    """Progress of several trainings as one fraction.
+
+    Parameters
+    ----------
+    context : RunContext
+    count : int
+    first, last : float
+        The fractions of the whole run at which the trainings begin and end.
+    """
+
+    def __init__(self, context: RunContext, count: int, first: float, last: float) -> None:
+        self._context = context
+        self._fractions = [0.0] * count
+        self._first, self._last = first, last
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    def member(self, number: int, fraction: float) -> None:
+        """Report the fraction of one training; raises `Stopped` if the run should stop or another training failed."""
+        if self._ended.is_set():
+            raise Stopped
+        with self._lock:
+            self._fractions[number] = fraction
+            mean = sum(self._fractions) / len(self._fractions)
+            self._context.report_progress(self._first + (self._last - self._first) * mean)
+
+    def results(self, futures: Sequence[Future[_Result]]) -> list[_Result]:
+        """Results of all trainings. If one raises an exception, the others are ended and the exception is raised."""
+        failure: BaseException | None = None
+        results = []
+        for future in futures:
+            try:
+                results.append(future.result())
+            except BaseException as error:
+                self._ended.set()
+                if failure is None or isinstance(failure, Stopped):
+                    failure = error
+        if failure is not None:
+            raise failure
+        return results
 
 
 def _held_out_results(

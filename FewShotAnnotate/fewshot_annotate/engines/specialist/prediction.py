@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +20,54 @@ from ..progress_counter import ProgressCounter
 from .dice_model import SoftDice, calibrated, mean_soft_dice
 from .expected_time import PredictionTime
 from .model_file import MODEL_FILE, load_members, read_description, require_labels
-from .native_slices import NativeSlices
 from .plan import SpecialistPlan
-from .preparation import PreparedExample, WorkingGrid, normalised, prepared
+from .preparation import PreparedExample, WorkingGrid, normalised, prepared, resized
 
 if TYPE_CHECKING:
     from .network import SpecialistUNet
+
+
+@dataclass(frozen=True)
+class NativeSlices:
+    """A prediction on the working grid, read slice by slice on the grid of the volume.
+
+    Attributes
+    ----------
+    probabilities : float ndarray, shape [labels + 1, d, h, w]
+        Probabilities on the working grid.
+    grid : WorkingGrid
+    """
+
+    probabilities: np.ndarray
+    grid: WorkingGrid
+
+    def read(self, axis: int, index: int) -> np.ndarray:
+        """Linearly interpolated probabilities, float32 `[labels + 1, h, w]`, of a slice across an array axis."""
+        grid = self.grid
+        grid_axis, flipped = grid.grid_axis(axis)
+        if flipped:
+            index = grid.native[grid_axis] - 1 - index
+        probabilities = self._interpolated(grid_axis, index)
+        lengths = [grid.native[other] for other in range(3) if other != grid_axis]
+        for slice_axis, length in enumerate(lengths, start=1):
+            probabilities = resized(probabilities, slice_axis, length)
+        restored = grid.restore(np.expand_dims(probabilities, 1 + grid_axis))
+        return np.ascontiguousarray(np.take(restored, 0, axis=1 + axis))
+
+    def _interpolated(self, grid_axis: int, index: int) -> np.ndarray:
+        """Probabilities at a native index along one axis of the working grid, at the working size of the others."""
+        old, new = self.grid.size[grid_axis], self.grid.native[grid_axis]
+        position = min(max((index + 0.5) * old / new - 0.5, 0.0), old - 1.0)
+        before = min(int(position), old - 1)
+        weight = np.float32(position - before)
+        low: np.ndarray = np.take(self.probabilities, before, axis=1 + grid_axis).astype(np.float32)
+        if not weight:
+            return low
+        high: np.ndarray = np.take(self.probabilities, min(before + 1, old - 1), axis=1 + grid_axis).astype(
+            np.float32
+        )
+        interpolated: np.ndarray = low + weight * (high - low)
+        return interpolated
 
 
 class VolumePrediction:

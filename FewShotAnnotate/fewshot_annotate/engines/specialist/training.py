@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...core.disk import unwritable_error
 from ...core.errors import InputError
 from ...core.job import Device
-from ...core.storage import write_json
+from ...core.reading import read_json_as
+from ...core.storage import write_bytes, write_json
 from ...core.training_example import TrainingExample
 from ..base import RunContext
 from ..threads import max_threads
 from .cross_validation import MAX_FOLDS, Split, fold_count, folds_of_patients, splits_by_fold
-from .example_cache import ExampleCache
 from .model_file import MODEL_FILE, read_description, read_report
 from .plan import SpecialistPlan, make_plan
-from .preparation import prepared, summary
+from .preparation import PreparedExample, prepared, summary
 from .report import SpecialistReport
-from .unfinished_training import UnfinishedTraining, fingerprint
 
 if TYPE_CHECKING:
     from .member_training import MemberConfig
@@ -36,6 +38,72 @@ RECORD_FILE = "record.json"
 EVALUATION_FRACTION = 0.05
 # Fraction of the progress that loading the examples takes.
 _LOADING_FRACTION = 0.03
+
+
+@dataclass(frozen=True)
+class UnfinishedTraining:
+    """Record of a training that is continued only with the same arguments: their fingerprint, plan and folds.
+
+    Attributes
+    ----------
+    fingerprint : str
+    plan : SpecialistPlan
+    folds : mapping of str to int
+        Fold of each patient by digest.
+    """
+
+    fingerprint: str
+    plan: SpecialistPlan
+    folds: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Dict of plain values."""
+        return {"fingerprint": self.fingerprint, "plan": self.plan.to_json(), "folds": dict(self.folds)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> UnfinishedTraining:
+        """The inverse of `to_json`; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
+        folds = {str(digest): int(fold) for digest, fold in data["folds"].items()}
+        return cls(str(data["fingerprint"]), SpecialistPlan.from_json(data["plan"]), folds)
+
+    @classmethod
+    def read(cls, path: Path, expected: str) -> UnfinishedTraining | None:
+        """The record with the expected fingerprint; None if it is missing or damaged, or has another fingerprint."""
+        try:
+            record = read_json_as(path, cls.from_json)
+        except (OSError, ValueError, InputError):
+            return None
+        return record if record.fingerprint == expected else None
+
+
+class ExampleCache:
+    """Prepared examples of one training, in files that are mapped into memory.
+
+    Parameters
+    ----------
+    folder : Path
+        An existing folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def holds(self, index: int) -> bool:
+        """Whether an example has been written."""
+        return self._path(index, "labels").is_file()
+
+    def write(self, index: int, example: PreparedExample) -> None:
+        """Write an example; raises `InputError` if that fails."""
+        write_bytes(self._path(index, "image"), _bytes(example.image))
+        write_bytes(self._path(index, "labels"), _bytes(example.labels))
+
+    def read(self, index: int) -> PreparedExample:
+        """An example whose arrays are read-only maps of the files."""
+        image = np.load(self._path(index, "image"), mmap_mode="r")
+        return PreparedExample(image, np.load(self._path(index, "labels"), mmap_mode="r"))
+
+    def _path(self, index: int, kind: str) -> Path:
+        return self._folder / f"{index}.{kind}.npy"
 
 
 @dataclass(frozen=True)
@@ -202,3 +270,16 @@ def _plan(
     if len(missing):
         raise InputError("training_label_missing", label=int(missing[0]))
     return earlier or make_plan(summaries, labels)
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def fingerprint(examples: Sequence[TrainingExample], labels: int, budget_seconds: float, seed: int) -> str:
+    """Fingerprint of the arguments of a training, from which patients cannot be identified."""
+    described = [[example.patient, example.axis, example.labelled_slices] for example in examples]
+    text = json.dumps([described, labels, budget_seconds, seed])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...core.storage import write_csv
 from ..results import Comparison
-from ..scores import EngineScore, dice
+from ..scores import EngineScore, dice_of_counts
 
 POINT_HEAD = (
     "engine",
@@ -61,7 +61,7 @@ def write_slices(path: Path, comparison: Comparison) -> None:
             for draw, draw_counts in enumerate(counts):
                 for index, slice_counts in zip(comparison.held_out, draw_counts, strict=True):
                     for label, voxels in zip(comparison.labels, slice_counts, strict=True):
-                        score = f"{dice(voxels):.4f}" if voxels[:2].any() else ""
+                        score = f"{dice_of_counts(voxels):.4f}" if voxels[:2].any() else ""
                         position = (comparison.axis, comparison.plane, index)
                         yield engine, size, draw, *position, label, *map(int, voxels), score
 

@@ -22,6 +22,12 @@ LOCKED_TAG = "FewShotAnnotate.Locked"
 _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
+def first_segmentation() -> Any:
+    """The first segmentation a user can see; previews are hidden from editors."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return next((node for node in nodes if not node.GetHideFromEditors()), None)
+
+
 def read_grid(segmentation_node: Any, volume_node: Any) -> SegmentationGrid:
     """Grid and layers of a segmentation; the volume's grid if the segmentation has none yet.
 
@@ -196,6 +202,17 @@ def segments_left_out(segmentation_node: Any) -> tuple[str, ...]:
     segmentation, hidden = segmentation_node.GetSegmentation(), set(hidden_segments(segmentation_node))
     names = segmentation.GetSegmentIDs()
     return tuple(name for name in names if name in hidden or is_locked(segmentation.GetSegment(name)))
+
+
+def has_geometry(segmentation_node: Any) -> bool:
+    """Whether a segmentation node has a reference geometry."""
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    return bool(segmentation_node.GetSegmentation().GetConversionParameter(name))
+
+
+def has_voxels(volume_node: Any) -> bool:
+    """Whether there is a volume node, and it has voxels."""
+    return volume_node is not None and volume_node.GetImageData() is not None
 
 
 def set_locked(segment: Any, locked: bool) -> None:

@@ -13,21 +13,21 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from ..chosen_nodes import ChosenNodes
+from ..effect.registration import EditorEffects
 from ..fill.run_editor import RunEditor
 from ..fill.run_state import State
+from ..mrml.reading import first_segmentation, has_geometry, has_voxels
 from ..tasks import wait_for_threads
 from ..unexpected_errors import StepRunner
 from .access import SECTIONS, make_texts_readable, order_tabs
 from .action_bar import ActionBar
 from .compare_section import CompareSection
 from .dataset_section import DatasetSection
-from .editor_effects import EditorEffects
 from .export_section import ExportSection
 from .fill_step import FillStep
 from .fill_undo import FillUndo
 from .label_step import LabelStep
 from .next_button import NextButton
-from .node_queries import first_segmentation, has_geometry, has_voxels, is_same_node
 from .review_section import ReviewSection
 from .segmentation_events import SegmentationEvents
 from .settings_section import SettingsSection
@@ -236,8 +236,11 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.segmentation = first_segmentation()
 
     def _setParameterNode(self, parameterNode: Any) -> None:
-        if is_same_node(parameterNode, self._parameterNode):
+        before = self._parameterNode
+        if parameterNode is before:
             return
+        if None not in (parameterNode, before) and parameterNode.parameterNode is before.parameterNode:
+            return  # the same node, wrapped once more
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)

@@ -14,7 +14,7 @@ from ..annotation.review import ReviewController
 from ..annotation.review_rows import RefillRequest, ReviewView, worst_first
 from ..i18n import tr as _
 from ..messages import Refusal
-from ..mrml.plot_clicks import PlotClicks
+from ..mrml.confidence_plot import PlotClicks
 from .review_strip import ReviewStrip
 from .slice_positions import slice_text
 from .slice_table import SliceTable
