@@ -70,28 +70,6 @@ def require_creatable(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def hidden_folder(goal: Path, parent: Path) -> Iterator[Path]:
-    """Context manager: a hidden temporary folder in `parent` for what is to become `goal`, which errors name.
-
-    Raises
-    ------
-    InputError
-        It cannot be created, or the disk is full.
-    """
-    try:
-        with TemporaryFolder(parent) as folder:
-            try:
-                yield folder
-            except InputError as error:
-                path = error.data.get("path")
-                if isinstance(path, Path) and path.is_relative_to(folder):
-                    raise error.with_data(path=goal) from None
-                raise
-    except OSError as error:
-        raise unwritable_error(goal, error) from None
-
-
-@contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Context manager: a temporary folder that is removed at the end of the block.
 

@@ -205,7 +205,7 @@ def _serve(connection: Connection, host_pid: int) -> None:
     def watch() -> None:
         while alive():
             time.sleep(_HOST_CHECK_SECONDS)
-        os._exit(1)
+        os._exit(ExitCode.FAILED)
 
     threading.Thread(target=watch, daemon=True).start()
     try:

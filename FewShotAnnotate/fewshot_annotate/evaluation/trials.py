@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import Message
 from ..core.events import Cancelled, Event, Failed, Progress, SliceDone, Warned
-from ..core.storage import hidden_folder
+from ..core.staged_folder import hidden_folder
 from ..jobs.planning import EngineSettings, jobs_of_layers
 from ..jobs.process import run_in_worker
 from ..jobs.run_folder import JobFolder

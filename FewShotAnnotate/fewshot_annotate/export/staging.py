@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..core import paths
-from ..core.disk import sync_file, sync_folder, unwritable_error
+from ..core.disk import sync_file, unwritable_error
 from ..core.errors import InputError
-from ..core.file_transaction import FileTransaction, count_written
+from ..core.file_transaction import FileTransaction
 from ..core.signals import defer_signals
-from ..core.storage import hidden_folder, require_creatable
+from ..core.staged_folder import hidden_folder, rename_folder
+from ..core.storage import require_creatable
 from ..io.label_names import move_label_map, sidecar_path
 
 
@@ -56,10 +57,8 @@ def move_all(destinations: Mapping[Path, Path]) -> None:
                 for file in staged_path.iterdir():
                     sync_file(file)
                 with defer_signals():
-                    staged_path.rename(destination)
-                    count_written(destination)
+                    rename_folder(staged_path, destination)
                     new.append(destination)
-                sync_folder(destination.parent)
         _move_files({source: target for pair in destinations.items() for source, target in _files_of(*pair)})
     except (OSError, InputError) as error:
         for path in new:

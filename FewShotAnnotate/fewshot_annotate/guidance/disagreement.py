@@ -1,17 +1,18 @@
 """Disagreement of filled slices with shapes interpolated from the labelled slices alone.
 
-Unlike the interpolation in `engines/propagate/shape_interpolation.py`, it matches no structures: what the slices are
-compared with stays simpler than any way to fill them.
+The interpolation in `engines/propagate/shape_interpolation.py` is not used here: it is a candidate of the fill, which
+would be compared with itself. This one matches no structures, so it is simpler than any way to fill, and faster.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy
+
+from ..core.gaps import support_indices_around
 
 Masks = Mapping[str, np.ndarray]
 # Margin in pixels around the cropped masks, so that distances outside of them are represented.
@@ -83,8 +84,8 @@ def _around(labelled: Sequence[int], index: int) -> tuple[int, int, float]:
 
     Beyond the outermost labelled slice, both are that slice.
     """
-    position = bisect_left(labelled, index)
-    before, after = labelled[max(0, position - 1)], labelled[min(position, len(labelled) - 1)]
+    around = support_indices_around(index, labelled) if index not in labelled else (labelled.index(index),)
+    before, after = labelled[around[0]], labelled[around[-1]]
     return before, after, (index - before) / (after - before) if after > before else 0.0
 
 

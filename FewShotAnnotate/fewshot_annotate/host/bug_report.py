@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import re
 import subprocess
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..core.errors import InputError
+from ..core.reading import DamagedContentError, decoding, parse_json
 from ..engines.threads import worker_environment
 from ..jobs.worker_description import WorkerDescription
 from .messages import error_text
@@ -42,8 +42,9 @@ def describe_worker(python: str) -> WorkerDescription:
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             check=True,
         ).stdout
-        return WorkerDescription(**json.loads(printed.splitlines()[-1]))
-    except (OSError, subprocess.SubprocessError, ValueError, TypeError, IndexError) as error:
+        with decoding():
+            return WorkerDescription(**parse_json(printed.splitlines()[-1].decode("ascii")))
+    except (OSError, subprocess.SubprocessError, DamagedContentError) as error:
         raise InputError("worker_silent", detail=type(error).__name__) from None
 
 

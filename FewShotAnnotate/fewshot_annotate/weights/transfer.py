@@ -90,6 +90,7 @@ def transfer(url: str, file: BinaryIO, offset: int, size: int | None, limit: int
         raise TransferFailed("the server redirects to an address that cannot be used") from None
     except OSError as error:
         raise TransferFailed(error.strerror or "the connection broke off") from None
+    # Of the library that parses the answers, whose errors are not all of its own types.
     except (httpx2.HTTPError, httpx2.StreamError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise TransferFailed("the connection broke off, or the answer cannot be understood") from None
 

@@ -12,10 +12,8 @@ import numpy as np
 
 from ...core import paths
 from ...core.errors import InputError, Message
-from ...core.file_transaction import count_written
-from ...core.signals import defer_signals
 from ...core.slice_axis import SliceAxis, labelled_indices
-from ...core.storage import hidden_folder
+from ...core.staged_folder import staged_folder
 from ...core.volume import Geometry, LabelMap, Volume
 from ...guidance.contact_sheet import contact_sheet, evenly_spread
 from ...io.files import write_array
@@ -91,7 +89,7 @@ def export_dataset(
     paths.require_nameable(output)
     if not paths.is_folder(output.parent):
         raise InputError("file_missing", path=output.parent)
-    with hidden_folder(output, output.parent) as hidden:
+    with staged_folder(output, output.parent) as hidden:
         root = hidden / layout.root
         cases, files = _write_cases(source, root, layout, previews, report)
         require_consistent(source.segments, cases)
@@ -102,10 +100,6 @@ def export_dataset(
         renamed = [replace(case, name=case.number) for case in cases]  # names of files may be those of patients
         warnings = [*findings(source.segments, renamed), *_same_images(renamed)]
         write_data_sheet(root, data_sheet(options.name, layout_name, source.segments, cases, held_cases, warnings))
-        with defer_signals():
-            hidden.chmod(output.parent.stat().st_mode & 0o777)
-            hidden.rename(output)
-            count_written(output)
     return ExportedDataset(output / layout.root, tuple(cases), held_cases, tuple(problems))
 
 

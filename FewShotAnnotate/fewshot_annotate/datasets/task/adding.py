@@ -14,11 +14,10 @@ import numpy as np
 from ... import __version__
 from ...core.disk import unwritable_error
 from ...core.errors import InputError
-from ...core.file_transaction import count_written
 from ...core.intensity import intensity_quantiles
 from ...core.signals import defer_signals
 from ...core.slice_axis import SliceAxis, labelled_indices
-from ...core.storage import hidden_folder
+from ...core.staged_folder import hidden_folder, rename_folder
 from ...core.volume import Geometry, LabelMap, Segment, Volume
 from ...io.files import write_array
 from .example import (
@@ -221,9 +220,7 @@ def _commit(
     target = example.folder(task.folder)
     with defer_signals():
         _remove_folder(target)  # of a process that died before it wrote task.json
-        new.chmod(task.folder.stat().st_mode & 0o777)
-        new.rename(target)
-        count_written(target)
+        rename_folder(new, target, task.folder)
         changed.write()
     for replaced in same:
         _remove_folder(replaced.folder(task.folder))

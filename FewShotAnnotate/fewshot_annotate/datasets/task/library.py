@@ -21,7 +21,7 @@ from ...core.intensity import intensity_quantiles
 from ...core.locks import file_lock
 from ...core.signals import defer_signals
 from ...core.slice_axis import SliceAxis
-from ...core.storage import hidden_folder
+from ...core.staged_folder import staged_folder
 from ...core.support import Support
 from ...core.temporary import TemporaryFolder
 from ...core.volume import Geometry, LabelMap, Segment, Volume
@@ -168,13 +168,10 @@ def new_task_folder(name: str) -> Iterator[Path]:
         new = library / Path(name).name
         if paths.lexists(new):
             raise InputError("library_taken", name=name)
-        with hidden_folder(new, library) as folder:
+        with staged_folder(new) as folder:
             yield folder
             if _is_path(name):
                 _share(folder)
-            with defer_signals():
-                folder.rename(new)
-                count_written(new)
 
 
 @contextlib.contextmanager

@@ -103,10 +103,7 @@ class CandidatePool(SimpleCandidates):
 
     def neighbours_of(self, support_index: int) -> CandidatePool:
         """Pool of only the neighbours of a labelled slice, given by support index, to predict it when held out."""
-        neighbours = [
-            other for other in (support_index - 1, support_index + 1) if 0 <= other < len(self.support.indices)
-        ]
-        flow = self._flow.subset(neighbours)
+        flow = self._flow.subset(self.support.around(self.support.indices[support_index]))
         return CandidatePool(self._volume, flow.support, self.config, flow, contrasts=self._contrasts)
 
     def _propagated(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray | None]]:

@@ -122,8 +122,8 @@ class AdaptTime:
         every = range(count) if plan is not None else range(1, count - 1)
         seconds = 0.0
         for support_index in spread(every, self.config.held_out.max_slices) if count > 1 else ():
-            others = [other for other in (support_index - 1, support_index + 1) if 0 <= other < count]
-            around, index = support.subset(others), support.indices[support_index]
+            index = support.indices[support_index]
+            around = support.subset(support.around(index))
             seconds += propagation.of(around, [index]) + propagation.growing(around, index) + self.example
         return seconds
 

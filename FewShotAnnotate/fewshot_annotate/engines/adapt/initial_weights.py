@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from ...core.errors import InputError
+from ...core.reading import DamagedContentError, decoding_archive
 from .config import NetworkConfig
 from .network import UNet
 from .stack import POSITIONS
@@ -91,7 +91,7 @@ def _repeated_for_channels(weight: torch.Tensor, channels: int, pixels: int, pri
 def trained_weights() -> dict[str, torch.Tensor]:
     """Weights of the file by name, float32; raises `InputError` if it is missing or damaged."""
     try:
-        with FILE.open("rb") as file, np.load(file) as arrays:
+        with FILE.open("rb") as file, decoding_archive(), np.load(file) as arrays:
             return {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
-    except (OSError, EOFError, ValueError, BadZipFile):
+    except (OSError, DamagedContentError):
         raise InputError("installation_damaged", path=FILE) from None

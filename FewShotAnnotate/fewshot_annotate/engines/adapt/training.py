@@ -287,7 +287,7 @@ def _growing_is_reliable(held_out: Mapping[int, np.ndarray], pool: CandidatePool
     for candidate in (CANDIDATES.index("propagation"), CANDIDATES.index("region growing")):
         correct, size = np.zeros((2, len(support.labels) + 1))
         for support_index, log_probs in held_out.items():
-            around = [other for other in (support_index - 1, support_index + 1) if 0 <= other < len(support.indices)]
+            around = support.around(support.indices[support_index])
             extents = np.append(False, shown[around[0]] ^ shown[around[-1]])
             truth, filled = pool.label_indices(support.indices[support_index]), log_probs[candidate].argmax(axis=0)
             true, predicted, hits = (

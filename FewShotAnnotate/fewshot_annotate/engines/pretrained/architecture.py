@@ -70,6 +70,8 @@ def build_model(
 def architecture_errors(path: Path) -> Iterator[None]:
     """Context manager: errors in the block mean that the weights in `path` belong to another architecture.
 
+    The errors are those of torch and of lookups by tensor names, not of decoding: the file was read already.
+
     Raises
     ------
     InputError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import copy
 import math
 from collections import deque
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ...core.gaps import SliceGap
+from ...core import gaps
 from ...core.support import Support
 from ...core.volume import Volume
 from ..channels import ChannelSlices
@@ -132,7 +131,7 @@ class FlowPropagation:
 
     def _fill_gap(
         self,
-        query_gap: SliceGap,
+        query_gap: gaps.SliceGap,
         pool: ThreadPoolExecutor,
         fuse: Callable[[int, np.ndarray], None] | None,
     ) -> Iterator[tuple[int, np.ndarray]]:
@@ -258,10 +257,11 @@ class FlowPropagation:
     def regularisation(self, index: int, adjacent: int) -> float:
         """Regularisation of the flow between two adjacent slices."""
         indices = self.support.indices
-        insertion = bisect.bisect_right(indices, min(index, adjacent))
-        before = indices[insertion - 1] if insertion else -1
-        after = indices[insertion] if insertion < len(indices) else len(self._slices)
-        return FLOW_REGULARISATION / (after - before)
+        lower, upper = sorted((index, adjacent))
+        before, after = gaps.neighbours(upper, indices)[0], gaps.neighbours(lower, indices)[1]
+        start = -1 if before is None else indices[before]
+        end = len(self._slices) if after is None else indices[after]
+        return FLOW_REGULARISATION / (end - start)
 
     def _field_between(self, start: int, end: int) -> np.ndarray:
         """Field between two labelled slices, by support index, composed over those between them."""

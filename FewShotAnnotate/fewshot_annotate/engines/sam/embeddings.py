@@ -11,6 +11,7 @@ import numpy as np
 
 from ...core.errors import InputError
 from ...core.file_transaction import atomic_stream
+from ...core.reading import DamagedContentError, decoding_archive
 
 # Suffix of the cached files; other files in the folder are not touched.
 SUFFIX = ".embedding.npy"
@@ -40,9 +41,10 @@ class EmbeddingCache:
             return None
         path = self._path(self._folder, key)
         try:
-            array: np.ndarray = np.load(path, allow_pickle=False)
+            with decoding_archive():
+                array: np.ndarray = np.load(path, allow_pickle=False)
             os.utime(path)
-        except (OSError, ValueError, EOFError):
+        except (OSError, DamagedContentError):
             return None
         return array
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ...core.reading import DamagedContentError, decoding_archive
 from ...core.storage import write_bytes
 from ..adapt.muon import Muon
 from ..device import has_bfloat16
@@ -178,15 +180,16 @@ class MemberTraining:
     def resume(self, path: Path) -> None:
         """Continue from a checkpoint; one that cannot be read is ignored."""
         try:
-            state: dict[str, Any] = torch.load(path, map_location=self._device, weights_only=True)
-            self._network.load_state_dict(state["network"])
-            self._averaged.load_state_dict(state["averaged"])
-            self._adam.load_state_dict(state["adam"])
-            for mean, saved in zip(self._muon.means, state["muon"], strict=True):
-                mean.copy_(saved)
-            self._random.bit_generator.state = json.loads(state["random"])
-            self.steps, self.seconds = int(state["steps"]), float(state["seconds"])
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError):
+            with decoding_archive():
+                state: dict[str, Any] = torch.load(path, map_location=self._device, weights_only=True)
+                self._network.load_state_dict(state["network"])
+                self._averaged.load_state_dict(state["averaged"])
+                self._adam.load_state_dict(state["adam"])
+                for mean, saved in zip(self._muon.means, state["muon"], strict=True):
+                    mean.copy_(saved)
+                self._random.bit_generator.state = json.loads(state["random"])
+                self.steps, self.seconds = int(state["steps"]), float(state["seconds"])
+        except (OSError, UnpicklingError, DamagedContentError):
             return
 
     def _step(self, fraction: float) -> None:

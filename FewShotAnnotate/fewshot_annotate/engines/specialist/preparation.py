@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from ...core.intensity import PERCENTILES
 from ...core.training_example import TrainingExample
 from ...core.volume import Geometry, Volume
 from .plan import ExampleSummary, SpecialistPlan
 
 # A volume with intensities below this (in HU) is taken for CT.
 _MAX_AIR_HU = -300.0
-# Intensities are clipped to these percentiles.
-_PERCENTILES = (0.5, 99.5)
 # Percentiles of a volume are estimated from about this many voxels.
 _SAMPLE_VOXELS = 200_000
 
@@ -198,7 +197,7 @@ def normalised(image: np.ndarray, plan: SpecialistPlan) -> np.ndarray:
         low, high, mean, deviation = plan.window
     else:
         sample = _sample(image)
-        low, high = np.percentile(sample, _PERCENTILES)
+        low, high = np.percentile(sample, PERCENTILES)
         inner = np.clip(sample, low, high)
         mean, deviation = float(inner.mean()), max(float(inner.std()), 1e-6)
     result: np.ndarray = np.clip(image, np.float32(low), np.float32(high))
@@ -219,7 +218,7 @@ def summary(volume: Volume, labels: np.ndarray, example: TrainingExample) -> Exa
     thickest = int(np.argmax(volume.geometry.spacing[::-1]))
     slice_count = np.count_nonzero(result.any(axis=tuple(axis for axis in range(3) if axis != thickest)))
     values = volume.array[labels > 0] if labels.any() else volume.array.reshape(-1)
-    low, high = (float(value) for value in np.percentile(values, _PERCENTILES))
+    low, high = (float(value) for value in np.percentile(values, PERCENTILES))
     inner = np.clip(values.astype(np.float32), low, high)
     return ExampleSummary(
         shape=(shape[0], shape[1], shape[2]),

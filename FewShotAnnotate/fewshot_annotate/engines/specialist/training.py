@@ -17,7 +17,7 @@ import numpy as np
 from ...core.disk import unwritable_error
 from ...core.errors import InputError
 from ...core.job import Device
-from ...core.reading import read_json_as
+from ...core.reading import DamagedContentError, read_json_as
 from ...core.storage import write_bytes, write_json
 from ...core.training_example import TrainingExample
 from ..base import RunContext
@@ -71,7 +71,7 @@ class UnfinishedTraining:
         """The record with the expected fingerprint; None if it is missing or damaged, or has another fingerprint."""
         try:
             record = read_json_as(path, cls.from_json)
-        except (OSError, ValueError, InputError):
+        except (OSError, DamagedContentError):
             return None
         return record if record.fingerprint == expected else None
 

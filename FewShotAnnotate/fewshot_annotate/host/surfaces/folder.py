@@ -144,7 +144,7 @@ class SurfaceFolder(WorkFolder):
         try:
             checksums = read_json_as(self.path / f"{name}.json", dict)
             arrays = {array: read_npy(self._path(name, array)) for array in _ARRAYS}
-        except (OSError, ValueError, DamagedContentError):
+        except (OSError, ValueError):  # `DamagedContentError` is a `ValueError`
             return None
         sound = all(_checksum(content) == checksums.get(array) for array, content in arrays.items())
         return SurfaceArrays(**arrays) if sound else None
