@@ -209,8 +209,8 @@ def test_models_info_lists_the_options_of_an_engine(
 
 
 def test_ranges_of_options_are_printed_without_exponents() -> None:
-    assert Option(5, "", minimum=0, maximum=1000000).allowed() == "a whole number from 0 to 1000000"
-    assert Option(0.5, "", minimum=0.25, maximum=3).allowed() == "a number from 0.25 to 3"
+    assert str(Option(5, "", minimum=0, maximum=1000000).allowed()) == "a whole number from 0 to 1000000"
+    assert str(Option(0.5, "", minimum=0.25, maximum=3).allowed()) == "a number from 0.25 to 3"
 
 
 @pytest.mark.slow

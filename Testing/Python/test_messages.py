@@ -20,6 +20,7 @@ from fewshot_annotate.cli import messages as command_line
 from fewshot_annotate.core.errors import FAILURES, InputError, Message
 from fewshot_annotate.host import messages as panel
 from fewshot_annotate.messages import SENTENCES, installation
+from fewshot_annotate.messages.details import DETAILS
 from fewshot_annotate.messages.installation import PINNED, install_command
 from support.processes import PACKAGE_PARENT
 
@@ -128,8 +129,8 @@ def test_every_error_has_the_data_that_its_sentences_need(source: Path) -> None:
 
 # --- parts of sentences
 
-# Placeholders whose texts are translated; names, and texts without a space, are not.
-PHRASE_IN = {"detail", "what", "expected", "how", "done", "lost", "off", "count", "allowed", "missing", "kind"}
+# Placeholders for names of files, frames and other things, as which the Python API names arrays.
+NAMES = {"path", "name", "first", "second"}
 
 
 def texts_of(value: ast.expr, scope: ast.AST, module: ast.AST) -> Iterator[str]:
@@ -151,48 +152,33 @@ def texts_of(value: ast.expr, scope: ast.AST, module: ast.AST) -> Iterator[str]:
                     yield from texts_of(node.value, ast.Pass(), ast.Pass())
 
 
-def phrases_of(source: Path) -> Iterator[tuple[int, str]]:
-    """What a file puts into the placeholders of the panel's sentences, in words."""
+def words_in_data(source: Path) -> Iterator[tuple[str, int, str]]:
+    """What a file puts into the placeholders of sentences in English words: texts with a space."""
     module = tree_of(source)
     functions = [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)]
-    for code, call in messages_in(source):
-        needed = placeholders(panel.sentences().get(code, "")) & PHRASE_IN
+    for _, call in messages_in(source):
         scope = next((function for function in functions if call in set(ast.walk(function))), module)
         for keyword in call.keywords:
-            if keyword.arg in needed:
-                for text in texts_of(keyword.value, scope, module):
-                    if " " in text.strip() and not text.endswith(": 7"):  # a text of the operating system follows
-                        yield call.lineno, text
+            for text in texts_of(keyword.value, scope, module) if keyword.arg not in NAMES else ():
+                if " " in text.strip() and re.search("[a-z]{2}", text):
+                    yield source.relative_to(PACKAGE).as_posix(), call.lineno, text
 
 
-def test_phrases_of_the_library_are_translated_within_the_panels_sentences(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from fewshot_annotate.host.sentences import phrases
-
-    monkeypatch.setattr(phrases, "translated", lambda file, text: f"«{text}»")
-    found = [(source, *phrase) for source in sorted(reached_by_the_panel()) for phrase in phrases_of(source)]
-    assert len(found) > 40
-    assert [phrase for phrase in found if not phrases.phrase(phrase[2]).startswith("«")] == []
-    error = InputError("file_truncated", path="a.nrrd", detail="3 of 4 voxels")
-    assert panel.error_text(error).startswith("a.nrrd: the file ends too early («3 of 4 voxels»)")
-    inner = InputError("job_folder_unreadable", path="b", detail="job.json is damaged")
-    assert "«job.json is damaged»" in panel.error_text(InputError("manifest_row", path="c", row=2, detail=inner))
-    assert panel.error_text(InputError("file_unreadable", path="a", detail="No such device")).count("«") == 0
-    both = phrases.phrase("their empty margin was cut off; they cover a part of it")
-    assert both == "««their empty margin was cut off»; «they cover a part of it»»"
+def test_the_library_gives_codes_and_data_and_no_english_words() -> None:
+    lower = [source for source in SOURCES if part_of(source) not in ("cli", "host", "messages")]
+    assert [found for source in lower for found in words_in_data(source)] == []
 
 
-def test_every_phrase_of_the_panel_is_one_of_the_library() -> None:
-    from fewshot_annotate.host.sentences import phrases
-
-    sources = [source for source in SOURCES if source.name != "phrases.py"]
-    nodes = (node for source in sources for node in ast.walk(tree_of(source)))
-    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    all_texts = "\n".join(texts)
-    parts = {part for english in phrases.PHRASES for part in re.split(r"\{\w+\}", english)}
-    composed = re.compile("a (whole )?number.*")  # the library composes them of the kind and the limits
-    assert [part for part in sorted(parts) if part not in all_texts and not composed.match(part)] == []
+def test_parts_of_a_sentence_are_sentences_of_the_interface_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = InputError("file_truncated", path="a.nrrd", detail=Message("voxels_of", found=3, count=4))
+    assert str(error).startswith("a.nrrd: the file ends too early (3 of 4 voxels);")
+    own = {**panel.sentences(), "voxels_of": "{found} von {count} Voxeln"}
+    monkeypatch.setattr(panel, "sentences", lambda: own)
+    assert panel.error_text(error).startswith("a.nrrd: the file ends too early (3 von 4 Voxeln);")
+    both = [Message("labels_trimmed"), Message("labels_padded")]
+    note = panel.error_text(InputError("labels_regridded", path="b", how="", done=both, lost=""))
+    assert note.endswith(": their empty margin was cut off; they cover a part of it.")
+    assert panel.error_text(InputError("file_unreadable", path="c", detail="No such device")).count("No such device")
 
 
 # --- form of sentences
@@ -202,7 +188,7 @@ def test_every_sentence_ends_and_stays_on_one_line() -> None:
     for table, code in ALL:
         values: dict[str, Any] = dict.fromkeys(placeholders(TABLES[table][code]), 1)
         message = TABLES[table][code].format(**values)
-        assert message.endswith((".", ": 1")) or message[0].islower() or code in OPEN_ENDED, message
+        assert message.endswith((".", ": 1")) or message[0].islower() or code in OPEN_ENDED | set(DETAILS), message
         assert "\n" not in message
         assert "  " not in message
 

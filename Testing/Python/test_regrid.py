@@ -240,7 +240,7 @@ def test_a_shift_of_half_a_voxel_is_refused_with_numbers_that_differ(
         regrid([reoriented(whole, (0, 1, 2), signs)], grid, path="labels.nrrd")
     assert refused.value.code == "labels_off_grid"
     data = refused.value.data
-    assert data["what"] == "position"
+    assert str(data["what"]) == "position"
     assert data["found"] != data["expected"]
     found, expected = (
         [float(part) for part in str(data[key]).strip("()").split(", ")] for key in ("found", "expected")

@@ -93,7 +93,7 @@ def _list(options: argparse.Namespace) -> int:
     table = text_table("case", "state", "expected Dice", "reviewed by")
     for row in rows:
         mean = row.mean_expected_dice
-        table.add_row(printable(row.name), str(row.state), "" if mean is None else f"{mean:.3f}", row.reviewer)
+        table.add_row(printable(row.name), str(row.state), "" if mean is None else f"{mean:.3f}", str(row.reviewer))
     table_console().print(table)
     counts = sorted(Counter(str(row.state) for row in rows).items())
     print(f"{len(rows)} cases: {', '.join(f'{count} {state}' for state, count in counts)}")

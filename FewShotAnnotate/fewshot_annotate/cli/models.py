@@ -111,7 +111,7 @@ def _print_engine(engine: type[Engine]) -> None:
         return
     table = text_table("option", "default", "allowed", "what it sets", title="Options, set with --option NAME=VALUE")
     for name, option in engine.options.items():
-        table.add_row(name, str(option.default), option.allowed(), option.help)
+        table.add_row(name, str(option.default), str(option.allowed()), option.help)
     table_console().print(table)
 
 

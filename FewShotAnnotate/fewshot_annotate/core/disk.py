@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import InputError
+from .errors import InputError, Message
 
-DISK_FULL = "the disk is full, or the folder does not accept such a file"
+DISK_FULL = Message("disk_full_or_refuses")
 
 
 def sync_file(path: Path) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from .checked_stream import CheckedStream
 from .disk import os_errors_as_unwritable, sync_file, sync_folder, unwritable_error
-from .errors import InputError
+from .errors import InputError, Message
 from .signals import defer_signals
 from .temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFile, remove_path, temporary_name
 
-_NOT_READ_BACK = "it does not read back as it was written; the disk is probably full or damaged"
+_NOT_READ_BACK = Message("not_read_back")
 
 # Returns whether a file contains what was written; may raise the errors of a reader of a damaged file.
 Check = Callable[[Path], bool]

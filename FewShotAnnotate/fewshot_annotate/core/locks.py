@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from .disk import unwritable_error
-from .errors import InputError
+from .errors import InputError, Message
 from .new_folder import new_folder
 
 _POLL_SECONDS = 0.01
@@ -59,7 +59,7 @@ def open_locked(path: Path) -> IO[bytes] | None:
         number = os.open(path, flags, 0o600)
         if not stat.S_ISREG(os.fstat(number).st_mode):
             os.close(number)
-            raise OSError(errno.EINVAL, "its lock is a pipe or a device", str(path))
+            raise OSError(errno.EINVAL, Message("lock_is_pipe_or_device"), str(path))
         file = os.fdopen(number, "r+b")
         if not lock_descriptor(file.fileno()):
             file.close()
@@ -131,7 +131,7 @@ def file_lock(path: Path, seconds: float, subject: Path) -> Iterator[None]:
     try:
         while (file := open_locked(path)) is None:
             if time.monotonic() > end:
-                raise InputError("output_unwritable", path=subject, detail="another program holds it")
+                raise InputError("output_unwritable", path=subject, detail=Message("held_by_another_program"))
             time.sleep(_POLL_SECONDS)
     except OSError as error:
         raise unwritable_error(subject, error) from None

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
-from .errors import InputError
+from .errors import InputError, Message
 
 PathLike = str | os.PathLike[str]
 _NOT_FOUND = (errno.ENOENT, errno.ENOTDIR)
@@ -104,14 +104,14 @@ def is_inside(path: PathLike, folder: PathLike) -> bool:
     return any(is_same(above, folder) for above in (resolve(path), *resolve(path).parents))
 
 
-def access_error(path: PathLike) -> str:
+def access_error(path: PathLike) -> Message | str:
     """Why a path cannot be accessed, in a few words; empty if it can be, or if nothing exists there."""
     try:
         os.stat(path)  # noqa: PTH116
     except OSError as error:
         return "" if error.errno in _NOT_FOUND else (error.strerror or type(error).__name__).lower()
     except ValueError:
-        return "the name holds a zero byte"
+        return Message("name_holds_zero_byte")
     return ""
 
 

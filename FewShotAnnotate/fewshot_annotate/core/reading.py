@@ -18,6 +18,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import IO, Any, NoReturn, TypeVar
 from zipfile import BadZipFile
 
+from .errors import Message
 from .paths import PathLike
 
 Content = TypeVar("Content")
@@ -84,13 +85,13 @@ def open_regular_file(path: PathLike) -> IO[bytes]:
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError:
-        raise OSError(errno.EINVAL, "the name holds a zero byte", str(path)) from None
+        raise OSError(errno.EINVAL, Message("name_holds_zero_byte"), str(path)) from None
     try:
         mode = os.fstat(number).st_mode
         if S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+            raise IsADirectoryError(errno.EISDIR, Message("is_folder"), str(path))
         if not S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is a pipe or device, not a regular file", str(path))
+            raise OSError(errno.EINVAL, Message("is_pipe_or_device"), str(path))
         return os.fdopen(number, "rb")
     except OSError:
         os.close(number)
@@ -111,7 +112,7 @@ def read_bytes(path: PathLike, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
             blocks.append(block)
             left -= len(block)
     if left <= 0:
-        raise OSError(errno.EFBIG, f"it holds more than {max_bytes} bytes", str(path))
+        raise OSError(errno.EFBIG, Message("file_longer", count=max_bytes), str(path))
     return b"".join(blocks)
 
 

@@ -8,7 +8,7 @@ from enum import Enum, StrEnum
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, Message
 from .resampling import count_outside, resample
 from .sparse_array import copy_nonzero, sparse_copy, sparse_zeros
 from .volume import SAME_VOXEL_TOLERANCE, Geometry, LabelMap, format_distinct
@@ -61,6 +61,13 @@ class Alignment:
     deviation: float
 
 
+_KINDS = {
+    "direction": Message("grid_direction"),
+    "spacing": Message("grid_spacing"),
+    "position": Message("grid_position"),
+}
+
+
 @dataclass(frozen=True)
 class GridMismatch:
     """Why the voxels of one grid do not coincide with those of another.
@@ -82,9 +89,9 @@ class GridMismatch:
 
     def error(self, path: object) -> InputError:
         """The mismatch as an error about the label map `path`."""
-        off = f", up to {self.voxels:.3g} voxels off" if np.isfinite(self.voxels) else ""
+        off = Message("grid_voxels_off", voxels=f"{self.voxels:.3g}") if np.isfinite(self.voxels) else ""
         return InputError(
-            "labels_off_grid", path=path, what=self.what, found=self.found, expected=self.expected, off=off
+            "labels_off_grid", path=path, what=_KINDS[self.what], found=self.found, expected=self.expected, off=off
         )
 
 

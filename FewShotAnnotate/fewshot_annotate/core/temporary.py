@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from .errors import Message
 from .locks import lock_descriptor
 from .signals import defer_signals
 
@@ -74,7 +75,7 @@ class TemporaryFile:
                     break
                 os.close(self._descriptor)
         else:
-            raise FileExistsError(errno.EEXIST, "no name is free", str(folder))
+            raise FileExistsError(errno.EEXIST, Message("no_name_free"), str(folder))
         self._open = True
         _OPEN[self] = os.getpid()
         self._mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
@@ -95,7 +96,7 @@ class TemporaryFile:
         """
         os.fsync(self._descriptor)
         if not os.path.samestat(os.fstat(self._descriptor), self.path.lstat()):
-            raise FileExistsError(errno.EEXIST, "another program replaced it", str(self.path))
+            raise FileExistsError(errno.EEXIST, Message("replaced_by_another_program"), str(self.path))
 
     def rename(self, path: Path) -> None:
         """Rename the file, replacing any file of that name, and give it default permissions.
@@ -168,7 +169,7 @@ class TemporaryFolder:
                     _OPEN[self] = os.getpid()
                     return
                 os.close(self._lock)
-        raise FileExistsError(errno.EEXIST, "no name is free", str(parent))
+        raise FileExistsError(errno.EEXIST, Message("no_name_free"), str(parent))
 
     def close(self) -> None:
         """Remove the folder."""
@@ -199,11 +200,11 @@ def system_folder() -> Path:
         with defer_signals():  # `gettempdir` writes a file to test the folder
             folder = tempfile.gettempdir()
     except FileNotFoundError:
-        raise OSError(errno.ENOSPC, "no folder for temporary files has room and can be written") from None
+        raise OSError(errno.ENOSPC, Message("no_temporary_folder")) from None
     try:
         folder.encode()
     except UnicodeEncodeError:
-        raise OSError(errno.EILSEQ, "its name is not Unicode", folder) from None
+        raise OSError(errno.EILSEQ, Message("name_not_unicode"), folder) from None
     return Path(folder)
 
 

@@ -37,7 +37,9 @@ class RequestFolder(WorkFolder):
         try:
             return read_json_as(self._request_path, dict)
         except (OSError, DamagedContentError):
-            raise InputError("job_folder_unreadable", path=self.path, detail="request.json is damaged") from None
+            raise InputError(
+                "job_folder_unreadable", path=self.path, detail=Message("file_is_damaged", file="request.json")
+            ) from None
 
 
 class FillingProcess(WorkerProcess):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.intensity import QUANTILES, intensity_quantiles
 from ..core.reading import DamagedContentError, decoding
 from ..core.volume import Geometry, LabelMap, Volume
@@ -145,5 +145,5 @@ def _confidence(path: Path, geometry: Geometry) -> np.ndarray:
             raise
         return np.ones(geometry.shape, dtype=np.float32)
     if array.shape != geometry.shape:
-        raise InputError("file_unreadable", path=path, detail="it has another size than its image")
+        raise InputError("file_unreadable", path=path, detail=Message("other_size_than_image"))
     return array

@@ -172,8 +172,7 @@ def _listed_pairs(folder: Path) -> Pairing | None:
     except OSError as error:
         raise InputError("dataset_list", path=path, detail=error.strerror) from None
     except DamagedContentError:
-        detail = "it is not a list of the Decathlon, MONAI or nnU-Net"
-        raise InputError("dataset_list", path=path, detail=detail) from None
+        raise InputError("dataset_list", path=path, detail=Message("dataset_list_unknown")) from None
     pairs: list[Pair] = []
     problems: list[Message] = []
     listed_files: set[Path] = set()

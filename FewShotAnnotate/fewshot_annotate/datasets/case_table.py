@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from ..core import paths
 from ..core.disk import unwritable_error
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.expected_dice import ExpectedDice
 from .accepted_case import batch_statuses, expected_by_name
 from .batch_folder import BatchFolder
@@ -49,7 +49,7 @@ class CaseRow:
     state : ReviewState
     expected : mapping of str to ExpectedDice
         Of the result as it was filled, by name of the segment.
-    reviewer : str
+    reviewer : Message or str
         Who reviews the case now, as USER@COMPUTER.
     message : str
         One line: why it failed, or a warning; empty while it waits.
@@ -58,7 +58,7 @@ class CaseRow:
     name: str
     state: ReviewState
     expected: Mapping[str, ExpectedDice]
-    reviewer: str = ""
+    reviewer: Message | str = ""
     message: str = ""
 
     @property
@@ -163,7 +163,7 @@ def set_flag(files: CaseFiles, flagged: bool) -> None:
         raise unwritable_error(path, error) from None
 
 
-def _state(status: CaseStatus, files: CaseFiles, reviewer: str, reviewed_here: bool) -> ReviewState:
+def _state(status: CaseStatus, files: CaseFiles, reviewer: Message | str, reviewed_here: bool) -> ReviewState:
     if reviewer and not reviewed_here:
         return ReviewState.IN_REVIEW
     if status.status is Status.DONE and paths.lexists(files.folder / _FLAG):

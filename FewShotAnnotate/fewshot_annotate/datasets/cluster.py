@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from .batch import WorkersLost
 from .case import CaseJob, run_case
 from .local_processes import CANCEL_GRACE_SECONDS, crashed_status
@@ -144,8 +144,8 @@ def connect(address: str) -> Client:
         raise InputError("scheduler_workers", address=address, detail=type(error).__name__) from None
     if versions - {__version__}:
         client.close()
-        versions_found = f"version {', '.join(sorted(versions - {__version__}))}"
-        raise InputError("scheduler_workers", address=address, detail=versions_found)
+        found = Message("versions_found", versions=", ".join(sorted(versions - {__version__})))
+        raise InputError("scheduler_workers", address=address, detail=found)
     return client
 
 

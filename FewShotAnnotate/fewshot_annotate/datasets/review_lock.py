@@ -9,7 +9,7 @@ from typing import IO
 
 from ..core import paths
 from ..core.disk import unwritable_error
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.locks import open_locked, share_lock
 from ..core.reading import read_text
 from .case_files import CaseFiles
@@ -39,7 +39,7 @@ class ReviewLock:
         except OSError as error:
             raise unwritable_error(files.folder, error) from None
         if lock is None:
-            reviewer = reviewer_of(files) or "somebody else"
+            reviewer = reviewer_of(files) or Message("somebody_else")
             raise InputError("case_in_review", name=files.folder.name, reviewer=reviewer)
         share_lock(path)
         self._file: IO[bytes] = lock
@@ -60,7 +60,7 @@ class ReviewLock:
             self._file.flush()
 
 
-def reviewer_of(files: CaseFiles) -> str:
+def reviewer_of(files: CaseFiles) -> Message | str:
     """Who holds the lock of a case, as USER@COMPUTER; empty if nobody does."""
     path = files.folder / _LOCK
     if not paths.is_plain_file(path):
@@ -70,7 +70,7 @@ def reviewer_of(files: CaseFiles) -> str:
         if lock is not None:
             lock.close()
             return ""
-        return read_text(path, max_bytes=_MAX_NAME_BYTES) or "somebody else"
+        return read_text(path, max_bytes=_MAX_NAME_BYTES) or Message("somebody_else")
     except (OSError, UnicodeDecodeError):
         return ""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.numbers import float_or_none, int_or_none
 
 # Limits that only prevent overflow, and are not shown to users.
@@ -54,22 +54,26 @@ class Option:
         if valid and self.choices:
             valid = value in self.choices
         if not valid:
-            expected = f"it must be {self.allowed()}"
+            expected = Message("option_must_be", allowed=self.allowed())
             raise InputError("option_invalid", option=name, engine=engine, value=value, expected=expected)
         return kind(value)
 
-    def allowed(self) -> str:
+    def allowed(self) -> Message:
         """Description of the allowed values, such as 'a whole number from 1 to 64'."""
         if self.choices:
-            return f"one of: {', '.join(self.choices)}"
+            return Message("value_of", known=", ".join(self.choices))
         kind = type(self.default)
         if kind not in (int, float):
-            return "true or false" if kind is bool else "text"
-        kind_name = "a whole number" if kind is int else "a number"
+            return Message("value_true_or_false" if kind is bool else "value_text")
         low, high = (None if limit in _OPEN_ENDS else _in_digits(limit) for limit in (self.minimum, self.maximum))
+        is_int = kind is int
         if low and high:
-            return f"{kind_name} from {low} to {high}"
-        return f"{kind_name} of at least {low}" if low else f"{kind_name} of at most {high}" if high else kind_name
+            return Message("whole_number_between" if is_int else "number_between", least=low, most=high)
+        if low:
+            return Message("whole_number_at_least" if is_int else "number_at_least", least=low)
+        if high:
+            return Message("whole_number_at_most" if is_int else "number_at_most", most=high)
+        return Message("whole_number" if is_int else "number")
 
     def parse(self, engine: str, name: str, text: str) -> Any:
         """Parse and validate a value given as text on the command line.

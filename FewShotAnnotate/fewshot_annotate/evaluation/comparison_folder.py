@@ -122,10 +122,14 @@ class ComparisonFolder(WorkFolder):
         try:
             request = read_json_as(self.path / "request.json", ComparisonRequest.from_json)
         except (OSError, DamagedContentError):
-            raise InputError("job_folder_unreadable", path=self.path, detail="request.json is damaged") from None
+            raise InputError(
+                "job_folder_unreadable", path=self.path, detail=Message("file_is_damaged", file="request.json")
+            ) from None
         layers = JobFolder.reopen_layers(self.input_path)
         if len(layers) != len(request.segments):
-            raise InputError("job_folder_unreadable", path=self.path, detail="request.json is damaged")
+            raise InputError(
+                "job_folder_unreadable", path=self.path, detail=Message("file_is_damaged", file="request.json")
+            )
         return request, _case(layers, request.segments)
 
     def concerns(self, event: Event) -> bool:

@@ -67,7 +67,7 @@ def read_summary(path: Path) -> Summary:
     try:
         return read_json_as(path, _summary)
     except (OSError, DamagedContentError):
-        raise InputError("job_folder_unreadable", path=path, detail="the result is damaged") from None
+        raise InputError("job_folder_unreadable", path=path, detail=Message("result_damaged")) from None
 
 
 def _summary(data: Mapping[str, Any]) -> Summary:

@@ -27,7 +27,7 @@ import numpy as np
 
 from ..core import paths
 from ..core.disk import unwritable_error
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.file_transaction import atomic_stream
 from ..core.locks import locked_folder, open_locked
 from ..core.reading import DamagedContentError, decoding_archive, open_regular_file, read_json
@@ -105,7 +105,7 @@ class TrialStore:
         parents = [self.path / name for name in ("runs", "volumes")]
         for folder in (*parents, *(entry for parent in parents for entry in paths.entries(parent))):
             if paths.is_link(folder):
-                raise InputError("output_unwritable", path=folder, detail="it is a link, which is not followed")
+                raise InputError("output_unwritable", path=folder, detail=Message("is_link"))
 
     @property
     def working(self) -> Path:

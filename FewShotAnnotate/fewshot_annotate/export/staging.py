@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..core import paths
 from ..core.disk import sync_file, unwritable_error
-from ..core.errors import InputError
+from ..core.errors import InputError, Message, any_of
 from ..core.file_transaction import FileTransaction
 from ..core.signals import defer_signals
 from ..core.staged_folder import hidden_folder, rename_folder
@@ -20,9 +20,9 @@ from ..io.label_names import move_label_map, sidecar_path
 def require_destination(path: Path, suffixes: Sequence[str] = ()) -> None:
     """Raise `InputError` if `path` cannot be written, or has a wrong suffix; leaves nothing behind."""
     if suffixes and not any(path.name.lower().endswith(end) and len(path.name) > len(end) for end in suffixes):
-        raise InputError("suffix_unknown", path=path, allowed=" or ".join(suffixes))
+        raise InputError("suffix_unknown", path=path, allowed=any_of(suffixes))
     if suffixes and paths.is_folder(path):
-        raise InputError("output_unwritable", path=path, detail="it is a folder")
+        raise InputError("output_unwritable", path=path, detail=Message("is_folder"))
     require_creatable(path)
 
 

@@ -33,7 +33,7 @@ class Difference:
 
 def reading_error(error: Exception) -> str:
     """The found value of a `Difference` for a file that cannot be read."""
-    return (getattr(error, "strerror", None) or "a file that the reader refuses").lower()
+    return str(getattr(error, "strerror", None) or "a file that the reader refuses").lower()
 
 
 def compare_label_maps(path: Path, layers: Sequence[LabelMap]) -> list[Difference]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.errors import Message
+from ..core.errors import Message, all_of
 from ..core.gaps import gaps, neighbours
 from .uncertainty import Uncertainty
 
@@ -183,7 +183,7 @@ def _suggestion(uncertainty: Uncertainty, index: int, gains: np.ndarray) -> Sugg
         named = _labels_to_name(np.where(uncertainty.present[support_indices[0]], seen, 0), ends)
     else:
         named = _labels_to_name(seen if unseen <= seen.clip(min=0).sum() else 0 * seen, ends)
-    names = _listed([uncertainty.names[position] for position in named])
+    names = all_of([uncertainty.names[position] for position in named])
     if len(support_indices) == 1:
         reason = _reason_at_an_end(around[0], before is not None, len(uncertainty.labelled) == 1, names, len(named))
     else:
@@ -229,9 +229,3 @@ def _reason_in_a_gap(first: int, last: int, names: Message | str, count: int, en
     return Message(
         "suggest_label_uncertain" if count == 1 else "suggest_labels_uncertain", first=first, last=last, names=names
     )
-
-
-def _listed(names: Sequence[str]) -> Message | str:
-    if len(names) < 2:
-        return "".join(names)
-    return Message("names_and_last", names=", ".join(names[:-1]), last=names[-1])

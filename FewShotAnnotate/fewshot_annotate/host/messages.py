@@ -12,9 +12,9 @@ from ..core.errors import InputError, Message
 from ..messages import sentence
 from .i18n import tr as _
 from .sentences.comparison import comparison_sentences
+from .sentences.details import detail_sentences
 from .sentences.files import files_sentences
 from .sentences.panel import panel_sentences
-from .sentences.phrases import with_phrases
 from .sentences.results import results_sentences
 from .sentences.runs import runs_sentences
 
@@ -24,8 +24,7 @@ Refusal = InputError | None
 
 def error_text(error: Message | str) -> str:
     """One line about an error or a warning; a sentence of version 0.1 stays as it is."""
-    message = with_phrases(error) if isinstance(error, Message) else error
-    return sentence(message, sentences(), _("This cannot be done (code {code}); please report it."))
+    return sentence(error, sentences(), _("This cannot be done (code {code}); please report it."))
 
 
 def refusal_text(refusal: Refusal) -> str:
@@ -42,4 +41,5 @@ def sentences() -> Mapping[str, str]:
         **results_sentences(),
         **comparison_sentences(),
         **panel_sentences(),
+        **detail_sentences(),
     }

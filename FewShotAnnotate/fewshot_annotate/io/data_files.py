@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core import paths
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.numbers import int_or_none
 from .voxel_stream import file_errors_as_input_errors
 
@@ -50,14 +50,16 @@ def require_data_files(path: Path, text: str, listed: Sequence[str], sizes: Sequ
     number = int_or_none(axes[0].rstrip("dD")) if axes else len(sizes) - 1
     names = list(listed) if is_list else _numbered(fields)
     if number is None or not 0 < number <= len(sizes) or names is None:
-        raise InputError("file_unreadable", path=path, detail="its header is damaged")
+        raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
     count = math.prod(sizes[number:])
     if count > min(len(names), _MAX_FILES):
-        raise InputError("file_truncated", path=path, detail=f"{len(names)} of {count} files of voxels")
+        raise InputError(
+            "file_truncated", path=path, detail=Message("files_of_voxels", found=len(names), count=count)
+        )
     for name in names[:count]:
         file, size = data_file(path, name.strip())
         if size * count < file_bytes:
-            raise InputError("file_truncated", path=file, detail=f"{size} bytes")
+            raise InputError("file_truncated", path=file, detail=Message("bytes_found", count=size))
 
 
 def listed_names(path: Path, start: int, max_bytes: int) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..core import paths
 from ..core.channels import with_further
 from ..core.checked_stream import FileIdentity
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.file_transaction import FileTransaction
 from ..core.layers import overlap
 from ..core.regrid import Consent, Regridded, regrid
@@ -222,7 +222,7 @@ def require_writable(path: str | Path, *inputs: str | Path, named: bool = True) 
             raise InputError("output_is_input", path=path)
     for file in (path, sidecar_path(path)) if named and suffix != ".seg.nrrd" else (path,):
         if paths.is_folder(file):
-            raise InputError("output_unwritable", path=file, detail="it is a folder")
+            raise InputError("output_unwritable", path=file, detail=Message("is_folder"))
         require_creatable(file)
     with FileTransaction() as files:
         write_image(files.stream(path), suffix, np.zeros((2, 2, 2), np.uint8), Geometry((2, 2, 2)))

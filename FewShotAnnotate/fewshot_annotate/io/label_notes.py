@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.regrid import GridChange, Regridded
 from .dicom.segmentation import label_note
 
@@ -20,16 +20,15 @@ def regrid_note(regridded: Regridded, path: object) -> InputError | None:
     """Message on the operations that put the label maps `path` on an image's grid; None if there were none."""
     if not regridded.changes:
         return None
-    sentences = {
-        GridChange.REORIENTED: "their axes were flipped or permuted",
-        GridChange.PADDED: "they cover a part of it",
-        GridChange.TRIMMED: "their empty margin was cut off",
-        GridChange.ROUNDED: f"their rounded header is up to {regridded.deviation:.2g} voxels off",
-        GridChange.CROPPED: f"{regridded.cropped} labelled voxels outside it were removed",
-        GridChange.RESAMPLED: "they were resampled, so a painted slice may have spread to its neighbours or fallen "
-        "between two; check the slices",
+    changes = {
+        GridChange.REORIENTED: Message("labels_reoriented"),
+        GridChange.PADDED: Message("labels_padded"),
+        GridChange.TRIMMED: Message("labels_trimmed"),
+        GridChange.ROUNDED: Message("labels_rounded", voxels=f"{regridded.deviation:.2g}"),
+        GridChange.CROPPED: Message("labels_cropped", count=regridded.cropped),
+        GridChange.RESAMPLED: Message("labels_resampled"),
     }
-    done = "; ".join(sentences[change] for change in regridded.changes)
-    lost = f". No voxel is left of: {', '.join(regridded.vanished)}" if regridded.vanished else ""
-    how = "" if GridChange.RESAMPLED in regridded.changes else " voxel by voxel"
+    done = [changes[change] for change in regridded.changes]
+    lost = Message("labels_vanished", names=", ".join(regridded.vanished)) if regridded.vanished else ""
+    how = "" if GridChange.RESAMPLED in regridded.changes else Message("labels_by_voxel")
     return InputError("labels_regridded", path=path, how=how, done=done, lost=lost)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.volume import Geometry, ImageHeader
 from .data_files import data_file, listed_names, require_data_files
 from .image_file import ImageFile, UnsupportedFeatureError
@@ -145,7 +145,7 @@ def _parsed(stream: io.BufferedIOBase, path: Path) -> dict[str, str]:
             fields[name.strip()] = text.strip()
             if name.strip() == "ElementDataFile":
                 return fields
-    raise InputError("file_unreadable", path=path, detail="its header is damaged")
+    raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
 
 
 def _layout(fields: dict[str, str], path: Path) -> tuple[np.dtype, tuple[int, int, int], int]:
@@ -210,7 +210,7 @@ def _voxels(
     try:
         skip = int(fields.get("HeaderSize", "0"))
     except ValueError:
-        raise InputError("file_unreadable", path=path, detail="its header is damaged") from None
+        raise InputError("file_unreadable", path=path, detail=Message("header_damaged")) from None
     require_plausible_size(path, expected, size - start, packed)
     with file_errors_as_input_errors(path), path.open("rb") as raw:
         if skip:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.volume import Geometry
 from .image_file import ImageFile
 from .itk_geometry import require_grid
@@ -57,10 +57,10 @@ def read_mgh(path: Path, size: int) -> ImageFile:
         except InputError:
             raise
         except (ValueError, TypeError, OverflowError, ImageFileError, HeaderDataError):
-            raise InputError("file_unreadable", path=path, detail="its header is damaged") from None
+            raise InputError("file_unreadable", path=path, detail=Message("header_damaged")) from None
         except OSError as error:  # raised by nibabel for missing bytes
             if "bytes" in str(error):
-                raise InputError("file_truncated", path=path, detail="its voxels are not complete") from None
+                raise InputError("file_truncated", path=path, detail=Message("voxels_incomplete")) from None
             raise
         array = np.ascontiguousarray(voxels, dtype=kind.newbyteorder("="))
         return ImageFile(array, _geometry(np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine, array.shape, path))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core import paths
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.volume import Geometry, nearest_orthogonal_matrix
 from .image_file import ImageFile
 from .itk_geometry import geometry_of_stub
@@ -54,7 +54,7 @@ def read_nifti(path: Path, size: int) -> ImageFile:
     with file_errors_as_input_errors(path), open_decompressed(path) as stream:
         fields = header_fields(stream.read(HEADER_BYTES))
         if fields is None:
-            raise InputError("file_unreadable", path=path, detail="its header is damaged")
+            raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
         kind, shape = layout(fields, path)
         header = geometry_fields(fields)
         geometry = _geometry(header, shape, path)
@@ -78,7 +78,7 @@ def nifti_layout(path: Path) -> tuple[np.dtype, tuple[int, ...]]:
     with file_errors_as_input_errors(path), open_decompressed(path) as stream:
         fields = header_fields(stream.read(HEADER_BYTES))
     if fields is None or not is_single_file(fields):
-        raise InputError("file_unreadable", path=path, detail="its header is damaged")
+        raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
     return layout(fields, path)
 
 

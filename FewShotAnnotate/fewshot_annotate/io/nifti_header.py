@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.volume import Geometry, ImageHeader, nearest_orthogonal_matrix
 from .voxel_stream import ByteOrder
 
@@ -181,7 +181,7 @@ def layout(fields: Any, path: Path) -> tuple[np.dtype, tuple[int, ...]]:
     sizes = [int(size) for size in fields["dim"]]
     count = sizes[0]
     if not 1 <= count <= 7 or min(sizes[1 : count + 1]) < 1:
-        raise InputError("file_unreadable", path=path, detail="its header gives no image size")
+        raise InputError("file_unreadable", path=path, detail=Message("header_without_size"))
     i, j, k, *more = sizes[1 : count + 1] + [1] * (3 - count)
     if len(more) > 1 and more[1] > 1 and more[0] == 1 and int(fields["intent_code"]) in _VECTORS:
         raise InputError("not_scalar", path=path, components=more[1])
@@ -192,7 +192,7 @@ def layout(fields: Any, path: Path) -> tuple[np.dtype, tuple[int, ...]]:
     if code in _COLOURS:
         raise InputError("not_scalar", path=path, components=_COLOURS[code])
     if code not in _KINDS:
-        raise InputError("file_unreadable", path=path, detail="its header gives an unknown voxel type")
+        raise InputError("file_unreadable", path=path, detail=Message("header_unknown_type"))
     order: ByteOrder = ">" if fields.dtype["sizeof_hdr"].byteorder == ">" else "<"
     return np.dtype(_KINDS[code]).newbyteorder(order), (k, j, i)
 
@@ -202,7 +202,7 @@ def first_voxel(fields: Any, path: Path) -> int:
     offset = float(fields["vox_offset"])
     least = int(fields["sizeof_hdr"]) if is_single_file(fields) else 0
     if not least <= offset < _MAX_OFFSET:
-        raise InputError("file_unreadable", path=path, detail="its header gives no valid offset of the voxels")
+        raise InputError("file_unreadable", path=path, detail=Message("header_without_offset"))
     return int(offset)
 
 

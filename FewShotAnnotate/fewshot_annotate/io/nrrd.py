@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.numbers import int_or_none
 from ..core.volume import Geometry
 from .data_files import data_file, listed_names, require_data_files
@@ -104,11 +104,11 @@ def _voxels(
 ) -> np.ndarray:
     encoding = _ENCODINGS.get(fields.get("encoding", "").lower())
     if encoding is None:
-        raise InputError("file_unreadable", path=path, detail="its encoding is unknown")
+        raise InputError("file_unreadable", path=path, detail=Message("encoding_unknown"))
     skips = [int_or_none(fields.get(name, "0")) for name in ("byte skip", "line skip")]
     byte_skip, line_skip = (0 if skip is None else skip for skip in skips)
     if None in skips or line_skip < 0:
-        raise InputError("file_unreadable", path=path, detail="its header is damaged")
+        raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
     expected = byte_count(kind, shape)
     if name := fields.get("data file"):
         if _is_several(name):
@@ -123,7 +123,7 @@ def _voxels(
             if not line:
                 break
             if not line.endswith(b"\n"):
-                raise InputError("file_unreadable", path=path, detail="its header is damaged")
+                raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
         available = size - raw.tell()
         if encoding in ("text", "hex"):
             require_plausible_size(path, expected, available * 8, packed=False)
@@ -167,8 +167,8 @@ def _read_text_encoding(
             if count_read == count:
                 return array.reshape(shape)
     except (ValueError, OverflowError):
-        raise InputError("file_unreadable", path=path, detail="its voxels are not numbers of its type") from None
-    raise InputError("file_truncated", path=path, detail=f"{count_read} of {count} voxels")
+        raise InputError("file_unreadable", path=path, detail=Message("voxels_no_numbers")) from None
+    raise InputError("file_truncated", path=path, detail=Message("voxels_of", found=count_read, count=count))
 
 
 def _text_values(raw: BinaryIO, kind: np.dtype) -> Iterator[np.ndarray]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.volume import Geometry, ImageHeader
 from .image_file import UnsupportedFeatureError
 from .voxel_stream import ByteOrder
@@ -117,10 +117,10 @@ def parse_header(stream: io.BufferedIOBase, path: Path) -> tuple[dict[str, str],
             continue
         name, separator, content = text.partition(":")
         if not separator:
-            raise InputError("file_unreadable", path=path, detail="its header is damaged")
+            raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
         name = _ALIASES.get(name.strip().lower(), name.strip().lower())
         if name in fields:
-            raise InputError("file_unreadable", path=path, detail="its header has the same field twice")
+            raise InputError("file_unreadable", path=path, detail=Message("header_field_twice"))
         fields[name] = content.strip()
         if fields.get("data file", "").upper().startswith("LIST"):  # the names follow
             break

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.paths import require_file
 from ..core.volume import LabelMap, Segment, as_label_array, default_segment, present_values
 from .image_file import ImageFile
@@ -37,7 +37,7 @@ def label_maps(image: ImageFile, path: Path) -> list[LabelMap]:
     try:
         described = _segments(image.metadata, layered=len(layers) > 1)
     except ValueError:
-        raise InputError("file_unreadable", path=path, detail="its list of segments is damaged") from None
+        raise InputError("file_unreadable", path=path, detail=Message("segment_list_damaged")) from None
     last = 1 + max((segment.order for segments in described.values() for segment in segments.values()), default=0)
     result = []
     for number, values in enumerate(layers):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..core import paths
-from ..core.errors import InputError
+from ..core.errors import InputError, Message, all_of
 from ..core.reading import read_text
 
 Item = TypeVar("Item")
@@ -134,7 +134,7 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
     header = tuple(cell.lower() for cell in lines[0]) if lines else ()
     missing = [column for column in required if column not in header]
     if missing:
-        raise InputError("manifest_columns", path=path, missing=" and ".join(missing), header=",".join(required))
+        raise InputError("manifest_columns", path=path, missing=all_of(missing), header=",".join(required))
     doubled = sorted({column for column in header if column and header.count(column) > 1})
     if doubled:
         raise InputError("manifest_column_twice", path=path, column=doubled[0])
@@ -155,7 +155,7 @@ def read_lines(path: Path) -> list[list[str]]:
     try:
         text = read_text(path, "utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError("manifest_unreadable", path=path, detail="it is not UTF-8") from None
+        raise InputError("manifest_unreadable", path=path, detail=Message("not_utf_8")) from None
     except FileNotFoundError:
         raise InputError("file_missing", path=path) from None
     except OSError as error:

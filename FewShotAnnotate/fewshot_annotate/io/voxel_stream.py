@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal, Protocol, cast
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.sparse_array import copy_nonzero, sparse_zeros
 
 _BLOCK = 1 << 24
@@ -28,7 +28,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 BZIP2_MAGIC = b"BZh"
 _GZIP_LEVEL = 6
 ByteOrder = Literal["<", ">"]
-_DAMAGED = "its compression is damaged"
+_DAMAGED = Message("compression_damaged")
 
 
 class Writable(Protocol):
@@ -56,7 +56,7 @@ def header_errors_as_input_errors(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except (ValueError, KeyError):
-        raise InputError("file_unreadable", path=path, detail="its header is damaged") from None
+        raise InputError("file_unreadable", path=path, detail=Message("header_damaged")) from None
 
 
 @contextlib.contextmanager
@@ -65,7 +65,7 @@ def file_errors_as_input_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except EOFError:
-        raise InputError("file_truncated", path=path, detail="its compressed part is not complete") from None
+        raise InputError("file_truncated", path=path, detail=Message("compression_incomplete")) from None
     except (gzip.BadGzipFile, zlib.error):
         raise InputError("file_unreadable", path=path, detail=_DAMAGED) from None
     except MemoryError:
@@ -117,7 +117,9 @@ def require_plausible_size(path: Path, expected: int, available: int, packed: bo
         They do not fit.
     """
     if expected > available * (_DEFLATE_RATIO if packed else 1):
-        raise InputError("file_truncated", path=path, detail=f"{max(0, available)} bytes for {expected}")
+        raise InputError(
+            "file_truncated", path=path, detail=Message("bytes_for", found=max(0, available), count=expected)
+        )
     if expected > memory_bytes():
         raise InputError("image_too_large", path=path)
 
@@ -143,7 +145,7 @@ def _read_exactly(stream: Readable, kind: np.dtype, shape: Sequence[int], path: 
     while position < len(view):
         count = stream.readinto(view[position : position + _BLOCK])
         if not count:
-            raise InputError("file_truncated", path=path, detail=f"{position} of {len(view)} bytes")
+            raise InputError("file_truncated", path=path, detail=Message("bytes_of", found=position, count=len(view)))
         position += count
     return array
 
@@ -204,7 +206,7 @@ def skip_to(stream: io.BufferedIOBase, start: int, path: Path) -> None:
     """Seek to an offset in a decompressed stream; raises `InputError` if it is shorter."""
     with file_errors_as_input_errors(path):
         if start > _MAX_OFFSET or stream.seek(start) < start:
-            raise InputError("file_truncated", path=path, detail="its voxels are missing")
+            raise InputError("file_truncated", path=path, detail=Message("voxels_missing"))
 
 
 def byte_count(kind: np.dtype, shape: Sequence[int]) -> int:

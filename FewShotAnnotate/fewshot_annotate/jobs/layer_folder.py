@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core import paths
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.events import Event, Expected, SliceDone
 from ..core.expected_dice import ExpectedDice
 from ..core.job import Job
@@ -115,13 +115,13 @@ class LayerFolder(WorkFolder):
         path = self.array_path(name)
         parents = () if self.layer_path == self.path else (self.layer_path, self.layer_path.parent)
         if any(map(paths.is_link, (path, *parents))):  # a worker writes into these files
-            raise self.unreadable(f"{name}.npy is not a regular file")
+            raise self.unreadable(Message("file_not_plain", file=path.name))
         try:
             layout = read_npy_header(path)
         except FileNotFoundError:
-            raise self.unreadable(f"{name}.npy is missing") from None
+            raise self.unreadable(Message("file_is_missing", file=path.name)) from None
         except OSError as error:
-            raise self.unreadable(f"{name}.npy: {error.strerror}") from None
+            raise self.unreadable(Message("file_and_reason", file=path.name, reason=error.strerror)) from None
         except ValueError as error:
             raise self.unreadable(error) from None
         shapes = {"support": (len(self.indices), *self.shape[1:]), "finished": self.shape[:1]}
@@ -130,7 +130,7 @@ class LayerFolder(WorkFolder):
         allowed = "iuf" if of_grid else types.get(name, "u")
         fits = layout.dtype.kind in allowed if allowed.isalpha() else layout.dtype.str[1:] == allowed
         if layout.shape != shape or not fits:
-            raise self.unreadable(f"{name}.npy does not fit job.json")
+            raise self.unreadable(Message("file_unfit", file=path.name))
 
     def unreadable(self, detail: object) -> InputError:
         """The error for a folder with missing or damaged files."""

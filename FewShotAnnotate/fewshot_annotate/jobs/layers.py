@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.events import Cancelled, Event, Finished, Progress, Stage, Unfinished, Warned
 from ..core.expected_dice import ExpectedDice
 from ..core.slice_axis import SliceAxis
@@ -242,7 +242,7 @@ def _open_or_create(path: Path, runs: Sequence[PlannedRun], volume: Volume, resu
         return JobFolder.create_layers(path, [run.job for run in runs], volume, supports)
     folders = JobFolder.open_layers(path)
     if len(folders) != len(runs):
-        raise InputError("job_differs", path=path, what="image or labels")
+        raise InputError("job_differs", path=path, what=Message("run_other_input"))
     for folder, run, digest in zip(folders, runs, fingerprints(volume, supports), strict=True):
         folder.require_same_input(run.job, digest)
     folders = JobFolder.reopen_layers(path)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.reading import DamagedContentError, read_json_as
 from ..core.storage import write_json
 from ..core.support import Support
@@ -90,7 +90,9 @@ class LiveRequests:
         try:
             return read_json_as(self._path / f"{number}.json", parse)
         except (OSError, DamagedContentError):
-            raise InputError("job_folder_unreadable", path=self._job.path, detail="a request is damaged") from None
+            raise InputError(
+                "job_folder_unreadable", path=self._job.path, detail=Message("request_damaged")
+            ) from None
 
     def clear(self) -> None:
         """Remove the requests of an earlier process."""

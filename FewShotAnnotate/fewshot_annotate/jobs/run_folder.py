@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import paths
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.job import Job
 from ..core.locks import locked_folder
 from ..core.reading import DamagedContentError, decoding
@@ -130,7 +130,7 @@ class JobFolder(LayerFolder):
                 write_files(path, description, volume, supports)
         except OSError as error:
             # The error of numpy for a full disk has no system message.
-            detail = error.strerror or "the disk is full"
+            detail = error.strerror or Message("disk_full")
             raise InputError("output_unwritable", path=path, detail=detail) from None
         return folders
 
@@ -161,7 +161,7 @@ class JobFolder(LayerFolder):
         description = read_description(path)
         layers = description.get(LAYERS, [description])
         if not isinstance(layers, list) or not layers:
-            raise InputError("job_folder_unreadable", path=path, detail="job.json is damaged")
+            raise InputError("job_folder_unreadable", path=path, detail=Message("file_is_damaged", file=JOB))
         return [cls._open_described(path, description, layer) for layer in range(len(layers))]
 
     @classmethod
@@ -170,7 +170,9 @@ class JobFolder(LayerFolder):
             with decoding():
                 folder = cls(path, description, layer)
         except DamagedContentError:
-            raise InputError("job_folder_unreadable", path=path, detail="job.json is damaged") from None
+            raise InputError(
+                "job_folder_unreadable", path=path, detail=Message("file_is_damaged", file=JOB)
+            ) from None
         for name in (*ARRAYS, *([CHECKSUMS] if folder.has_checksums else [])):
             folder.require_array(name)
         for number, grid in enumerate(folder.further_grids):
@@ -208,7 +210,7 @@ class JobFolder(LayerFolder):
             digests = fingerprints(first.read_volume(), [folder.read_support() for folder in folders])
             for folder, digest in zip(folders, digests, strict=True):
                 if digest != folder.fingerprint:
-                    raise folder.unreadable("its image or labels are damaged")
+                    raise folder.unreadable(Message("run_input_damaged"))
                 folder.reset_damaged()
 
     @staticmethod
@@ -228,9 +230,9 @@ class JobFolder(LayerFolder):
             Digest of the volume and the labelled slices.
         """
         if self.fingerprint != fingerprint:  # checked first, because other labels also change the slices to fill
-            raise InputError("job_differs", path=self.path, what="image or labels")
+            raise InputError("job_differs", path=self.path, what=Message("run_other_input"))
         if replace(self.job, budget=job.budget) != job:
-            raise InputError("job_differs", path=self.path, what="engine, slice range or option")
+            raise InputError("job_differs", path=self.path, what=Message("run_other_settings"))
 
     def set_budget(self, budget: float | None) -> None:
         """Set another time limit of the job, which counts from the start of the next worker.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core import paths
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.job import JOB_VERSION, READABLE_VERSIONS
 from ..core.reading import DamagedContentError, decoding, read_json_as
 from ..core.support import Support
@@ -110,7 +110,7 @@ def read_description(path: Path) -> dict[str, Any]:
         It is missing, damaged, or of another version.
     """
 
-    def unreadable(detail: str) -> InputError:
+    def unreadable(detail: Message) -> InputError:
         return InputError("job_folder_unreadable", path=path, detail=detail)
 
     try:
@@ -118,13 +118,11 @@ def read_description(path: Path) -> dict[str, Any]:
         with decoding():
             version = description["job"]["version"]
     except FileNotFoundError:
-        raise unreadable("job.json is missing") from None
+        raise unreadable(Message("file_is_missing", file=JOB)) from None
     except OSError as error:
-        raise unreadable(f"job.json: {error.strerror}") from None
+        raise unreadable(Message("file_and_reason", file=JOB, reason=error.strerror)) from None
     except DamagedContentError:
-        raise unreadable("job.json is damaged") from None
+        raise unreadable(Message("file_is_damaged", file=JOB)) from None
     if version not in READABLE_VERSIONS:
-        raise unreadable(
-            f"it was created by another version of this program: job version {version}, not {JOB_VERSION}"
-        )
+        raise unreadable(Message("job_of_other_version", found=version, expected=JOB_VERSION))
     return description

@@ -41,5 +41,5 @@ def read_suggestion(folder: JobFolder) -> SuggestedSlice | None:
     try:
         suggestions = read_json_as(path, lambda content: [SuggestedSlice.from_json(entry) for entry in content])
     except (OSError, DamagedContentError):
-        raise InputError("job_folder_unreadable", path=path, detail="the result is damaged") from None
+        raise InputError("job_folder_unreadable", path=path, detail=Message("result_damaged")) from None
     return next(iter(suggestions), None)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..core import paths
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.events import Event
 from ..core.locks import open_locked
 
@@ -76,7 +76,7 @@ class WorkFolder(ABC):
         try:
             file = open_locked(self.path / LOCK)
         except OSError as error:
-            detail = f"{LOCK}: {error.strerror}"
+            detail = Message("file_and_reason", file=LOCK, reason=error.strerror)
             raise InputError("job_folder_unreadable", path=self.path, detail=detail) from None
         if file is None:
             raise InputError("job_busy", path=self.path)
@@ -87,7 +87,7 @@ class WorkFolder(ABC):
         """Raise `InputError` if one of the worker's files is a link, a folder, a pipe or a device."""
         for path in (self.events_path, self.log_path, self._cancel_path, self.path / LOCK):
             if paths.lexists(path) and (paths.is_link(path) or not paths.is_file(path)):
-                detail = f"{path.name} is not a regular file"
+                detail = Message("file_not_plain", file=path.name)
                 raise InputError("job_folder_unreadable", path=self.path, detail=detail)
 
     def busy(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from ..core.errors import Message
 from ..core.text import printable, shortened
 from .comparison import COMPARISON
+from .details import DETAILS
 from .files import FILES
 from .installation import install_command
 from .results import RESULTS
@@ -19,7 +20,7 @@ from .runs import RUNS
 from .tasks import TASKS
 
 # Code -> sentence.
-SENTENCES = {**FILES, **RUNS, **TASKS, **RESULTS, **COMPARISON}
+SENTENCES = {**FILES, **RUNS, **TASKS, **RESULTS, **COMPARISON, **DETAILS}
 # For a code without a sentence: one of another version, or of a part of the program that has its own sentences.
 UNKNOWN = "This cannot be done ({code})."
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..core import paths
 from ..core.disk import unwritable_error
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.file_transaction import FileTransaction
 from ..core.locks import open_locked
 from ..core.reading import open_regular_file
@@ -162,14 +162,14 @@ def _fetch(checkpoint: Checkpoint, partial: Path, progress: Progress) -> None:
             transfer(checkpoint.url, file, offset, checkpoint.size, limit, progress)
     except TooLong:
         partial.unlink(missing_ok=True)
-        detail = f"it is longer than {limit} bytes"
+        detail = Message("weights_longer", count=limit)
         raise InputError("download_wrong", url=checkpoint.url, name=checkpoint.name, detail=detail) from None
     except TransferFailed as error:
         if isinstance(error, NotContinued) and offset:
             partial.unlink()
             _fetch(checkpoint, partial, progress)
             return
-        raise InputError("download_failed", url=checkpoint.url, detail=str(error), name=checkpoint.name) from None
+        raise InputError("download_failed", url=checkpoint.url, detail=error.reason, name=checkpoint.name) from None
 
 
 @contextmanager
@@ -192,5 +192,5 @@ def _require_room(checkpoint: Checkpoint, partial: Path) -> None:
     needed = checkpoint.size - (paths.size(partial) if paths.is_file(partial) else 0)
     free = shutil.disk_usage(folder()).free
     if free < needed:
-        detail = f"{needed / _MEGABYTE:.0f} MB are needed and {free / _MEGABYTE:.0f} MB are free"
+        detail = Message("room_missing", needed=f"{needed / _MEGABYTE:.0f}", free=f"{free / _MEGABYTE:.0f}")
         raise InputError("output_unwritable", path=folder(), detail=detail)

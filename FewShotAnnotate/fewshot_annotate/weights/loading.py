@@ -10,7 +10,7 @@ from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.reading import DamagedContentError, decoding_archive, read_json_as
 from .catalog import Checkpoint
 from .store import open_verified
@@ -113,11 +113,11 @@ def require_sound_archive(path: Path) -> None:
     _require_plain_zip(path)
     try:
         with decoding_archive(), ZipFile(path) as archive:
-            damaged_member = archive.testzip()
+            sound = archive.testzip() is None
     except (OSError, DamagedContentError):
-        damaged_member = "its entries cannot be read"
-    if damaged_member is not None:
-        raise InputError("weights_damaged", path=path, detail="a part of it has a wrong checksum")
+        sound = False
+    if not sound:
+        raise InputError("weights_damaged", path=path, detail=Message("archive_wrong_checksum"))
 
 
 def require_shapes(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]]) -> None:
@@ -225,7 +225,7 @@ def _require_plain_zip(path: Path) -> None:
         with decoding_archive(), ZipFile(path) as archive:
             entries = archive.infolist()
     except (OSError, DamagedContentError):
-        raise InputError("weights_damaged", path=path, detail="it is no zip archive as torch writes them") from None
+        raise InputError("weights_damaged", path=path, detail=Message("archive_not_of_torch")) from None
     if not entries:
         raise InputError("weights_no_state", path=path)
     if any(".." in entry.filename.split("/") or entry.filename.startswith("/") for entry in entries):

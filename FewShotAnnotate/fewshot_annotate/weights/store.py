@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..core import paths, reading
 from ..core.data_folder import data_folder
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.reading import open_regular_file
 from .catalog import Checkpoint
 
@@ -67,7 +67,7 @@ def require_digests(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.size is not None and size != checkpoint.size:
         raise InputError("weights_size", path=path, found=size, expected=checkpoint.size, name=checkpoint.name)
     if size > MAX_UNKNOWN_BYTES:
-        raise InputError("weights_damaged", path=path, detail=f"it is longer than {MAX_UNKNOWN_BYTES} bytes")
+        raise InputError("weights_damaged", path=path, detail=Message("weights_longer", count=MAX_UNKNOWN_BYTES))
     expected = known_digests(checkpoint)
     for algorithm, digest in digests_of(path, expected).items():
         if digest != expected[algorithm]:
@@ -122,7 +122,7 @@ def _errors_naming(path: Path) -> Iterator[None]:
     except InputError as error:
         raise error.with_data(path=path) from None
     except OSError as error:
-        raise InputError("weights_damaged", path=path, detail=error.strerror or "no reason given") from None
+        raise InputError("weights_damaged", path=path, detail=error.strerror or Message("no_reason_given")) from None
 
 
 def _recorded(checkpoint: Checkpoint) -> str | None:

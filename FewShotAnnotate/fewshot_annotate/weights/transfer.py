@@ -17,6 +17,8 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from ..core.errors import Message
+
 # Takes the number of received bytes and the size of the file, None if the server does not state it.
 Progress = Callable[[int, int | None], None]
 
@@ -33,7 +35,17 @@ _REQUESTED_RANGE = re.compile(r"bytes=(\d{1,18})-")
 
 
 class TransferFailed(Exception):  # noqa: N818 (named for what happened)
-    """A transfer failed, for the reason given in the message; it can be resumed."""
+    """A transfer failed, and can be resumed.
+
+    Attributes
+    ----------
+    reason : Message or str
+        A text is one of the operating system.
+    """
+
+    def __init__(self, reason: Message | str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class NotContinued(TransferFailed):
@@ -83,16 +95,16 @@ def transfer(url: str, file: BinaryIO, offset: int, size: int | None, limit: int
     except BrokenPipeError:  # of the receiver of the progress
         raise
     except httpx2.TimeoutException:
-        raise TransferFailed("the server stopped answering") from None
+        raise TransferFailed(Message("server_silent")) from None
     except httpx2.ConnectError:
-        raise TransferFailed("the server cannot be reached") from None
+        raise TransferFailed(Message("server_unreachable")) from None
     except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL, UnicodeError):
-        raise TransferFailed("the server redirects to an address that cannot be used") from None
+        raise TransferFailed(Message("server_redirects")) from None
     except OSError as error:
-        raise TransferFailed(error.strerror or "the connection broke off") from None
+        raise TransferFailed(error.strerror or Message("connection_lost")) from None
     # Of the library that parses the answers, whose errors are not all of its own types.
     except (httpx2.HTTPError, httpx2.StreamError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise TransferFailed("the connection broke off, or the answer cannot be understood") from None
+        raise TransferFailed(Message("server_unintelligible")) from None
 
 
 @contextmanager
@@ -126,16 +138,16 @@ def _require_file(response: Any) -> None:
     requested = _REQUESTED_RANGE.fullmatch(response.request.headers.get("Range", ""))
     status = response.status_code
     if requested is not None and status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-        raise NotContinued(f"the server answered {_named_status(status)}")
+        raise NotContinued(Message("server_answered", status=_named_status(status)))
     if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) or (requested is None and status != HTTPStatus.OK):
-        raise TransferFailed(f"the server answered {_named_status(status)}")
+        raise TransferFailed(Message("server_answered", status=_named_status(status)))
     encodings = response.headers.get("Content-Encoding", "").lower().split(",")
     if any(encoding.strip() not in _ENCODINGS for encoding in encodings) or len(encodings) > 1:
-        raise TransferFailed("the server uses an unknown compression")
+        raise TransferFailed(Message("server_compression"))
     if requested is not None and status == HTTPStatus.PARTIAL_CONTENT:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         if match is None or match[1] != requested[1] or encodings != [""]:
-            raise NotContinued("the server sent another part of the file than requested")
+            raise NotContinued(Message("server_other_part"))
 
 
 class _Received:
@@ -149,12 +161,12 @@ class _Received:
     def add(self, count: int) -> None:
         self._left -= count
         if self._left < 0:
-            raise TransferFailed("the server sends more than the file")
+            raise TransferFailed(Message("server_sends_more"))
         self._in_window += count
         seconds = time.monotonic() - self._since
         if seconds > SPEED_SECONDS:
             if self._in_window < MIN_BYTES_PER_SECOND * seconds:
-                raise TransferFailed("the server sends too slowly")
+                raise TransferFailed(Message("server_slow"))
             self._since, self._in_window = time.monotonic(), 0
 
 

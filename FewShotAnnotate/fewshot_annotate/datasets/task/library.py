@@ -15,7 +15,7 @@ from ... import __version__
 from ...core import paths
 from ...core.data_folder import data_folder
 from ...core.disk import unwritable_error
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 from ...core.file_transaction import atomic_stream, count_written
 from ...core.intensity import intensity_quantiles
 from ...core.locks import file_lock
@@ -67,7 +67,7 @@ def task_folder(name: str) -> Path:
             raise InputError("task_folder_none", path=name)
         return Path(name).absolute()
     if not is_folder_name(name) or not paths.is_file(library_folder() / name / "task.json"):
-        raise InputError("library_unknown", name=name, known=", ".join(task_names()) or "none yet")
+        raise InputError("library_unknown", name=name, known=", ".join(task_names()) or Message("none_yet"))
     return library_folder() / name
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 from ...core.labelled_example import Example
 from ...core.slice_axis import SliceAxis
 from ...core.support import Support
@@ -30,7 +30,7 @@ def require_library_engine(engine: str) -> str:
         engine = next((name for name in able if engine_class(name).unavailable_reason() is None), engine)
     chosen = engine_class(engine)
     if not chosen.uses_library:
-        raise InputError("library_engine", engine=chosen.name, known=", ".join(able) or "none here")
+        raise InputError("library_engine", engine=chosen.name, known=", ".join(able) or Message("none_here"))
     return chosen.name
 
 

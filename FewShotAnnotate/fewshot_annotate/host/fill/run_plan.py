@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 from ...core.job import Job
 from ...core.reading import DamagedContentError, read_json_as
 from ...core.slice_axis import SliceAxis
@@ -159,16 +159,16 @@ class PreparedRun:
         try:
             plan, layers, at_start = read_json_as(run_folder / PLAN_FILE, _prepared)
         except (OSError, DamagedContentError):
-            detail = f"{PLAN_FILE} is missing, damaged or of another version"
+            detail = Message("run_plan_unreadable", file=PLAN_FILE)
             raise InputError("job_folder_unreadable", path=run_folder, detail=detail) from None
         folders = JobFolder.open_layers(run_folder)
         if len(folders) != len(layers):
-            raise InputError("job_folder_unreadable", path=run_folder, detail="it is of other segments")
+            raise InputError("job_folder_unreadable", path=run_folder, detail=Message("run_other_segments"))
         for folder, layer in zip(folders, layers, strict=True):
             if folder.grid.shape != plan.geometry.shape or folder.axis != plan.axis:
-                raise InputError("job_folder_unreadable", path=folder.path, detail="it is of another grid")
+                raise InputError("job_folder_unreadable", path=folder.path, detail=Message("run_other_grid"))
             if folder.labels != tuple(range(1, len(layer) + 1)):
-                raise InputError("job_folder_unreadable", path=folder.path, detail="it is of other segments")
+                raise InputError("job_folder_unreadable", path=folder.path, detail=Message("run_other_segments"))
         return cls(plan, layers, folders, at_start)
 
     @classmethod

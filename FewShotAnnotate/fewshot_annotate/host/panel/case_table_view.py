@@ -13,6 +13,7 @@ import qt
 from ...datasets.case_table import CaseRow, ReviewState
 from ...guidance.contact_sheet import PREVIEW_COLUMNS, TILE_PIXELS
 from ..i18n import tr as _
+from ..messages import error_text
 from ..names import review_state_name
 from .widgets import select_row, select_rows, set_header, set_text_item
 
@@ -101,7 +102,7 @@ def _thumbnail(picture: Path) -> Any:
 def _tool_tip(row: CaseRow, picture: Path | None) -> str:
     lines = [escape(row.name)]
     if row.state is ReviewState.IN_REVIEW and row.reviewer:
-        lines.append(escape(_("Reviewed by {reviewer}.").format(reviewer=row.reviewer)))
+        lines.append(escape(_("Reviewed by {reviewer}.").format(reviewer=error_text(row.reviewer))))
     for name, dice in row.expected.items():
         text = _("{segment}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
         lines.append(escape(text.format(segment=name, dice=dice.dice, low=dice.low, high=dice.high)))

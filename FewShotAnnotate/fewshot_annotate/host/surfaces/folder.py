@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 from ...core.events import Event
 from ...core.reading import DamagedContentError, read_json_as
 from ...core.storage import write_json
@@ -117,7 +117,9 @@ class SurfaceFolder(WorkFolder):
         try:
             return read_json_as(self.path / "request.json", SurfaceRequest.from_json)
         except (OSError, DamagedContentError):
-            raise InputError("job_folder_unreadable", path=self.path, detail="request.json is damaged") from None
+            raise InputError(
+                "job_folder_unreadable", path=self.path, detail=Message("file_is_damaged", file="request.json")
+            ) from None
 
     def read_mask(self, name: str) -> np.ndarray:
         """Voxels of a segment, uint8 [k, j, i]."""

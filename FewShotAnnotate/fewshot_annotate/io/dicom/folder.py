@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core import paths
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 from .attributes import SEGMENTATIONS, require_pydicom, suppress_dicom_warnings
 from .functional_groups import FUNCTIONAL_GROUPS
 from .series_choice import choose_series, series_names
@@ -114,7 +114,7 @@ def _image_header(file: Path) -> Dataset | None:
 
     if not is_dicom(file):
         if file.suffix.lower() == ".dcm" and not file.name.startswith("."):
-            raise InputError("file_unreadable", path=file, detail="its name ends in .dcm, but it is no DICOM file")
+            raise InputError("file_unreadable", path=file, detail=Message("no_dicom_file"))
         return None
     try:
         header = dcmread(file, stop_before_pixels=True, force=True)
@@ -127,7 +127,7 @@ def _image_header(file: Path) -> Dataset | None:
             raise ValueError("an image without a size")
         _decode_groups(header)
     except Exception:  # pydicom raises errors of many types for damaged data
-        raise InputError("file_unreadable", path=file, detail="the slice is damaged") from None
+        raise InputError("file_unreadable", path=file, detail=Message("slice_damaged")) from None
     return header
 
 

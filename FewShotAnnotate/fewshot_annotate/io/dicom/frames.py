@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 from .attributes import attribute, file_name, frame_count, numbers
 from .functional_groups import FUNCTIONAL_GROUPS, functional_group
 from .slice_stack import ImagePlane
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _SPACING_TOLERANCE = 1e-4  # mm
 # Attributes that distinguish volumes in one multi-frame file: the functional group that holds them, and what differs.
 _DISTINGUISHING = {
-    "StackID": ("FrameContentSequence", "stacks"),
-    "TemporalPositionIndex": ("FrameContentSequence", "time points"),
-    "EffectiveEchoTime": ("MREchoSequence", "echoes"),
-    "DiffusionBValue": ("MRDiffusionSequence", "diffusion weightings"),
-    "ComplexImageComponent": ("MRImageFrameTypeSequence", "kinds of image"),
+    "StackID": ("FrameContentSequence", Message("volumes_stacks")),
+    "TemporalPositionIndex": ("FrameContentSequence", Message("volumes_times")),
+    "EffectiveEchoTime": ("MREchoSequence", Message("volumes_echoes")),
+    "DiffusionBValue": ("MRDiffusionSequence", Message("volumes_diffusion")),
+    "ComplexImageComponent": ("MRImageFrameTypeSequence", Message("volumes_kinds")),
 }
 _MAY_NUMBER_SLICES = "TemporalPositionIndex"  # some writers number the slices of one volume with it
 
@@ -109,7 +109,12 @@ def _require_complete_concatenations(headers: Sequence[Dataset], path: Path) -> 
         count = max((stated or {2}) | present)
         found = len(present) or len(files)
         if found < count:
-            raise InputError("series_part", path=path, found=found, count=count if stated else f"{count} or more")
+            raise InputError(
+                "series_part",
+                path=path,
+                found=found,
+                count=count if stated else Message("count_or_more", count=count),
+            )
 
 
 def _require_grey(header: Any, path: Path) -> None:
@@ -122,7 +127,7 @@ def _frames_of_file(header: Any, path: Path) -> Iterator[Frame]:
     count = frame_count(header)
     groups = list(attribute(header, "PerFrameFunctionalGroupsSequence") or ())
     if groups and len(groups) != count:
-        raise InputError("file_unreadable", path=_path(header), detail="it does not describe all of its frames")
+        raise InputError("file_unreadable", path=_path(header), detail=Message("frames_undescribed"))
     offsets = numbers(header, "GridFrameOffsetVector")
     for number in range(count):
         name = file_name(header) if count == 1 else f"frame {number + 1} of {file_name(header)}"

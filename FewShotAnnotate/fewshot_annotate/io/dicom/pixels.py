@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 from ...core.temporary import TemporaryFolder
 from ..itk_file import read_itk
 from .attributes import file_name, frame_count
@@ -92,7 +92,7 @@ def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
     from pydicom import dcmread
     from pydicom.uid import UID
 
-    damaged = InputError("file_unreadable", path=file, detail="the slice is damaged")
+    damaged = InputError("file_unreadable", path=file, detail=Message("slice_damaged"))
     try:
         dataset = dcmread(file, force=True)
         syntax = _transfer_syntax(dataset)
@@ -100,7 +100,7 @@ def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
     except Exception:  # pydicom and its decoders raise errors of many types for damaged data
         raise damaged from None
     if missing:
-        raise InputError("file_unreadable", path=file, detail=f"its header lacks {', '.join(missing)}")
+        raise InputError("file_unreadable", path=file, detail=Message("header_lacks", names=", ".join(missing)))
     try:
         if syntax in _GDCM_SYNTAXES:
             pixels = _decode_with_gdcm(dataset)

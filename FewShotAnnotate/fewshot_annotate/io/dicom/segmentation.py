@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 from ...core.layers import group_disjoint
 from ...core.sparse_array import sparse_zeros
 from ...core.volume import Geometry, LabelMap, Segment, default_segment, present_values
@@ -94,7 +94,7 @@ def _read_header(path: Path) -> Any:
         with suppress_dicom_warnings():
             return dcmread(path, stop_before_pixels=True, force=True)
     except Exception:  # pydicom raises errors of many types for damaged data, such as struct.error
-        raise InputError("file_truncated", path=path, detail="its header is incomplete") from None
+        raise InputError("file_truncated", path=path, detail=Message("header_incomplete")) from None
 
 
 def _size(dataset: Any) -> tuple[int, int]:
@@ -125,9 +125,11 @@ def _pixels(dataset: Any, path: Path, count: int) -> Iterator[np.ndarray]:
                 yield values if kind == "LABELMAP" else values >= least
                 read += 1
     except Exception:  # decoders raise errors of many types for damaged data
-        raise InputError("file_truncated", path=path, detail=f"frame {read + 1} of {count}") from None
+        raise InputError(
+            "file_truncated", path=path, detail=Message("frame_of", found=read + 1, count=count)
+        ) from None
     if read != count:
-        raise InputError("file_truncated", path=path, detail=f"{read} of {count} frames")
+        raise InputError("file_truncated", path=path, detail=Message("frames_of", found=read, count=count))
 
 
 def _stored_frames(dataset: Any, path: Path, count: int) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 
 _PARALLEL_TOLERANCE = 1e-3
 # Slices that are shifted against their neighbours by more than this fraction of the gap show a gantry tilt.
@@ -129,7 +129,7 @@ def _require_one_volume(gaps: np.ndarray, path: object) -> None:
     starts = np.concatenate(([0], np.flatnonzero(gaps > _MIN_GAP) + 1, [len(gaps) + 1]))
     counts = np.diff(starts)
     if len(counts) > 1 and counts[0] > 1 and (counts == counts[0]).all():
-        raise InputError("series_many_volumes", path=path, count=int(counts[0]), what="images at each place")
+        raise InputError("series_many_volumes", path=path, count=int(counts[0]), what=Message("volumes_images"))
 
 
 def _require_parallel(slices: Sequence[ImagePlane], path: object) -> None:
