@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fewshot_annotate.core.intensity import IntensityWindow
+from fewshot_annotate.core.intensity import IntensityRange
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
 from fewshot_annotate.guidance.contact_sheet import contact_sheet, evenly_spread, least_certain
@@ -24,7 +24,7 @@ from fewshot_annotate.io.slice_picture import (
 )
 from PIL import Image
 
-BLACK_TO_WHITE = IntensityWindow(0, 100)
+BLACK_TO_WHITE = IntensityRange(0, 100)
 
 
 def middle() -> np.ndarray:

@@ -258,7 +258,7 @@ def test_a_large_volume_is_made_coarser_unless_its_labels_are_small() -> None:
 
 def test_a_plan_is_the_same_after_json() -> None:
     plan = make_plan([summary_of((10, 256, 256), (8.0, 1.4, 1.4), air=True)], 3)
-    assert plan.window is not None
+    assert plan.ct_intensities is not None
     assert SpecialistPlan.from_json(plan.to_json()) == plan
 
 

@@ -1,4 +1,4 @@
-"""Intensity windows: the range of a volume's intensities that is scaled to 0..1, for engines and for pictures."""
+"""Intensity ranges: which intensities of a volume are scaled to 0..1, for engines and for pictures."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Percentages of voxels below and above the window: extreme intensities would leave the others without contrast.
+# Percentages of voxels below and above the range: extreme intensities would leave the others without contrast.
 PERCENTILES = (0.5, 99.5)
-# Fractions of the voxels of a volume that lie below the values of `intensity_quantiles`: extremes, window and median.
+# Fractions of the voxels of a volume that lie below the values of `intensity_quantiles`: extremes, range and median.
 QUANTILES = (0.0, PERCENTILES[0] / 100, 0.5, PERCENTILES[1] / 100, 1.0)
-# Number of voxels sampled to determine a window.
-WINDOW_SAMPLE_VOXELS = 500_000
+# Number of voxels sampled to determine a range.
+RANGE_SAMPLE_VOXELS = 500_000
 
 
 @dataclass(frozen=True)
-class IntensityWindow:
+class IntensityRange:
     """Intensities that are scaled to 0 and 1.
 
     Attributes
@@ -29,23 +29,23 @@ class IntensityWindow:
     high: float
 
     @classmethod
-    def of_volume(cls, array: np.ndarray) -> IntensityWindow:
-        """The window of a volume, from its `PERCENTILES`. `array` has three axes and any real dtype."""
-        low, high = (float(value) for value in np.percentile(subsample(array, WINDOW_SAMPLE_VOXELS), PERCENTILES))
+    def of_volume(cls, array: np.ndarray) -> IntensityRange:
+        """The range of a volume, from its `PERCENTILES`. `array` has three axes and any real dtype."""
+        low, high = (float(value) for value in np.percentile(subsample(array, RANGE_SAMPLE_VOXELS), PERCENTILES))
         if low == high:
             low, high = float(array.min()), float(array.max())
         return cls(low, high if low < high else low + 1)
 
     @classmethod
-    def of_quantiles(cls, quantiles: Sequence[float]) -> IntensityWindow:
-        """The window of a volume of which only the `QUANTILES` are known."""
+    def of_quantiles(cls, quantiles: Sequence[float]) -> IntensityRange:
+        """The range of a volume of which only the `QUANTILES` are known."""
         least, low, _, high, most = quantiles
         if low == high:
             low, high = least, most
         return cls(float(low), float(high) if low < high else float(low) + 1)
 
     def normalise(self, image: np.ndarray, dtype: type[np.floating] = np.float32) -> np.ndarray:
-        """Intensities from 0 to 1 as a new array; those outside the window become 0 or 1."""
+        """Intensities from 0 to 1 as a new array; those outside the range become 0 or 1."""
         result = image.astype(dtype)
         result -= dtype(self.low)
         result /= dtype(self.high - self.low)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.intensity import IntensityWindow
+from ..core.intensity import IntensityRange
 from ..core.slice_axis import SliceAxis
 from ..core.volume import Volume
 
 
 class ChannelSlices:
-    """Slices of all channels of a volume along one axis, each channel scaled to its own window of intensities.
+    """Slices of all channels of a volume along one axis, each channel scaled to its own range of intensities.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class ChannelSlices:
 
     def __init__(self, volume: Volume, axis: SliceAxis) -> None:
         self._slices = [axis.slices(channel.array) for channel in (volume, *volume.further)]
-        self._windows = [IntensityWindow.of_volume(slices) for slices in self._slices]
+        self._ranges = [IntensityRange.of_volume(slices) for slices in self._slices]
 
     def __len__(self) -> int:
         """Number of slices."""
@@ -34,4 +34,4 @@ class ChannelSlices:
 
     def image(self, channel: int, index: int, crop: tuple[slice, slice]) -> np.ndarray:
         """A crop of one slice of one channel, float32 `[h, w]`, intensities from 0 to 1."""
-        return self._windows[channel].normalise(self._slices[channel][index][crop])
+        return self._ranges[channel].normalise(self._slices[channel][index][crop])

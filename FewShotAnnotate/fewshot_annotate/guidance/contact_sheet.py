@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.errors import InputError
-from ..core.intensity import IntensityWindow
+from ..core.intensity import IntensityRange
 from ..core.slice_axis import SliceAxis
 from ..core.volume import LabelMap, Segment, Volume
 from ..io.slice_picture import draw_slice, label_regions, radiological_flips, scaled_size, write_png
@@ -64,8 +64,8 @@ def contact_sheet(
         from PIL import Image
     except ImportError:
         raise InputError("package_missing", package="pillow", install="pillow") from None
-    window = IntensityWindow.of_volume(volume.array)
-    tiles = [_tile(volume, label_map, axis, index, window, index in set(painted)) for index in indices]
+    intensities = IntensityRange.of_volume(volume.array)
+    tiles = [_tile(volume, label_map, axis, index, intensities, index in set(painted)) for index in indices]
     width, height = tiles[0].size
     rows = -(-len(tiles) // columns)
     columns = min(columns, len(tiles))
@@ -139,7 +139,7 @@ def _plain(name: str) -> str:
 
 
 def _tile(
-    volume: Volume, label_map: LabelMap, axis: SliceAxis, index: int, window: IntensityWindow, painted: bool
+    volume: Volume, label_map: LabelMap, axis: SliceAxis, index: int, intensities: IntensityRange, painted: bool
 ) -> Image:
     """One slice with its index above it."""
     from PIL import Image, ImageDraw
@@ -149,7 +149,7 @@ def _tile(
     _, row_mm, column_mm = axis.spacing(volume.geometry)
     size = scaled_size(image.shape, (row_mm, column_mm), TILE_PIXELS)
     regions = label_regions(labels, label_map.segments)
-    picture = draw_slice(image, window, size, regions, regions)
+    picture = draw_slice(image, intensities, size, regions, regions)
     tile = Image.new("RGB", (size[0] + 4, size[1] + _CAPTION_PIXELS))
     tile.paste(picture, (2, _CAPTION_PIXELS))
     draw = ImageDraw.Draw(tile)

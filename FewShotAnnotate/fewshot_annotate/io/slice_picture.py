@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from ..core.errors import InputError
-from ..core.intensity import IntensityWindow
+from ..core.intensity import IntensityRange
 from ..core.slice_axis import SliceAxis
 from ..core.storage import write_bytes
 from ..core.volume import Geometry, LabelMap, Segment, Volume
@@ -39,7 +39,7 @@ class Region:
 
 def draw_slice(
     image: np.ndarray,
-    window: IntensityWindow,
+    intensities: IntensityRange,
     size: tuple[int, int],
     areas: Sequence[Region] = (),
     outlines: Sequence[Region] = (),
@@ -50,7 +50,7 @@ def draw_slice(
     ----------
     image : ndarray, shape [h, w], any real dtype
         In display orientation.
-    window : IntensityWindow
+    intensities : IntensityRange
         Intensities that are black and white.
     size : (int, int)
         Width and height of the rendered image.
@@ -67,7 +67,7 @@ def draw_slice(
     except ImportError:
         raise InputError("package_missing", package="pillow", install="pillow") from None
     step = max(1, max(image.shape) // (_OVERSAMPLING * max(size)))
-    grey = (window.normalise(image[::step, ::step]) * 255).astype(np.uint8)
+    grey = (intensities.normalise(image[::step, ::step]) * 255).astype(np.uint8)
     resized = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
     rgb = np.repeat(resized[..., None], 3, axis=-1)
 
@@ -131,14 +131,14 @@ def write_png(path: Path, picture: Image) -> None:
     write_bytes(path, png_bytes(picture))
 
 
-def write_thumbnail(path: Path, volume: Volume, label_map: LabelMap, window: IntensityWindow) -> None:
+def write_thumbnail(path: Path, volume: Volume, label_map: LabelMap, intensities: IntensityRange) -> None:
     """Write the first slice of a volume, true to scale, with its labels in their colours, as a PNG.
 
     Parameters
     ----------
     path : Path
     volume, label_map : on the same grid, arrays [1, h, w]
-    window : IntensityWindow
+    intensities : IntensityRange
         Intensities that are black and white.
 
     Raises
@@ -151,4 +151,4 @@ def write_thumbnail(path: Path, volume: Volume, label_map: LabelMap, window: Int
     image, labels = volume.array[0][flips], label_map.array[0][flips]
     _, row_mm, column_mm = axis.spacing(volume.geometry)
     size = scaled_size(image.shape, (row_mm, column_mm), THUMBNAIL_PIXELS)
-    write_png(path, draw_slice(image, window, size, label_regions(labels, label_map.segments)))
+    write_png(path, draw_slice(image, intensities, size, label_regions(labels, label_map.segments)))

@@ -23,7 +23,7 @@ from ..core.errors import Message
 Progress = Callable[[int, int | None], None]
 
 MIN_BYTES_PER_SECOND = 1000
-# Length of the time window in which the speed is measured.
+# Length of the period in which the speed is measured.
 SPEED_SECONDS = 60.0
 # Limit of all received bytes, in sizes of the file, so that transfers are not restarted forever.
 _MAX_REPEATS = 3
@@ -156,18 +156,18 @@ class _Received:
     def __init__(self, most: int) -> None:
         self._left = most
         self._since = time.monotonic()
-        self._in_window = 0
+        self._in_period = 0
 
     def add(self, count: int) -> None:
         self._left -= count
         if self._left < 0:
             raise TransferFailed(Message("server_sends_more"))
-        self._in_window += count
+        self._in_period += count
         seconds = time.monotonic() - self._since
         if seconds > SPEED_SECONDS:
-            if self._in_window < MIN_BYTES_PER_SECOND * seconds:
+            if self._in_period < MIN_BYTES_PER_SECOND * seconds:
                 raise TransferFailed(Message("server_slow"))
-            self._since, self._in_window = time.monotonic(), 0
+            self._since, self._in_period = time.monotonic(), 0
 
 
 def _counted(stream: Any, add: Callable[[int], None]) -> Any:

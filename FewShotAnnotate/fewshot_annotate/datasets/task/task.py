@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import InputError
-from ...core.intensity import QUANTILES, IntensityWindow
+from ...core.intensity import QUANTILES, IntensityRange
 from ...core.reading import DamagedContentError, read_json_as
 from ...core.storage import write_json
 from ...core.training_example import TrainingExample
@@ -220,7 +220,7 @@ class Task:
         volume = Volume(image[None], library_slice.geometry)
         label_map = LabelMap(mask[None], library_slice.geometry, self.segments)
         write_thumbnail(
-            self.thumbnail(library_slice), volume, label_map, IntensityWindow.of_quantiles(library_slice.quantiles)
+            self.thumbnail(library_slice), volume, label_map, IntensityRange.of_quantiles(library_slice.quantiles)
         )
 
     def write(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from ...core.errors import Message
-from ...core.intensity import IntensityWindow
+from ...core.intensity import IntensityRange
 from ...core.support import Support
 from ...core.volume import Volume
 from ...weights import loading
@@ -104,7 +104,7 @@ class InContextEngine(PretrainedEngine):
         self._slices = support.axis.slices(volume.array)
         _, *spacing = support.axis.spacing(volume.geometry)
         self._spacing = (spacing[0], spacing[1])
-        self._intensities = IntensityWindow.of_volume(self._slices)
+        self._intensities = IntensityRange.of_volume(self._slices)
         self._pool = ExamplePool(self._slices, self._intensities, self._spacing, support, context.examples)
         self._device = self.choose_device()
         self._network = self.network(self._device)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...core.intensity import IntensityWindow
+from ...core.intensity import IntensityRange
 from ...core.labelled_example import Example
 from ...core.support import Support
 from .window import Window, bounds, resized
@@ -50,8 +50,8 @@ class ExamplePool:
     ----------
     slices : ndarray, shape [n, h, w]
         Slices of the volume to fill.
-    intensities : IntensityWindow
-        Intensity window of the volume to fill.
+    intensities : IntensityRange
+        Range of the volume to fill.
     spacing : (float, float)
         mm between rows and between columns.
     support : Support
@@ -62,7 +62,7 @@ class ExamplePool:
     def __init__(
         self,
         slices: np.ndarray,
-        intensities: IntensityWindow,
+        intensities: IntensityRange,
         spacing: tuple[float, float],
         support: Support,
         examples: Sequence[Example],
@@ -79,7 +79,7 @@ class ExamplePool:
             for position, index in enumerate(support.indices)
         ]
         for example in examples:
-            image = IntensityWindow.of_quantiles(example.quantiles).normalise(example.image)
+            image = IntensityRange.of_quantiles(example.quantiles).normalise(example.image)
             self._examples.append(
                 PoolExample(image, example.mask, example.spacing, frozenset(example.annotated), None)
             )

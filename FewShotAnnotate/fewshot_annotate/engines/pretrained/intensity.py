@@ -1,7 +1,7 @@
-"""Conversion of intensities to the 8-bit grey values that pretrained models expect, with one window per volume.
+"""Conversion of intensities to the 8-bit grey values that pretrained models expect, with one range per volume.
 
-The windows are those that MedSAM was trained with (Ma et al., "Segment anything in medical images", Nature
-Communications 2024): CT at a fixed window, all other images between two percentiles of their non-zero voxels.
+The ranges are those that MedSAM was trained with (Ma et al., "Segment anything in medical images", Nature
+Communications 2024): CT at a fixed range, all other images between two percentiles of their non-zero voxels.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from ...core.intensity import PERCENTILES, IntensityWindow
+from ...core.intensity import PERCENTILES, IntensityRange
 from ..option import Option
 
-# CT: centre and width of the soft tissue window in Hounsfield units.
+# CT: level and width (centre and width of the range) for soft tissue, in Hounsfield units.
 CT_LEVEL = 40.0
 CT_WIDTH = 400.0
 # A volume whose range includes both values is considered CT: other images rarely have negative values, and images
@@ -25,7 +25,7 @@ MAX_SAMPLE_VOXELS = 20_000_000
 
 
 class IntensityScale(StrEnum):
-    """Window of the conversion of intensities to grey values."""
+    """Range of the intensities that are converted to grey values."""
 
     AUTO = "auto"
     CT = "ct"
@@ -49,7 +49,7 @@ class GreyscaleSlices:
     scale : IntensityScale
         `AUTO` is `CT` if the values range from -200 or less to 100 or more, else `RANGE`.
     level, width : float
-        Centre and width of the window of CT, in Hounsfield units.
+        Centre and width of the range of CT, in Hounsfield units.
     """
 
     def __init__(
@@ -68,14 +68,12 @@ class GreyscaleSlices:
         else:
             low, high = _range_without_zeros(slices, minimum)
         low, high = max(low, minimum), min(high, maximum)
-        self._window = (
-            IntensityWindow(low, high) if low < high else IntensityWindow(minimum, max(maximum, minimum + 1))
-        )
+        self._range = IntensityRange(low, high) if low < high else IntensityRange(minimum, max(maximum, minimum + 1))
 
     def grey(self, index: int) -> np.ndarray:
         """Slice `index`, uint8 `[h, w]`."""
         slice_ = self._slices[index]
-        grey = (self._window.normalise(slice_, np.float64) * 255).astype(np.uint8)
+        grey = (self._range.normalise(slice_, np.float64) * 255).astype(np.uint8)
         if self.scale is IntensityScale.RANGE:
             grey[slice_ == 0] = 0
         return grey

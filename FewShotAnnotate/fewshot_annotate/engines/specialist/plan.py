@@ -101,7 +101,7 @@ class SpecialistPlan:
         See `SpecialistUNet`; one number for each of the `dimensions`.
     pools : tuple of tuple of int
         See `SpecialistUNet`.
-    window : (float, float, float, float) or None
+    ct_intensities : (float, float, float, float) or None
         Intensities of CT: lower and upper bound, mean and standard deviation. None to normalise each volume by its
         own.
     """
@@ -116,7 +116,7 @@ class SpecialistPlan:
     channels: tuple[int, ...]
     fold: tuple[int, ...]
     pools: tuple[tuple[int, ...], ...]
-    window: tuple[float, float, float, float] | None
+    ct_intensities: tuple[float, float, float, float] | None
 
     @property
     def inputs(self) -> int:
@@ -132,7 +132,9 @@ class SpecialistPlan:
 
     def to_json(self) -> dict[str, Any]:
         """Dict of plain values."""
-        return asdict(self)
+        content = asdict(self)
+        content["window"] = content.pop("ct_intensities")  # the name that files of models have for it
+        return content
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SpecialistPlan:
@@ -143,7 +145,7 @@ class SpecialistPlan:
         ValueError, KeyError, TypeError
             Not a plan.
         """
-        window = None if data["window"] is None else tuple(float(value) for value in data["window"])
+        ct_intensities = None if data["window"] is None else tuple(float(value) for value in data["window"])
         plan = cls(
             labels=int(data["labels"]),
             dimensions=int(data["dimensions"]),
@@ -155,7 +157,7 @@ class SpecialistPlan:
             channels=tuple(int(value) for value in data["channels"]),
             fold=tuple(int(value) for value in data["fold"]),
             pools=tuple(tuple(int(value) for value in pool) for pool in data["pools"]),
-            window=window,  # type: ignore[arg-type]
+            ct_intensities=ct_intensities,  # type: ignore[arg-type]
         )
         plan._require_valid()
         return plan
@@ -170,8 +172,9 @@ class SpecialistPlan:
             raise ValueError("labels, axis or context")
         if min(self.patch) < 1 or self.batch < 1 or min(self.channels) < 8 or max(self.channels) > 4096:
             raise ValueError("sizes of the network")
-        numbers = [*self.spacing, *(self.window or ())]
-        if not np.isfinite(numbers).all() or min(self.spacing) < 0 or (self.window and self.window[3] <= 0):
+        numbers = [*self.spacing, *(self.ct_intensities or ())]
+        deviation = self.ct_intensities[3] if self.ct_intensities else 1.0
+        if not np.isfinite(numbers).all() or min(self.spacing) < 0 or deviation <= 0:
             raise ValueError("spacing or intensities")
 
 
@@ -195,7 +198,7 @@ def make_plan(summaries: Sequence[ExampleSummary], labels: int) -> SpecialistPla
     free = slice(1, 3) if flat else slice(0, 3)
     spacing[free] *= _coarsening(summaries, extent / spacing, flat)
     size = np.maximum(1, np.rint(extent / spacing)).astype(int)
-    window = _ct_window(summaries)
+    ct_intensities = _ct_intensities(summaries)
     if flat:
         pools = tuple((2, 2) for _ in CHANNELS_2D[1:])
         height, width = _patch(size[1:], [FOLD * 2 ** len(pools)] * 2)
@@ -210,7 +213,7 @@ def make_plan(summaries: Sequence[ExampleSummary], labels: int) -> SpecialistPla
             channels=CHANNELS_2D,
             fold=(FOLD, FOLD),
             pools=pools,
-            window=window,
+            ct_intensities=ct_intensities,
         )
     fold, pools_3d = _factors(spacing, size, len(CHANNELS_3D))
     depth, height, width = _patch(
@@ -227,7 +230,7 @@ def make_plan(summaries: Sequence[ExampleSummary], labels: int) -> SpecialistPla
         channels=CHANNELS_3D,
         fold=fold,
         pools=pools_3d,
-        window=window,
+        ct_intensities=ct_intensities,
     )
 
 
@@ -270,7 +273,7 @@ def _patch(size: np.ndarray, multiple: Sequence[int]) -> list[int]:
     ]
 
 
-def _ct_window(summaries: Sequence[ExampleSummary]) -> tuple[float, float, float, float] | None:
+def _ct_intensities(summaries: Sequence[ExampleSummary]) -> tuple[float, float, float, float] | None:
     if not all(summary.air for summary in summaries):
         return None
     low, high, mean = (

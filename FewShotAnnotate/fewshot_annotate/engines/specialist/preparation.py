@@ -193,8 +193,8 @@ def prepared(volume: Volume, labels: np.ndarray, example: TrainingExample, plan:
 
 def normalised(image: np.ndarray, plan: SpecialistPlan) -> np.ndarray:
     """Clipped intensities with mean 0 and standard deviation 1, inside the labels in CT, else in the whole volume."""
-    if plan.window is not None:
-        low, high, mean, deviation = plan.window
+    if plan.ct_intensities is not None:
+        low, high, mean, deviation = plan.ct_intensities
     else:
         sample = _sample(image)
         low, high = np.percentile(sample, PERCENTILES)

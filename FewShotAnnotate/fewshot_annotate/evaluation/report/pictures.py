@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core.intensity import IntensityWindow
+from ...core.intensity import IntensityRange
 from ...io.slice_picture import Region, draw_slice, png_bytes, radiological_flips
 from ..case import ComparisonCase
 
@@ -27,7 +27,7 @@ class SliceRenderer:
         self._case = case
         self._crop = _crop(case)
         self._flips = radiological_flips(case.axis, case.volume.geometry)
-        self._window = IntensityWindow.of_volume(case.volume.array)
+        self._intensities = IntensityRange.of_volume(case.volume.array)
         _, row_mm, column_mm = case.axis.spacing(case.volume.geometry)
         rows, columns = (axis_range.stop - axis_range.start for axis_range in self._crop)
         self._size = (
@@ -58,7 +58,7 @@ class SliceRenderer:
             for layer, segment in structures
             if masks is not None
         ]
-        return png_bytes(draw_slice(image, self._window, self._size, areas, outlines))
+        return png_bytes(draw_slice(image, self._intensities, self._size, areas, outlines))
 
     def _cut(self, image: np.ndarray) -> np.ndarray:
         return image[self._crop][self._flips]
