@@ -169,4 +169,4 @@ def test_a_study_accepts_labels_painted_on_different_slices(image: Path, tmp_pat
 def test_labels_of_another_format_are_read_without_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pydicom", "pydicom.config"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert label_note(rows_flipped(tmp_path, tmp_path), "labels") == ""
+    assert label_note(rows_flipped(tmp_path, tmp_path), "labels") is None

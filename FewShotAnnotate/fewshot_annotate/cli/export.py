@@ -130,9 +130,9 @@ def _request(options: argparse.Namespace) -> ExportRequest:
             grid = read_volume(options.reference, options.series).geometry
     layers = read_layers(options.labels, grid)
     # Of DICOM series the pre-flight says it.
-    sheared = "" if series else shear_note(grid or layers[0].geometry, options.reference or options.labels)
+    sheared = None if series else shear_note(grid or layers[0].geometry, options.reference or options.labels)
     for note in (label_note(options.labels, options.labels), sheared):
-        if note:
+        if note is not None:
             print_note(note)
     _require_other(options)
     agreed = {remedy for remedy in Remedy if getattr(options, remedy.value.replace("-", "_"), False) is True}

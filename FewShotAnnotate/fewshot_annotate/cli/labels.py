@@ -47,7 +47,7 @@ def read_labels(path: Path, volume: Volume, options: argparse.Namespace) -> list
     """
     regridded = read_on_grid(path, volume.geometry, consents(options))
     for note in (shear_note(volume.geometry, options.image), *label_notes(regridded, path)):
-        if note:
+        if note is not None:
             print_note(note)
     return named_from(regridded.layers, getattr(options, "label_names", None))
 

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 TYPE_CHECKING = False  # typing itself would be the longest import of all before Ctrl+C is handled
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from typing import Any, ClassVar, Self
 
 # Errors that the input does not cause.
@@ -118,15 +118,3 @@ def _from_json(value: Any, depth: int) -> Any:
     if isinstance(value, dict) and isinstance(value.get("code"), str) and isinstance(value.get("data"), dict):
         return _message_from_json(value, depth)
     return value
-
-
-def all_of(names: Sequence[str]) -> Message | str:
-    """Names joined by 'and', for a placeholder of a message."""
-    return (
-        "".join(names) if len(names) < 2 else Message("names_and_last", names=", ".join(names[:-1]), last=names[-1])
-    )
-
-
-def any_of(names: Sequence[str]) -> Message | str:
-    """Names joined by 'or', for a placeholder of a message."""
-    return "".join(names) if len(names) < 2 else Message("names_or_last", names=", ".join(names[:-1]), last=names[-1])

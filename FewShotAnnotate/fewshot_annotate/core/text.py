@@ -1,9 +1,12 @@
-"""Escaping of names and messages from files before they are printed or displayed."""
+"""Names and messages: their escaping before they are printed or displayed, and lists of names."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+
+from .errors import Message
 
 # Unicode categories of control characters, format characters (bidirectional and invisible ones), surrogates (bytes of
 # file names that are not UTF-8), and line and paragraph separators: they could move a terminal's cursor, hide text or
@@ -36,3 +39,15 @@ def _escape(character: str) -> str:
     if unicodedata.category(character) in _UNSAFE:
         return character.encode("unicode_escape", "backslashreplace").decode("ascii")
     return character
+
+
+def all_of(names: Sequence[str]) -> Message | str:
+    """Names joined by 'and', for a placeholder of a message."""
+    return (
+        "".join(names) if len(names) < 2 else Message("names_and_last", names=", ".join(names[:-1]), last=names[-1])
+    )
+
+
+def any_of(names: Sequence[str]) -> Message | str:
+    """Names joined by 'or', for a placeholder of a message."""
+    return "".join(names) if len(names) < 2 else Message("names_or_last", names=", ".join(names[:-1]), last=names[-1])

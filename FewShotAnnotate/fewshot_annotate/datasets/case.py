@@ -152,7 +152,8 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
     label_map, run = planned.label_map, planned.run
     clean_ups_by_value(case_job.settings.clean_up, planned.filled(label_map.array).segments)
     engine = engine_for(run.job)
-    warnings = [shear_note(volume.geometry, case.image), *planned.notes]
+    notes = shear_note(volume.geometry, case.image), *planned.notes
+    warnings = [str(note) for note in notes if note is not None]
     context = RunContext(
         warn=lambda message: warnings.append(str(message)),
         stop=_cancel_check(case_job),

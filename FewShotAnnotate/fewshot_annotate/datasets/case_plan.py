@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.clean_up import CleanUpRule
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.job import Device
 from ..core.labelled_example import Example
 from ..core.regrid import Consent
@@ -71,7 +71,7 @@ class CasePlan:
     run : PlannedRun
     examples : sequence of Example
         Labelled slices of a task, for engines that segment from examples.
-    notes : sequence of str
+    notes : sequence of Message
         Sentences about the labels, for the user.
     by_task : TaskPlan or None
         If the model of a task fills the case.
@@ -80,7 +80,7 @@ class CasePlan:
     label_map: LabelMap
     run: PlannedRun
     examples: Sequence[Example] = ()
-    notes: Sequence[str] = ()
+    notes: Sequence[Message] = ()
     by_task: TaskPlan | None = None
 
     def filled(self, labels: np.ndarray) -> LabelMap:
@@ -134,7 +134,7 @@ def plan_case(
 
 def _plan_with_task(case: Case, settings: BatchSettings, volume: Volume, task: Task, model: Path) -> CasePlan:
     layers: list[LabelMap] = []
-    notes: list[str] = []
+    notes: list[Message] = []
     if case.support is not None:
         label_map, notes = _read_labels(case, case.support, settings, volume)
         layers = [label_map]
@@ -156,7 +156,7 @@ def _plan_from_examples(case: Case, settings: BatchSettings, volume: Volume, tas
     return CasePlan(label_map=label_map, run=run, examples=examples_of(task, geometry, axis))
 
 
-def _read_labels(case: Case, path: Path, settings: BatchSettings, volume: Volume) -> tuple[LabelMap, list[str]]:
+def _read_labels(case: Case, path: Path, settings: BatchSettings, volume: Volume) -> tuple[LabelMap, list[Message]]:
     """The labels of a file as one label map on the volume's grid, and notes on what was changed."""
     regridded = read_on_grid(path, volume.geometry, settings.agreed)
     return _merged(named_from(regridded.layers, case.labels), path), label_notes(regridded, path)
@@ -189,10 +189,10 @@ def _engine_settings(case: Case, settings: BatchSettings) -> EngineSettings:
     return EngineSettings(case.engine, dict(settings.options), settings.device, settings.budget)
 
 
-def _note_on_ignored_slices(label_map: LabelMap, run: PlannedRun) -> list[str]:
+def _note_on_ignored_slices(label_map: LabelMap, run: PlannedRun) -> list[Message]:
     """Note on slices with labels that are not listed as labelled: their labels are ignored."""
     unnamed = sorted(set(labelled_indices(label_map.array, run.support.axis)) - set(run.support.indices))
-    return [f"Labels on slices not named were replaced: {_listed(unnamed)}."] if unnamed else []
+    return [Message("labels_on_other_slices", slices=_listed(unnamed))] if unnamed else []
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -82,7 +82,7 @@ def run_study(
     store_path: Path,
     on_progress: Callable[[ComparisonProgress], None] = lambda step: None,
     resume: bool = False,
-    on_note: Callable[[str], None] = lambda sentence: None,
+    on_note: Callable[[Message], None] = lambda note: None,
 ) -> StudyResult:
     """Compare engines on every volume; all volumes are read and checked before the first trial.
 
@@ -136,7 +136,7 @@ def _plan(
     engine_settings: Sequence[EngineSettings],
     design: TrialDesign,
     store_path: Path,
-    on_note: Callable[[str], None],
+    on_note: Callable[[Message], None],
 ) -> _Plan:
     try:
         case = labelled_volume.read(on_note)

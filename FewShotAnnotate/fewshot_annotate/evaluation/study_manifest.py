@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.layers import labelled_anywhere, merge_disjoint
 from ..core.regrid import Consent
 from ..core.slice_axis import AxisChoice, labelled_indices, parse_axis, resolve_axis, thickest_axis
@@ -52,13 +52,13 @@ class LabelledVolume:
     agreed: frozenset[Consent] = frozenset()
     complete: bool = True
 
-    def read(self, on_note: Callable[[str], None] = lambda sentence: None) -> ComparisonCase:
+    def read(self, on_note: Callable[[Message], None] = lambda note: None) -> ComparisonCase:
         """The volume with every slice that holds a label as a labelled slice.
 
         Parameters
         ----------
         on_note : callable
-            Called with a sentence on sheared axes, and on each change to labels; it names the volume, and no file.
+            Called with a message on sheared axes, and on each change to labels; it names the volume, and no file.
 
         Raises
         ------
@@ -67,9 +67,9 @@ class LabelledVolume:
         """
         volume = read_channels(read_volume(self.image, self.series or None), self.also)
         regridded = read_on_grid(self.label, volume.geometry, self.agreed)
-        for sentence in (shear_note(volume.geometry, self.name), *label_notes(regridded, self.label, self.name)):
-            if sentence:
-                on_note(sentence)
+        for note in (shear_note(volume.geometry, self.name), *label_notes(regridded, self.label, self.name)):
+            if note is not None:
+                on_note(note)
         layers = merge_disjoint(regridded.layers).layers
         axis = resolve_axis(self.axis, volume.geometry) or thickest_axis(volume.geometry)
         anything = labelled_anywhere(layers)

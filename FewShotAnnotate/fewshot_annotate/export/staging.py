@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ..core import paths
 from ..core.disk import sync_file, unwritable_error
-from ..core.errors import InputError, Message, any_of
+from ..core.errors import InputError, Message
 from ..core.file_transaction import FileTransaction
 from ..core.signals import defer_signals
 from ..core.staged_folder import hidden_folder, rename_folder
 from ..core.storage import require_creatable
+from ..core.text import any_of
 from ..io.label_names import move_label_map, sidecar_path
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.errors import Message, all_of
+from ..core.errors import Message
 from ..core.gaps import gaps, neighbours
+from ..core.text import all_of
 from .uncertainty import Uncertainty
 
 # Expected error that is not visible in predictions, as a fraction of the visible one; favours evenly spaced slices.

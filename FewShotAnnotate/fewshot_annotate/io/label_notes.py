@@ -1,4 +1,4 @@
-"""Notes for users on labels that were read: regridding onto the image's grid, and thresholding of fractions."""
+"""Messages on labels that were read: regridding onto the image's grid, and thresholding of fractions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..core.regrid import GridChange, Regridded
 from .dicom.segmentation import label_note
 
 
-def label_notes(regridded: Regridded, path: Path, name: str | None = None) -> list[str]:
-    """Sentences about the label maps read from `path`; `name` (default: the path) denotes them in the sentences."""
+def label_notes(regridded: Regridded, path: Path, name: str | None = None) -> list[Message]:
+    """Messages on the label maps read from `path`; `name` (default: the path) denotes them in the messages."""
     subject = path if name is None else name
-    moved = regrid_note(regridded, subject)
-    return [note for note in (label_note(path, subject), str(moved) if moved else "") if note]
+    notes = label_note(path, subject), regrid_note(regridded, subject)
+    return [note for note in notes if note is not None]
 
 
 def regrid_note(regridded: Regridded, path: object) -> InputError | None:

@@ -6,35 +6,26 @@ from itertools import product
 
 import numpy as np
 
+from ..core.errors import Message
 from ..core.volume import LPS_TO_RAS, SAME_VOXEL_TOLERANCE, Geometry, nearest_orthogonal_matrix
 from .nifti_header import NiftiHeader
 
 
-def shear_note(geometry: Geometry, path: object) -> str:
-    """Sentence about the sheared axes of the image `path`; empty if they are orthogonal up to rounding."""
+def shear_note(geometry: Geometry, path: object) -> Message | None:
+    """Message on the sheared axes of the image `path`; None if they are orthogonal up to rounding."""
     header = geometry.header
     matrix = geometry.index_to_world
     if isinstance(header, NiftiHeader):
         if header.sform_code <= 0:
-            return ""
+            return None
         rows = np.reshape(header.srow, (3, 4))
         sform, origin = LPS_TO_RAS @ rows[:, :3], LPS_TO_RAS @ rows[:, 3]
         if _max_distance(geometry, sform - _orthogonalised(sform)) <= SAME_VOXEL_TOLERANCE:
-            return ""
+            return None
         off = _max_distance(geometry, sform - matrix, origin - geometry.origin)
-        return (
-            f"{path}: the axes of its sform are not at right angles, which ITK and Slicer do not support; the volume "
-            f"is read with orthogonal axes, which moves voxels by up to {off:.2g} voxels. NIfTI output keeps the "
-            "header of the image and matches it voxel by voxel; other formats store the orthogonal axes."
-        )
+        return Message("sform_sheared", path=path, voxels=f"{off:.2g}")
     off = _max_distance(geometry, matrix - _orthogonalised(matrix))
-    if off <= SAME_VOXEL_TOLERANCE:
-        return ""
-    return (
-        f"{path}: its axes are not at right angles. NIfTI output stores them in its sform, which nibabel reads; ITK "
-        f"and Slicer read orthogonal axes instead, which moves voxels by up to {off:.2g} voxels. All programs read "
-        "them from NRRD and MetaImage output."
-    )
+    return None if off <= SAME_VOXEL_TOLERANCE else Message("axes_sheared", path=path, voxels=f"{off:.2g}")
 
 
 def _orthogonalised(matrix: np.ndarray) -> np.ndarray:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..core import paths
-from ..core.errors import InputError, Message, all_of
+from ..core.errors import InputError, Message
 from ..core.reading import read_text
+from ..core.text import all_of
 
 Item = TypeVar("Item")
 

@@ -87,6 +87,17 @@ FILES = {
     "{expected}{off}); give the label map that belongs to this image, or agree to resample it.",
     "labels_shape": "The labels have {found} voxels and the volume has {expected}; give both on one grid.",
     "labels_outside": "{path}: {count} labelled voxels lie outside the images; agree to crop them.",
+    "sform_sheared": "{path}: the axes of its sform are not at right angles, which ITK and Slicer do not support; "
+    "the volume is read with orthogonal axes, which moves voxels by up to {voxels} voxels. NIfTI output keeps the "
+    "header of the image and matches it voxel by voxel; other formats store the orthogonal axes.",
+    "axes_sheared": "{path}: its axes are not at right angles. NIfTI output stores them in its sform, which nibabel "
+    "reads; ITK and Slicer read orthogonal axes instead, which moves voxels by up to {voxels} voxels. All "
+    "programs read them from NRRD and MetaImage output.",
+    "occupancies_as_labels": "{path}: the segmentation holds fractions (occupancy); voxels of {least} of {most} or "
+    "more are labelled.",
+    "probabilities_as_labels": "{path}: the segmentation holds fractions (probability); voxels of {least} of {most} "
+    "or more are labelled.",
+    "labels_on_other_slices": "Labels on slices not named were replaced: {slices}.",
     "labels_regridded": "{path}: the labels were put on the image's grid{how}: {done}{lost}.",
     "output_exists": "{path}: it is there already; choose another name, or agree to overwrite it.",
     "package_missing": "The package {package} is missing; install it with: {install}",

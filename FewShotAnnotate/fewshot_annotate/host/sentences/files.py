@@ -171,6 +171,23 @@ def files_sentences() -> Mapping[str, str]:
         ),
         "labels_shape": _("The labels have {found} voxels and the volume has {expected}; give both on one grid."),
         "labels_outside": _("{path}: {count} labelled voxels lie outside the images; agree to crop them."),
+        "sform_sheared": _(
+            "{path}: the axes of its sform are not at right angles, which ITK and Slicer do not support; the "
+            "volume is read with orthogonal axes, which moves voxels by up to {voxels} voxels. NIfTI output keeps "
+            "the header of the image and matches it voxel by voxel; other formats store the orthogonal axes."
+        ),
+        "axes_sheared": _(
+            "{path}: its axes are not at right angles. NIfTI output stores them in its sform, which nibabel "
+            "reads; ITK and Slicer read orthogonal axes instead, which moves voxels by up to {voxels} voxels. All "
+            "programs read them from NRRD and MetaImage output."
+        ),
+        "occupancies_as_labels": _(
+            "{path}: the segmentation holds fractions (occupancy); voxels of {least} of {most} or more are labelled."
+        ),
+        "probabilities_as_labels": _(
+            "{path}: the segmentation holds fractions (probability); voxels of {least} of {most} or more are "
+            "labelled."
+        ),
         "labels_regridded": _("{path}: the labels were put on the image's grid{how}: {done}{lost}."),
         "dicom_packages_missing": _(
             "DICOM needs the Python package {package}, which Slicer has from 5.12 on; update Slicer."

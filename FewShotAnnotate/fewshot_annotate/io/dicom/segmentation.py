@@ -65,22 +65,25 @@ def read_segmentation(path: Path, grid: Geometry | None = None) -> list[LabelMap
     return _layers(masks, geometry, described)
 
 
-def label_note(path: Path, name: object) -> str:
-    """Sentence about the threshold of the fractional segmentation `path`; empty for any other file.
+def label_note(path: Path, name: object) -> Message | None:
+    """Message on the threshold of the fractional segmentation `path`; None for any other file.
 
-    `name` denotes the segmentation in the sentence.
+    `name` denotes the segmentation in the message.
     """
     segmentation = find_segmentation(path)
     if segmentation is None:
-        return ""  # without pydicom, which takes a quarter of a second to import
+        return None  # without pydicom, which takes a quarter of a second to import
     dataset = _read_header(segmentation)
     with suppress_dicom_warnings():
         if attribute(dataset, "SegmentationType") != "FRACTIONAL":
-            return ""
+            return None
         most = _max_fraction(dataset)
-        kind = "occupancy" if attribute(dataset, "SegmentationFractionalType") == "OCCUPANCY" else "probability"
-    return (
-        f"{name}: the segmentation holds fractions ({kind}); voxels of {most / 2:g} of {most} or more are labelled."
+        is_occupancy = attribute(dataset, "SegmentationFractionalType") == "OCCUPANCY"
+    return Message(
+        "occupancies_as_labels" if is_occupancy else "probabilities_as_labels",
+        path=name,
+        least=f"{most / 2:g}",
+        most=most,
     )
 
 
