@@ -28,7 +28,7 @@ WRITING_PER_READING = 5.0
 
 def add_arguments(show: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    show.set_defaults(command=_demo, job_dir=None, resume=False)
+    show.set_defaults(command=_demo)
     show.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("demo-output"))
     add_overwrite(show, "what is in DIR")
     add_engine(show)
@@ -62,7 +62,7 @@ def _demo(options: argparse.Namespace) -> int:
     except OSError as error:
         raise unwritable_error(options.output, error) from None
     began = time.monotonic()
-    result = run_all([run], [painted], volume, options, writing_seconds)
+    result = run_all([run], [painted], volume, options.progress, seconds_after=writing_seconds)
     (filled,) = result.layers
     seconds = time.monotonic() - began
     unlabelled = list(run.job.slices)

@@ -77,7 +77,15 @@ def _fill(options: argparse.Namespace) -> int:
     warn_of_unnamed(plan.runs[0], layers)
     began = time.monotonic()
     # Writing is expected to take about as long as reading, since it packs as many voxels.
-    result = run_all(plan.runs, plan.layers, volume, options, seconds_after=reading_seconds)
+    result = run_all(
+        plan.runs,
+        plan.layers,
+        volume,
+        options.progress,
+        options.job_dir,
+        resume=options.resume,
+        seconds_after=reading_seconds,
+    )
     filled = FilledVolume.of(plan.runs[0], plan.restore(result.layers), result, arguments.clean_ups)
     results = filled.results(options, volume)
     with activity_indicator(options.progress, "Writing"), ignore_signals():

@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
     except Unfinished as unfinished:
         from .running import unfinished_message
 
-        _print_error(unfinished_message(unfinished, options.job_dir))
+        _print_error(unfinished_message(unfinished, vars(options).get("job_dir")))
         return exit_code_of(unfinished.ending)
     except (StdoutError, BrokenPipeError):
         raise

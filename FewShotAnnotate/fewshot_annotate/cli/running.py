@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,19 +20,31 @@ def run_all(
     runs: Sequence[PlannedRun],
     layers: Sequence[LabelMap],
     volume: Volume,
-    options: argparse.Namespace,
+    progress: str,
+    job_dir: Path | None = None,
+    *,
+    resume: bool = False,
     seconds_after: float = 0.0,
 ) -> FilledLayers:
-    """Fill all layers in --job-dir or a temporary folder, with progress output.
+    """Fill all layers with progress output.
 
-    The remaining time that is shown includes `seconds_after`, the expected duration of what follows the fill.
+    Parameters
+    ----------
+    progress : str
+        How progress is shown; see `add_progress`.
+    job_dir : Path, optional
+        The job folder; default: a temporary one.
+    resume : bool
+        Whether the job folder may hold an unfinished run of the same job.
+    seconds_after : float
+        Expected duration of what follows the fill; the remaining time that is shown includes it.
 
     Raises
     ------
     InputError, Unfinished
     """
-    with _run_folder(options.job_dir) as folder, open_display(options.progress, RUN) as report:
-        return fill_layers(runs, layers, volume, folder, report, resume=options.resume, seconds_after=seconds_after)
+    with _run_folder(job_dir) as folder, open_display(progress, RUN) as report:
+        return fill_layers(runs, layers, volume, folder, report, resume=resume, seconds_after=seconds_after)
 
 
 def unfinished_message(unfinished: Unfinished, job_folder: Path | None) -> str:
