@@ -103,7 +103,7 @@ class FewShotAnnotateTest(ScriptedLoadableModuleTest):
     def test_manualSteps(self):
         """From painted slices to an export, with cancel, undo, review, refill and the Segment Editor effect."""
         import SampleData
-        from fewshot_annotate.host.self_test import SelfTest
+        from fewshot_annotate.host.self_test.self_test import SelfTest
 
         slicer.util.selectModule("FewShotAnnotate")
         volume = SampleData.SampleDataLogic().downloadSample("MRHead")

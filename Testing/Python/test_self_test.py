@@ -20,7 +20,7 @@ from support.saved_scenes import prepare_bundles
 
 slicer_standin.install()
 
-from fewshot_annotate.host.self_test import SelfTest  # noqa: E402
+from fewshot_annotate.host.self_test.self_test import SelfTest  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import qt
 import slicer
 
-from .fill.run_state import State
-from .panel.segments_table import FILL
-from .self_part import SelfTestPart
+from ..fill.run_state import State
+from ..panel.segments_table import FILL
+from .part import SelfTestPart
 
 _OPTIONS = (("fillAllCheckBox", "fillAll"), ("completeCheckBox", "complete"), ("overwriteCheckBox", "mayOverwrite"))
 

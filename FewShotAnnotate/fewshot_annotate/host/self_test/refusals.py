@@ -12,10 +12,10 @@ import numpy as np
 import slicer
 import vtk
 
-from ..core.errors import InputError
-from ..engines.registry import engine_class
-from .messages import error_text
-from .self_part import SelfTestPart
+from ...core.errors import InputError
+from ...engines.registry import engine_class
+from ..messages import error_text
+from .part import SelfTestPart
 
 _ENGINE_OF_PYTORCH = "adapt"
 # Time for the panel's timer to notice what changed in the scene.

@@ -14,22 +14,22 @@ import numpy as np
 import qt
 import slicer
 
-from ..core.errors import InputError
-from ..core.segment_tags import NAME_TAG
-from ..core.volume import Volume
-from ..export.request import Remedy, Target
-from ..io.files import write_array
-from ..weights import catalog
-from .downloaded_weights import DownloadedWeights
-from .export_controller import ExportState
-from .fill.run_store import StoredRun
-from .messages import error_text
-from .mrml.reading import volume_geometry
-from .panel import export_section, settings_section, volume_step
-from .panel.problem_list import remedy_titles
-from .self_part import SelfTestPart
-from .self_refusals import recorded_errors, recorded_questions, replaced
-from .settings import Settings
+from ...core.errors import InputError
+from ...core.segment_tags import NAME_TAG
+from ...core.volume import Volume
+from ...export.request import Remedy, Target
+from ...io.files import write_array
+from ...weights import catalog
+from ..downloaded_weights import DownloadedWeights
+from ..export_controller import ExportState
+from ..fill.run_store import StoredRun
+from ..messages import error_text
+from ..mrml.reading import volume_geometry
+from ..panel import export_section, settings_section, volume_step
+from ..panel.problem_list import remedy_titles
+from ..settings import Settings
+from .part import SelfTestPart
+from .refusals import recorded_errors, recorded_questions, replaced
 
 _TOOLS = ("compareSection", "datasetSection", "settingsSection")
 # An example of the errors that a step may report; its sentence needs no data.

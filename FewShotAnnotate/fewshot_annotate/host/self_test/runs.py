@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import slicer
 
-from .fill.run_state import State
-from .self_part import SelfTestPart
+from ..fill.run_state import State
+from .part import SelfTestPart
 
 # A run of few slices may end before it is interrupted; it is then undone and begun again.
 _ATTEMPTS = 5

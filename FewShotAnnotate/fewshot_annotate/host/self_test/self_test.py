@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..export.request import Target
-from .annotation.record import SliceStatus
-from .effect.registration import EFFECT_NAME
-from .export_controller import ExportState
-from .fill.run_state import State
-from .self_checks import SelfChecks
+from ...export.request import Target
+from ..annotation.record import SliceStatus
+from ..effect.registration import EFFECT_NAME
+from ..export_controller import ExportState
+from ..fill.run_state import State
+from .checks import SelfChecks
 
 ENGINE = "propagate"  # built in, quick, and needs nothing
 STEP = 10  # every so many slices are painted

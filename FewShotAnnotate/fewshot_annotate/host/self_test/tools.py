@@ -16,21 +16,21 @@ import numpy as np
 import qt
 import slicer
 
-from ..core.data_folder import HOME_VARIABLE, data_folder
-from ..core.volume import Volume
-from ..datasets.case_table import ReviewState
-from ..export.request import Remedy, Target
-from ..io.files import write_array
-from ..weights import catalog, store
-from .compare_controller import CompareState
-from .export_controller import ExportState
-from .fill.run_store import RunStore
-from .mrml.reading import volume_geometry
-from .panel import compare_section, settings_section
-from .panel.problem_list import remedy_titles
-from .self_dialogs import Functions, Instead
-from .self_part import SelfTestPart
-from .self_refusals import recorded_errors, recorded_questions, replaced
+from ...core.data_folder import HOME_VARIABLE, data_folder
+from ...core.volume import Volume
+from ...datasets.case_table import ReviewState
+from ...export.request import Remedy, Target
+from ...io.files import write_array
+from ...weights import catalog, store
+from ..compare_controller import CompareState
+from ..export_controller import ExportState
+from ..fill.run_store import RunStore
+from ..mrml.reading import volume_geometry
+from ..panel import compare_section, settings_section
+from ..panel.problem_list import remedy_titles
+from .dialogs import Functions, Instead
+from .part import SelfTestPart
+from .refusals import recorded_errors, recorded_questions, replaced
 
 _CASES = ("first", "second")
 

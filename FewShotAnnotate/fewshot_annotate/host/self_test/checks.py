@@ -13,24 +13,24 @@ import numpy as np
 import qt
 import slicer
 
-from .effect.registration import EFFECT_NAME, register_effect
-from .panel import help_buttons
-from .panel.help_buttons import DOCUMENTATION, PAGES
-from .panel.shortcuts import KEYS
-from .self_dialogs import SelfDialogs
-from .self_offers import SelfOffers
-from .self_part import SelfTestPart
-from .self_refusals import SelfRefusals, recorded_errors
-from .self_review import SelfReview
-from .self_runs import SelfRuns
-from .self_steps import SelfSteps
-from .self_tools import SelfTools
+from ..effect.registration import EFFECT_NAME, register_effect
+from ..panel import help_buttons
+from ..panel.help_buttons import DOCUMENTATION, PAGES
+from ..panel.shortcuts import KEYS
+from .dialogs import SelfDialogs
+from .offers import SelfOffers
+from .part import SelfTestPart
+from .refusals import SelfRefusals, recorded_errors
+from .review import SelfReview
+from .runs import SelfRuns
+from .steps import SelfSteps
+from .tools import SelfTools
 
 # Height of a panel in which each step must fit, in pixels.
 PANEL_HEIGHT = 900
 # Of Slicer itself; going there and back makes a history, whose keys go to the previous and the next module.
 _OTHER_MODULE = "Segmentations"
-_LATE_EFFECT = Path(__file__).parent / "effect" / "registered_late" / "RegisteredLateEffect.py"
+_LATE_EFFECT = Path(__file__).parents[1] / "effect" / "registered_late" / "RegisteredLateEffect.py"
 _STEPS = ("volume", "label", "fill", "review", "export")
 _CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QSpinBox)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import slicer
 
-from .annotation.record import SliceStatus
-from .annotation.review_rows import ReviewRow
-from .mrml.confidence_plot import find_plot
-from .self_part import SelfTestPart
+from ..annotation.record import SliceStatus
+from ..annotation.review_rows import ReviewRow
+from ..mrml.confidence_plot import find_plot
+from .part import SelfTestPart
 
 _STATUS = 1  # column of the table
 

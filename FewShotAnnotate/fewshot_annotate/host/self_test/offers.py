@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..engines.registry import engine_class
-from ..weights import catalog
-from .fill.engine_setup import REQUESTER, REQUIREMENTS
-from .self_part import SelfTestPart
-from .self_refusals import recorded_errors, recorded_questions, replaced
+from ...engines.registry import engine_class
+from ...weights import catalog
+from ..fill.engine_setup import REQUESTER, REQUIREMENTS
+from .part import SelfTestPart
+from .refusals import recorded_errors, recorded_questions, replaced
 
 # The engine that seems to lack a package and weights during these checks.
 _ENGINE = "universeg"

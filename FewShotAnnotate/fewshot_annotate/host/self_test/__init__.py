@@ -1,0 +1,1 @@
+"""The self-test that Slicer runs on the module."""
