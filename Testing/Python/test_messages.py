@@ -30,7 +30,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 TABLES = {"package": SENTENCES, "command line": command_line.OWN_SENTENCES, "panel": panel.sentences()}
 ALL = [(table, code) for table, sentences in TABLES.items() for code in sentences]
 # Messages that end with another message or a number; parts of a sentence begin with a small letter.
-OPEN_ENDED = {"case_row", "engine_and_reason", "names_and_last", "painted_slices"}
+OPEN_ENDED = {"case_row", "engine_and_reason", "names_and_last", "painted_slices", "run_plan_unreadable"}
 # Files that only the command line runs, so that the panel needs no sentences for their errors.
 WITHOUT_PANEL = {"core/clean_up.py", "datasets/case.py", "datasets/case_plan.py", "guidance/poor_dice_warning.py"}
 
