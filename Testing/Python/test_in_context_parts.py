@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fewshot_annotate.core.intensity import IntensityWindow
+from fewshot_annotate.core.intensity import IntensityRange
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 
@@ -59,7 +59,7 @@ def test_the_most_similar_labelled_slice_is_chosen_if_one_of_them_shows_the_labe
     masks[0, 2:4, 2:4] = 1  # the darkest one shows the label
     masks[2, 2:4, 2:4] = 2
     support = Support(SliceAxis(0), (0, 1, 2), masks, (1, 2), np.ones((3, 2), dtype=bool))
-    examples = ExamplePool(slices, IntensityWindow(0, 1), (1.0, 1.0), support, ())
+    examples = ExamplePool(slices, IntensityRange(0, 1), (1.0, 1.0), support, ())
     window = Window((0, 8), (0, 8))
     candidates = examples.annotating(2, index=3)
     assert examples.most_similar(candidates, 2, slices[3], window, limit=1) == [2]

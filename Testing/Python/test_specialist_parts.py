@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from fewshot_annotate.engines.base import RunContext, Stopped
 from fewshot_annotate.engines.learning_rate import learning_rate_factor
-from fewshot_annotate.engines.specialist.example_cache import ExampleCache
+from fewshot_annotate.engines.specialist.ensemble_training import SharedProgress
 from fewshot_annotate.engines.specialist.fine_tuning_config import FineTuningConfig
 from fewshot_annotate.engines.specialist.plan import SpecialistPlan
 from fewshot_annotate.engines.specialist.preparation import PreparedExample
 from fewshot_annotate.engines.specialist.sampling import ClassVoxels, PatchSampler
-from fewshot_annotate.engines.specialist.shared_progress import SharedProgress
+from fewshot_annotate.engines.specialist.training import ExampleCache
 from fewshot_annotate.engines.specialist.windows import window_boxes
 
 torch = pytest.importorskip("torch")
@@ -38,7 +38,7 @@ PLAN = SpecialistPlan(
     channels=(8, 16),
     fold=(2, 2, 2),
     pools=((1, 2, 2),),
-    window=None,
+    ct_intensities=None,
 )
 
 

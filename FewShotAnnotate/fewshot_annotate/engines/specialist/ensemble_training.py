@@ -70,7 +70,7 @@ def train_ensemble(
     config = replace(config or MemberConfig(), threads=threads)
     seconds_per_network = limits.training * parallel / count
     earlier = load_start(start, training.plan, training.record.folds, count)
-    progress = _SharedProgress(context, count, _TRAININGS_BEGIN, 1 - _EVALUATION_FRACTION)
+    progress = SharedProgress(context, count, _TRAININGS_BEGIN, 1 - _EVALUATION_FRACTION)
 
     def train(number: int) -> tuple[Mapping[str, torch.Tensor], int, float]:
         initial = earlier[number] if earlier else None
@@ -116,7 +116,7 @@ def train_ensemble(
     return report
 
 
-class _SharedProgress:
+class SharedProgress:
     """Progress of several trainings as one fraction.
 
     Parameters
