@@ -8,7 +8,7 @@ import pickle
 import re
 import sys
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -78,6 +78,17 @@ def test_every_code_has_a_sentence_in_each_catalogue() -> None:
         assert "cli" not in parts or code in SENTENCES | command_line.OWN_SENTENCES, code
         assert "host" not in parts or code in panel.sentences(), code
         assert code in SENTENCES or parts <= {"cli", "host"}, code
+
+
+def test_no_code_has_two_sentences_in_one_catalogue() -> None:
+    for folder in (PACKAGE / "messages", PACKAGE / "host/sentences"):
+        codes: Counter[str] = Counter()
+        for source in folder.glob("*.py"):
+            for node in ast.walk(tree_of(source)):
+                if isinstance(node, ast.Dict):
+                    codes.update(key.value for key in node.keys if isinstance(key, ast.Constant))
+        assert [code for code, count in codes.items() if count > 1] == []
+        assert len(codes) > 100
 
 
 def test_every_sentence_is_used() -> None:

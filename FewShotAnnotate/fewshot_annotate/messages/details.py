@@ -50,7 +50,7 @@ DETAILS = {
     "volumes_echoes": "echoes",
     "volumes_diffusion": "diffusion weightings",
     "volumes_kinds": "kinds of image",
-    "structure_set": "structure set (RTSTRUCT)",
+    "kind_structure_set": "structure set (RTSTRUCT)",
     "grid_voxels_off": ", up to {voxels} voxels off",
     "grid_direction": "direction",
     "grid_spacing": "spacing",

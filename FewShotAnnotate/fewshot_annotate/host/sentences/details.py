@@ -55,7 +55,7 @@ def detail_sentences() -> dict[str, str]:
         "volumes_echoes": _("echoes"),
         "volumes_diffusion": _("diffusion weightings"),
         "volumes_kinds": _("kinds of image"),
-        "structure_set": _("structure set (RTSTRUCT)"),
+        "kind_structure_set": _("structure set (RTSTRUCT)"),
         "grid_voxels_off": _(", up to {voxels} voxels off"),
         "grid_direction": _("direction"),
         "grid_spacing": _("spacing"),

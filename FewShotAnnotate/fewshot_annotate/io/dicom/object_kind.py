@@ -78,7 +78,7 @@ def require_image(path: Path) -> None:
     if class_uid in SEGMENTATIONS:
         raise InputError("segmentation_as_image", path=path)
     if class_uid == _STRUCTURE_SET:
-        raise InputError("not_an_image", path=path, kind=Message("structure_set"))
+        raise InputError("not_an_image", path=path, kind=Message("kind_structure_set"))
     kind = _other_kind(class_uid)
     if kind and class_uid != DOSE:  # a dose map is made of voxels
         raise InputError("not_an_image", path=path, kind=kind)
