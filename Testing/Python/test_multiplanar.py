@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from fewshot_annotate.engines.adapt.config import AdaptConfig
+from fewshot_annotate.engines.adapt.config import AdaptConfig, NetworkConfig
 from fewshot_annotate.engines.adapt.expected_time import AdaptTime
 from fewshot_annotate.engines.adapt.fitting import fit
 from fewshot_annotate.engines.adapt.network import FittedNetwork
@@ -20,10 +21,10 @@ from support.data import load_case
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 SPACING = 6
 CERTAIN_LOGIT = 2.0
+TOTAL_WEIGHT = 2.0
 CPU = torch.device("cpu")
 CONFIG = AdaptConfig()
 NETWORK, ORTHOGONAL = CONFIG.network, CONFIG.orthogonal
-RNG = np.random.default_rng(0)
 
 
 def part_of_a_case() -> tuple[np.ndarray, np.ndarray, int]:
@@ -34,10 +35,10 @@ def part_of_a_case() -> tuple[np.ndarray, np.ndarray, int]:
     return (image - image.min()) / np.ptp(image), np.searchsorted(values, labels), len(values) - 1
 
 
-def shifted(truth: np.ndarray, labels: int, max_shift: int) -> np.ndarray:
+def shifted(truth: np.ndarray, labels: int, max_shift: int, rng: np.random.Generator) -> np.ndarray:
     """Logits of a slice that is displaced at random by up to `max_shift` pixels along each axis."""
     logits = np.zeros((labels + 1, *truth.shape), dtype=np.float32)
-    moved = np.roll(truth, RNG.integers(-max_shift, max_shift + 1, 2), axis=(0, 1))
+    moved = np.roll(truth, rng.integers(-max_shift, max_shift + 1, 2), axis=(0, 1))
     logits[1:] = np.where(moved == np.arange(1, labels + 1)[:, None, None], CERTAIN_LOGIT, -CERTAIN_LOGIT)
     return logits
 
@@ -45,18 +46,19 @@ def shifted(truth: np.ndarray, labels: int, max_shift: int) -> np.ndarray:
 def slab_of(max_shift: int) -> tuple[Slab, np.ndarray, list[int]]:
     """A slab whose query slices are shifted at random, its truth, and those slices."""
     image, truth, labels = part_of_a_case()
+    rng = np.random.default_rng(0)
     labelled = range(0, len(truth), SPACING)
     slab = Slab.of(range(len(truth)), labels, image[:, None].__getitem__, truth.__getitem__, labelled, ORTHOGONAL)
     between = [index for index in range(len(truth)) if index not in labelled]
     for index in between:
-        slab.put(index, shifted(truth[index], labels, max_shift))
+        slab.put(index, shifted(truth[index], labels, max_shift, rng))
     return slab, truth, between
 
 
 def predicted_odds(
-    slab: Slab, steps: int = 75, seed: int = 0, start: FittedNetwork | None = None
+    slab: Slab, steps: int = 75, seed: int = 0, start: FittedNetwork | None = None, config: NetworkConfig = NETWORK
 ) -> np.ndarray | None:
-    return predict_orthogonal(slab, 1.0, CPU, steps, None, seed, lambda part: None, NETWORK, start)
+    return predict_orthogonal(slab, 1.0, CPU, steps, None, seed, lambda part: None, config, start)
 
 
 def mean_dice(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -68,7 +70,8 @@ def test_errors_that_differ_from_slice_to_slice_are_corrected() -> None:
     slab, truth, between = slab_of(max_shift=2)
     shifted_dice = mean_dice(truth[between], slab.logits[between].argmax(axis=1))
     errors = [1 - shifted_dice] * (slab.logits.shape[1] - 1)
-    refined = np.stack([logits.argmax(axis=0) for _, logits in refine(slab, predicted_odds(slab), errors, between)])
+    logits = refine(slab, predicted_odds(slab), errors, between, TOTAL_WEIGHT)
+    refined = np.stack([one.argmax(axis=0) for _, one in logits])
     assert mean_dice(truth[between], refined) > shifted_dice + 0.02
 
 
@@ -85,8 +88,17 @@ def test_a_label_has_less_weight_the_worse_it_is_predicted_on_labelled_slices() 
 
 def test_nothing_changes_outside_the_refined_slab() -> None:
     slab, _, between = slab_of(max_shift=1)
-    for index, logits in refine(slab, None, [0.1] * (slab.logits.shape[1] - 1), between):
+    for index, logits in refine(slab, None, [0.1] * (slab.logits.shape[1] - 1), between, TOTAL_WEIGHT):
         np.testing.assert_array_equal(logits, slab.logits[index])
+
+
+def test_predictions_that_agree_do_not_make_the_result_more_certain() -> None:
+    slab, _, between = slab_of(max_shift=1)
+    errors = [0.1] * (slab.logits.shape[1] - 1)
+    agreeing = slab.logits[:, 1:] / TOTAL_WEIGHT
+    assert weights(slab, agreeing, errors).any()
+    for index, logits in refine(slab, agreeing, errors, between, TOTAL_WEIGHT):
+        np.testing.assert_allclose(logits, slab.logits[index], rtol=1e-3)
 
 
 def test_pixels_outside_the_refined_slab_hold_no_label() -> None:
@@ -153,7 +165,8 @@ def test_orthogonal_views_begin_with_a_copy_of_the_filling_networks_weights() ->
     slab, truth, between = slab_of(max_shift=3)
     network = network_of(slab_of(max_shift=0)[0])
     before = [weight.clone() for weight in network.module.parameters()]
-    new, copied = predicted_odds(slab, steps=3), predicted_odds(slab, steps=3, start=network)
+    random = replace(NETWORK, pretrained=False)
+    new, copied = predicted_odds(slab, steps=3, config=random), predicted_odds(slab, steps=3, start=network)
     assert new is not None
     assert copied is not None
     predicted = [np.where(odds.max(axis=1) > 0, odds.argmax(axis=1) + 1, 0)[between] for odds in (new, copied)]

@@ -268,7 +268,8 @@ class Adapt(Engine):
         errors = [1 - dice.get(label, 0.0) for label in self._support.labels]
         spacing = self._support.axis.spacing(self._volume.geometry)
         refinement = TimedRefinement(plan, self._times, self._work, spacing, self.settings["seed"])
-        yield from refine(slab, refinement.predicted(slab, network.fitted, left), errors, query)
+        log_odds = refinement.predicted(slab, network.fitted, left)
+        yield from refine(slab, log_odds, errors, query, sum(self._config.fusion.default_weights))
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label over the slices predicted so far; empty for drafts."""

@@ -213,12 +213,13 @@ def weights(slab: Slab, log_odds: np.ndarray, errors: Sequence[float]) -> np.nda
 
 
 def refine(
-    slab: Slab, log_odds: np.ndarray | None, errors: Sequence[float], query: Sequence[int]
+    slab: Slab, log_odds: np.ndarray | None, errors: Sequence[float], query: Sequence[int], total_weight: float
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Add the predictions in the orthogonal views, weighted by `weights`, to the logits of query slices.
 
     At each pixel the weight of the most probable foreground label is used for all labels, so that neighbouring labels
-    compete on equal terms.
+    compete on equal terms. The sum is scaled to `total_weight`, the sum of the weights in the logits of the slab: the
+    calibration was fitted to logits of this weight, and would be too certain with more predictions.
 
     Yields
     ------
@@ -229,5 +230,6 @@ def refine(
         position = index - slab.first
         logits = slab.logits[position].astype(np.float32)
         if log_odds is not None and weight is not None:
-            logits[1:] += weight[logits[1:].argmax(axis=0)] * log_odds[position]
+            added = weight[logits[1:].argmax(axis=0)]
+            logits[1:] = (logits[1:] + added * log_odds[position]) * (total_weight / (total_weight + added))
         yield index, logits
