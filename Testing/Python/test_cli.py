@@ -247,7 +247,7 @@ def test_the_demo_writes_its_results_elsewhere_if_its_folder_cannot_be_written(
     elsewhere.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
 
-    def filled(runs: object, layers: list[LabelMap], *_: object) -> SimpleNamespace:
+    def filled(runs: object, layers: list[LabelMap], *_: object, **__: object) -> SimpleNamespace:
         (output / "label.nii.gz").mkdir()  # so that the label map cannot be written
         return SimpleNamespace(layers=layers)
 
