@@ -13,7 +13,7 @@ from fewshot_annotate.export.dicom_series import read_series
 from fewshot_annotate.io.files import read_layers, read_volume
 from highdicom.seg import Segmentation, SegmentDescription
 from highdicom.sr import CodedConcept
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
@@ -107,6 +107,7 @@ DAMAGE = given(
 
 @settings(max_examples=120, deadline=None)
 @DAMAGE
+@example("missing", 0.931640625, bytes(6))  # its number of rows becomes several values
 def test_a_damaged_slice_is_read_or_refused_in_one_line(
     series: Path, kind: str, fraction: float, inserted: bytes
 ) -> None:

@@ -72,8 +72,11 @@ class Frame:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return int(self.header.Rows), int(self.header.Columns)
+        """Rows and columns; raises `InputError` if the header gives several values or none."""
+        try:
+            return int(self.header.Rows), int(self.header.Columns)
+        except (AttributeError, TypeError, ValueError):
+            raise InputError("file_unreadable", path=self.file, detail=Message("header_without_size")) from None
 
 
 def frames_of(headers: Sequence[Dataset], path: Path) -> list[Frame]:
