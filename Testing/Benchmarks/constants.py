@@ -51,7 +51,9 @@ _TRIED: dict[str, tuple[Any, ...]] = {
     "propagate.region_growing.SMOOTHING": (0.5, 1.0),
     "propagate.region_growing.STEP_COST": (1e-6, 1e-4),
     "propagate.shape_interpolation.MAX_DISTANCE": (6.0, 24.0),
-    "propagate.structure_keeping.AROUND_PIXELS": (1, 4),
+    "propagate.structure_contrast.AROUND_PIXELS": (1, 4),
+    "propagate.structure_contrast.MAX_INDEPENDENT_PIXELS": (10, 40),
+    "propagate.structure_contrast.MIN_CONTRAST": (1.5, 4.0),
     "propagate.structure_keeping.CURVATURE": (0.2, 0.5),
     "propagate.structure_keeping.CURVED_PROBABILITY": (0.05, 0.3),
     "propagate.structure_keeping.INTERPOLATED_PROBABILITY": (0.6, 0.9),
@@ -60,7 +62,6 @@ _TRIED: dict[str, tuple[Any, ...]] = {
     "propagate.structure_keeping.MAX_SLOPE": (1.0, 3.0),
     "propagate.structure_keeping.MAX_SMALL_AREA_FILLED": (1.5, 4.0),
     "propagate.structure_keeping.MIN_AREA_KEPT": (0.05, 0.2),
-    "propagate.structure_keeping.MIN_CONTRAST": (1.5, 4.0),
     "propagate.structure_keeping.MIN_SMALL_AREA_KEPT": (0.3, 0.7),
     "propagate.structure_keeping.SMALL_AREA": (15, 60),
     "propagate.structure_keeping.SMALL_DEPTH": (0.5, 2.0),
@@ -76,7 +77,8 @@ NOT_COMPARED = (
     "propagate.outline_smoothing.MIN_SIGMA_PIXELS",
     "propagate.outline_smoothing.MIN_WEIGHT",
     "propagate.structure_keeping.CACHED_SLICES",
-    "propagate.structure_keeping.MIN_ERROR",
+    "propagate.structure_contrast.MIN_ERROR",
+    "propagate.structure_keeping.MIN_PROBABILITY",
 )
 
 

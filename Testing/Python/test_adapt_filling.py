@@ -51,3 +51,17 @@ def test_a_component_that_a_specialist_adds_is_removed_as_well() -> None:
     whole = blended.argmax(axis=0)
     blended[1, 22:24, -3:] = 2.0
     np.testing.assert_array_equal(filler.without_small_components(2, blended).argmax(axis=0), whole)
+
+
+def test_refinement_changes_labels_but_makes_none_more_certain() -> None:
+    filler, logits = disc_filler()
+    unrefined = logits.copy()
+    unrefined[:, 22:26, 18:22] = 0
+    unrefined[1, 22:26, 18:22] = 1e-3  # inside the disc, hardly more probable than background
+    unrefined[:, 30, 20] = -unrefined[:, 30, 20]  # a wrong pixel
+    before = filler.probabilities(2, unrefined)
+    refined = filler.probabilities(2, logits.copy(), unrefined)
+    alone = filler.probabilities(2, logits.copy())
+    np.testing.assert_array_equal(refined.argmax(axis=0), alone.argmax(axis=0))
+    np.testing.assert_array_equal(refined[:, 22:26, 18:22], before[:, 22:26, 18:22])
+    np.testing.assert_array_equal(refined[:, 30, 20], alone[:, 30, 20])

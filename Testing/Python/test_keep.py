@@ -13,6 +13,7 @@ from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import Engine, label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.engines.propagate.shape_interpolation import interpolate, structures
+from fewshot_annotate.engines.propagate.structure_contrast import has_contrast
 from fewshot_annotate.engines.propagate.structure_keeping import Gap
 from scipy import ndimage
 
@@ -244,3 +245,38 @@ def test_a_structure_is_not_kept_where_the_images_show_another_label() -> None:
     for index, probabilities in found.items():
         filled, _ = label_slice(probabilities, (1, 2))
         assert np.mean(filled[labels[index] == 2] == 2) > 0.95
+
+
+BOX = (slice(0, 11), slice(0, 11))
+SHEET = np.indices((11, 11))[1] == 5
+BESIDE_SHEET = np.indices((11, 11))[1] < 5
+RING = tube(4.5, 1)[0, 15:26, 15:26] > 0
+INSIDE_RING = ndimage.binary_fill_holes(RING) & ~RING
+
+
+@pytest.mark.parametrize(("wall", "side"), [(SHEET, BESIDE_SHEET), (RING, INSIDE_RING)])
+def test_a_thin_wall_is_shown_by_its_own_intensity_or_by_that_of_its_sides(
+    wall: np.ndarray, side: np.ndarray
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (1, 11, 11))
+    drawn = [(BOX, wall), (BOX, wall)]
+    assert not has_contrast(drawn, [noise, noise])
+    bright_wall = noise + 4 * wall
+    assert has_contrast(drawn, [bright_wall, bright_wall])
+    bright_side = noise + 4 * side + 2 * wall  # the wall is as bright as the mean of its sides
+    assert has_contrast(drawn, [bright_side, bright_side])
+
+
+def test_a_wall_between_two_regions_follows_their_border_in_the_images() -> None:
+    """The wall is as bright as the mean of its sides, and bends between the labelled slices."""
+    labels = np.zeros((SLICES, SIDE, SIDE), np.uint8)
+    image = np.random.default_rng(0).normal(0, 1, labels.shape)
+    for index in range(SLICES):
+        position = 16 + round(5 * np.sin(np.pi * index / (SLICES - 1)))
+        labels[index, 4:36, position] = 1
+        image[index, :, :position] += 6
+        image[index, :, position] += 3
+    query = [index for index in range(SLICES) if index % 10]
+    filled = fill(labels, image, [0, 10, 20], query)
+    found, truth = np.stack([filled[index].argmax(axis=0) for index in query]), labels[query]
+    assert 2 * np.sum(found * truth) / (np.sum(found) + np.sum(truth)) > 0.6

@@ -185,7 +185,8 @@ class Adapt(Engine):
             left = self.context.seconds_left - finishing
             inner = [index for index in query if slab.holds(index)]
             for index, logits in self._refined(slab, inner, plan, fit.network, left):
-                probabilities = self._full_slice(pool.window, filler.probabilities(index, logits))
+                window = filler.probabilities(index, logits, slab.unrefined(index))
+                probabilities = self._full_slice(pool.window, window)
                 work.done(times.finishing)
                 if index == inner[-1]:
                     work.finish()

@@ -56,14 +56,20 @@ class SliceFiller:
             yield from smoother.add(index, logits)
         yield from smoother.finish()
 
-    def probabilities(self, index: int, logits: np.ndarray) -> np.ndarray:
+    def probabilities(self, index: int, logits: np.ndarray, unrefined: np.ndarray | None = None) -> np.ndarray:
         """Probabilities in the window, float32 `[labels + 1, h, w]`; the most probable labels fill the slice.
 
-        Dice thresholds, small components and unmatched structures are taken into account.
+        Dice thresholds, small components and unmatched structures are taken into account. With `unrefined`, the
+        logits before the refinement in the orthogonal views, the refinement may change labels but makes none more
+        certain: its networks were fitted on these very logits.
         """
         best = self.expectation.apply_dice_thresholds(self._calibrated(index, logits))
         best = self.without_small_components(index, best)
         self._pool.strengthen_unmatched(index, best)
+        if unrefined is not None:
+            before = self._calibrated(index, unrefined)
+            overconfident = (before.argmax(axis=0) == best.argmax(axis=0)) & (before.max(axis=0) < best.max(axis=0))
+            best = np.where(overconfident, before, best)
         return best
 
     def without_small_components(self, index: int, probabilities: np.ndarray) -> np.ndarray:

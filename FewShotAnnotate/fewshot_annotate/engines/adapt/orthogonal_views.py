@@ -76,6 +76,11 @@ class Slab:
         """Set the logits of a slice, by slice index."""
         self.logits[index - self.first] = logits
 
+    def unrefined(self, index: int) -> np.ndarray:
+        """The logits of a slice, by slice index, float32 `[labels + 1, h, w]`."""
+        logits: np.ndarray = self.logits[index - self.first].astype(np.float32)
+        return logits
+
     def planes(self, axis: int) -> list[int]:
         """Rows (axis 0) or columns (axis 1) whose orthogonal plane may show a label."""
         shown = np.zeros(self.logits.shape[2:], dtype=bool)
@@ -228,7 +233,7 @@ def refine(
     weight = None if log_odds is None else weights(slab, log_odds, errors)
     for index in query:
         position = index - slab.first
-        logits = slab.logits[position].astype(np.float32)
+        logits = slab.unrefined(index)
         if log_odds is not None and weight is not None:
             added = weight[logits[1:].argmax(axis=0)]
             logits[1:] = (logits[1:] + added * log_odds[position]) * (total_weight / (total_weight + added))

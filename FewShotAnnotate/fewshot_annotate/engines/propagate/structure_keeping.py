@@ -16,6 +16,7 @@ import scipy
 from ...core.slice_axis import SliceAxis
 from ...core.volume import Geometry
 from .shape_interpolation import MAX_DISTANCE, Shape, Structure, interpolate, structures
+from .structure_contrast import has_contrast
 
 # `ablation.py --parts propagate.structure_keeping` compares each of these with smaller and larger values.
 
@@ -31,13 +32,8 @@ SMALL_AREA, SMALL_DEPTH = 30, 1.0
 # A small structure is overfilled if more than this many times the larger of its two areas is filled with its label.
 # The border of slices is extended outwards, so the flow may carry labels from there into the slice.
 MAX_SMALL_AREA_FILLED = 2.5
-# The contrast of a small structure is the difference of its mean intensity from that around it, on both slices
-# together, in standard errors. Below this, the images do not show the course of the structure.
-MIN_CONTRAST = 2.5
-# Smaller standard errors and probabilities are due to rounding.
-MIN_ERROR = 1e-6
-# Width in pixels of the ring around a structure that its contrast is measured against.
-AROUND_PIXELS = 2
+# Smaller probabilities are due to rounding.
+MIN_PROBABILITY = 1e-6
 # Components that do not overlap are matched up to this many times the distance between their slices: a slope of 63
 # degrees.
 MAX_SLOPE = 2.0
@@ -55,8 +51,6 @@ MAX_SHARE = 0.8
 
 # Number of slices whose shapes are cached, because each is used several times before its slice is final.
 CACHED_SLICES = 4
-
-_CONNECTED = np.ones((3, 3), dtype=bool)
 
 
 class Gap:
@@ -105,7 +99,7 @@ class Gap:
         self._without_contrast = frozenset(
             number
             for number, structure in enumerate(self._structures)
-            if structure.matched and self._is_small[number] and self._contrast(structure, images) < MIN_CONTRAST
+            if structure.matched and self._is_small[number] and not has_contrast(structure.drawn(self._shape), images)
         )
 
     def interpolated(self, index: int, count: int) -> np.ndarray:
@@ -239,21 +233,6 @@ class Gap:
     def _overfilled(self, number: int, filled_pixels: np.ndarray) -> bool:
         return bool(np.count_nonzero(filled_pixels) > MAX_SMALL_AREA_FILLED * max(self._areas[number]))
 
-    def _contrast(self, structure: Structure, images: tuple[np.ndarray, np.ndarray]) -> float:
-        """Difference of the mean intensities inside and around a structure on both slices, in standard errors.
-
-        The largest one of all channels.
-        """
-        contrast = [0.0] * len(images[0])
-        for (box, mask), channels in zip(structure.drawn(self._shape), images, strict=True):
-            ring = scipy.ndimage.binary_dilation(mask, _CONNECTED, AROUND_PIXELS) & ~mask
-            for channel, image in enumerate(channels):
-                inside, around = image[box][mask], image[box][ring]
-                if len(inside) and len(around):
-                    error = around.std() * np.sqrt(1 / len(inside) + 1 / len(around))
-                    contrast[channel] += float((inside.mean() - around.mean()) / max(error, MIN_ERROR)) / 2**0.5
-        return max(map(abs, contrast))
-
     def _share(self, index: int) -> float:
         return _share(self._slices, index)
 
@@ -290,7 +269,7 @@ def _inside(shape: Shape) -> np.ndarray:
 
 def _weight_to_reach(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """Weight with which `_raise` raises a probability to a target; 0 where it is not smaller."""
-    weight: np.ndarray = np.maximum(0, target - probability) / np.maximum(1 - probability, MIN_ERROR)
+    weight: np.ndarray = np.maximum(0, target - probability) / np.maximum(1 - probability, MIN_PROBABILITY)
     return weight
 
 
@@ -314,7 +293,7 @@ def _lower(probabilities: np.ndarray, label_index: int, filled_pixels: np.ndarra
     after = np.minimum(before, inside[filled_pixels])
     rest = 1 - before
     # The other labels rise in proportion; without any, the background does.
-    probabilities[:, filled_pixels] *= np.where(rest > 0, (1 - after) / np.maximum(rest, MIN_ERROR), 0)
+    probabilities[:, filled_pixels] *= np.where(rest > 0, (1 - after) / np.maximum(rest, MIN_PROBABILITY), 0)
     probabilities[label_index][filled_pixels] = after
     probabilities[0][filled_pixels] += 1 - probabilities[:, filled_pixels].sum(axis=0)
 
