@@ -328,7 +328,7 @@ def export_labels(
     )
     report = deliver(check(request))
     if not report.verified:
-        raise InputError("export_differs", path=path, detail=str(report.differences[0]))
+        raise InputError("export_differs", path=path, detail=report.differences[0])
     return report.paths
 
 

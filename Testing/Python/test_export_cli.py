@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import Message
 from fewshot_annotate.export import delivery as deliver_module
-from fewshot_annotate.export.verification import Difference
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from fewshot_annotate.io.label_names import sidecar_path
 from pydicom import Dataset, dcmread
@@ -225,11 +225,11 @@ def test_the_label_map_itself_is_never_replaced(case_folder: CaseFolder) -> None
 def test_a_difference_found_by_reading_back_leaves_no_file(
     case_folder: CaseFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    difference = Difference("voxels on 08.dcm, segment 1", "all the same", "3 others")
+    difference = Message("voxels_of_slice_differ", count=3, segment="liver", slice="08.dcm")
     monkeypatch.setattr(deliver_module, "compare_segmentation", lambda path, content: [difference])
     code, out, err = case_folder.export("--suggest-codes")
     assert (code, out) == (1, [])
-    assert any(str(difference) in line for line in err)
+    assert any(line.endswith("differs: 3 voxels of segment liver differ on 08.dcm") for line in err)
     assert err[-1].endswith("not verified, nothing was kept.")
     assert not case_folder.output.exists()
 

@@ -98,18 +98,18 @@ def change_the_patient(dataset: Dataset) -> None:
 
 
 CHANGES = {
-    flip_a_voxel: "voxels on",
-    move_a_frame: "position of frame 4",
+    flip_a_voxel: "voxels of segment ",
+    move_a_frame: "ImagePositionPatient of frame 4",
     change_the_segment_of_a_frame: "segment vertebrae_T12",
-    change_the_source: "source of frame 1",
-    remove_a_reference: "referenced slices",
-    change_the_name: "label of segment liver",
-    change_the_code: "type of segment stomach",
-    remove_the_laterality: "type modifier of segment adrenal_gland_right",
+    change_the_source: "frame 1 does not refer to its source",
+    remove_a_reference: "and to 0 other images",
+    change_the_name: "SegmentLabel of segment liver",
+    change_the_code: "SegmentedPropertyTypeCodeSequence of segment stomach",
+    remove_the_laterality: "SegmentedPropertyTypeModifierCodeSequence of segment adrenal_gland_right",
     change_the_colour: "colour of segment liver",
-    change_the_algorithm_version: "algorithm version of segment liver",
-    change_the_pixel_spacing: "pixel spacing",
-    change_the_patient: "PatientID",
+    change_the_algorithm_version: "AlgorithmVersion of segment liver",
+    change_the_pixel_spacing: "PixelSpacing of frame 1",
+    change_the_patient: "PatientID is not that of the images",
 }
 
 
@@ -210,6 +210,7 @@ def test_names_colours_and_tags_are_compared(tmp_path: Path) -> None:
     first, *others = label_map.segments
     changed = Segment(value=first.value, name="another", colour=(0.0, 0.0, 0.0), tags={"Terminology": "x"})
     found = compare_label_maps(path, [LabelMap(label_map.array, label_map.geometry, (changed, *others))])
-    assert [difference.what.split(" of ")[0] for difference in found] == ["name", "tags", "colour"]
+    properties = [difference.data["what"].data["what"].code for difference in found]
+    assert properties == ["segment_name", "segment_tags", "segment_colour"]
     sidecar_path(path).unlink()
     assert compare_label_maps(path, [label_map]) != []

@@ -31,6 +31,9 @@ TABLES = {"package": SENTENCES, "command line": command_line.OWN_SENTENCES, "pan
 ALL = [(table, code) for table, sentences in TABLES.items() for code in sentences]
 # Messages that end with another message or a number; parts of a sentence begin with a small letter.
 OPEN_ENDED = {"case_row", "engine_and_reason", "names_and_last", "painted_slices", "run_plan_unreadable"}
+OPEN_ENDED |= {"study_scores_and_lead"}
+# Names at the beginning of a sentence.
+OPEN_ENDED |= {"one_shot", "few_shot", "segmentation_named"}
 # Files that only the command line runs, so that the panel needs no sentences for their errors.
 WITHOUT_PANEL = {"core/clean_up.py", "datasets/case.py", "datasets/case_plan.py", "guidance/poor_dice_warning.py"}
 
@@ -150,9 +153,19 @@ def texts_of(value: ast.expr, scope: ast.AST, module: ast.AST) -> Iterator[str]:
         yield value.value
     elif isinstance(value, ast.JoinedStr):
         yield "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in value.values)
-    elif isinstance(value, ast.BoolOp):
-        for part in value.values:
+    elif isinstance(value, ast.BoolOp | ast.List | ast.Tuple):
+        for part in value.values if isinstance(value, ast.BoolOp) else value.elts:
             yield from texts_of(part, scope, module)
+    elif isinstance(value, ast.BinOp):
+        yield from texts_of(value.left, scope, module)
+        yield from texts_of(value.right, scope, module)
+    elif isinstance(value, ast.Call):
+        name = ast.unparse(value.func).rpartition(".")[2]
+        for node in ast.walk(module):
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                for statement in ast.walk(node):
+                    if isinstance(statement, ast.Return) and statement.value is not None:
+                        yield from texts_of(statement.value, ast.Pass(), ast.Pass())
     elif isinstance(value, ast.IfExp):
         yield from texts_of(value.body, scope, module)
         yield from texts_of(value.orelse, scope, module)
@@ -178,6 +191,37 @@ def words_in_data(source: Path) -> Iterator[tuple[str, int, str]]:
 def test_the_library_gives_codes_and_data_and_no_english_words() -> None:
     lower = [source for source in SOURCES if part_of(source) not in ("cli", "host", "messages")]
     assert [found for source in lower for found in words_in_data(source)] == []
+
+
+# English in files, whatever the language of the user: headings of tables, values of DICOM attributes, identifiers.
+ENGLISH_IN_FILES = {
+    "evaluation/label_statistics.py": {"filled voxels", "least ml", "most ml", "expected Dice"},
+    "evaluation/recommendation.py": {"too little", "one engine"},
+    "evaluation/study_scores.py": {"all volumes"},
+    "evaluation/study_manifest.py": {"volume "},
+    "export/derive.py": {"Derived from an image file"},
+    "export/dicom_seg.py": {"Artificial Intelligence", "Segment "},
+}
+# What the Python API calls label maps that are no file, and the help of a program that only this package starts.
+NAMES_IN_THE_API = {"The labels"}
+PROGRAMS = {"evaluation/worker.py"}
+
+
+@pytest.mark.parametrize("part", ["evaluation", "export"])
+def test_evaluation_and_export_hold_no_english_words(part: str) -> None:
+    """Reports of a comparison are pages in English as a whole, and errors in files become one message of damage."""
+    found = []
+    for source in (PACKAGE / part).rglob("*.py"):
+        name = source.relative_to(PACKAGE).as_posix()
+        allowed = ENGLISH_IN_FILES.get(name, set()) | NAMES_IN_THE_API
+        raised = [node for node in ast.walk(tree_of(source)) if isinstance(node, ast.Raise) and node.exc]
+        damage = {node.lineno for node in raised if "ValueError" in ast.unparse(node)}
+        if name.startswith("evaluation/report/") or name in PROGRAMS:
+            continue
+        for line, text in sentences_in(source):
+            if line not in damage and text not in allowed and re.search("[a-z]{2}", text):
+                found.append((name, line, text))
+    assert found == []
 
 
 def test_parts_of_a_sentence_are_sentences_of_the_interface_too(monkeypatch: pytest.MonkeyPatch) -> None:

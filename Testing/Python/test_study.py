@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import Message
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.spreadsheet_cells import unescape_formula
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
@@ -267,9 +268,44 @@ def study_with_lead(count: int, lead: float, spread: float = 0.0) -> StudyResult
 
 
 def test_a_lead_is_significant_if_it_is_consistent_over_volumes() -> None:
-    assert any("+0.050" in text and "is beyond" in text for text in findings(study_with_lead(8, 0.05)))
-    assert any("+0.010" in text and "is within" in text for text in findings(study_with_lead(8, 0.01, spread=0.1)))
-    assert any("no finding yet: 5 or more" in text for text in findings(study_with_lead(4, 0.05)))
+    assert any("+0.050" in text and "is beyond" in text for text in texts_of(study_with_lead(8, 0.05)))
+    assert any("+0.010" in text and "is within" in text for text in texts_of(study_with_lead(8, 0.01, spread=0.1)))
+    assert any("no finding yet: 5 or more" in text for text in texts_of(study_with_lead(4, 0.05)))
+
+
+def texts_of(study: StudyResult) -> list[str]:
+    return list(map(str, findings(study)))
+
+
+def test_findings_are_codes_with_data() -> None:
+    """Lead with one slice and with four, the rise between them, and the best by group."""
+    lead, last, rise, best = findings(study_with_lead(8, 0.05))
+    assert [finding.code for finding in (lead, last, rise, best)] == [
+        *("study_scores_and_lead", "study_scores_and_lead", "dice_rises_for_all", "best_by_group"),
+    ]
+    assert lead.data["lead"].code == last.data["lead"].code == "study_lead_clear"
+    assert str(lead) == (
+        "One-shot (one painted slice): one 0.500, two 0.400. The lead of one over two (+0.100, 95 % CI +0.100 to "
+        "+0.100) is beyond the variation from volume to volume."
+    )
+    assert str(last).startswith("Few-shot (4 painted slices): one 0.650, two 0.600. The lead of one over two (+0.050")
+    assert str(rise) == (
+        "From 1 to 4 painted slices Dice changes by: one +0.150, two +0.200; it rises at every step for all engines."
+    )
+    assert str(best) == "Best with the most painted slices, by group (number of volumes): one: A (4), B (4)."
+    assert all(Message.from_json(json.loads(json.dumps(finding.to_json()))) == finding for finding in (lead, rise))
+
+
+def test_a_rise_names_the_engines_that_have_it() -> None:
+    def study(*dice: dict[int, float]) -> StudyResult:
+        engines = ("one", "two")
+        scores = volume_scores("v", "A", dict(zip(engines, dice, strict=True)))
+        return StudyResult(engines, (scores,), ())
+
+    rising, falling = {1: 0.4, 2: 0.5}, {1: 0.5, 2: 0.4}
+    some, none = findings(study(rising, falling))[2], findings(study(falling, falling))[2]
+    assert str(some).endswith("one +0.100, two -0.100; it rises at every step for one only.")
+    assert str(none).endswith("it rises at every step for no engine.")
 
 
 def test_sizes_that_a_volume_lacks_are_left_out_of_its_group() -> None:
@@ -293,7 +329,7 @@ def test_an_engine_that_failed_on_a_volume_has_fewer_volumes(tmp_path: Path) -> 
     ]
     found = StudyResult(("one", "two"), tuple(volumes), (UnscoredEngine("three", "it needs weights", started=False),))
     assert {one.engine: one.volumes for one in group_points(found) if one.size == 4} == {"one": 2, "two": 1}
-    assert "rises at every step for all engines" in " ".join(findings(found))
+    assert "rises at every step for all engines" in " ".join(texts_of(found))
     write_tables(tmp_path, found)
     contenders = [EngineSettings("one"), EngineSettings("two")]
     write_study_report(tmp_path / "report.html", found, contenders, TrialDesign(), study_png(found))

@@ -149,7 +149,9 @@ def _study(options: argparse.Namespace, design: TrialDesign, engine_settings: Se
         write_tables(folder, study)
         write_study_report(folder / "report.html", study, engine_settings, design, plot)
     if options.progress == "json":
-        print(json.dumps({"findings": findings(study)}))
+        found = findings(study)
+        content = {"findings": list(map(str, found)), "finding_data": [finding.to_json() for finding in found]}
+        print(json.dumps(content))
     else:
         _show_study(study)
         print(printable(folder / "report.html"))
@@ -200,8 +202,8 @@ def _show_study(study: StudyResult) -> None:
     for volume in study.volumes:
         for unscored in volume.unscored:
             print(f"No figure on {printable(volume.name)}: {unscored.engine}: {error_text(unscored.content)}")
-    for sentence in findings(study):
-        console.print(printable(sentence))
+    for finding in findings(study):
+        console.print(printable(finding))
 
 
 def _mean_and_spread(point: GroupPoint | None) -> str:

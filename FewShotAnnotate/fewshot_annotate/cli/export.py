@@ -161,7 +161,7 @@ def _what_was_verified(report: Report, options: argparse.Namespace) -> str:
             "Verified means: read again by readers that did not write it (header by pydicom, voxels by highdicom); "
             "voxels, geometry, names, colours and codes are the same."
         )
-    by, described = (" and by ".join(names) for names in (report.readers, report.describers))
+    by, described = (" and by ".join(map(str, names)) for names in (report.readers, report.describers))
     if report.readers == report.describers:
         return f"Verified means: read again by {by}; voxels, geometry, names, colours and codes are the same."
     return (

@@ -1,4 +1,4 @@
-"""Scores of a study: mean and standard deviation over volumes, by group, and the findings in sentences."""
+"""Scores of a study: mean and standard deviation over volumes, by group, and the findings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from statistics import median
 
 import numpy as np
 
+from ..core.errors import Message
 from .confidence_interval import confidence_interval_95
+from .recommendation import painted
 from .study import StudyResult, VolumeScores
 
 ALL_VOLUMES = "all volumes"
@@ -85,49 +87,52 @@ def seconds_of(study: StudyResult, engine: str) -> tuple[float, float]:
     return median(point.start_seconds for point in largest), median(point.slice_seconds for point in largest)
 
 
-def findings(study: StudyResult) -> list[str]:
-    """Sentences on the best engine with one slice and with several, and on the effect of the support size."""
+def findings(study: StudyResult) -> list[Message]:
+    """Messages on the best engine with one slice and with several, and on the effect of the support size."""
     points = group_points(study)
     all_volumes = list(groups_of(study))[-1]
     sizes = sizes_of(groups_of(study)[all_volumes])
     if not sizes:
-        return ["No support size was possible on all volumes; see the figures of each group."]
-    sentences = [_lead(study, points, all_volumes, sizes[0])]
+        return [Message("study_without_common_size")]
+    found = [_lead(study, points, all_volumes, sizes[0])]
     if len(sizes) > 1:
-        sentences += [_lead(study, points, all_volumes, sizes[-1]), _rise(study, points, all_volumes, sizes)]
-        sentences += _by_group(study, points, all_volumes)
-    return sentences
+        found += [_lead(study, points, all_volumes, sizes[-1]), _rise(study, points, all_volumes, sizes)]
+        found += _by_group(study, points, all_volumes)
+    return found
 
 
-def _lead(study: StudyResult, points: Sequence[GroupPoint], group: str, size: int) -> str:
+def _lead(study: StudyResult, points: Sequence[GroupPoint], group: str, size: int) -> Message:
     ranked = sorted(
         (point for point in points if (point.group, point.size) == (group, size)), key=lambda point: -point.dice
     )
     listed = ", ".join(f"{point.engine} {point.dice:.3f}" for point in ranked)
-    start = "One-shot (one painted slice)" if size == 1 else f"Few-shot ({size} painted slices)"
+    data = {"setting": Message("one_shot" if size == 1 else "few_shot"), "painted": painted(size), "scores": listed}
     if len(ranked) == 1:
-        return f"{start}: {listed}."
-    first, second = ranked[:2]
-    return f"{start}: {listed}. {_significance(study, group, first.engine, second.engine, size)}"
+        return Message("study_scores", **data)
+    lead = _significance(study, group, ranked[0].engine, ranked[1].engine, size)
+    return Message("study_scores_and_lead", **data, lead=lead)
 
 
-def _significance(study: StudyResult, group: str, first: str, second: str, size: int) -> str:
-    """Sentence on the significance of a lead, from a paired bootstrap over volumes."""
+def _significance(study: StudyResult, group: str, first: str, second: str, size: int) -> Message:
+    """Message on the significance of a lead, from a paired bootstrap over volumes."""
     volumes = groups_of(study)[group]
     first_scores, second_scores = _scores(volumes, first, size), _scores(volumes, second, size)
     shared = [name for name in first_scores if name in second_scores]
     if len(shared) < MIN_VOLUMES:
-        return f"With {len(shared)} volumes that is no finding yet: {MIN_VOLUMES} or more are needed."
+        return Message("study_too_small", count=len(shared), needed=MIN_VOLUMES)
     gains = np.array([first_scores[name] - second_scores[name] for name in shared])
     low, high = confidence_interval_95(lambda drawn: gains[drawn].mean(axis=1), len(gains), RESAMPLES)
-    verdict = "is beyond" if low > 0 else "is within"
-    return (
-        f"The lead of {first} over {second} ({gains.mean():+.3f}, 95 % CI {low:+.3f} to {high:+.3f}) "
-        f"{verdict} the variation from volume to volume."
+    return Message(
+        "study_lead_clear" if low > 0 else "study_lead_uncertain",
+        engine=first,
+        other=second,
+        difference=float(gains.mean()),
+        low=low,
+        high=high,
     )
 
 
-def _rise(study: StudyResult, points: Sequence[GroupPoint], group: str, sizes: Sequence[int]) -> str:
+def _rise(study: StudyResult, points: Sequence[GroupPoint], group: str, sizes: Sequence[int]) -> Message:
     gains = {
         engine: [
             point.dice
@@ -139,15 +144,13 @@ def _rise(study: StudyResult, points: Sequence[GroupPoint], group: str, sizes: S
     }
     rising = [engine for engine, dice in gains.items() if all(np.diff(dice) > 0)]
     changes = ", ".join(f"{engine} {dice[-1] - dice[0]:+.3f}" for engine, dice in gains.items() if dice)
-    each = (
-        "at every step for all engines"
-        if len(rising) == len(gains)
-        else (f"at every step for {', '.join(rising)} only" if rising else "at every step for no engine")
-    )
-    return f"From {sizes[0]} to {sizes[-1]} painted slices Dice changes by: {changes}; it rises {each}."
+    data = {"first": sizes[0], "last": sizes[-1], "changes": changes}
+    if rising and len(rising) < len(gains):
+        return Message("dice_rises_for_some", **data, engines=", ".join(rising))
+    return Message("dice_rises_for_all" if rising else "dice_rises_for_none", **data)
 
 
-def _by_group(study: StudyResult, points: Sequence[GroupPoint], all_volumes: str) -> list[str]:
+def _by_group(study: StudyResult, points: Sequence[GroupPoint], all_volumes: str) -> list[Message]:
     best: dict[str, list[str]] = {}
     for group, volumes in groups_of(study).items():
         sizes = sizes_of(volumes)
@@ -158,7 +161,7 @@ def _by_group(study: StudyResult, points: Sequence[GroupPoint], all_volumes: str
     if not best or len(study.engines) == 1:
         return []
     listed = "; ".join(f"{engine}: {', '.join(groups)}" for engine, groups in best.items())
-    return [f"Best with the most painted slices, by group (number of volumes): {listed}."]
+    return [Message("best_by_group", engines=listed)]
 
 
 def _scores(volumes: Sequence[VolumeScores], engine: str, size: int) -> Mapping[str, float]:

@@ -121,16 +121,16 @@ def _fill(folder: JobFolder, observer: _RunObserver, runner: Runner) -> np.ndarr
     if folder.cancel_requested() or isinstance(ending, Cancelled):  # possibly after the end of the worker
         raise Interrupted
     if isinstance(ending, Failed):
-        raise EngineFailed(_without_path(ending.content, str(folder.path)))
+        raise EngineFailed(_without_path(ending.content, folder.path))
     return np.stack([folder.result_slice(index) for index in folder.job.slices])
 
 
-def _without_path(content: Message | str, path: str) -> Message | str:
-    """A message without the name of a temporary folder."""
+def _without_path(content: Message | str, path: Path) -> Message | str:
+    """A message in which a path within a temporary folder is only its last part."""
     if isinstance(content, str):
-        return content.replace(path, "the job folder")
+        return content.replace(str(path), path.name)
     texts = {name: value for name, value in content.data.items() if isinstance(value, str)}
-    return content.with_data(**{name: text.replace(path, "the job folder") for name, text in texts.items()})
+    return content.with_data(**{name: text.replace(str(path), path.name) for name, text in texts.items()})
 
 
 class _RunObserver:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.segment_tags import TERMINOLOGY_TAG
 from ..core.structures import TISSUE
 from ..core.terminology import Terminology, format_tag, segment_terminology
@@ -112,7 +112,6 @@ def _tagged(segment: Segment, terminology: Terminology | None) -> Segment:
     return replace(segment, tags={**segment.tags, TERMINOLOGY_TAG: format_tag(terminology)})
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MAX_LISTED]) + (
-        f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-    )
+def _listed(names: Sequence[str]) -> Message | str:
+    first, rest = ", ".join(names[:_MAX_LISTED]), len(names) - _MAX_LISTED
+    return Message("names_and_more", names=first, count=rest) if rest > 0 else first

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.regrid import regrid
 from ..core.volume import LabelMap
 from ..io.files import write_label_maps
@@ -23,7 +23,7 @@ from .preflight import Preflight
 from .request import Problem, Target
 from .seg_verification import compare_segmentation
 from .staging import move_all, staged
-from .verification import Difference, compare_series
+from .verification import compare_series
 
 _MAX_NAME_CHARACTERS = 80
 
@@ -36,20 +36,20 @@ class Report:
     ----------
     paths : tuple of Path
         Files and folders that were written; none if there are differences.
-    differences : tuple of Difference
+    differences : tuple of Message
         Differences between what was written and what was read back.
     notes : tuple of Problem
-    readers : tuple of str
+    readers : tuple of Message or str
         Programs that read the same voxels and geometry from an image file; empty for DICOM.
-    describers : tuple of str
+    describers : tuple of Message or str
         Programs that read the same names, colours and codes.
     """
 
     paths: tuple[Path, ...]
-    differences: tuple[Difference, ...]
+    differences: tuple[Message, ...]
     notes: tuple[Problem, ...]
-    readers: tuple[str, ...] = ()
-    describers: tuple[str, ...] = ()
+    readers: tuple[Message | str, ...] = ()
+    describers: tuple[Message | str, ...] = ()
 
     @property
     def verified(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.layers import overlap
 from ..core.terminology import Code, Terminology
 from ..core.volume import LabelMap, Segment
@@ -126,12 +126,14 @@ def write_segmentation(path: Path, content: SegContent) -> None:
         segmentation.save_as(path, enforce_file_format=True)
 
 
-def _attributes(error: Exception) -> str:
+def _attributes(error: Exception) -> Message:
     """The DICOM attributes that a library's error message names; the message itself may contain patient data."""
     from pydicom.datadict import tag_for_keyword
 
     named = [keyword for keyword in re.findall(r"[A-Z]\w+", str(error)) if tag_for_keyword(keyword) is not None]
-    return f"see {', '.join(dict.fromkeys(named))}" if named else "its headers are incomplete or malformed"
+    if not named:
+        return Message("dicom_headers_unfit")
+    return Message("dicom_attributes", names=", ".join(dict.fromkeys(named)))
 
 
 def _header(content: SegContent) -> Segmentation:

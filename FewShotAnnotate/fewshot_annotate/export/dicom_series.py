@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import paths
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.volume import Geometry
 from ..io.dicom.attributes import attribute, file_name, frame_count, suppress_dicom_warnings
 from ..io.dicom.folder import image_headers, is_dicom, read_image_headers
@@ -76,10 +76,10 @@ class DicomSeries:
         uids = [str(header.SOPInstanceUID) for header in self.headers]
         return tuple(map(SourceImage, uids, self.frame_numbers))
 
-    def slice_name(self, slot: int) -> str:
+    def slice_name(self, slot: int) -> Message | str:
         """Name of an existing slice in messages: its file, and its frame number in a multi-frame file."""
         name, frame = file_name(self.headers[slot]), self.frame_numbers[slot]
-        return f"frame {frame} of {name}" if frame else name
+        return Message("frame_of_file", frame=frame, file=name) if frame else name
 
 
 def require_packages() -> None:

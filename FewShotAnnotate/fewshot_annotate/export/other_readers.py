@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from ..core.errors import Message
 from ..core.volume import LPS_TO_RAS, Geometry, LabelMap
 from ..io.files import image_suffix
 from ..io.itk_file import read_itk
 from ..io.nifti_header import NiftiHeader
-from .verification import COLOUR_TOLERANCE, IDENTICAL, Difference, compare_label_maps, grid_difference, reading_error
+from .verification import COLOUR_TOLERANCE, compare_label_maps, difference, grid_difference, of_segment, unreadable
 
-OWN_READER = "our own reader"
+OWN_READER = Message("own_reader")
+_ITK = "ITK"
+_NIBABEL = "nibabel"
 # ITK holds all voxels of all layers in memory; this package's reader takes memory only where there are labels.
 MAX_ITK_BYTES = 1 << 30
 _AFFINE_TOLERANCE = 1e-5  # of the largest number: 32-bit headers keep seven digits
@@ -34,22 +37,23 @@ class ReadBack:
 
     Attributes
     ----------
-    differences : tuple of Difference
-    readers : tuple of str
+    differences : tuple of Message
+    readers : tuple of Message or str
         Programs that read the same voxels and geometry.
-    describers : tuple of str
+    describers : tuple of Message or str
         Programs that read the same names, colours and codes.
     """
 
-    differences: tuple[Difference, ...]
-    readers: tuple[str, ...]
-    describers: tuple[str, ...]
+    differences: tuple[Message, ...]
+    readers: tuple[Message | str, ...]
+    describers: tuple[Message | str, ...]
 
 
 def read_back(path: Path, layers: Sequence[LabelMap]) -> ReadBack:
     """Compare a written file with `layers`, by all available readers of its format."""
     differences = compare_label_maps(path, layers)
-    readers, describers = [OWN_READER], [OWN_READER]
+    readers: list[Message | str] = [OWN_READER]
+    describers: list[Message | str] = [OWN_READER]
     suffix = image_suffix(path)
     if not differences and sum(layer.array.nbytes for layer in layers) <= MAX_ITK_BYTES:
         try:
@@ -77,16 +81,20 @@ def combine(results: Sequence[ReadBack]) -> ReadBack:
     return ReadBack(differences, readers, describers)
 
 
-def _voxels_of_itk(image: sitk.Image, path: Path, layers: Sequence[LabelMap]) -> list[Difference]:
+def _voxels_of_itk(image: sitk.Image, path: Path, layers: Sequence[LabelMap]) -> list[Message]:
     expected = np.stack([layer.array for layer in layers], axis=-1)
     array = sitk.GetArrayFromImage(image)
     if array.size != expected.size or (array.reshape(expected.shape) != expected).any():
-        return [Difference("voxels as ITK reads them", IDENTICAL, "different ones")]
+        return [Message("voxels_differ_for", reader=_ITK)]
     off = grid_difference(path, layers[0].geometry, Geometry.of_image(image))
-    return [Difference(f"{off[0]} as ITK reads it", off[1], off[2])] if off else []
+    return [_read_by(_ITK, off)] if off else []
 
 
-def _segments_of_itk(image: sitk.Image, layers: Sequence[LabelMap]) -> list[Difference]:
+def _read_by(reader: str, found: Message) -> Message:
+    return Message("difference_for", reader=reader, difference=found)
+
+
+def _segments_of_itk(image: sitk.Image, layers: Sequence[LabelMap]) -> list[Message]:
     """Names, colours and tags in the fields of a .seg.nrrd header."""
     keys = set(image.GetMetaDataKeys())
     differences = []
@@ -97,25 +105,22 @@ def _segments_of_itk(image: sitk.Image, layers: Sequence[LabelMap]) -> list[Diff
             key = f"Segment{count}_{name}"
             return image.GetMetaData(key) if key in keys else ""
 
-        stored = (text("Layer"), text("LabelValue"))
-        if stored != (str(layer_number), str(segment.value)):
-            what = f"layer and value of segment {segment.name} as ITK reads them"
-            differences.append(Difference(what, (layer_number, segment.value), stored))
-        if text("Name") != segment.name:
-            differences.append(
-                Difference(f"name of segment {segment.name} as ITK reads it", segment.name, text("Name"))
-            )
+        written = {"Layer": str(layer_number), "LabelValue": str(segment.value), "Name": segment.name}
+        differences += [
+            difference(of_segment(field, segment.name), value, text(field))
+            for field, value in written.items()
+            if text(field) != value
+        ]
         colour = [float(component) for component in text("Color").split()]
         if len(colour) != 3 or not np.allclose(colour, segment.colour, atol=COLOUR_TOLERANCE):
-            what = f"colour of segment {segment.name} as ITK reads it"
-            differences.append(Difference(what, segment.colour, colour))
+            differences.append(difference(of_segment("Color", segment.name), segment.colour, colour))
         stated = {f"{name}:{content}" for name, content in segment.tags.items()}
         if not stated <= set(text("Tags").split("|")):
-            differences.append(Difference(f"tags of segment {segment.name} as ITK reads them", stated, text("Tags")))
-    return differences
+            differences.append(difference(of_segment("Tags", segment.name), stated, text("Tags")))
+    return [_read_by(_ITK, found) for found in differences]
 
 
-def _differences_of_nibabel(path: Path, layer: LabelMap) -> list[Difference]:
+def _differences_of_nibabel(path: Path, layer: LabelMap) -> list[Message]:
     """Differences of voxels and geometry; the header of the image, if known, must be reproduced exactly."""
     import nibabel
 
@@ -125,9 +130,9 @@ def _differences_of_nibabel(path: Path, layer: LabelMap) -> list[Difference]:
             image: Any = nibabel.load(path)
             array = np.asarray(image.dataobj)
     except Exception as error:  # readers raise errors of many types for an incorrect file
-        return [Difference("the file", "readable for nibabel", reading_error(error))]
+        return [unreadable(_NIBABEL, error)]
     if array.T.shape != layer.array.shape or (layer.array != array.T).any():
-        return [Difference("voxels as nibabel reads them", IDENTICAL, "different ones")]
+        return [Message("voxels_differ_for", reader=_NIBABEL)]
     geometry, header = layer.geometry, image.header
     if isinstance(geometry.header, NiftiHeader):
         stored = geometry.header
@@ -141,12 +146,12 @@ def _differences_of_nibabel(path: Path, layer: LabelMap) -> list[Difference]:
         ):
             expected_values, found_values = np.asarray(expected, np.float32), np.asarray(found, np.float32)
             if not np.array_equal(expected_values, found_values, equal_nan=True):
-                return [Difference(f"{name} as nibabel reads it", expected, np.asarray(found).tolist())]
+                return [_read_by(_NIBABEL, difference(name, expected, np.asarray(found).tolist()))]
         return []
     matrix = geometry.index_to_world
     expected = LPS_TO_RAS @ np.column_stack([matrix, geometry.origin])
     if not np.allclose(image.affine[:3], expected, rtol=0, atol=_AFFINE_TOLERANCE * np.abs(expected).max()):
-        return [Difference("affine as nibabel reads it", expected.tolist(), image.affine[:3].tolist())]
+        return [_read_by(_NIBABEL, difference("affine", expected.tolist(), image.affine[:3].tolist()))]
     return []
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import paths
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.layers import overlap
 from ..core.regrid import ROUNDED_HEADER, Consent, GridMismatch, align_grids, regrid
 from ..core.sparse_array import sparse_copy
@@ -208,7 +208,7 @@ def _without_empty(request: ExportRequest, layers: list[LabelMap]) -> tuple[list
     names = [segment.name for layer in layers for segment in layer.segments]
     changed = [name for name in names if dicom_text(name) != name]
     if changed and request.target is Target.DICOM_SEG:
-        renamed = ", ".join(f"'{name}' as '{dicom_text(name)}'" for name in changed)
+        renamed = [Message("name_written_as", name=name, written=dicom_text(name)) for name in changed]
         problems.append(
             Problem(InputError("labels_changed", segments=renamed), blocks=False, segments=tuple(changed))
         )

@@ -13,23 +13,31 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import Message
 from ..io.dicom.functional_groups import read_seg_frames
 from ..io.dicom.segments import segment_codes, segment_colour
 from .algorithm import AlgorithmType
 from .dicom_seg import UNKNOWN, CodedSegment, SegContent, SegType, dicom_text
-from .verification import COLOUR_TOLERANCE, IDENTICAL, Difference, reading_error
+from .verification import COLOUR_TOLERANCE, difference, of_segment, unreadable
 
 _SOP_CLASSES = {
     SegType.BINARY: "1.2.840.10008.5.1.4.1.1.66.4",
     SegType.LABELMAP: "1.2.840.10008.5.1.4.1.1.66.7",
 }
 _SAME_AS_SOURCE = ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "Rows", "Columns")
+_CODE_SEQUENCES = (
+    "SegmentedPropertyCategoryCodeSequence",
+    "SegmentedPropertyTypeCodeSequence",
+    "SegmentedPropertyTypeModifierCodeSequence",
+    "AnatomicRegionSequence",
+    "AnatomicRegionModifierSequence",
+)
 _POSITION_TOLERANCE = 1e-3  # mm
 _DIRECTION_TOLERANCE = 1e-5
 _MAX_BLOCK_BYTES = 1 << 26  # of voxels read at a time; a byte per voxel and segment
 
 
-def compare_segmentation(path: Path, content: SegContent) -> list[Difference]:
+def compare_segmentation(path: Path, content: SegContent) -> list[Message]:
     """Differences between a DICOM segmentation file and `content`: voxels, geometry, codes, references."""
     from highdicom.seg import segread
     from pydicom import dcmread
@@ -46,68 +54,72 @@ def compare_segmentation(path: Path, content: SegContent) -> list[Difference]:
             ]
             return differences + list(_compare_voxels(segread(path), content))
         except Exception as error:  # readers raise errors of many types for an incorrect file
-            return [Difference("the file", "a readable segmentation", reading_error(error))]
+            return [unreadable("highdicom", error)]
 
 
-def _compare_header(dataset: Any, content: SegContent) -> Iterator[Difference]:
+def _compare_header(dataset: Any, content: SegContent) -> Iterator[Message]:
     source = content.series.headers[0]
     for what, expected, found in (
-        ("SOP class", _SOP_CLASSES[content.type], dataset.SOPClassUID),
-        ("Segmentation Type", content.type.name, dataset.SegmentationType),
+        ("SOPClassUID", _SOP_CLASSES[content.type], dataset.SOPClassUID),
+        ("SegmentationType", content.type.name, dataset.SegmentationType),
         ("Modality", "SEG", dataset.Modality),
     ):
         if expected != found:
-            yield Difference(what, expected, found)
+            yield difference(what, expected, found)
     for name in _SAME_AS_SOURCE:
         if str(source.get(name) or "") != str(dataset.get(name) or ""):
-            yield Difference(name, "as in the images", "another")  # without the value, which may be patient data
+            yield Message("not_that_of_images", attribute=name)  # without the value, which may be patient data
 
 
-def _compare_segments(dataset: Any, content: SegContent) -> Iterator[Difference]:
+def _compare_segments(dataset: Any, content: SegContent) -> Iterator[Message]:
     items = {int(item.SegmentNumber): item for item in dataset.SegmentSequence}
     items.pop(0, None)  # background of a label map segmentation
     numbers = [segment.number for segment in content.segments]
     if sorted(items) != sorted(numbers):
-        yield Difference("segment numbers", numbers, sorted(items))
+        yield difference("SegmentNumber", numbers, sorted(items))
         return
     for segment in content.segments:
         item = items[segment.number]
         for what, expected, found in _segment_attributes(segment, item):
             if expected != found:
-                yield Difference(f"{what} of segment {segment.label}", expected, found)
+                yield difference(of_segment(what, segment.label), expected, found)
         colour = segment_colour(item)
         if colour is None or not np.allclose(segment.segment.colour, colour, atol=COLOUR_TOLERANCE):
-            yield Difference(f"colour of segment {segment.label}", segment.segment.colour, colour)
+            yield difference(of_segment(Message("segment_colour"), segment.label), segment.segment.colour, colour)
 
 
 def _segment_attributes(segment: CodedSegment, item: Any) -> Iterator[tuple[str, object, object]]:
-    """Text and codes of a segment: name, expected, found."""
-    names = ("category", "type", "type modifier", "anatomic region", "anatomic region modifier")
-    yield "label", segment.label, str(item.SegmentLabel)
-    yield from zip(names, segment.terminology.codes, segment_codes(item), strict=True)
+    """Texts and codes of a segment: keyword, expected, found."""
+    yield "SegmentLabel", segment.label, str(item.SegmentLabel)
+    yield from zip(_CODE_SEQUENCES, segment.terminology.codes, segment_codes(item), strict=True)
     algorithm = segment.algorithm
-    yield "algorithm type", str(algorithm.type), str(item.SegmentAlgorithmType)
+    yield "SegmentAlgorithmType", str(algorithm.type), str(item.SegmentAlgorithmType)
     if algorithm.type is AlgorithmType.MANUAL:
         return
     identification = item.SegmentationAlgorithmIdentificationSequence[0]
-    yield "algorithm name", dicom_text(algorithm.name), str(item.SegmentAlgorithmName)
-    yield "algorithm version", dicom_text(algorithm.version) or UNKNOWN, str(identification.AlgorithmVersion)
+    yield "SegmentAlgorithmName", dicom_text(algorithm.name), str(item.SegmentAlgorithmName)
+    yield "AlgorithmVersion", dicom_text(algorithm.version) or UNKNOWN, str(identification.AlgorithmVersion)
     if algorithm.weights:
-        yield "weights", f"weights={algorithm.weights}", str(identification.get("AlgorithmParameters", ""))
+        yield (
+            "AlgorithmParameters",
+            f"weights={algorithm.weights}",
+            str(identification.get("AlgorithmParameters", "")),
+        )
 
 
-def _compare_references(dataset: Any, content: SegContent) -> Iterator[Difference]:
+def _compare_references(dataset: Any, content: SegContent) -> Iterator[Message]:
     """Whether the file refers to all source slices."""
     (series,) = dataset.ReferencedSeriesSequence
     if series.SeriesInstanceUID != content.series.headers[0].SeriesInstanceUID:
-        yield Difference("referenced series", "that of the images", "another")
+        yield Message("not_that_of_images", attribute="ReferencedSeriesSequence")
     named = {str(item.ReferencedSOPInstanceUID) for item in series.ReferencedInstanceSequence}
     expected = {str(header.SOPInstanceUID) for header in content.series.headers}
     if named != expected:
-        yield Difference("referenced slices", len(expected), f"{len(named & expected)} of them, {len(named)} in all")
+        others = len(named - expected)
+        yield Message("references_differ", count=len(expected), found=len(named & expected), others=others)
 
 
-def _compare_frames(dataset: Any, content: SegContent) -> Iterator[Difference]:
+def _compare_frames(dataset: Any, content: SegContent) -> Iterator[Message]:
     """Whether every frame has the position of a source slice and refers to it."""
     headers, sources, positions = content.series.headers, content.series.sources, content.series.positions
     spacing, orientation = (
@@ -115,23 +127,26 @@ def _compare_frames(dataset: Any, content: SegContent) -> Iterator[Difference]:
     )
     for frame in read_seg_frames(dataset):
         for what, expected, found in (
-            ("pixel spacing in mm", spacing, frame.spacing),
-            ("orientation", orientation, frame.orientation),
+            ("PixelSpacing", spacing, frame.spacing),
+            ("ImageOrientationPatient", orientation, frame.orientation),
         ):
             if np.abs(expected - found).max() > _DIRECTION_TOLERANCE:
-                yield Difference(f"{what} of frame {frame.number + 1}", expected.tolist(), list(found))
+                yield difference(_of_frame(what, frame.number), expected.tolist(), list(found))
         distance = np.linalg.norm(positions - frame.position, axis=1)
         slot = int(distance.argmin())
         if distance[slot] > _POSITION_TOLERANCE:
-            yield Difference(
-                f"position of frame {frame.number + 1} in mm", positions[slot].tolist(), list(frame.position)
-            )
+            position = _of_frame("ImagePositionPatient", frame.number)
+            yield difference(position, positions[slot].tolist(), list(frame.position))
         elif frame.sources != {sources[slot]}:
-            name, others = content.series.slice_name(slot), f"{len(frame.sources)} others"
-            yield Difference(f"source of frame {frame.number + 1}", name, others)
+            name = content.series.slice_name(slot)
+            yield Message("source_of_frame_differs", frame=frame.number + 1, slice=name)
 
 
-def _compare_voxels(segmentation: Any, content: SegContent) -> Iterator[Difference]:
+def _of_frame(keyword: str, index: int) -> Message:
+    return Message("attribute_of_frame", attribute=keyword, frame=index + 1)
+
+
+def _compare_voxels(segmentation: Any, content: SegContent) -> Iterator[Message]:
     """Compare each segment on each source slice, a few slices at a time."""
     series, segments = content.series, content.segments
     combined = content.type is SegType.LABELMAP  # without combining, highdicom cuts numbers above 255 to 8 bits
@@ -152,8 +167,8 @@ def _compare_voxels(segmentation: Any, content: SegContent) -> Iterator[Differen
                 mask = pixels == segment.number if combined else pixels[..., channel]
                 differing = int(np.count_nonzero(content.mask(segment, series.slice_indices[slot]) != mask))
                 if differing:
-                    what = f"voxels on {series.slice_name(slot)}, segment {segment.label}"
-                    yield Difference(what, IDENTICAL, f"{differing} different ones")
+                    name = series.slice_name(slot)
+                    yield Message("voxels_of_slice_differ", count=differing, segment=segment.label, slice=name)
 
 
 def _blocks(content: SegContent) -> Iterator[list[int]]:

@@ -11,7 +11,7 @@ import numpy as np
 import vtk
 
 from .. import __version__
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.segment_tags import NAME_TAG, TERMINOLOGY_TAG, TYPE_TAG, VERSION_TAG, WEIGHTS_TAG
 from ..core.terminology import Terminology
 from ..core.volume import Geometry, LabelMap, Segment, Volume
@@ -194,7 +194,7 @@ def check_copy(copied: SegmentationCopy, settings: ExportSettings, database_fold
             agreed=settings.agreed,
             codes=settings.codes,
             order=tuple(copied.segments),
-            source=f"Segmentation '{copied.name}'",
+            source=Message("segmentation_named", name=copied.name),
         )
     )
 

@@ -1,4 +1,4 @@
-"""Sentences about which engine a comparison recommends, and why."""
+"""Sentences about which engine a comparison recommends, and why, and about what a study found."""
 
 COMPARISON = {
     "one_painted_slice": "one painted slice",
@@ -38,4 +38,21 @@ COMPARISON = {
     "more_slices_help": "More slices should still help: from {first} to {last} its Dice rose by {difference:.3f}.",
     "ahead_with_few_slices": "With {painted} {engine} was ahead ({dice:.3f} against {other_dice:.3f}).",
     "weakest_label": "Its weakest label is {label} (Dice {dice:.2f}): check it first.",
+    "one_shot": "One-shot",
+    "few_shot": "Few-shot",
+    "study_scores": "{setting} ({painted}): {scores}.",
+    "study_scores_and_lead": "{setting} ({painted}): {scores}. {lead}",
+    "study_too_small": "With {count} volumes that is no finding yet: {needed} or more are needed.",
+    "study_lead_clear": "The lead of {engine} over {other} ({difference:+.3f}, 95 % CI {low:+.3f} to {high:+.3f}) is "
+    "beyond the variation from volume to volume.",
+    "study_lead_uncertain": "The lead of {engine} over {other} ({difference:+.3f}, 95 % CI {low:+.3f} to "
+    "{high:+.3f}) is within the variation from volume to volume.",
+    "study_without_common_size": "No support size was possible on all volumes; see the figures of each group.",
+    "dice_rises_for_all": "From {first} to {last} painted slices Dice changes by: {changes}; it rises at every step "
+    "for all engines.",
+    "dice_rises_for_some": "From {first} to {last} painted slices Dice changes by: {changes}; it rises at every step "
+    "for {engines} only.",
+    "dice_rises_for_none": "From {first} to {last} painted slices Dice changes by: {changes}; it rises at every step "
+    "for no engine.",
+    "best_by_group": "Best with the most painted slices, by group (number of volumes): {engines}.",
 }

@@ -72,7 +72,7 @@ def write_study_report(
     write_html(
         path,
         "study.html",
-        findings=findings(study),
+        findings=list(map(str, findings(study))),
         plot=data_uri(plot),
         groups=[_group(study, group, volumes) for group, volumes in groups.items()],
         groups_named=f"{named} group{'' if named == 1 else 's'}",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...core.channels import with_further
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 from ...core.job import Device
 from ...core.regrid import HEADER_DIGITS
 from ...core.slice_axis import SliceAxis, require_one_axis
@@ -136,7 +136,7 @@ class PaintedInput:
             self.names,
             complete=self.complete,
             annotated=self.keep,
-            source=f"Segmentation '{self.segmentation_name}'",
+            source=Message("segmentation_named", name=self.segmentation_name),
         )
         self._require_one_axis()
         return layers

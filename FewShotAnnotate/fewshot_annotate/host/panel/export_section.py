@@ -204,7 +204,7 @@ class ExportSection:
         assert settings is not None
         if not report.verified:
             title = _("Nothing was kept: what was read back differs.")
-            return "\n".join([title, *map(str, report.differences)])
+            return "\n".join([title, *map(error_text, report.differences)])
         destination = (
             _("the DICOM database") if settings.output is None else ", ".join(path.name for path in report.paths)
         )
@@ -220,7 +220,7 @@ class ExportSection:
             )
         report = self._controller.report
         assert report is not None
-        by, described = (", ".join(names) for names in (report.readers, report.describers))
+        by, described = (", ".join(map(error_text, names)) for names in (report.readers, report.describers))
         return _(
             "Voxels and geometry are the same as read by: {readers}. Names, colours and codes: by {describers}."
         ).format(readers=by, describers=described)

@@ -168,6 +168,7 @@ def panel_sentences() -> Mapping[str, str]:
         "task_not_named": _("Choose a task, or type the name of a new one."),
         "no_weights_downloaded": _("No weights were downloaded."),
         "usual_folder": _("This is the default folder."),
+        "segmentation_named": _("Segmentation '{name}'"),
         "no_licence_clicked": _("Click a licence first."),
         "details_being_gathered": _("The details are being gathered."),
     }
