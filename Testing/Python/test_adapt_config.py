@@ -83,14 +83,14 @@ def test_sections_are_frozen_keyword_only_and_documented(section: dataclasses.Fi
 
 
 def test_one_setting_is_replaced_and_the_others_stay() -> None:
-    changed = CONFIG.replace("network.crop", 48)
+    changed = CONFIG.replace("network.crop", 64)
     differing = [
         name
         for (name, before, *_), (_, after, *_) in zip(SETTINGS, changed.settings(), strict=True)
         if before != after
     ]
     assert differing == ["network.crop"]
-    assert CONFIG.network.crop == AdaptConfig().network.crop != 48
+    assert CONFIG.network.crop == AdaptConfig().network.crop != 64
 
 
 def test_a_config_without_any_candidate_is_refused() -> None:
@@ -238,15 +238,15 @@ def results_of(part: Part, design: Design, dice: dict[str, list[float]]) -> dict
 
 def test_the_value_of_a_case_is_chosen_on_the_others() -> None:
     (part,) = parts(["network.crop"])
-    assert part.values == (64, 48, 96)
+    assert part.values == (48, 32, 64)
     design = Design(["a", "b", "c"], [8], 5)
     dice = {"a": [0.8, 0.7, 0.9], "b": [0.8, 0.7, 0.81], "c": [0.8, 0.85, 0.6]}
     *rows, last = table(part, design, results_of(part, design, dice))
     # Without a: means 0.80, 0.775, 0.705. Without b: 0.80, 0.775, 0.75. Without c: 0.80, 0.70, 0.855.
     assert [row[1:7] for row in rows] == [
-        ["a", "64", "0.800", "0.800", "0.500", "+0.300"],
-        ["b", "64", "0.800", "0.800", "0.500", "+0.300"],
-        ["c", "96", "0.600", "0.800", "0.500", "+0.100"],
+        ["a", "48", "0.800", "0.800", "0.500", "+0.300"],
+        ["b", "48", "0.800", "0.800", "0.500", "+0.300"],
+        ["c", "64", "0.600", "0.800", "0.500", "+0.100"],
     ]
     assert last[1:] == ["mean", "default in 2 of 3", "0.733", "0.800", "0.500", "+0.233", "60%"]
 

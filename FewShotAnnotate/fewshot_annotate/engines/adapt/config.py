@@ -159,7 +159,7 @@ class NetworkConfig:
     )
     prior_floor: float = tuned(1e-3, "Added to the prior probability of each label.", 1e-4, 1e-2)
     floor: float = tuned(1e-3, "Added to predicted probabilities, so that no label is excluded.", 1e-4, 1e-2)
-    crop: int = tuned(64, "Side, in pixels, of the random crops that are fitted on.", 48, 96)
+    crop: int = tuned(48, "Side, in pixels, of the random crops that are fitted on.", 32, 64)
     batch: int = tuned(8, "Crops per step.", 4, 16)
     learning_rate: float = tuned(
         2e-3, "Largest learning rate of AdamW, for all but the inner convolutions.", 1e-3, 4e-3
@@ -266,10 +266,10 @@ class ScheduleConfig:
         30,
     )
     reference_crops: int = tuned(
-        60,
+        107,
         "Number of crops without overlap, over all labelled slices, up to which `steps` suffice.",
-        30,
-        120,
+        53,
+        214,
     )
     max_steps_factor: float = tuned(4.7, "Maximum factor of the steps.", 2.5, 7.0)
     held_out_share: float = tuned(
