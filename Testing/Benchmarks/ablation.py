@@ -37,6 +37,7 @@ from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.adapt.initial_weights import FILE as INITIAL_WEIGHTS
 from fewshot_annotate.engines.propagate.engine import Propagate
 from methods import fill_between
+from phantoms import PHANTOMS
 from report import markdown_table
 from scores import dice_by_label, mean, scored_labels
 from support.data import benchmark_case_names, load_benchmark_case
@@ -150,7 +151,8 @@ def parts(chosen: Sequence[str]) -> list[Part]:
 def measure(trial: Trial) -> Result:
     """Fill the slices between the labelled ones and score them."""
     importlib.import_module("torch")  # so that loading it is not measured with the first trial of a process
-    volume, truth = load_benchmark_case(trial.case)
+    make = PHANTOMS.get(trial.case)
+    volume, truth = make() if make else load_benchmark_case(trial.case)
     axis = SliceAxis(0)
     slices = np.ascontiguousarray(axis.slices(truth.array))
     support = Support.from_label_map(truth, axis, range(0, len(slices), trial.spacing))
@@ -324,7 +326,9 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, help="folder of cases; default $FEWSHOT_DATA, else ../shared/data")
-    parser.add_argument("--cases", nargs="+", help="default: all; at least two")
+    parser.add_argument(
+        "--cases", nargs="+", help=f"default: all; at least two; also the phantoms {', '.join(PHANTOMS)}"
+    )
     parser.add_argument("--spacing", nargs="+", type=int, default=[8], help="every n-th slice is labelled")
     parser.add_argument(
         "--parts",

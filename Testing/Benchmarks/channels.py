@@ -25,6 +25,7 @@ from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.registry import engine_class
 from methods import fill_between
+from phantoms import two_tubes
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter, zoom
@@ -36,20 +37,6 @@ BLUR_VOXELS = 0.7
 NOISE = 0.08
 
 Case = tuple[Volume, np.ndarray]
-
-
-def phantom() -> tuple[Case, Volume]:
-    """A volume with two tubes, of which it shows the first, their labels, and a volume that shows the second."""
-    rng = np.random.default_rng(0)
-    geometry = Geometry((49, 96, 96))
-    k, j, i = np.indices(geometry.shape)
-    bend = 12 * np.sin(np.pi * k / 24)
-    labels = np.zeros(geometry.shape, dtype=np.uint8)
-    for value, (row, column, sign) in enumerate(((32, 40, 1), (64, 56, -1)), start=1):
-        labels[(j - row) ** 2 + (i - column - sign * bend) ** 2 <= 10**2] = value
-    images = [np.where(labels == value, 200.0, 80.0) + rng.normal(0, 10, geometry.shape) for value in (1, 2)]
-    first, second = (Volume(image.astype(np.float32), geometry) for image in images)
-    return (first, labels), second
 
 
 def contrast(volume: Volume, labels: np.ndarray) -> Volume:
@@ -111,7 +98,7 @@ def main() -> None:
     parser.add_argument("--coarser", type=int, default=1, help="take every n-th voxel of the case, to save time")
     chosen = parser.parse_args()
     real = coarsened(*load_benchmark_case(chosen.case), chosen.coarser)
-    made, second = phantom()
+    made, second = two_tubes()
     rows = [("phantom", "the other tube", made, second)]
     rows += [(chosen.case, name, real, make(*real)) for name, make in CHANNELS.items()]
     table = Table("case", "second channel", *(f"{name} {what}" for name in chosen.engines for what in ("1", "1+2")))
