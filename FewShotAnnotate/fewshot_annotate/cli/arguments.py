@@ -32,14 +32,14 @@ def add_also(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="a further volume of the same patient in the same position (T1 and T2, phases of CT), on any grid, for "
+        help="a further volume of the same patient in the same position, such as T2 beside T1, on any grid; for "
         "propagate and adapt; may be given several times",
     )
 
 
 AXIS_HELP = (
-    "array axis of the labelled slices: 0 slices as stored, 1 rows, 2 columns; or axial, coronal or sagittal "
-    "(default: %(default)s, as they were painted)"
+    "axis of the labelled slices: array axis 0 (slices as stored), 1 (rows) or 2 (columns), or axial, coronal or "
+    "sagittal (default: %(default)s, found from the labels)"
 )
 # Upper bound for slice counts, above the size of any volume.
 MAX_SLICES = 100_000
@@ -49,7 +49,7 @@ MAX_SMOOTHING_MM = 50.0
 
 def add_task(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Add the option that names a task."""
-    parser.add_argument("--task", metavar="TASK", help=f"{purpose}: its name, or the path of its folder")
+    parser.add_argument("--task", metavar="TASK", help=f"name or folder of a task, {purpose}")
 
 
 def add_input(
@@ -74,7 +74,7 @@ def add_input(
     parser.add_argument(
         "--labelled-slices",
         metavar="3,10,20",
-        help="the labelled slices by array index from 0, empty ones too (default: those with any label)",
+        help="array indices, from 0, of the labelled slices, including empty ones (default: slices with any label)",
     )
     add_partial(parser)
     default = "%(default)s" if slices else "between, all with a task"
@@ -82,7 +82,8 @@ def add_input(
         "--slices",
         default=slices,
         metavar="between|all|A:B",
-        help=f"{purpose}: between the labelled slices, all, or A up to but not B, from 0 (default: {default})",
+        help=f"{purpose}: between the labelled slices, all, or indices from A up to but not including B "
+        f"(default: {default})",
     )
 
 
@@ -91,7 +92,7 @@ def add_partial(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partial",
         action="store_true",
-        help="a label that is not on a labelled slice may just not be painted there (default: it is absent there)",
+        help="a label missing on a labelled slice counts as not annotated there (default: as absent)",
     )
 
 
@@ -117,7 +118,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="settings",
         type="implementation={}".format,
-        help="whose code runs an engine that has a choice, for example official: --option implementation=NAME",
+        help="the same as --option implementation=NAME; official runs the code of the authors of an engine",
     )
 
 

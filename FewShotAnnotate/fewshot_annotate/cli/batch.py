@@ -57,17 +57,23 @@ def add_arguments(batch: argparse.ArgumentParser) -> None:
     )
     batch.add_argument("-o", "--output", metavar="OUT_DIR", type=Path, required=True, help="folder to write")
     batch.add_argument(
-        "--skip-bad-rows", action="store_true", help="run the other rows if some cannot be run; these fail"
+        "--skip-bad-rows",
+        action="store_true",
+        help="run the valid rows although others cannot be run, which then count as failed",
     )
-    batch.add_argument("--resume", action="store_true", help="run only what is not done yet in OUT_DIR")
+    batch.add_argument("--resume", action="store_true", help="run only the cases that are not done yet in OUT_DIR")
     add_engine(batch)
-    add_task(batch, "use the model of this task for rows that name no other; their support may be empty")
-    batch.add_argument("--slices", metavar="between|all|A:B", help="what to fill (default: between, all with a task)")
+    add_task(batch, "whose model is used for rows that name no task; their support may be empty")
+    batch.add_argument(
+        "--slices", metavar="between|all|A:B", help="slices to fill (default: between; all with a task)"
+    )
     add_settings(batch)
     add_regrid_options(batch)
     add_partial(batch)
     add_clean_up(batch)
-    batch.add_argument("--budget", metavar="SECONDS", help="time limit for each case")
+    batch.add_argument(
+        "--budget", metavar="SECONDS", help="time limit per case, in seconds (ignored by engines without one)"
+    )
     batch.add_argument(
         "--threads",
         metavar="N",
@@ -80,7 +86,7 @@ def add_arguments(batch: argparse.ArgumentParser) -> None:
         "--scheduler",
         metavar="ADDRESS",
         help="use the workers of this dask scheduler, tls://HOST:PORT (certificates: those of dask's configuration); "
-        "with tcp://HOST:PORT everybody who reaches the port can run programs as you",
+        "with tcp://HOST:PORT anyone who can reach the port can run programs as you",
     )
     add_progress(batch)
 

@@ -51,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_series(parser)
     add_also(parser)
     parser.add_argument(
-        "--study", metavar="MANIFEST.csv", type=Path, help="instead: labelled volumes, columns image,label,group"
+        "--study",
+        metavar="MANIFEST.csv",
+        type=Path,
+        help="fully labelled volumes, in place of IMAGE and SUPPORT: a table with columns image,label,group",
     )
     parser.add_argument(
         "-o", "--output", metavar="REPORT_DIR", type=Path, required=True, help="folder for the report"
@@ -63,15 +66,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"all, or some of {', '.join(engine_names())} (default: all)",
     )
     parser.add_argument("--axis", default="auto", help=AXIS_HELP)
-    parser.add_argument("--labelled-slices", metavar="3,10,20", help="the labelled slices, empty ones too")
+    parser.add_argument(
+        "--labelled-slices", metavar="3,10,20", help="array indices of the labelled slices, including empty ones"
+    )
     add_partial(parser)
     add_regrid_options(parser)
     parser.add_argument("--sizes", metavar="1,2,4", help="support sizes (default: 1, 2, 4, 8, ... and all)")
+    parser.add_argument("--draws", default="3", metavar="N", help="random supports per size (default: %(default)s)")
     parser.add_argument(
-        "--draws", default="3", metavar="N", help="choices of support per size (default: %(default)s)"
+        "--held-out", default="16", metavar="N", help="maximum number of held-out slices (default: %(default)s)"
     )
-    parser.add_argument("--held-out", default="16", metavar="N", help="most slices to hide (default: %(default)s)")
-    parser.add_argument("--seed", default="0", metavar="N", help="of the choices (default: %(default)s)")
+    parser.add_argument("--seed", default="0", metavar="N", help="random seed of the supports (default: %(default)s)")
     parser.add_argument("--device", choices=[str(device) for device in Device], default="auto")
     parser.add_argument(
         "--option",
@@ -84,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", metavar="SECONDS", help="time limit per fill, in seconds (ignored by engines without one)"
     )
-    parser.add_argument("--resume", action="store_true", help="continue with what is finished in REPORT_DIR")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted comparison in REPORT_DIR")
     add_progress(parser)
 
 

@@ -35,9 +35,13 @@ def add_arguments(dataset: argparse.ArgumentParser) -> None:
     actions = dataset.add_subparsers(required=True, metavar="ACTION")
     add = actions.add_parser("add", help="add the volumes of a folder to a data set, for `batch` to fill")
     add.set_defaults(command=_add)
-    add.add_argument("batch", metavar="BATCH_DIR", type=Path, help="folder of the data set; an empty one becomes one")
+    add.add_argument(
+        "batch", metavar="BATCH_DIR", type=Path, help="folder of the data set; a new or empty folder becomes one"
+    )
     add.add_argument("images", metavar="IMAGES_DIR", type=Path, help="folder with NIfTI, NRRD or DICOM files")
-    add.add_argument("--task", metavar="TASK", help="task whose model fills the cases, and that accepted ones train")
+    add.add_argument(
+        "--task", metavar="TASK", help="task whose model fills the cases, and to which accepted cases are added"
+    )
     listing = actions.add_parser("list", help="the cases of a batch with their review state")
     listing.set_defaults(command=_list)
     accept = actions.add_parser("accept", help="accept the results of cases of a batch")
@@ -59,7 +63,9 @@ def add_arguments(dataset: argparse.ArgumentParser) -> None:
         "--number", metavar="N", default="501", help="number for nnunet and msd, 1 to 999 (default: %(default)s)"
     )
     export.add_argument("--suffix", metavar="T1w", default="", help="kind of the images, for bids")
-    export.add_argument("--cases", metavar="A,B", default="", help="export these only (default: all accepted)")
+    export.add_argument(
+        "--cases", metavar="A,B", default="", help="export only these cases (default: all accepted ones)"
+    )
     export.add_argument(
         "--validation",
         metavar="SHARE",

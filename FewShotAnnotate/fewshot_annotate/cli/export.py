@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ..export.request import Derivation, ExportRequest, Problem
 
 _MAX_ENGINE_CHARACTERS = 40
-_FAILED = 1
-_BAD_INPUT = 2
 
 
 def add_arguments(export: argparse.ArgumentParser) -> None:
@@ -40,14 +38,18 @@ def add_arguments(export: argparse.ArgumentParser) -> None:
 
     export.set_defaults(command=_export)
     export.add_argument(
-        "labels", metavar="LABELMAP", type=Path, help="label map, its names beside it or in it, or DICOM SEG"
+        "labels", metavar="LABELMAP", type=Path, help="label map, with its names in it or beside it, or DICOM SEG"
     )
     export.add_argument("--to", choices=[str(target) for target in Target], required=True)
     export.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="file to write, or folder")
     export.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
-    export.add_argument("--one-file-per-segment", action="store_true", help="OUT is a folder; not for dicom-seg")
+    export.add_argument(
+        "--one-file-per-segment",
+        action="store_true",
+        help="OUT is a folder with a file for each segment; not for dicom-seg",
+    )
     export.add_argument("--resample", action="store_true", help="put labels of another grid onto the images' grid")
-    export.add_argument("--crop", action="store_true", help="drop labels outside the images")
+    export.add_argument("--crop", action="store_true", help="remove labels outside the images")
     codes = export.add_argument_group("codes (SNOMED CT)")
     codes.add_argument("--suggest-codes", action="store_true", help="take codes from the segments' names")
     codes.add_argument(
@@ -56,12 +58,14 @@ def add_arguments(export: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         dest="codes",
-        help="what a segment is: a structure such as liver, or SCHEME^VALUE^MEANING; NAME * is all without a code",
+        help="code of a segment: a structure such as liver, or SCHEME^VALUE^MEANING; the name * means all others",
     )
     codes.add_argument(
-        "--default-code", action="store_true", help="what has no code otherwise is Tissue, as in Slicer"
+        "--default-code", action="store_true", help="code segments without another code as Tissue, as Slicer does"
     )
-    codes.add_argument("--structures", metavar="CSV", type=Path, help="own table of structures, used first")
+    codes.add_argument(
+        "--structures", metavar="CSV", type=Path, help="your table of structures, searched before the built-in one"
+    )
     dicom = export.add_argument_group("DICOM")
     dicom.add_argument(
         "--reference",
@@ -71,15 +75,23 @@ def add_arguments(export: argparse.ArgumentParser) -> None:
     )
     add_series(dicom, "the folder")
     dicom.add_argument("--type", choices=[str(kind) for kind in SegType], default="binary")
-    dicom.add_argument("--leave-out-missing-slices", action="store_true", help="export though slices are missing")
-    dicom.add_argument("--slice-by-slice", action="store_true", help="upright labels of a tilted series match so")
-    dicom.add_argument("--engine", metavar="NAME[:VERSION]", help="what filled the slices, if the labels do not say")
+    dicom.add_argument(
+        "--leave-out-missing-slices", action="store_true", help="export although slices of the series are missing"
+    )
+    dicom.add_argument(
+        "--slice-by-slice",
+        action="store_true",
+        help="assign labels without gantry tilt slice by slice to a series with gantry tilt",
+    )
+    dicom.add_argument(
+        "--engine", metavar="NAME[:VERSION]", help="engine that filled the slices, if the label map does not name it"
+    )
     dicom.add_argument("--weights", metavar="TEXT", help="weights of the engine, such as their name and checksum")
     derive = export.add_argument_group("images that did not come from DICOM")
     derive.add_argument("--derive-series", metavar="DIR", type=Path, help="write a DICOM series of IMAGE there")
     derive.add_argument("--image", metavar="IMAGE", type=Path, help="the image of the labels")
     derive.add_argument("--modality", choices=[str(kind) for kind in Modality], default="OT")
-    derive.add_argument("--patient-id", metavar="ID", default="", help="(default: made up)")
+    derive.add_argument("--patient-id", metavar="ID", default="", help="(default: generated)")
     derive.add_argument("--patient-name", metavar="NAME", default="", help="(default: Anonymous)")
 
 
@@ -94,14 +106,14 @@ def _export(options: argparse.Namespace) -> int:
     if preflight.blocking:
         for problem in preflight.blocking:
             print(f"fewshot-annotate: {_text_of(problem)}", file=sys.stderr)
-        return _BAD_INPUT
+        return ExitCode.BAD_INPUT
     with activity_indicator("bar", "Writing and reading back"):
         report = deliver(preflight)
     for difference in report.differences:
         print(f"fewshot-annotate: what was written differs: {printable(difference)}", file=sys.stderr)
     if not report.verified:
         print(f"fewshot-annotate: {printable(options.output)}: not verified, nothing was kept.", file=sys.stderr)
-        return _FAILED
+        return ExitCode.FAILED
     for path in report.paths:
         print(f"{printable(path)}: verified")
     print(_what_was_verified(report, options))
@@ -129,7 +141,7 @@ def _request(options: argparse.Namespace) -> ExportRequest:
         else:
             grid = read_volume(options.reference, options.series).geometry
     layers = read_layers(options.labels, grid)
-    # Of DICOM series the pre-flight says it.
+    # For a DICOM series, the pre-flight check reports it.
     sheared = None if series else shear_note(grid or layers[0].geometry, options.reference or options.labels)
     for note in (label_note(options.labels, options.labels), sheared):
         if note is not None:

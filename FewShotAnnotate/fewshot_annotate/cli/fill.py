@@ -46,8 +46,8 @@ from .running import run_all
 def add_arguments(fill: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     fill.set_defaults(command=_fill)
-    add_input(fill, "what to fill", None, support_optional=True)
-    add_task(fill, "use the model of this task; SUPPORT may be left out then")
+    add_input(fill, "slices to fill", None, support_optional=True)
+    add_task(fill, "whose model is used; SUPPORT may then be left out")
     add_regrid_options(fill)
     add_label_names(fill)
     fill.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="label map to write")
@@ -59,13 +59,16 @@ def add_arguments(fill: argparse.ArgumentParser) -> None:
         "--preview", metavar="OUT3.png", type=Path, help="also write a picture of filled slices, least certain first"
     )
     fill.add_argument(
-        "--statistics", metavar="OUT4.csv", type=Path, help="also write voxels and ml of each label, with their range"
+        "--statistics",
+        metavar="OUT4.csv",
+        type=Path,
+        help="also write voxels and ml of each label, with a range of ml",
     )
     add_clean_up(fill)
-    fill.add_argument("--budget", metavar="SECONDS", help="time limit; a result is better with more time")
+    fill.add_argument("--budget", metavar="SECONDS", help="time limit, in seconds (ignored by engines without one)")
     add_progress(fill)
-    fill.add_argument("--job-dir", metavar="DIR", type=Path, help="keep the job's files here")
-    fill.add_argument("--resume", action="store_true", help="continue the job in --job-dir if there is one")
+    fill.add_argument("--job-dir", metavar="DIR", type=Path, help="folder in which the run is kept, for --resume")
+    fill.add_argument("--resume", action="store_true", help="continue the run in --job-dir if there is one")
 
 
 def _fill(options: argparse.Namespace) -> int:

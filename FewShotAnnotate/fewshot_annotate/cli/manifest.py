@@ -39,7 +39,7 @@ def add_arguments(manifest: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         dest="image_pattern",
         default="*",
-        help="only images whose path ends like this, such as '*_0000.nii.gz' or '*/ct.nii.gz'",
+        help="only images whose path ends in a match, such as '*_0000.nii.gz' or '*/ct.nii.gz'",
     )
     manifest.add_argument(
         "--supports", metavar="PATTERN", dest="label_pattern", default="*", help="the same for label maps"

@@ -38,7 +38,7 @@ from .training import add_train_arguments, print_expected_dice
 def add_arguments(task: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     actions = task.add_subparsers(required=True, metavar="ACTION")
-    create = add_action(actions, "create", "begin a task", _create)
+    create = add_action(actions, "create", "create a task", _create)
     create.add_argument(
         "--labels",
         metavar="FILE",
@@ -47,12 +47,12 @@ def add_arguments(task: argparse.ArgumentParser) -> None:
     )
     listing = actions.add_parser("list", help="all tasks")
     listing.set_defaults(command=_list)
-    add_action(actions, "show", "segments, examples and models of a task, and how well the models did", _show)
+    add_action(actions, "show", "segments, examples and models of a task, with the expected Dice", _show)
     _add_example_arguments(add_action(actions, "add", "add a labelled case, or the accepted cases of a batch", _add))
     add_train_arguments(actions.add_parser("train", help="train a model on the examples of a task"))
     next_case = add_action(actions, "next", "which filled case of a batch to review next, and why", _next)
     next_case.add_argument("batch", metavar="BATCH_DIR", type=Path, help="folder of a batch")
-    next_case.add_argument("--count", metavar="N", default="5", help="at most so many cases (default: %(default)s)")
+    next_case.add_argument("--count", metavar="N", default="5", help="maximum number of cases (default: %(default)s)")
     add_export_and_import(actions, _summary)
     remove = add_action(actions, "remove", "remove a task, or one of its examples", _remove)
     remove.add_argument("--example", metavar="NUMBER", help="remove this example only")
@@ -77,7 +77,10 @@ def _add_example_arguments(add: argparse.ArgumentParser) -> None:
         help="who made the labels: painted by a person, or filled and then corrected, or accepted as they were",
     )
     add.add_argument(
-        "--patient", metavar="PSEUDONYM", default="", help="the same for images of one patient; only a digest is kept"
+        "--patient",
+        metavar="PSEUDONYM",
+        default="",
+        help="the same pseudonym for all images of a patient; only a digest is kept",
     )
     add_regrid_options(add)
     add_series(add)
@@ -209,8 +212,8 @@ def _add_batch(options: argparse.Namespace, folder: Path) -> int:
     for name, added in result.added:
         _note_replaced(added, name)
     _print_refused(result.refused, options)
-    twice = Counter(added.example.digest for _, added in result.added)
-    for digest, count in twice.items():
+    counts = Counter(added.example.digest for _, added in result.added)
+    for digest, count in counts.items():
         if count > 1:
             same = ", ".join(name for name, added in result.added if added.example.digest == digest)
             print_note(f"{same}: these cases have the same image; the labels of the last one are kept.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _WIDTH = 200
-_HEIGHT = 50  # of no consequence, but rich would read LINES, whatever stands there
+_HEIGHT = 50  # not used, but without it rich parses the environment variable LINES, which may hold anything
 _MAX_WIDTH = 10_000
 
 

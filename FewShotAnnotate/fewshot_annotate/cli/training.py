@@ -39,7 +39,7 @@ def add_train_arguments(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--budget",
         metavar="SECONDS",
-        help=f"time limit; a model is better with more time (default: {DEFAULT_SECONDS:.0f})",
+        help=f"time limit, in seconds; more time gives a better model (default: {DEFAULT_SECONDS:.0f})",
     )
     train.add_argument("--device", choices=[str(device) for device in Device], default="auto")
     train.add_argument("--from-scratch", action="store_true", help="do not start from the newest model of the task")

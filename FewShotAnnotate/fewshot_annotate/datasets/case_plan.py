@@ -72,7 +72,7 @@ class CasePlan:
     examples : sequence of Example
         Labelled slices of a task, for engines that segment from examples.
     notes : sequence of Message
-        Sentences about the labels, for the user.
+        Messages about the labels, for the user.
     by_task : TaskPlan or None
         If the model of a task fills the case.
     """
@@ -148,8 +148,8 @@ def _plan_from_examples(case: Case, settings: BatchSettings, volume: Volume, tas
     """Plan for a volume without labelled slices, over all slices or a range."""
     geometry = volume.geometry
     axis = resolve_axis(case.axis, geometry) or axis_of_plane(task, geometry)
-    kind = np.uint8 if len(task.segments) <= 255 else np.uint16
-    label_map = LabelMap(np.zeros(geometry.shape, dtype=kind), geometry, task.segments)
+    dtype = np.uint8 if len(task.segments) <= 255 else np.uint16
+    label_map = LabelMap(np.zeros(geometry.shape, dtype=dtype), geometry, task.segments)
     names = {segment.value: segment.name for segment in task.segments}
     layer = LabelledLayer(0, empty_support(task, geometry, axis), names)
     (run,) = planned_runs([layer], volume, settings.slices, _engine_settings(case, settings))

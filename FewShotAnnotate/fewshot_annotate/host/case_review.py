@@ -88,7 +88,7 @@ class CaseReview:
 
     @property
     def cases(self) -> tuple[CaseRow, ...]:
-        """Its rows."""
+        """The rows of the table."""
         return self._table.rows
 
     def reload(self) -> None:
@@ -191,7 +191,7 @@ class CaseReview:
         return self._table.next(self.current)
 
     def poll(self) -> None:
-        """Let the thread work for a moment; do in the scene what follows from what it finished.
+        """Let the thread work for a moment, and apply the results of finished work to the scene.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class CaseReview:
             raise as_input_error(error) from None
 
     def wait(self) -> None:
-        """Tick until nothing is under way. For scripts: it blocks."""
+        """Poll until nothing is under way. For scripts: it blocks."""
         while self.busy:
             self.poll()
 
@@ -257,7 +257,7 @@ class CaseReview:
         self._set_table(table)
 
     def _release_reading(self) -> None:
-        """Give back the lock of a case that could not be shown."""
+        """Release the lock of a case that could not be shown."""
         if self._reading is not None:
             self._reading.abandon()
             self._reading = None

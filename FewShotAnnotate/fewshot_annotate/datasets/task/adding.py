@@ -1,4 +1,4 @@
-"""Adding of volumes to a task, and their removal."""
+"""Adding volumes to a task, and removing them."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ from .task import Task, read_task
 
 _MAX_EXAMPLES = 9999
 _QUANTILE_SAMPLE_VOXELS = 1 << 22
-# Labelled slices that follow each other on fewer slices than this, on average, look like painted ones.
-_MIN_RUN_SLICES = 1.5
+# Labels in runs of at most this many consecutive slices, on average, are taken for single painted slices rather than
+# whole structures.
+_MAX_RUN_SLICES = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +149,7 @@ def sparsely_labelled_slices(label_map: LabelMap) -> list[int] | None:
     for axis in map(SliceAxis, range(3)):
         held = labelled_indices(label_map.array, axis)
         runs = 1 + int(np.count_nonzero(np.diff(held) > 1)) if held else 0
-        if runs > 1 and len(held) / runs <= _MIN_RUN_SLICES and len(held) <= (held[-1] - held[0] + 1) / 2:
+        if runs > 1 and len(held) / runs <= _MAX_RUN_SLICES and len(held) <= (held[-1] - held[0] + 1) / 2:
             return held
     return None
 
@@ -211,7 +212,7 @@ def _commit(
         raise InputError("task_plane", path=path, name=task.name, plane=task.plane, axis=axis, other=plane)
     same = [other for other in task.examples if other.digest == example.digest]
     example = replace(example, number=_free_number(task))
-    if same:  # a pseudonym that was given once holds
+    if same:  # a pseudonym that was given before is kept
         example = replace(example, patient=same[0].patient if example.patient == example.digest else example.patient)
     others = [other for other in task.examples if other.digest != example.digest]
     changed = replace(
@@ -219,7 +220,7 @@ def _commit(
     )
     target = example.folder(task.folder)
     with defer_signals():
-        _remove_folder(target)  # of a process that died before it wrote task.json
+        _remove_folder(target)  # left by a process that died before it wrote task.json
         rename_folder(new, target, task.folder)
         changed.write()
     for replaced in same:

@@ -81,8 +81,8 @@ def plan_with_task(request: FillRequest, task: Task, model: TaskModel | None = N
     painted = request.layers[0] if request.layers and request.layers[0].array.any() else None
     labels = TaskLabels(task.segments, painted, name=task.name, path=request.source)
     grid = request.volume.geometry
-    kind = np.uint8 if len(task.segments) <= 255 else np.uint16
-    empty = LabelMap(np.zeros(grid.shape, dtype=kind), grid, task.segments)
+    dtype = np.uint8 if len(task.segments) <= 255 else np.uint16
+    empty = LabelMap(np.zeros(grid.shape, dtype=dtype), grid, task.segments)
     label_map = empty if painted is None else labels.of_task(painted)
     support = _empty_support(request, task) if painted is None else _support(request, task, label_map)
     engine_name = require_task_engine(request.settings.engine, bool(support.indices))

@@ -102,7 +102,7 @@ class _Bounded(io.FileIO):
     def seek(self, offset: int, whence: int = 0, /) -> int:
         try:
             return super().seek(offset, whence)
-        except OSError as error:  # before the file's beginning, as a damaged directory says
+        except OSError as error:  # a damaged directory may name a negative offset
             raise zipfile.BadZipFile(str(error)) from None
 
 

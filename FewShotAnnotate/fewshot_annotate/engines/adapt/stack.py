@@ -34,7 +34,7 @@ class Stack:
         Default: that of the settings.
     order : (int, int, int)
         Axis of this stack, rows (0), columns (1) or slices (2), along which the row, column and slice of the volume
-        vary. So position channels have the same meaning for networks on different views of a volume.
+        vary; position channels then have the same meaning for networks on different views of a volume.
     """
 
     def __init__(

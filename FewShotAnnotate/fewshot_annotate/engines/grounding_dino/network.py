@@ -130,9 +130,9 @@ class GroundingModel:
                 token_type_ids=torch.zeros_like(ids),
                 attention_mask=torch.ones_like(ids),
             )
-        x, y, wide, tall = output.pred_boxes[0].float().cpu().numpy().T
+        x, y, width, height = output.pred_boxes[0].float().cpu().numpy().T
         sides = np.array([rgb.shape[1], rgb.shape[0]] * 2, dtype=np.float32)
-        boxes = np.stack([x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2], axis=1) * sides
+        boxes = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], axis=1) * sides
         probabilities = output.logits[0].float().sigmoid().cpu().numpy()
         return boxes, np.stack([_max_over_tokens(probabilities[:, start:stop]) for start, stop in text.spans])
 
@@ -146,8 +146,8 @@ def as_input(rgb: np.ndarray, shortest: int) -> np.ndarray:
     """A slice, uint8 `[h, w, 3]`, resampled (linear) and normalised: float32 `[3, h, w]`, aspect kept."""
     from PIL import Image
 
-    tall, wide = resized_shape(rgb.shape[0], rgb.shape[1], shortest)
-    resized = np.array(Image.fromarray(rgb).resize((wide, tall), Image.Resampling.BILINEAR), dtype=np.float32)
+    height, width = resized_shape(rgb.shape[0], rgb.shape[1], shortest)
+    resized = np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
     return np.ascontiguousarray(((resized / np.float32(255) - MEAN) / STD).transpose(2, 0, 1))
 
 

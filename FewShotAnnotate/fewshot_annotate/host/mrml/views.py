@@ -13,6 +13,9 @@ from ...core.slice_axis import SliceAxis
 from .grid import SegmentationGrid
 from .reading import ijk_to_ras
 
+# Cosine between the normals of a slice view and of the slices from which on the view shows one of them.
+_MIN_COSINE = 0.7
+
 
 def current_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxis) -> int | None:
     """Slice of the grid shown by the slice view whose normal is closest to `axis`; None if no view shows one."""
@@ -24,7 +27,7 @@ def current_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxi
     to_world = slicer.util.arrayFromVTKMatrix(matrix) @ ijk_to_ras(grid.geometry)
     first, last = (to_world @ (*_middle(grid, axis, index), 1.0) for index in (0, axis.count(grid.geometry) - 1))
     through = (last - first)[:3]  # vector through the centres of all slices
-    best, index = 0.7, None
+    best, index = _MIN_COSINE, None
     for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
         view = scene.GetNthNodeByClass(number, "vtkMRMLSliceNode")
         plane = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())

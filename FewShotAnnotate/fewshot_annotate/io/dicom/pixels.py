@@ -46,12 +46,12 @@ def frame_values(frames: Sequence[Frame], path: Path) -> np.ndarray:
         A file is damaged or compressed in a way that cannot be decoded here.
     """
     stored: list[np.ndarray] = [np.empty(0)] * len(frames)
-    of_file: dict[Path, list[int]] = {}
+    numbers_of_file: dict[Path, list[int]] = {}
     for number, frame in enumerate(frames):
-        of_file.setdefault(frame.file, []).append(number)
-    for file, of_frames in of_file.items():
-        pixels = _read_pixels(file, frames[of_frames[0]], path)
-        for number in of_frames:
+        numbers_of_file.setdefault(frame.file, []).append(number)
+    for file, numbers in numbers_of_file.items():
+        pixels = _read_pixels(file, frames[numbers[0]], path)
+        for number in numbers:
             stored[number] = pixels[frames[number].number]
     values = np.empty((len(frames), *frames[0].shape), dtype=_value_type(stored, frames))
     for number, frame in enumerate(frames):
@@ -72,19 +72,19 @@ def _value_type(stored: Sequence[np.ndarray], frames: Sequence[Frame]) -> np.dty
     """Smallest type that holds the values of all frames."""
     kinds = {pixels.dtype for pixels in stored}
     ends = []
-    all_integer, blurred = all(kind.kind in "iu" for kind in kinds), np.dtype(np.float64) in kinds
+    all_integer, needs_64_bits = all(kind.kind in "iu" for kind in kinds), np.dtype(np.float64) in kinds
     for pixels, frame in zip(stored, frames, strict=True):
         rescaled_range = [float(end) * frame.slope + frame.intercept for end in (pixels.min(), pixels.max())]
         ends += rescaled_range
         all_integer &= frame.slope.is_integer() and frame.intercept.is_integer()
         largest = max(map(abs, rescaled_range))
         if pixels.dtype.kind in "iu":
-            blurred |= bool(np.spacing(np.float32(largest)) > 2 * _ROUNDING * abs(frame.slope))
+            needs_64_bits |= bool(np.spacing(np.float32(largest)) > 2 * _ROUNDING * abs(frame.slope))
     candidates: list[np.dtype] = [*(kinds if len(kinds) == 1 else ()), *map(np.dtype, _INTEGERS)]
     for kind in candidates if all_integer else ():
         if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
             return kind
-    return np.dtype(np.float64 if blurred or all_integer else np.float32)
+    return np.dtype(np.float64 if needs_64_bits or all_integer else np.float32)
 
 
 def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
