@@ -198,7 +198,7 @@ def test_another_search_radius_finds_a_label_that_moved_farther() -> None:
     field = np.zeros((2, 9, 9), np.float32)
     source = label_vote.Source(image, mask, label_vote.label_boxes(mask), field, 1.0)
     assert label_vote.vote(moved, [source], [1], 1.0)[0, 4, 5] == 0
-    with ConstantValue("propagate.label_vote.SEARCH_RADIUS", 3).applied():
+    with ConstantValue("propagate.label_vote.SEARCH_RADIUS_PIXELS", 3).applied():
         assert label_vote.vote(moved, [source], [1], 1.0)[0, 4, 5] > 0
 
 

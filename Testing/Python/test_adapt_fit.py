@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fewshot_annotate.engines.adapt.fitting import average_weights, cross_entropy_and_dice
-from fewshot_annotate.engines.propagate.shape_interpolation import MAX_DISTANCE, signed_distance
+from fewshot_annotate.engines.propagate.shape_interpolation import MAX_DISTANCE_PIXELS, signed_distance
 
 
 def test_the_loss_is_zero_for_a_certain_and_correct_prediction_and_large_for_a_wrong_one() -> None:
@@ -27,4 +27,4 @@ def test_averages_follow_the_weights_quickly_at_first_and_slowly_later() -> None
 def test_distances_are_positive_inside_and_the_border_of_the_slice_is_no_outline() -> None:
     mask = np.array([[True, True, False, False]])
     assert signed_distance(mask).tolist() == [[1.5, 0.5, -0.5, -1.5]]
-    assert signed_distance(np.ones((1, 4), dtype=bool)).tolist() == [[MAX_DISTANCE] * 4]
+    assert signed_distance(np.ones((1, 4), dtype=bool)).tolist() == [[MAX_DISTANCE_PIXELS] * 4]

@@ -19,7 +19,7 @@ slicer_standin.install()
 
 import qt  # noqa: E402
 from fewshot_annotate.core.expected_dice import ExpectedDice  # noqa: E402
-from fewshot_annotate.host.panel.coverage import STRIP_HEIGHT, CoverageStrip, coverage_pixmap  # noqa: E402
+from fewshot_annotate.host.panel.coverage import STRIP_HEIGHT_PIXELS, CoverageStrip, coverage_pixmap  # noqa: E402
 from fewshot_annotate.host.panel.segments_table import FILL  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
@@ -123,7 +123,7 @@ def test_nothing_is_cut_on_a_scaled_display(scale: str) -> None:
 def test_the_strip_of_slices_is_visible_in_both_themes(theme: str) -> None:
     palette = qt.QApplication.palette()
     picture = coverage_pixmap(CoverageStrip(10, labelled=(2,), filled=(5,), current=9), 200, palette).toImage()
-    low, middle = STRIP_HEIGHT - 4, STRIP_HEIGHT // 2
+    low, middle = STRIP_HEIGHT_PIXELS - 4, STRIP_HEIGHT_PIXELS // 2
     background = picture.pixelColor(10, low)
     for x, y in ((0, middle), (50, middle), (110, low), (190, middle)):  # frame, labelled, filled, current
         assert contrast(picture.pixelColor(x, y), background) >= 3

@@ -14,9 +14,9 @@ from .sparse_array import copy_nonzero, sparse_copy, sparse_zeros
 from .volume import SAME_VOXEL_TOLERANCE, Geometry, LabelMap, format_distinct
 
 # Relative rounding error of a spacing of 0.25 mm or more, or of a direction cosine, written with three decimals.
-ROUNDED_HEADER = 2e-3
+MAX_RELATIVE_ROUNDING = 2e-3
 # Deviations of fewer voxels come from the last digits of a 32-bit header and are not reported.
-HEADER_DIGITS = 1e-3
+NEGLIGIBLE_DEVIATION_VOXELS = 1e-3
 
 
 class Consent(StrEnum):
@@ -166,8 +166,8 @@ def align_grids(source: Geometry, grid: Geometry) -> Alignment | GridMismatch:
     """Map the voxels of `source` to those of `grid`, or explain why they do not coincide.
 
     They coincide if the axes agree up to order and sign, spacing and direction differ by no more than the rounding of
-    a header (`ROUNDED_HEADER`), some voxel lies within `SAME_VOXEL_TOLERANCE` of its counterpart, and none is half a
-    voxel away. Each voxel then has one nearest voxel in `grid`, and labels move by the rounding error at most.
+    a header (`MAX_RELATIVE_ROUNDING`), some voxel lies within `SAME_VOXEL_TOLERANCE` of its counterpart, and none is
+    half a voxel away. Each voxel then has one nearest voxel in `grid`, and labels move by the rounding error at most.
     """
     cosines = np.linalg.solve(grid.direction_matrix, source.direction_matrix)
     axis_map = np.rint(cosines)
@@ -182,7 +182,7 @@ def align_grids(source: Geometry, grid: Geometry) -> Alignment | GridMismatch:
     farthest = float(np.abs(error).max())
     rotation, scaling = np.abs(cosines - axis_map).max(), np.abs(spacing / grid.spacing - 1).max()
     closest = np.maximum(0, np.maximum(error.min(axis=0), -error.max(axis=0))).max()
-    rounded = max(rotation, scaling) <= ROUNDED_HEADER
+    rounded = max(rotation, scaling) <= MAX_RELATIVE_ROUNDING
     if rounded and closest > SAME_VOXEL_TOLERANCE:
         return GridMismatch(
             "position", *format_distinct(*_nearest_positions(source, grid, axis_map, offset)), farthest
@@ -246,7 +246,7 @@ def _changes(source: Geometry, grid: Geometry, alignment: Alignment, lost: int) 
         GridChange.REORIENTED: alignment.axes != (0, 1, 2) or alignment.signs != (1, 1, 1),
         GridChange.PADDED: bool((np.array(first) > 0).any() or (stop < grid.shape).any()),
         GridChange.TRIMMED: not lost and bool((np.array(first) < 0).any() or (stop > grid.shape).any()),
-        GridChange.ROUNDED: alignment.deviation > HEADER_DIGITS,
+        GridChange.ROUNDED: alignment.deviation > NEGLIGIBLE_DEVIATION_VOXELS,
         GridChange.CROPPED: lost > 0,
     }
     return tuple(change for change, happened in happened_by_change.items() if happened)

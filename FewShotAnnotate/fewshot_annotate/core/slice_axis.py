@@ -16,13 +16,13 @@ from .volume import Geometry
 # Labels painted on slices of a crossing axis are at most this thick (two adjacent slices) and at least this long, in
 # voxels. Checked on nine labelled volumes, with every 2nd to 16th slice and with runs of slices kept: all crossing
 # slices were found, and none where there was none.
-SHEET_THICKNESS = 2
-LONG_RUN = 5
+MAX_SHEET_VOXELS = 2
+MIN_SHEET_RUN_VOXELS = 5
 # Fewer voxels than this are considered a stray click, not a painted slice.
-PAINTED_VOXELS = 10
+MIN_PAINTED_VOXELS = 10
 # Labels are painted slices along an axis if their mean run of voxels along it is at most this long and, along both
 # other axes, at least this many times as long; otherwise they may be whole structures.
-MAX_PAINTED_RUN = 4
+MAX_PAINTED_RUN_VOXELS = 4
 MIN_RUN_RATIO = 2
 # An array axis has an anatomical name of its own if it is tilted by at most 30 degrees.
 MIN_PLANE_COSINE = 0.866
@@ -243,7 +243,7 @@ def axis_of_named_slices(
     mean_run = _mean_runs(_cropped(array, path))
     thin = min(range(3), key=lambda axis: mean_run[axis])
     others = min(mean_run[axis] for axis in range(3) if axis != thin)
-    if mean_run[thin] <= MAX_PAINTED_RUN and others >= MIN_RUN_RATIO * mean_run[thin]:
+    if mean_run[thin] <= MAX_PAINTED_RUN_VOXELS and others >= MIN_RUN_RATIO * mean_run[thin]:
         require_one_axis(array, SliceAxis(thin), path)
         return SliceAxis(thin)
     labelled = [labelled_indices(array, SliceAxis(axis)) for axis in range(3)]
@@ -266,11 +266,11 @@ def require_one_axis(array: np.ndarray, axis: SliceAxis, path: object = "The lab
     by the border of the volume can be as thin as a painted slice and are no evidence.
     """
     labelled = _cropped(array, path)
-    long = run_lengths(labelled, axis.index) >= LONG_RUN
+    long = run_lengths(labelled, axis.index) >= MIN_SHEET_RUN_VOXELS
     for other in range(3):
         if other == axis.index:
             continue
-        thin = _thickness(array, labelled, other) <= SHEET_THICKNESS
+        thin = _thickness(array, labelled, other) <= MAX_SHEET_VOXELS
         if thin[labelled].all():  # everything was painted along the other axis
             continue
         sheet = thin & labelled & long
@@ -278,7 +278,7 @@ def require_one_axis(array: np.ndarray, axis: SliceAxis, path: object = "The lab
         painted, all_labelled = sheet.sum(axis=across), labelled.sum(axis=across)
         alone = sheet & ~(labelled & ~thin).any(axis=within, keepdims=True)
         # At least half of the labels in the plane must be thin; the rest is where painted slices of `axis` cut it.
-        crossing = (alone.sum(axis=across) >= PAINTED_VOXELS) & (2 * painted >= all_labelled)
+        crossing = (alone.sum(axis=across) >= MIN_PAINTED_VOXELS) & (2 * painted >= all_labelled)
         if crossing.any():
             first = int(np.flatnonzero(crossing)[0]) + labelled_indices(array, SliceAxis(other))[0]
             raise InputError("crossing_axes", path=path, axis=axis.index, other=other, index=first)
@@ -287,7 +287,7 @@ def require_one_axis(array: np.ndarray, axis: SliceAxis, path: object = "The lab
 def _thickness(array: np.ndarray, labelled: np.ndarray, axis: int) -> np.ndarray:
     """Run lengths along `axis` in the labelled bounding box; runs cut by the array's border continue beyond it."""
     indices = labelled_indices(array, SliceAxis(axis))
-    beyond = [SHEET_THICKNESS * cut for cut in (indices[0] == 0, indices[-1] == array.shape[axis] - 1)]
+    beyond = [MAX_SHEET_VOXELS * cut for cut in (indices[0] == 0, indices[-1] == array.shape[axis] - 1)]
     padded = np.pad(labelled, [beyond if a == axis else (0, 0) for a in range(3)], mode="edge")
     runs = SliceAxis(axis).slices(run_lengths(padded, axis))
     return SliceAxis(axis).restore(runs[beyond[0] : beyond[0] + labelled.shape[axis]])

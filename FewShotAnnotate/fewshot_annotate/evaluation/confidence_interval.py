@@ -10,7 +10,7 @@ import numpy as np
 # Limits of the 95 % confidence interval, as percentiles of the bootstrap distribution.
 PERCENTILES_OF_95_CI = (2.5, 97.5)
 # Resamples computed at once; the memory they need grows with their number.
-_BATCH = 100
+_RESAMPLES_AT_ONCE = 100
 
 
 def confidence_interval_95(
@@ -40,7 +40,7 @@ def confidence_interval_95(
             (everything,),
             lambda drawn, axis: statistic(np.atleast_2d(drawn)),
             n_resamples=resamples,
-            batch=_BATCH,
+            batch=_RESAMPLES_AT_ONCE,
             method="percentile",
             random_state=np.random.default_rng(seed),
         )

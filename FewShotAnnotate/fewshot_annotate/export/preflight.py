@@ -10,7 +10,7 @@ import numpy as np
 from ..core import paths
 from ..core.errors import InputError, Message
 from ..core.layers import overlap
-from ..core.regrid import ROUNDED_HEADER, Consent, GridMismatch, align_grids, regrid
+from ..core.regrid import MAX_RELATIVE_ROUNDING, Consent, GridMismatch, align_grids, regrid
 from ..core.sparse_array import sparse_copy
 from ..core.volume import SAME_VOXEL_TOLERANCE, Geometry, LabelMap, present_values
 from ..io.files import merge_layers
@@ -173,7 +173,7 @@ def _is_upright_view(geometry: Geometry, grid: Geometry) -> bool:
     upright[:, 2] = np.cross(upright[:, 0], upright[:, 1])
     gap = geometry.spacing[2]
     perpendicular_gap = grid.spacing[2] * abs(float(upright[:, 2] @ slanted))
-    if min(abs(gap - grid.spacing[2]), abs(gap - perpendicular_gap)) > ROUNDED_HEADER * gap:
+    if min(abs(gap - grid.spacing[2]), abs(gap - perpendicular_gap)) > MAX_RELATIVE_ROUNDING * gap:
         return False
     direction = tuple(float(value) for value in upright.reshape(-1))
     upright_grid = Geometry(grid.shape, (*grid.spacing[:2], gap), grid.origin, direction)

@@ -32,7 +32,7 @@ _CODE_SEQUENCES = (
     "AnatomicRegionSequence",
     "AnatomicRegionModifierSequence",
 )
-_POSITION_TOLERANCE = 1e-3  # mm
+_POSITION_TOLERANCE_MM = 1e-3  # mm
 _DIRECTION_TOLERANCE = 1e-5
 _MAX_BLOCK_BYTES = 1 << 26  # of voxels read at a time; a byte per voxel and segment
 
@@ -134,7 +134,7 @@ def _compare_frames(dataset: Any, content: SegContent) -> Iterator[Message]:
                 yield difference(_of_frame(what, frame.number), expected.tolist(), list(found))
         distance = np.linalg.norm(positions - frame.position, axis=1)
         slot = int(distance.argmin())
-        if distance[slot] > _POSITION_TOLERANCE:
+        if distance[slot] > _POSITION_TOLERANCE_MM:
             position = _of_frame("ImagePositionPatient", frame.number)
             yield difference(position, positions[slot].tolist(), list(frame.position))
         elif frame.sources != {sources[slot]}:

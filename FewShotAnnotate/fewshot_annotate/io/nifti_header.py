@@ -57,7 +57,7 @@ _FIELDS_2 = {
 _SINGLE_FILE = b"n+1"
 _PAIR = b"ni1"
 MAX_SIZE = 32767
-_MAX_OFFSET = 1 << 48
+_MAX_OFFSET_BYTES = 1 << 48
 _KINDS = {
     2: "u1",
     4: "i2",
@@ -201,7 +201,7 @@ def first_voxel(fields: Any, path: Path) -> int:
     """Offset of the voxels in bytes; in a single file 0 is refused, as readers interpret it differently."""
     offset = float(fields["vox_offset"])
     least = int(fields["sizeof_hdr"]) if is_single_file(fields) else 0
-    if not least <= offset < _MAX_OFFSET:
+    if not least <= offset < _MAX_OFFSET_BYTES:
         raise InputError("file_unreadable", path=path, detail=Message("header_without_offset"))
     return int(offset)
 

@@ -18,10 +18,10 @@ import numpy as np
 from ..core.errors import InputError, Message
 from ..core.sparse_array import copy_nonzero, sparse_zeros
 
-_BLOCK = 1 << 24
+_BLOCK_BYTES = 1 << 24
 # Maximum number of blocks read after the voxels, so that a file that decompresses to much more does not take long.
 _BLOCKS_AFTER = 8
-_MAX_OFFSET = 1 << 48
+_MAX_OFFSET_BYTES = 1 << 48
 # The compression ratio of deflate is at most 1032; if more voxels are declared, the file is truncated or damaged.
 _DEFLATE_RATIO = 1040
 GZIP_MAGIC = b"\x1f\x8b"
@@ -143,7 +143,7 @@ def _read_exactly(stream: Readable, kind: np.dtype, shape: Sequence[int], path: 
     view = memoryview(array.reshape(-1).view(np.uint8))
     position = 0
     while position < len(view):
-        count = stream.readinto(view[position : position + _BLOCK])
+        count = stream.readinto(view[position : position + _BLOCK_BYTES])
         if not count:
             raise InputError("file_truncated", path=path, detail=Message("bytes_of", found=position, count=len(view)))
         position += count
@@ -153,7 +153,7 @@ def _read_exactly(stream: Readable, kind: np.dtype, shape: Sequence[int], path: 
 def _read_to_end(stream: Readable) -> None:
     """Read to the end of the stream, because the checksum of a compressed stream is verified there."""
     for _ in range(_BLOCKS_AFTER):
-        if not stream.read(_BLOCK):
+        if not stream.read(_BLOCK_BYTES):
             break
 
 
@@ -205,7 +205,7 @@ def gzip_writer(stream: Writable) -> gzip.GzipFile:
 def skip_to(stream: io.BufferedIOBase, start: int, path: Path) -> None:
     """Seek to an offset in a decompressed stream; raises `InputError` if it is shorter."""
     with file_errors_as_input_errors(path):
-        if start > _MAX_OFFSET or stream.seek(start) < start:
+        if start > _MAX_OFFSET_BYTES or stream.seek(start) < start:
             raise InputError("file_truncated", path=path, detail=Message("voxels_missing"))
 
 

@@ -26,7 +26,7 @@ _MAX_BYTES = 4 << 30
 _HEADER_BYTES = range(64, 1025)
 _MAX_PICTURE_BYTES = 16 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_BLOCK = 1 << 20
+_BLOCK_BYTES = 1 << 20
 _ENDINGS = (*(f"{kind}.npy" for kind in ARRAY_KINDS), "png")
 
 
@@ -152,7 +152,7 @@ def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Pa
     if member.compress_type not in _METHODS:  # others may ask for any amount of memory
         raise zipfile.BadZipFile("unknown method")
     with archive.open(member) as source, (folder / member.filename).open("xb") as target:
-        shutil.copyfileobj(source, target, _BLOCK)
+        shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
 
 def _as_listed(task: Task, members: Mapping[str, zipfile.ZipInfo]) -> bool:

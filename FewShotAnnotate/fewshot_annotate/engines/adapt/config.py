@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..calibration.config import CalibrationConfig, ExpectedDiceConfig, LabellingConfig, tuned
-from ..propagate.candidates import EQUALISED_SHARE, MAX_GROWING_SIDE
+from ..propagate.candidates import EQUALISED_SHARE, MAX_GROWING_SIDE_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class CandidateConfig:
         0.9,
     )
     max_growing_side: int = tuned(
-        MAX_GROWING_SIDE, "Slices with a longer side, in pixels, are subsampled for region growing."
+        MAX_GROWING_SIDE_PIXELS, "Slices with a longer side, in pixels, are subsampled for region growing."
     )
     growing_dice_tolerance: float = tuned(
         0.05,

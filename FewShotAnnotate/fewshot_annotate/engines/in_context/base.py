@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 MARGIN_FRACTION = 0.25
 MIN_MARGIN_PIXELS = 8.0
 # Fraction of a tile that overlaps the next one.
-OVERLAP = 0.25
+OVERLAP_FRACTION = 0.25
 # Maximum memory of encoded support sets that are cached for the next slices.
 MAX_CACHE_BYTES = 1 << 29
 # Slices filled together, label by label, if the support sets of all labels do not fit in the cache.
 BLOCK_SLICES = 8
 # Logit outside of the windows, where the label is absent.
-ABSENT = -30.0
+ABSENT_LOGIT = -30.0
 # Axes along which the images of each ensemble member are mirrored.
 MIRRORED: tuple[tuple[int, ...], ...] = ((), (1,), (0,), (0, 1))
 
@@ -124,7 +124,7 @@ class InContextEngine(PretrainedEngine):
         for start in range(0, len(query), block):
             block_of_queries = query[start : start + block]
             logits = np.full(
-                (len(block_of_queries), len(labels) + 1, *self._slices.shape[1:]), ABSENT, dtype=np.float32
+                (len(block_of_queries), len(labels) + 1, *self._slices.shape[1:]), ABSENT_LOGIT, dtype=np.float32
             )
             logits[:, 0] = 0
             for label_index, label in enumerate(labels, 1):
@@ -148,7 +148,7 @@ class InContextEngine(PretrainedEngine):
             margins = [max(MIN_MARGIN_PIXELS, MARGIN_FRACTION * (stop - start)) for start, stop in box]
             spans = [(start - margin, stop + margin) for (start, stop), margin in zip(box, margins, strict=True)]
         if view == "tiles":
-            return tiles(spans, self.side, OVERLAP)
+            return tiles(spans, self.side, OVERLAP_FRACTION)
         side = max((stop - start) * size for (start, stop), size in zip(spans, self._spacing, strict=True))
         centre = [(start + stop - 1) / 2 for start, stop in spans]
         return [Window.around((centre[0], centre[1]), (side, side), self._spacing)]

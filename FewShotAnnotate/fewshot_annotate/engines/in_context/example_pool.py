@@ -13,7 +13,7 @@ from ...core.support import Support
 from .window import Window, bounds, resized
 
 # Side length in pixels at which images are compared.
-THUMBNAIL_SIDE = 16
+THUMBNAIL_SIDE_PIXELS = 16
 # Fraction of the labelled slices in a random subset.
 SUBSET_FRACTION = 0.75
 
@@ -149,7 +149,7 @@ class ExamplePool:
         return images, masks
 
     def _ranked(self, candidates: Sequence[int], image: np.ndarray, window: Window) -> list[int]:
-        thumbnail = resized(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        thumbnail = resized(image, (THUMBNAIL_SIDE_PIXELS, THUMBNAIL_SIDE_PIXELS))
         distances = {
             position: float(np.mean((self._thumbnail(position, window) - thumbnail) ** 2)) for position in candidates
         }
@@ -158,7 +158,7 @@ class ExamplePool:
     def _thumbnail(self, position: int, window: Window) -> np.ndarray:
         if (position, window) not in self._thumbnails:
             self._thumbnails[position, window] = self._view(position, window).resample(
-                self._examples[position].image, THUMBNAIL_SIDE
+                self._examples[position].image, THUMBNAIL_SIDE_PIXELS
             )
         return self._thumbnails[position, window]
 

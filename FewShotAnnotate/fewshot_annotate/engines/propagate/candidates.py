@@ -22,7 +22,7 @@ from .structure_keeping import Gap
 # compares it with 0, 0.5 and 0.9.
 EQUALISED_SHARE = 0.75
 # Slices with a longer side, in pixels, are subsampled for region growing. A limit of time, not of accuracy.
-MAX_GROWING_SIDE = 256
+MAX_GROWING_SIDE_PIXELS = 256
 
 
 class SimpleCandidates:
@@ -56,7 +56,7 @@ class SimpleCandidates:
         volume: Volume,
         flow: FlowPropagation,
         equalised_share: float = EQUALISED_SHARE,
-        max_growing_side: int = MAX_GROWING_SIDE,
+        max_growing_side: int = MAX_GROWING_SIDE_PIXELS,
         contrasts: Sequence[Contrast] | None = None,
     ) -> None:
         self._volume = volume

@@ -28,12 +28,12 @@ MAX_SLICE_DISTANCE_PIXELS = 2.5
 TRIAL_PAIRS = 3
 TRIAL_SLICES = 24
 TRIAL_SIDE_PIXELS = 128
-MIN_GAIN = 0.012
+MIN_ADJACENT_DICE_GAIN = 0.012
 MIN_WIN_RATE = 0.6
 # All channels are compared unless one alone has a mean Dice higher by this on the same pairs. With the thresholds of
 # adjacent slices instead, a coarse and noisy repeat of the brain costs 0.03 of Dice: `channels.py --engines propagate
 # --case mr_brain_t1_freesurfer --coarser 2`.
-MIN_CHANNEL_GAIN = 0.002
+MIN_CHANNEL_DICE_GAIN = 0.002
 
 
 def choose_images(
@@ -72,7 +72,7 @@ def choose_images(
         best_dice = trials.dice(best, pool)
         for compared in single_channels:
             dice = trials.dice(compared, pool)
-            if dice.mean() > best_dice.mean() + MIN_CHANNEL_GAIN:
+            if dice.mean() > best_dice.mean() + MIN_CHANNEL_DICE_GAIN:
                 best, best_dice = compared, dice
         with_adjacent = replace(best, adjacent=1)
         return with_adjacent if try_adjacent and _is_better(trials.dice(with_adjacent, pool), best_dice) else best
@@ -148,4 +148,4 @@ class _Trials:
 def _is_better(dice: np.ndarray, other: np.ndarray) -> bool:
     """Whether the Dice of labels is clearly higher than another one."""
     gains = dice - other
-    return bool(gains.mean() > MIN_GAIN and (gains > 0).mean() > MIN_WIN_RATE)
+    return bool(gains.mean() > MIN_ADJACENT_DICE_GAIN and (gains > 0).mean() > MIN_WIN_RATE)

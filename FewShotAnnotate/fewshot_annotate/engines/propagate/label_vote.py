@@ -16,12 +16,12 @@ from .optical_flow import smooth, warp
 
 # Search radius in pixels, and standard deviation of the weight by distance. `ablation.py --parts
 # propagate.label_vote` compares these and the next two with smaller and larger values.
-SEARCH_RADIUS = 2
-SEARCH_SIGMA = 2.0
+SEARCH_RADIUS_PIXELS = 2
+SEARCH_SIGMA_PIXELS = 2.0
 # Standard deviation in pixels of the smoothing of intensity differences: the size of the compared patches.
-PATCH_SIGMA = 0.6
+PATCH_SIGMA_PIXELS = 0.6
 # Lower limit of the typical difference (intensities from 0 to 1), because very small differences are due to noise.
-MIN_DIFFERENCE = 0.02
+MIN_INTENSITY_DIFFERENCE = 0.02
 
 Box = tuple[slice, slice]
 
@@ -99,7 +99,7 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], to
 
 def _offsets() -> list[tuple[int, int]]:
     """Rows and columns within the search radius of a pixel, relative to it."""
-    steps = range(-SEARCH_RADIUS, SEARCH_RADIUS + 1)
+    steps = range(-SEARCH_RADIUS_PIXELS, SEARCH_RADIUS_PIXELS + 1)
     return [(row, column) for row in steps for column in steps]
 
 
@@ -140,33 +140,33 @@ def _weights(
             warped = _padded(other, source.field, active)
             for offset_weights, offset in zip(source_weights, offsets, strict=True):
                 offset_weights += np.abs(channel - _shifted(warped, offset))
-        source_weights[...] = smooth(source_weights, PATCH_SIGMA)
+        source_weights[...] = smooth(source_weights, PATCH_SIGMA_PIXELS)
         mask = np.isin(source.mask, labels).astype(np.float32)
         labelled |= warp(mask, source.field, active) > 0
     typical = float(weights[:, len(offsets) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0
     weights -= weights.min(axis=(0, 1))
-    weights *= -1 / (tolerance * max(typical, MIN_DIFFERENCE))
+    weights *= -1 / (tolerance * max(typical, MIN_INTENSITY_DIFFERENCE))
     np.exp(weights, out=weights)
     for source_weights, source in zip(weights, sources, strict=True):
         for offset_weights, (down, right) in zip(source_weights, offsets, strict=True):
-            offset_weights *= np.exp(-(down**2 + right**2) / (2 * SEARCH_SIGMA**2)) / source.distance
+            offset_weights *= np.exp(-(down**2 + right**2) / (2 * SEARCH_SIGMA_PIXELS**2)) / source.distance
     weights /= weights.sum(axis=(0, 1))
     return weights
 
 
 def _padded(image: np.ndarray, field: np.ndarray, box: Box) -> np.ndarray:
-    """`image` warped in a box with a margin of `SEARCH_RADIUS` pixels; the border is extended outwards."""
+    """`image` warped in a box with a margin of `SEARCH_RADIUS_PIXELS` pixels; the border is extended outwards."""
     outer = _grow(box, image.shape)
     missing = [
-        (SEARCH_RADIUS - (b.start - o.start), SEARCH_RADIUS - (o.stop - b.stop))
+        (SEARCH_RADIUS_PIXELS - (b.start - o.start), SEARCH_RADIUS_PIXELS - (o.stop - b.stop))
         for b, o in zip(box, outer, strict=True)
     ]
     return np.pad(warp(image, field, outer), missing, mode="edge")
 
 
 def _shifted(padded: np.ndarray, offset: tuple[int, int]) -> np.ndarray:
-    rows, columns = (size - 2 * SEARCH_RADIUS for size in padded.shape)
-    row, column = offset[0] + SEARCH_RADIUS, offset[1] + SEARCH_RADIUS
+    rows, columns = (size - 2 * SEARCH_RADIUS_PIXELS for size in padded.shape)
+    row, column = offset[0] + SEARCH_RADIUS_PIXELS, offset[1] + SEARCH_RADIUS_PIXELS
     return padded[row : row + rows, column : column + columns]
 
 
@@ -179,7 +179,7 @@ def _union(boxes: Sequence[Box]) -> Box:
 
 def _grow(box: Box, shape: tuple[int, ...]) -> Box:
     rows, columns = (
-        slice(max(0, axis_range.start - SEARCH_RADIUS), min(size, axis_range.stop + SEARCH_RADIUS))
+        slice(max(0, axis_range.start - SEARCH_RADIUS_PIXELS), min(size, axis_range.stop + SEARCH_RADIUS_PIXELS))
         for axis_range, size in zip(box, shape, strict=True)
     )
     return rows, columns

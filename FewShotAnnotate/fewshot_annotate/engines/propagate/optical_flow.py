@@ -14,12 +14,12 @@ import scipy
 
 # Standard deviations in pixels of the Lucas-Kanade window and of the smoothing of each update. `ablation.py --parts
 # propagate.optical_flow` compares these and the next four with smaller and larger values.
-WINDOW = 2.0
-SMOOTHING = 1.0
+WINDOW_SIGMA_PIXELS = 2.0
+SMOOTHING_SIGMA_PIXELS = 1.0
 # More iterations fit noise and give worse labels.
 ITERATIONS = 2
 # Levels of the image pyramid, each half as large as the one before.
-LEVELS = 3
+PYRAMID_LEVELS = 3
 # Maximum step of one iteration; the linearisation of Lucas-Kanade holds for small displacements only.
 MAX_STEP_PIXELS = 1.0
 # Slices with a shorter side are not halved again.
@@ -76,7 +76,7 @@ def pyramid(image: np.ndarray) -> list[np.ndarray]:
     image : float32 ndarray, shape [channels, h, w], intensities about 0 to 1
     """
     levels = [image]
-    while len(levels) < LEVELS and min(levels[-1].shape[1:]) >= MIN_SIDE_PIXELS:
+    while len(levels) < PYRAMID_LEVELS and min(levels[-1].shape[1:]) >= MIN_SIDE_PIXELS:
         halved = [
             scipy.ndimage.zoom(channel, 0.5, order=1, mode="nearest", grid_mode=True)
             for channel in smooth(levels[-1], 0.8)
@@ -149,12 +149,12 @@ def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray, regula
                 products, (rows, rows, columns, rows, columns), (rows, columns, columns, error, error), strict=True
             ):
                 product += first * second
-        a, b, c, p, q = smooth(products, WINDOW)
+        a, b, c, p, q = smooth(products, WINDOW_SIGMA_PIXELS)
         a += regularisation
         c += regularisation
         step = np.stack([c * p - b * q, a * q - b * p])
         step /= a * c - b * b
         step /= np.maximum(1, np.hypot(step[0], step[1]) / MAX_STEP_PIXELS)
         step += field
-        field = smooth(step, SMOOTHING)
+        field = smooth(step, SMOOTHING_SIGMA_PIXELS)
     return field

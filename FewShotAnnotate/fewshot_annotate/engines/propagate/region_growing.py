@@ -13,12 +13,12 @@ import scipy
 
 # `ablation.py --parts propagate.region_growing` compares these four with smaller and larger values.
 # Cost of a step by one pixel at constant intensity (intensities from 0 to 1), which decides in homogeneous regions.
-STEP_COST = 1e-5
+COST_PER_PIXEL = 1e-5
 # Sweeps along the stack in both directions, and sweeps within each slice after each step along the stack.
-ROUNDS = 2
-ROUNDS_IN_SLICE = 3
+STACK_SWEEPS = 2
+SLICE_SWEEPS = 3
 # Standard deviation in pixels of the smoothing that turns labels into probabilities.
-SMOOTHING = 0.7
+SMOOTHING_SIGMA_PIXELS = 0.7
 
 _NEIGHBOURS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))
 
@@ -46,12 +46,12 @@ def grow(images: np.ndarray, seeds: np.ndarray, seeded: Sequence[int]) -> np.nda
         distances[index] = 0
     fixed = set(seeded)
     count = len(images)
-    for _ in range(ROUNDS):
+    for _ in range(STACK_SWEEPS):
         for step, path in ((1, range(1, count)), (-1, range(count - 2, -1, -1))):
             for index in path:
                 if index not in fixed:
                     _relax(images, labels, distances, index, index - step)
-                    for _ in range(ROUNDS_IN_SLICE):
+                    for _ in range(SLICE_SWEEPS):
                         _relax(images, labels, distances, index, index)
     return labels
 
@@ -72,7 +72,7 @@ def _relax(images: np.ndarray, labels: np.ndarray, distances: np.ndarray, index:
         for difference in differences[1:]:
             distance_through += difference
         distance_through += distances[neighbours]
-        distance_through += np.float32(STEP_COST * length**0.5)
+        distance_through += np.float32(COST_PER_PIXEL * length**0.5)
         nearer = distance_through < distances[pixels]
         np.copyto(distances[pixels], distance_through, where=nearer)
         np.copyto(labels[pixels], labels[neighbours], where=nearer)
@@ -105,7 +105,9 @@ def soften(mask: np.ndarray, labels: Sequence[int]) -> np.ndarray:
                 slice(max(0, axis_range.start - margin), axis_range.stop + margin) for axis_range in boxes[0]
             )
             one_hot = mask_of_label[rows, columns].astype(np.float32)
-            result[label_index, rows, columns] = scipy.ndimage.gaussian_filter(one_hot, SMOOTHING, mode="nearest")
+            result[label_index, rows, columns] = scipy.ndimage.gaussian_filter(
+                one_hot, SMOOTHING_SIGMA_PIXELS, mode="nearest"
+            )
     np.clip(1 - result[1:].sum(axis=0), 0, 1, out=result[0])
     result /= result.sum(axis=0)
     return result

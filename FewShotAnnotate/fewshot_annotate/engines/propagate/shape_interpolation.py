@@ -16,7 +16,7 @@ import scipy
 
 # Signed distances are clipped to this many pixels. `ablation.py --parts propagate.shape_interpolation` compares this
 # with 6 and 24.
-MAX_DISTANCE = 12.0
+MAX_DISTANCE_PIXELS = 12.0
 
 # Pixels that share a corner are connected.
 _CONNECTED = np.ones((3, 3), dtype=bool)
@@ -115,7 +115,9 @@ def structures(before: np.ndarray, after: np.ndarray, labels: Sequence[int], rea
         ]
         for side, mask in enumerate((before, after)):
             if of_label and not (mask == label).any():
-                depth = min(MAX_DISTANCE, max(float(structure.distances[1 - side].max()) for structure in of_label))
+                depth = min(
+                    MAX_DISTANCE_PIXELS, max(float(structure.distances[1 - side].max()) for structure in of_label)
+                )
                 for structure in of_label:
                     structure.distances[side].fill(-depth)
         result += of_label
@@ -193,7 +195,7 @@ def _moved(axis_range: slice, by: int) -> slice:
 
 def _around(axis_ranges: Sequence[slice]) -> slice:
     """Range that holds all ranges, with a margin."""
-    margin = int(MAX_DISTANCE)
+    margin = int(MAX_DISTANCE_PIXELS)
     return slice(
         min(axis_range.start for axis_range in axis_ranges) - margin,
         max(axis_range.stop for axis_range in axis_ranges) + margin,
@@ -219,10 +221,10 @@ def _overlap(before: _Component, after: _Component, shift: tuple[int, int]) -> i
 def signed_distance(mask: np.ndarray) -> np.ndarray:
     """Signed distance in pixels to the outline of a bool mask `[h, w]`, float32, positive inside.
 
-    The border of the slice does not count as outline. Without an outline it is plus or minus `MAX_DISTANCE`.
+    The border of the slice does not count as outline. Without an outline it is plus or minus `MAX_DISTANCE_PIXELS`.
     """
     if mask.all() or not mask.any():
-        return np.full(mask.shape, MAX_DISTANCE if mask.all() else -MAX_DISTANCE, dtype=np.float32)
+        return np.full(mask.shape, MAX_DISTANCE_PIXELS if mask.all() else -MAX_DISTANCE_PIXELS, dtype=np.float32)
     inside, outside = scipy.ndimage.distance_transform_edt(mask), scipy.ndimage.distance_transform_edt(~mask)
     distance: np.ndarray = np.where(mask, inside - 0.5, 0.5 - outside).astype(np.float32)
     return distance
@@ -285,14 +287,14 @@ def interpolate(structure: Structure, share: float, shape: tuple[int, int]) -> S
     areas = [int(np.count_nonzero(mask[inside])) for mask in (structure.before, structure.after)]
     if not any(areas):
         return None
-    near = [np.clip(distance[inside], -MAX_DISTANCE, MAX_DISTANCE) for distance in structure.distances]
+    near = [np.clip(distance[inside], -MAX_DISTANCE_PIXELS, MAX_DISTANCE_PIXELS) for distance in structure.distances]
     weights = np.array([1 - share, share], dtype=np.float32)
     if structure.matched:
-        return Shape(box, _matched(near, areas, weights), -MAX_DISTANCE)
+        return Shape(box, _matched(near, areas, weights), -MAX_DISTANCE_PIXELS)
     blend = weights[0] * near[0] + weights[1] * near[1]
     side = int(structure.after.any())
     absent = float(near[1 - side].max())
-    return Shape(box, blend, float(weights[1 - side] * absent - weights[side] * MAX_DISTANCE))
+    return Shape(box, blend, float(weights[1 - side] * absent - weights[side] * MAX_DISTANCE_PIXELS))
 
 
 def _matched(distances: Sequence[np.ndarray], areas: Sequence[int], weights: np.ndarray) -> np.ndarray:
@@ -301,5 +303,5 @@ def _matched(distances: Sequence[np.ndarray], areas: Sequence[int], weights: np.
     blend = weights[0] * distances[0] * np.abs(distances[0]) + weights[1] * distances[1] * np.abs(distances[1])
     area = max(1, round(float(weights @ areas)))
     level = np.partition(blend, -area, axis=None)[-area]
-    distance: np.ndarray = np.clip(signed_distance(blend >= level), -MAX_DISTANCE, MAX_DISTANCE)
+    distance: np.ndarray = np.clip(signed_distance(blend >= level), -MAX_DISTANCE_PIXELS, MAX_DISTANCE_PIXELS)
     return distance

@@ -12,13 +12,13 @@ from .shape_interpolation import Box
 # `ablation.py --parts propagate.structure_contrast` compares each of these with smaller and larger values.
 
 # Contrast, in standard errors, below which the images do not show a structure.
-MIN_CONTRAST = 2.5
+MIN_CONTRAST_STANDARD_ERRORS = 2.5
 # Width of the ring around a structure that its contrast is measured against.
-AROUND_PIXELS = 2
+RING_WIDTH_PIXELS = 2
 # At most so many pixels on one side of a structure count as independent: the noise of neighbours is correlated.
 MAX_INDEPENDENT_PIXELS = 20
 # Smaller standard errors are due to rounding.
-MIN_ERROR = 1e-6
+MIN_STANDARD_ERROR = 1e-6
 
 _CONNECTED = np.ones((3, 3), dtype=bool)
 
@@ -37,7 +37,7 @@ def has_contrast(drawn: Iterable[tuple[Box, np.ndarray]], images: Sequence[np.nd
     """
     contrasts = np.zeros((len(images[0]), 2))
     for (box, mask), channels in zip(drawn, images, strict=True):
-        ring = scipy.ndimage.binary_dilation(mask, _CONNECTED, AROUND_PIXELS) & ~mask
+        ring = scipy.ndimage.binary_dilation(mask, _CONNECTED, RING_WIDTH_PIXELS) & ~mask
         first, second = sides(mask, ring)
         for channel, image in enumerate(channels):
             pixels = image[box]
@@ -47,7 +47,7 @@ def has_contrast(drawn: Iterable[tuple[Box, np.ndarray]], images: Sequence[np.nd
             contrasts[channel, 1] += _difference(
                 pixels[first], pixels[second], float(deviation), MAX_INDEPENDENT_PIXELS
             )
-    return bool(np.abs(contrasts).max() / 2**0.5 >= MIN_CONTRAST)
+    return bool(np.abs(contrasts).max() / 2**0.5 >= MIN_CONTRAST_STANDARD_ERRORS)
 
 
 def sides(mask: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,4 +78,4 @@ def _difference(first: np.ndarray, second: np.ndarray, deviation: float, most: f
     if not len(first) or not len(second):
         return 0.0
     error = deviation * np.sqrt(1 / min(len(first), most) + 1 / min(len(second), most))
-    return float((first.mean() - second.mean()) / max(error, MIN_ERROR))
+    return float((first.mean() - second.mean()) / max(error, MIN_STANDARD_ERROR))

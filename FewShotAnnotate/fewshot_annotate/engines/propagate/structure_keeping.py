@@ -15,7 +15,7 @@ import scipy
 
 from ...core.slice_axis import SliceAxis
 from ...core.volume import Geometry
-from .shape_interpolation import MAX_DISTANCE, Shape, Structure, interpolate, structures
+from .shape_interpolation import MAX_DISTANCE_PIXELS, Shape, Structure, interpolate, structures
 from .structure_contrast import has_contrast
 
 # `ablation.py --parts propagate.structure_keeping` compares each of these with smaller and larger values.
@@ -24,14 +24,14 @@ from .structure_contrast import has_contrast
 # nothing is left of a large one, less than half of a small one. Above that, the image-based result is more accurate.
 # Tried by `accuracy.py --engines propagate` on the aorta, the abdomen, the CT series, the cells, the hippocampus and
 # the brain: 0.1, 0.2, 0.3 and 0.5 for both; 0.5 for large ones loses 0.02 of Dice on the aorta.
-MIN_AREA_KEPT, MIN_SMALL_AREA_KEPT = 0.1, 0.5
+MIN_KEPT_SHARE, MIN_SMALL_KEPT_SHARE = 0.1, 0.5
 # A structure is small if it has no more pixels than this on either slice, or if it is nowhere wider than two pixels.
 # Tried: 9 and 30 pixels, without a difference; widths of two and four, of which four loses Dice on the aorta's
 # dissection flap.
-SMALL_AREA, SMALL_DEPTH = 30, 1.0
+SMALL_AREA_PIXELS, SMALL_DEPTH_PIXELS = 30, 1.0
 # A small structure is overfilled if more than this many times the larger of its two areas is filled with its label.
 # The border of slices is extended outwards, so the flow may carry labels from there into the slice.
-MAX_SMALL_AREA_FILLED = 2.5
+MAX_SMALL_AREA_RATIO = 2.5
 # Smaller probabilities are due to rounding.
 MIN_PROBABILITY = 1e-6
 # Components that do not overlap are matched up to this many times the distance between their slices: a slope of 63
@@ -44,10 +44,10 @@ LOG_ODDS_PER_PIXEL = 4.0
 # Where the images do not show a small structure, it may deviate midway from its interpolated course by this many
 # pixels per slice of the gap. There its probability is at least the second number, so that the background is not
 # certain. For comparison: a quarter of a circle deviates from its chord by a fifth of the chord's length.
-CURVATURE, CURVED_PROBABILITY = 0.35, 0.15
+CURVATURE_PIXELS_PER_SLICE, CURVED_PROBABILITY = 0.35, 0.15
 # Maximum weight where a structure must not replace another label, relative to the weight at which it would become the
 # most probable one.
-MAX_SHARE = 0.8
+MAX_WEIGHT_SHARE = 0.8
 
 # Number of slices whose shapes are cached, because each is used several times before its slice is final.
 CACHED_SLICES = 4
@@ -89,7 +89,8 @@ class Gap:
         self._structures = structures(*masks, tuple(label_indices), reach)
         self._areas = [structure.areas(self._shape) for structure in self._structures]
         self._is_small = [
-            max(areas) <= SMALL_AREA or max(float(distance.max()) for distance in structure.distances) < SMALL_DEPTH
+            max(areas) <= SMALL_AREA_PIXELS
+            or max(float(distance.max()) for distance in structure.distances) < SMALL_DEPTH_PIXELS
             for structure, areas in zip(self._structures, self._areas, strict=True)
         ]
         self._counts = Counter(structure.label for structure in self._structures)
@@ -104,7 +105,7 @@ class Gap:
 
     def interpolated(self, index: int, count: int) -> np.ndarray:
         """Probabilities by shape interpolation alone of a slice in the gap, float32 `[count, h, w]`, summing to 1."""
-        result = np.full((count, *self._shape), -MAX_DISTANCE, dtype=np.float32)
+        result = np.full((count, *self._shape), -MAX_DISTANCE_PIXELS, dtype=np.float32)
         for number, structure in enumerate(self._structures):
             shape = self._interpolate(number, index)
             if shape is not None:
@@ -113,7 +114,7 @@ class Gap:
                 np.maximum(distance, shape.outside, out=distance)
                 distance[shape.box] = raised
         # The distance of background is minus that of the nearest label; probabilities are a sigmoid of the distance.
-        result[0] = -result[1:].max(axis=0, initial=-MAX_DISTANCE)
+        result[0] = -result[1:].max(axis=0, initial=-MAX_DISTANCE_PIXELS)
         scipy.special.expit(result, out=result)
         absent = set(range(1, count)) - {self._label_indices[structure.label] for structure in self._structures}
         result[sorted(absent)] = 0
@@ -169,7 +170,7 @@ class Gap:
     def _least_around(self, shape: Shape, index: int) -> np.ndarray:
         """Least probability of the pixels around a shape: between the labelled slices its course may be curved."""
         share = self._share(index)
-        reach = CURVATURE * (self._slices[1] - self._slices[0]) * 4 * share * (1 - share)
+        reach = CURVATURE_PIXELS_PER_SLICE * (self._slices[1] - self._slices[0]) * 4 * share * (1 - share)
         near = (shape.distance < 0) & (shape.distance >= -reach)
         return np.where(near, CURVED_PROBABILITY, 0).astype(np.float32)
 
@@ -227,11 +228,11 @@ class Gap:
     def _is_lost(self, number: int, filled_pixels: np.ndarray, index: int) -> bool:
         """Whether too few pixels of a structure, by number, are filled on a slice."""
         share, (before, after) = self._share(index), self._areas[number]
-        least = MIN_SMALL_AREA_KEPT if self._is_small[number] else MIN_AREA_KEPT
+        least = MIN_SMALL_KEPT_SHARE if self._is_small[number] else MIN_KEPT_SHARE
         return bool(np.count_nonzero(filled_pixels) < least * ((1 - share) * before + share * after))
 
     def _overfilled(self, number: int, filled_pixels: np.ndarray) -> bool:
-        return bool(np.count_nonzero(filled_pixels) > MAX_SMALL_AREA_FILLED * max(self._areas[number]))
+        return bool(np.count_nonzero(filled_pixels) > MAX_SMALL_AREA_RATIO * max(self._areas[number]))
 
     def _share(self, index: int) -> float:
         return _share(self._slices, index)
@@ -308,5 +309,5 @@ def _max_weight_below_argmax(probabilities: np.ndarray, label_index: int) -> np.
     """Largest weight of a label, by label index, at which it is not yet the most probable one."""
     lead = probabilities.max(axis=0) - probabilities[label_index]
     # At lead / (1 + lead) it is as probable as the most probable one.
-    most: np.ndarray = MAX_SHARE * lead / (1 + lead)
+    most: np.ndarray = MAX_WEIGHT_SHARE * lead / (1 + lead)
     return most

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MODEL = "model"
 CHECKPOINTS = {MODEL: ("sam2.1-hiera-tiny", "medsam2-latest")}
 # The side length of the square input is a multiple of this.
-STEP = 64
+SIDE_MULTIPLE_PIXELS = 64
 # Frames whose features are cached for tracking backward: about 9 MiB each at 512 pixels.
 CACHED_FRAMES = 24
 
@@ -50,7 +50,10 @@ class Sam2Video(GreyscaleEngine):
     options: ClassVar[Mapping[str, Option]] = {
         **checkpoint_options(CHECKPOINTS),
         "side": Option(
-            512, "pixels of the square that slices are stretched to; SAM 2.1 was trained at 1024", STEP, 2048
+            512,
+            "pixels of the square that slices are stretched to; SAM 2.1 was trained at 1024",
+            SIDE_MULTIPLE_PIXELS,
+            2048,
         ),
         "memory": Option(8, "nearest labelled slices in the model's memory; 0: all, as released", 0, 1000),
         "intensities": INTENSITIES,
@@ -86,7 +89,7 @@ class Sam2Video(GreyscaleEngine):
     def load(self, device: torch.device) -> VideoModel:
         """Load the model."""
         checkpoint = self.checkpoint(MODEL)
-        side = max(STEP, self.settings["side"] // STEP * STEP)
+        side = max(SIDE_MULTIPLE_PIXELS, self.settings["side"] // SIDE_MULTIPLE_PIXELS * SIDE_MULTIPLE_PIXELS)
         return load_network(checkpoint, store.path_of(checkpoint), device, side, self.settings["memory"] or -1)
 
     @classmethod
@@ -96,7 +99,7 @@ class Sam2Video(GreyscaleEngine):
 
         require_importable("torchvision", "transformers")
         with architecture_errors(path):
-            VideoModel(state, cls.options["side"].default // STEP * STEP)
+            VideoModel(state, cls.options["side"].default // SIDE_MULTIPLE_PIXELS * SIDE_MULTIPLE_PIXELS)
 
     def _condition(self, model: VideoModel, progress: SliceProgress) -> dict[int, Track]:
         """Track of each visible label, by label index, conditioned on the labelled slices where it is annotated."""

@@ -17,7 +17,7 @@ import scipy
 from ...core.expected_dice import ExpectedDice
 
 # Dice is kept this far from 0 and 1, so that log-odds are finite.
-_MARGIN = 0.005
+_DICE_MARGIN = 0.005
 # The Dice of the ensemble is higher than that of its networks on held-out patients: 1 - Dice is assumed to be
 # proportional to the number of patients trained on to the power -PATIENTS_EXPONENT, and to the number of networks to
 # the power -MEMBERS_EXPONENT. Both are assumptions that no benchmark has measured.
@@ -221,7 +221,7 @@ def _spread(deviations: np.ndarray, degrees_of_freedom: int) -> float:
 
 
 def _log_odds(dice: Any) -> Any:
-    return scipy.special.logit(np.clip(dice, _MARGIN, 1 - _MARGIN))
+    return scipy.special.logit(np.clip(dice, _DICE_MARGIN, 1 - _DICE_MARGIN))
 
 
 def _interval(label: int, centre: float, spread: float) -> ExpectedDice:

@@ -33,7 +33,7 @@ _MAX_EVALUATED = 40
 # Examples that are evaluated even after the time limit.
 _MIN_EVALUATED = 8
 # Fractions of the progress at which the trainings begin, and that the evaluation takes.
-_TRAININGS_BEGIN = 0.03
+_TRAININGS_BEGIN_FRACTION = 0.03
 _EVALUATION_FRACTION = 0.05
 _Result = TypeVar("_Result")
 
@@ -70,7 +70,7 @@ def train_ensemble(
     config = replace(config or MemberConfig(), threads=threads)
     seconds_per_network = limits.training * parallel / count
     earlier = load_start(start, training.plan, training.record.folds, count)
-    progress = SharedProgress(context, count, _TRAININGS_BEGIN, 1 - _EVALUATION_FRACTION)
+    progress = SharedProgress(context, count, _TRAININGS_BEGIN_FRACTION, 1 - _EVALUATION_FRACTION)
 
     def train(number: int) -> tuple[Mapping[str, torch.Tensor], int, float]:
         initial = earlier[number] if earlier else None

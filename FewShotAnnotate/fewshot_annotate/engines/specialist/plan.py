@@ -38,7 +38,7 @@ CHANNELS_2D = (32, 64, 96, 128)
 # See `SpecialistUNet`.
 FOLD = 2
 # Neighbouring slices on either side that are input channels in 2.5D.
-CONTEXT = 1
+CONTEXT_SLICES = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,7 @@ def make_plan(summaries: Sequence[ExampleSummary], labels: int) -> SpecialistPla
             labels=labels,
             dimensions=2,
             axis=thickest,
-            context=CONTEXT if size[0] >= 2 else 0,
+            context=CONTEXT_SLICES if size[0] >= 2 else 0,
             spacing=(0.0, float(spacing[1]), float(spacing[2])),
             patch=(1, height, width),
             batch=_batch(height * width),

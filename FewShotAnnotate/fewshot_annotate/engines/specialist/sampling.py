@@ -13,7 +13,7 @@ from .preparation import PreparedExample
 # Fraction of the patches that contain a voxel of a label; the others are anywhere on labelled slices.
 LABEL_FRACTION = 0.67
 # Largest shift of a patch relative to the voxel that it contains, as a fraction of its size.
-_MAX_SHIFT = 0.35
+_MAX_SHIFT_FRACTION = 0.35
 # Voxels of each label of an example that patches are drawn around, at most.
 _MAX_VOXELS = 1000
 
@@ -95,7 +95,7 @@ class PatchSampler:
     def _centre(self, voxel: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Centre of a patch that contains the voxel and lies inside the volume as far as possible."""
         patch = np.array(self._plan.patch)
-        shift = np.rint(self._random.uniform(-_MAX_SHIFT, _MAX_SHIFT, 3) * patch).astype(int)
+        shift = np.rint(self._random.uniform(-_MAX_SHIFT_FRACTION, _MAX_SHIFT_FRACTION, 3) * patch).astype(int)
         shift[patch == 1] = 0
         slack = np.maximum(0, patch // 8)
         low = np.minimum(patch // 2 - slack, size // 2)

@@ -15,7 +15,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DPI = 160
 _PANELS_PER_ROW = 3
 # Minimum distance of the names at the ends of the lines, as a fraction of the axis.
-_MIN_LABEL_GAP = 0.055
+_MIN_LABEL_GAP_FRACTION = 0.055
 
 
 class Plotted(Protocol):
@@ -101,7 +101,7 @@ def _curve(axes: Axes, points: Sequence[Plotted], engines: Sequence[str], lowest
     axes.set_xlim(sizes[0] / 1.15, max(sizes[-1], sizes[0] * 1.5) * 1.15)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    gap = _MIN_LABEL_GAP * (1.0 - bottom)
+    gap = _MIN_LABEL_GAP_FRACTION * (1.0 - bottom)
     ends.sort()
     for height, (last, size, engine, colour) in zip(_apart([end[0] for end in ends], gap), ends, strict=True):
         axes.annotate(

@@ -12,7 +12,7 @@ import numpy as np
 from ...core.channels import with_further
 from ...core.errors import InputError, Message
 from ...core.job import Device
-from ...core.regrid import HEADER_DIGITS
+from ...core.regrid import NEGLIGIBLE_DEVIATION_VOXELS
 from ...core.slice_axis import SliceAxis, require_one_axis
 from ...core.volume import SAME_VOXEL_TOLERANCE, Volume
 from ...jobs.labelled_layers import LabelledLayer, layers_of_segments
@@ -261,7 +261,7 @@ def prepare(run_input: RunInput, run_folder: Path) -> PreparedRun:
 def _same_matrix(first: tuple[float, ...] | None, second: tuple[float, ...] | None) -> bool:
     if first is None or second is None:
         return first is second
-    return bool(np.allclose(first, second, rtol=0.0, atol=HEADER_DIGITS))
+    return bool(np.allclose(first, second, rtol=0.0, atol=NEGLIGIBLE_DEVIATION_VOXELS))
 
 
 def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import qt
 
-STRIP_HEIGHT = 26
-BAR_WIDTH, BAR_HEIGHT = 56, 10
+STRIP_HEIGHT_PIXELS = 26
+BAR_WIDTH_PIXELS, BAR_HEIGHT_PIXELS = 56, 10
 _FRAME_PIXELS = 1
 _TEXT_SHARE = 0.45  # contrast of 3 to 1 or more in both of Slicer's palettes, which WCAG 2 asks of graphics
 
@@ -45,21 +45,21 @@ class CoverageStrip:
 
 def coverage_pixmap(strip: CoverageStrip, width: int, palette: Any) -> Any:
     """Pixmap of all slices from left to right: labelled ones tall, filled ones low, a line at the current one."""
-    picture = qt.QPixmap(max(1, width), STRIP_HEIGHT)
+    picture = qt.QPixmap(max(1, width), STRIP_HEIGHT_PIXELS)
     picture.fill(palette.color(qt.QPalette.Base))
     painter = qt.QPainter(picture)
-    inner = STRIP_HEIGHT - 2 * _FRAME_PIXELS
+    inner = STRIP_HEIGHT_PIXELS - 2 * _FRAME_PIXELS
     low = inner // 3
     faint, strong = faint_colour(palette), palette.color(qt.QPalette.Highlight)
     for indices, colour, height in ((strip.filled, faint, low), (strip.labelled, strong, inner)):
         for index in indices:
             left, right = (round(edge * width / strip.count) for edge in (index, index + 1))
-            painter.fillRect(left, STRIP_HEIGHT - _FRAME_PIXELS - height, max(2, right - left), height, colour)
+            painter.fillRect(left, STRIP_HEIGHT_PIXELS - _FRAME_PIXELS - height, max(2, right - left), height, colour)
     if strip.count:
         centre = round((strip.current + 0.5) * width / strip.count)
-        painter.fillRect(centre, 0, 1, STRIP_HEIGHT, palette.color(qt.QPalette.Text))
+        painter.fillRect(centre, 0, 1, STRIP_HEIGHT_PIXELS, palette.color(qt.QPalette.Text))
     painter.setPen(faint_colour(palette))
-    painter.drawRect(0, 0, max(1, width) - 1, STRIP_HEIGHT - 1)
+    painter.drawRect(0, 0, max(1, width) - 1, STRIP_HEIGHT_PIXELS - 1)
     painter.end()
     return picture
 
@@ -74,18 +74,18 @@ def bar_icon(sections: Sequence[tuple[float, tuple[float, float, float]]], palet
     palette : QPalette
         Colours of the background and the frame.
     """
-    picture = qt.QPixmap(BAR_WIDTH, BAR_HEIGHT)
+    picture = qt.QPixmap(BAR_WIDTH_PIXELS, BAR_HEIGHT_PIXELS)
     picture.fill(palette.color(qt.QPalette.Base))
     painter = qt.QPainter(picture)
     left = 0.0
     for share, (red, green, blue) in sections:
-        length = max(1.0, share * (BAR_WIDTH - 2))
+        length = max(1.0, share * (BAR_WIDTH_PIXELS - 2))
         painter.fillRect(
-            1 + int(left), 1, max(1, round(length)), BAR_HEIGHT - 2, qt.QColor.fromRgbF(red, green, blue)
+            1 + int(left), 1, max(1, round(length)), BAR_HEIGHT_PIXELS - 2, qt.QColor.fromRgbF(red, green, blue)
         )
         left += length
     painter.setPen(faint_colour(palette))
-    painter.drawRect(0, 0, BAR_WIDTH - 1, BAR_HEIGHT - 1)
+    painter.drawRect(0, 0, BAR_WIDTH_PIXELS - 1, BAR_HEIGHT_PIXELS - 1)
     painter.end()
     return qt.QIcon(picture)
 

@@ -14,7 +14,7 @@ from ..i18n import tr as _
 from ..messages import Refusal, error_text
 from ..mrml.views import current_slice, jump_to_slice
 from ..names import plane_name
-from .coverage import BAR_HEIGHT, BAR_WIDTH, CoverageStrip, bar_icon, coverage_pixmap
+from .coverage import BAR_HEIGHT_PIXELS, BAR_WIDTH_PIXELS, CoverageStrip, bar_icon, coverage_pixmap
 from .slice_positions import SlicePositions, slice_text, with_positions
 from .step import Step
 from .widgets import (
@@ -50,7 +50,7 @@ class LabelStep(Step):
         for axis in AXES:
             ui.axisComboBox.addItem("", axis)
         set_header(ui.slicesTable, (_("Labelled"), _("Position"), _("Segments")), wide=_SEGMENTS)
-        ui.slicesTable.setIconSize(qt.QSize(BAR_WIDTH, BAR_HEIGHT))
+        ui.slicesTable.setIconSize(qt.QSize(BAR_WIDTH_PIXELS, BAR_HEIGHT_PIXELS))
         select_rows(ui.slicesTable, qt.QAbstractItemView.SingleSelection)
         ui.coverageLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         ui.coverageLabel.setScaledContents(True)  # until it is redrawn after the panel was resized

@@ -27,7 +27,7 @@ from .steps import SelfSteps
 from .tools import SelfTools
 
 # Height of a panel in which each step must fit, in pixels.
-PANEL_HEIGHT = 900
+PANEL_HEIGHT_PIXELS = 900
 # Of Slicer itself; going there and back makes a history, whose keys go to the previous and the next module.
 _OTHER_MODULE = "Segmentations"
 _LATE_EFFECT = Path(__file__).parents[1] / "effect" / "registered_late" / "RegisteredLateEffect.py"
@@ -124,7 +124,9 @@ class SelfChecks(SelfTestPart):
             accordion.open(step)
             slicer.app.processEvents()
             self._test.assertEqual([step for step in _STEPS if accordion.is_open(step)], [step])
-            self._test.assertLessEqual(self._widget.uiWidget.layout().minimumSize().height(), PANEL_HEIGHT, step)
+            self._test.assertLessEqual(
+                self._widget.uiWidget.layout().minimumSize().height(), PANEL_HEIGHT_PIXELS, step
+            )
 
     def _tool_tips(self) -> None:
         for kind in _CONTROLS:

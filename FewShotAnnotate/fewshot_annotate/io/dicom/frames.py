@@ -21,7 +21,7 @@ from .slice_stack import ImagePlane
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_SPACING_TOLERANCE = 1e-4  # mm
+_SPACING_TOLERANCE_MM = 1e-4  # mm
 # Attributes that distinguish volumes in one multi-frame file: the functional group that holds them, and what differs.
 _DISTINGUISHING = {
     "StackID": ("FrameContentSequence", Message("volumes_stacks")),
@@ -210,7 +210,7 @@ def _require_one_size(frames: Sequence[Frame], path: Path) -> None:
         if frame.shape != first.shape:
             what = "Rows" if frame.shape[0] != first.shape[0] else "Columns"
             raise InputError("series_sizes", path=path, what=what, first=frame.plane.name)
-        if np.abs(np.subtract(frame.spacing, first.spacing)).max() > _SPACING_TOLERANCE:
+        if np.abs(np.subtract(frame.spacing, first.spacing)).max() > _SPACING_TOLERANCE_MM:
             raise InputError("series_sizes", path=path, what="PixelSpacing", first=frame.plane.name)
 
 

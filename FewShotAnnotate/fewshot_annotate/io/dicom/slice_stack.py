@@ -15,7 +15,7 @@ _SHIFT_TOLERANCE = 0.01
 # Maximum distance of a slice from its lattice position, as a fraction of the gap: scanners round positions, and
 # tables do not stop exactly.
 _LATTICE_TOLERANCE = 0.05
-_MIN_GAP = 1e-3  # mm; slices that are nearer have the same position
+_MIN_GAP_MM = 1e-3  # mm; slices that are nearer have the same position
 _MAX_LISTED = 3
 
 
@@ -99,7 +99,7 @@ def stack_slices(slices: Sequence[ImagePlane], path: object) -> SliceStack:
     gaps = np.diff(along[order])
     usual = float(np.median(gaps))
     _require_one_volume(gaps, path)
-    for number in np.flatnonzero(gaps <= max(_LATTICE_TOLERANCE * usual, _MIN_GAP)):
+    for number in np.flatnonzero(gaps <= max(_LATTICE_TOLERANCE * usual, _MIN_GAP_MM)):
         first, second = sorted(slices[order[number + end]].name for end in (0, 1))
         raise InputError("series_doubled", path=path, first=first, second=second)
     steps = np.maximum(1, np.rint(gaps / usual)).astype(int)
@@ -126,7 +126,7 @@ def describe_missing(stack: SliceStack, slices: Sequence[ImagePlane]) -> str:
 
 def _require_one_volume(gaps: np.ndarray, path: object) -> None:
     """Refuse a series with several slices, equally many, at each position: phases, echoes or time points."""
-    starts = np.concatenate(([0], np.flatnonzero(gaps > _MIN_GAP) + 1, [len(gaps) + 1]))
+    starts = np.concatenate(([0], np.flatnonzero(gaps > _MIN_GAP_MM) + 1, [len(gaps) + 1]))
     counts = np.diff(starts)
     if len(counts) > 1 and counts[0] > 1 and (counts == counts[0]).all():
         raise InputError("series_many_volumes", path=path, count=int(counts[0]), what=Message("volumes_images"))
