@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 import pytest
+from fewshot_annotate.engines.registry import ENGINES
 from support.processes import PACKAGE_PARENT
 
 PACKAGE = PACKAGE_PARENT / "fewshot_annotate"
@@ -151,6 +152,8 @@ def test_only_the_host_imports_slicer_and_only_bundled_packages_are_imported_at_
 
 
 MAX_LINES = 340
+# Shorter files that serve one other file belong into that one.
+MIN_LINES = 35
 # Names that do not say what they hold.
 VAGUE_NAMES = frozenset(
     (
@@ -188,6 +191,31 @@ def bound_names(tree: ast.AST) -> Iterator[str]:
 def test_files_are_short() -> None:
     lines = {name_of(source): len(source.read_bytes().splitlines()) for source in SOURCES}
     assert sorted(name for name, count in lines.items() if count > MAX_LINES) == []
+
+
+def users_of_modules() -> dict[str, set[str]]:
+    """Files that import each module of the package."""
+    modules = {f"fewshot_annotate.{name_of(source)[:-3].replace('/', '.')}": name_of(source) for source in SOURCES}
+    users: dict[str, set[str]] = {name: set() for name in modules.values()}
+    for source in SOURCES:
+        for imported, _ in imports(source):
+            for module in {imported, imported.rpartition(".")[0]} & set(modules):
+                users[modules[module]].add(name_of(source))
+    return users
+
+
+def test_short_files_serve_several_others() -> None:
+    """Except engines, which the registry names, and files that Python or Slicer starts."""
+    users = users_of_modules()
+    started = {"__init__", "__main__", "worker", "RegisteredLateEffect"}
+    engines = {f"engines/{module.replace('.', '/')}.py" for module, _ in ENGINES.values()}
+    short = {
+        name_of(source)
+        for source in SOURCES
+        if len(source.read_bytes().splitlines()) < MIN_LINES and source.stem not in started
+    }
+    assert len(short) > 10
+    assert [name for name in sorted(short - engines) if len(users[name]) < 2] == []
 
 
 def test_no_variable_or_function_has_a_vague_name() -> None:
