@@ -414,3 +414,26 @@ def test_types_are_checked_strictly_except_where_slicer_has_none() -> None:
         source = PACKAGE_PARENT / f"{name.replace('.', '/')}.py"
         packages = {imported.split(".")[0] for imported, _ in imports(source)}
         assert packages & (SLICER | {"SegmentEditorEffects"}), name
+
+
+# Parameters of the host that hold objects of MRML.
+MRML_PARAMETERS = {"scene", "segmentation_node", "volume_node", "parameter_node"}
+
+
+def test_nodes_are_typed_by_what_is_used_of_them() -> None:
+    """Slicer's classes have no annotations, so that without `host/mrml/node_types.py` they would be of any type."""
+    functions = (
+        (source, node)
+        for source in SOURCES
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    )
+    untyped = [
+        f"{name_of(source)}: {function.name}({argument.arg})"
+        for source, function in functions
+        for argument in [*function.args.args, *function.args.kwonlyargs]
+        if argument.arg in MRML_PARAMETERS
+        and argument.annotation is not None
+        and ast.unparse(argument.annotation) == "Any"
+    ]
+    assert untyped == []

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import InputError
 from ..datasets.accepting import LabelHistory
@@ -28,6 +27,7 @@ from ..datasets.reviewing import (
 )
 from .chosen_nodes import ChosenNodes
 from .mrml.case_nodes import add_case_nodes, nodes_label_map, remove_nodes, segmentation_version
+from .mrml.node_types import Scene
 from .tasks import BackgroundTasks
 from .unexpected_errors import as_input_error
 
@@ -66,7 +66,7 @@ class CaseReview:
 
     def __init__(
         self,
-        scene: Any,
+        scene: Scene,
         path: str | Path,
         history: Callable[[], LabelHistory | None] = lambda: None,
         is_surveyed: Callable[[], bool] = lambda: True,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.errors import InputError
 from .messages import Refusal
+from .mrml.node_types import SegmentationNode, VolumeNode
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,10 @@ class ChosenNodes:
         Further volumes of the same patient in the same position; may be empty.
     """
 
-    volume: Any = None
-    segmentation: Any = None
-    further: tuple[Any, ...] = ()
+    # Any stands for None where `complete` was checked before.
+    volume: VolumeNode | Any = None
+    segmentation: SegmentationNode | Any = None
+    further: tuple[VolumeNode, ...] = ()
 
     @property
     def complete(self) -> bool:

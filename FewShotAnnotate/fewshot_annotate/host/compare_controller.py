@@ -31,6 +31,7 @@ from .messages import error_text
 from .mrml.comparison_nodes import show_in_scene
 from .mrml.grid import ImageSource, SegmentationGrid
 from .mrml.grid_reader import GridReader
+from .mrml.node_types import Scene
 from .mrml.reading import read_image, segments_left_out
 from .tasks import BackgroundTasks, Signal
 from .unexpected_errors import as_input_error
@@ -112,7 +113,7 @@ class CompareController:
 
     def __init__(
         self,
-        scene: Any,
+        scene: Scene,
         python: str,
         device: Callable[[str], Device] = lambda engine: Device.AUTO,
         grids: GridReader | None = None,

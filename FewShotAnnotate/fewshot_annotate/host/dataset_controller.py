@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import InputError, Message
 from ..core.job import Device
@@ -23,6 +22,7 @@ from ..datasets.reviewing import ReviewTable
 from ..datasets.task.library import create_task, task_folder, task_names
 from .case_review import CaseReview
 from .child_process import ChildProcess
+from .mrml.node_types import Scene
 from .tasks import BackgroundTasks
 from .unexpected_errors import as_input_error
 
@@ -58,7 +58,7 @@ class DatasetController:
 
     def __init__(
         self,
-        scene: Any,
+        scene: Scene,
         python: str = sys.executable,
         device: Callable[[str], Device] = lambda _: Device.AUTO,
         history: Callable[[], LabelHistory | None] = lambda: None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import vtk
@@ -23,6 +22,7 @@ from ..export.request import Derivation, ExportRequest, Modality, Remedy, Target
 from .chosen_nodes import ChosenNodes
 from .mrml.dicom_database import DicomDatabase, source_files
 from .mrml.grid import Layer
+from .mrml.node_types import VtkSegment
 from .mrml.reading import grid_in_volume, image_array, read_grid, volume_geometry
 
 _TAGS = (TERMINOLOGY_TAG, TYPE_TAG, NAME_TAG, VERSION_TAG, WEIGHTS_TAG)
@@ -148,7 +148,7 @@ def copy_segmentation(
     )
 
 
-def read_segment(segment: Any, segment_id: str) -> Segment:
+def read_segment(segment: VtkSegment, segment_id: str) -> Segment:
     """Name, colour and the tags that an export uses, of a segment of the scene."""
     tags = {}
     for name in _TAGS:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import slicer
+
+from .mrml.node_types import ParameterNode, VolumeNode
 
 # The parameter node refers to any number of nodes in this role; Slicer saves references with the scene.
 _ROLE = "FewShotAnnotate.FurtherVolume"
 
 
-def further_volumes(parameter_node: Any, volume: Any) -> tuple[Any, ...]:
+def further_volumes(parameter_node: ParameterNode | None, volume: VolumeNode | None) -> tuple[VolumeNode, ...]:
     """The volume nodes that the user chose, without `volume`, the one to label.
 
     Parameters
@@ -27,14 +28,14 @@ def further_volumes(parameter_node: Any, volume: Any) -> tuple[Any, ...]:
     return tuple(node for node in found if node is not None and node is not volume)
 
 
-def set_further_volumes(parameter_node: Any, nodes: Sequence[Any]) -> None:
+def set_further_volumes(parameter_node: ParameterNode, nodes: Sequence[VolumeNode]) -> None:
     """Keep which volume nodes the user chose."""
     parameter_node.RemoveNodeReferenceIDs(_ROLE)
     for node in nodes:
         parameter_node.AddNodeReferenceID(_ROLE, node.GetID())
 
 
-def possible_volumes(volume: Any) -> list[Any]:
+def possible_volumes(volume: VolumeNode | None) -> list[VolumeNode]:
     """The volume nodes of the scene that may be chosen beside `volume`, in the order of the scene."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     return [

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from ...core.slice_axis import SliceAxis, thickest_axis
 from ...datasets.accepting import LabelHistory
 from ..chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
+from ..mrml.node_types import SegmentationNode
 from ..mrml.reading import segments_left_out
 from .record import AnnotationRecord
 from .record_store import read_record, record_text, write_record
@@ -51,7 +51,7 @@ class SliceAnnotations:
             if not outer:
                 self._read_of = None
 
-    def snapshot(self, segmentation_node: Any) -> AnnotationSnapshot:
+    def snapshot(self, segmentation_node: SegmentationNode) -> AnnotationSnapshot:
         """What is known now; the same object as long as nothing has changed. Takes microseconds.
 
         Parameters
@@ -72,7 +72,9 @@ class SliceAnnotations:
             self._made_from = source
         return self._snapshot
 
-    def change(self, segmentation_node: Any, change: Callable[[AnnotationRecord], AnnotationRecord]) -> None:
+    def change(
+        self, segmentation_node: SegmentationNode, change: Callable[[AnnotationRecord], AnnotationRecord]
+    ) -> None:
         """Change the record of a segmentation."""
         write_record(segmentation_node, change(read_record(segmentation_node)))
 
@@ -140,7 +142,7 @@ class SliceAnnotations:
         return select(extents, record, survey.grid.geometry.shape, left_out, survey.checksums_for(record))
 
 
-def _segment_names(node: Any) -> tuple[tuple[str, str], ...]:
+def _segment_names(node: SegmentationNode) -> tuple[tuple[str, str], ...]:
     """Segment id and name of each segment."""
     segmentation = node.GetSegmentation()
     return tuple((key, segmentation.GetSegment(key).GetName()) for key in segmentation.GetSegmentIDs())

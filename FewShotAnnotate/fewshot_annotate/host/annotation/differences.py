@@ -12,6 +12,7 @@ from ...core.slice_axis import SliceAxis
 from ..fill.changes import Changes
 from ..i18n import tr as _
 from ..mrml.grid import SegmentationGrid
+from ..mrml.node_types import SegmentationNode
 from ..mrml.overlay import Overlay
 
 DIFFERENCES_ATTRIBUTE = "FewShotAnnotate.Differences"
@@ -76,7 +77,9 @@ class DifferencesOverlay:
         """The overlay's node, None if nothing is shown."""
         return self._overlay.node if self._overlay is not None else None
 
-    def show(self, segmentation_node: Any, grid: SegmentationGrid, first: _Voxel, values: np.ndarray) -> None:
+    def show(
+        self, segmentation_node: SegmentationNode, grid: SegmentationGrid, first: _Voxel, values: np.ndarray
+    ) -> None:
         """Show `Differences.values` that begin at voxel `first` (k, j, i) of the grid."""
         self.hide()
         name = _("{name}: changed by the last run").format(name=segmentation_node.GetName())

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...core.expected_dice import ExpectedDice
 from ...core.reading import DamagedContentError, decoding, parse_json
+from ..mrml.node_types import ParameterNode, SegmentationNode
 from .record import AnnotationRecord, AxisRecord, SliceRecord, SliceStatus
 from .record_json import fill_from_json
 
@@ -21,7 +22,7 @@ REVIEW_PREFIX = "review."
 _PARAMETER_NODE = ("FewShotAnnotate", "vtkMRMLScriptedModuleNode")
 
 
-def earlier_record(node: Any) -> AnnotationRecord:
+def earlier_record(node: SegmentationNode) -> AnnotationRecord:
     """The record that version 0.1 stored of a segmentation; an empty one if there is none or it cannot be read."""
     scene = node.GetScene()
     parameter_node: Any = scene.GetSingletonNode(*_PARAMETER_NODE) if scene is not None else None
@@ -29,12 +30,12 @@ def earlier_record(node: Any) -> AnnotationRecord:
     return _record(node.GetAttribute(PAINTED_ATTRIBUTE) or "", next(reviews, ""))
 
 
-def earlier_reviews(parameter_node: Any) -> list[Any]:
+def earlier_reviews(parameter_node: ParameterNode | None) -> list[Any]:
     """Segmentation nodes whose review is stored on the parameter node."""
     return [node for _, node in _reviews(parameter_node)]
 
 
-def _reviews(parameter_node: Any) -> Iterator[tuple[str, Any]]:
+def _reviews(parameter_node: ParameterNode | None) -> Iterator[tuple[str, Any]]:
     """Name and segmentation node of each review."""
     if parameter_node is not None:
         for name in parameter_node.GetParameterNames():

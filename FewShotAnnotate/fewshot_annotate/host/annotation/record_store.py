@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any
 
 from ...core.reading import DamagedContentError, decoding, parse_json
+from ..mrml.node_types import ParameterNode, SegmentationNode
 from .record import AnnotationRecord
 from .record_json import record_from_json, record_to_json
 from .record_of_version_0_1 import PAINTED_ATTRIBUTE, earlier_record, earlier_reviews
@@ -16,7 +16,7 @@ RECORD_ATTRIBUTE = "FewShotAnnotate.Slices"
 UNREADABLE_ATTRIBUTE = "FewShotAnnotate.UnreadableSlices"
 
 
-def read_record(node: Any) -> AnnotationRecord:
+def read_record(node: SegmentationNode) -> AnnotationRecord:
     """The record of a segmentation node; an empty one if there is none or it cannot be read."""
     text = node.GetAttribute(RECORD_ATTRIBUTE)
     if text is None:
@@ -24,7 +24,7 @@ def read_record(node: Any) -> AnnotationRecord:
     return _parsed(text) or AnnotationRecord()
 
 
-def write_record(node: Any, record: AnnotationRecord) -> None:
+def write_record(node: SegmentationNode, record: AnnotationRecord) -> None:
     """Write the record to a segmentation node."""
     text = json.dumps(record_to_json(record), separators=(",", ":"))
     before = node.GetAttribute(RECORD_ATTRIBUTE)
@@ -35,7 +35,7 @@ def write_record(node: Any, record: AnnotationRecord) -> None:
     node.SetAttribute(RECORD_ATTRIBUTE, text)
 
 
-def take_over_earlier_reviews(parameter_node: Any) -> None:
+def take_over_earlier_reviews(parameter_node: ParameterNode) -> None:
     """Write records for the segmentations whose review is stored on the parameter node, as version 0.1 did.
 
     The review on the parameter node stays, but a scene that is loaded into this one may overwrite it.
@@ -47,7 +47,7 @@ def take_over_earlier_reviews(parameter_node: Any) -> None:
                 write_record(node, record)
 
 
-def record_text(node: Any) -> tuple[str | None, str | None]:
+def record_text(node: SegmentationNode) -> tuple[str | None, str | None]:
     """A value that changes with the record. Takes microseconds."""
     return node.GetAttribute(RECORD_ATTRIBUTE), node.GetAttribute(PAINTED_ATTRIBUTE)
 

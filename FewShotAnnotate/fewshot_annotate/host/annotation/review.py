@@ -21,6 +21,7 @@ from ..chosen_nodes import ChosenNodes
 from ..fill.run_outcome import RunOutcome
 from ..mrml.confidence_plot import find_plot, remove_orphaned_plots, show_plot, update_plot
 from ..mrml.grid import SegmentationGrid
+from ..mrml.node_types import SegmentationNode
 from ..mrml.views import current_slice, jump_to_slice, slice_positions
 from ..tasks import BackgroundTasks
 from .annotations import SliceAnnotations
@@ -235,7 +236,7 @@ class ReviewController:
 
     # --- internals
 
-    def _present(self, node: Any) -> tuple[SliceAxis, AxisRecord]:
+    def _present(self, node: SegmentationNode) -> tuple[SliceAxis, AxisRecord]:
         """Axis under review and the slices along it."""
         record = self._annotations.snapshot(node).record
         assert record.axis is not None
@@ -257,12 +258,12 @@ class ReviewController:
             self._annotations.change(node, lambda record: record.with_along(number, change(record.along(number))))
             self._update_segment_status(node)
 
-    def _update_segment_status(self, node: Any) -> None:
+    def _update_segment_status(self, node: SegmentationNode) -> None:
         """Set the status of the segments from that of the slices."""
         if node is self._nodes().segmentation:
             self._set_status(node, combined_status(self.view.rows))
 
-    def _update_after_edit(self, node: Any) -> None:
+    def _update_after_edit(self, node: SegmentationNode) -> None:
         """Update plot and segment status after undo, redo or painting."""
         rows = self.view.rows
         chart = find_plot(node)
@@ -277,14 +278,14 @@ class ReviewController:
         ):
             self._set_status(node, status)
 
-    def _set_status(self, node: Any, status: SliceStatus) -> None:
+    def _set_status(self, node: SegmentationNode, status: SliceStatus) -> None:
         self._segment_status = (node.GetID(), status)
         record = self._annotations.snapshot(node).record
         if record.axis is not None:  # no axis chosen: nothing is under review
             _set_segment_status(node, record.present.segment_ids, status)
 
 
-def _set_segment_status(segmentation_node: Any, segment_ids: Sequence[str], status: SliceStatus) -> None:
+def _set_segment_status(segmentation_node: SegmentationNode, segment_ids: Sequence[str], status: SliceStatus) -> None:
     """Set the status of segments in Slicer's segments table; missing segments are skipped."""
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     value = {

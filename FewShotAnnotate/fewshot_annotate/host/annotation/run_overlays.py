@@ -13,6 +13,7 @@ from ..chosen_nodes import ChosenNodes
 from ..fill.contested import ContestedVoxels
 from ..i18n import tr as _
 from ..mrml.grid import SegmentationGrid
+from ..mrml.node_types import SegmentationNode
 from ..mrml.overlay import Overlay
 from ..tasks import BackgroundTasks
 from .annotations import SliceAnnotations
@@ -37,7 +38,11 @@ class UncertaintyOverlay:
         return self._overlay.node if self._overlay is not None else None
 
     def show(
-        self, segmentation_node: Any, grid: SegmentationGrid, first: tuple[int, int, int], values: np.ndarray
+        self,
+        segmentation_node: SegmentationNode,
+        grid: SegmentationGrid,
+        first: tuple[int, int, int],
+        values: np.ndarray,
     ) -> None:
         """Show `ContestedVoxels.values` that begin at voxel `first` (k, j, i) of the grid."""
         self.hide()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from ...jobs.process import WorkerProcess
 from ...jobs.run_folder import JobFolder
 from ..chosen_nodes import ChosenNodes
 from ..messages import error_text
+from ..mrml.node_types import Scene, SegmentationNode
 from ..mrml.preview import Preview, PreviewSegment
 from ..surfaces.surface_run import ComputedCommit
 from .run_plan import PreparedRun, RunPlan
@@ -61,7 +61,7 @@ class ActiveRun:
 
     def __init__(
         self,
-        scene: Any,
+        scene: Scene,
         nodes: ChosenNodes,
         plan: RunPlan,
         folder: RunFolder,
@@ -266,15 +266,13 @@ class ActiveRun:
         self.preview.redraw()
 
 
-def _preview_segments(segmentation_node: Any, plan: RunPlan) -> dict[str, PreviewSegment]:
+def _preview_segments(segmentation_node: SegmentationNode, plan: RunPlan) -> dict[str, PreviewSegment]:
     """Name and colour of each segment; a resumed run may name segments that were removed."""
     segments = {}
     for name, text in plan.names.items():
         segment = segmentation_node.GetSegmentation().GetSegment(name)
         segments[name] = (
-            PreviewSegment(text, _GREY)
-            if segment is None
-            else PreviewSegment(segment.GetName(), tuple(segment.GetColor()))
+            PreviewSegment(text, _GREY) if segment is None else PreviewSegment(segment.GetName(), segment.GetColor())
         )
     return segments
 

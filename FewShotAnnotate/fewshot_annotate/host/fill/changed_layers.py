@@ -16,6 +16,7 @@ from vtk import vtkDataArray
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from ..mrml.grid import Layer, SegmentationGrid
+from ..mrml.node_types import SegmentationNode, VtkSegmentation
 from ..mrml.reading import BINARY_LABELMAP, CLOSED_SURFACE
 from .changes import Box, Changes
 from .saved_segmentation import announce_voxels
@@ -42,7 +43,7 @@ class ChangedLayer:
     shift: tuple[int, int, int]
     shape: tuple[int, int, int]
 
-    def write(self, segmentation: Any) -> None:
+    def write(self, segmentation: VtkSegmentation) -> None:
         """Give the segments a labelmap with these voxels."""
         before = segmentation.GetSegment(self.segment_ids[0]).GetRepresentation(BINARY_LABELMAP)
         first = (start + shift for start, shift in zip(before.GetExtent()[::2], self.shift[::-1], strict=True))
@@ -77,14 +78,14 @@ def changed_layers(grid: SegmentationGrid, changes: Changes) -> list[ChangedLaye
     return changed
 
 
-def can_be_written(node: Any) -> bool:
+def can_be_written(node: SegmentationNode) -> bool:
     """Whether the segments have only labelmaps and closed surfaces; Slicer's editor logic converts any others."""
     names: list[str] = []
     node.GetSegmentation().GetContainedRepresentationNames(names)
     return {*names} <= {BINARY_LABELMAP, CLOSED_SURFACE}
 
 
-def write_layers(node: Any, layers: Sequence[ChangedLayer], changes: Changes) -> None:
+def write_layers(node: SegmentationNode, layers: Sequence[ChangedLayer], changes: Changes) -> None:
     """Write labelmaps into the segmentation node they were computed from, with the events that Slicer sends."""
     segmentation, logic = node.GetSegmentation(), slicer.vtkSlicerSegmentationsModuleLogic
     for layer in layers:

@@ -28,6 +28,7 @@ from ..i18n import tr as _
 from ..messages import error_text
 from ..mrml.grid import SegmentationGrid
 from ..mrml.grid_reader import GridReader
+from ..mrml.node_types import SegmentationNode
 from ..mrml.reading import ijk_to_ras
 from ..surfaces.representation import replaced_surfaces
 from ..unexpected_errors import as_input_error
@@ -134,7 +135,7 @@ def step_after_commit(warnings: list[str]) -> Iterator[None]:
         warnings.append(text.format(reason=error_text(as_input_error(error))))
 
 
-def tag_segments(node: Any, changes: Changes, job: Job) -> None:
+def tag_segments(node: SegmentationNode, changes: Changes, job: Job) -> None:
     """Tag the changed segments with the engine that filled them, for an export."""
     made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
     for segment_id in changes.segment_ids:
@@ -174,7 +175,7 @@ def _modifier(box: Box, grid: SegmentationGrid) -> tuple[Any, tuple[int, ...]]:
 
 
 @contextmanager
-def _quiet(node: Any) -> Iterator[None]:
+def _quiet(node: SegmentationNode) -> Iterator[None]:
     """Defer updates of the node to the end; its place in the subject hierarchy is restored."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     item = hierarchy.GetItemByDataNode(node) if hierarchy else 0

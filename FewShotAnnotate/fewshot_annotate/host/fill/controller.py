@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from ...core.errors import InputError
 from ...core.events import Event, Expected, Failed, Finished, Progress
@@ -13,6 +12,7 @@ from ..chosen_nodes import ChosenNodes
 from ..i18n import tr as _
 from ..messages import error_text
 from ..mrml.grid_reader import GridReader
+from ..mrml.node_types import Scene
 from ..tasks import BackgroundTasks, Signal
 from ..unexpected_errors import error_of_run
 from .active_run import ActiveRun
@@ -70,7 +70,7 @@ class FillController:
 
     def __init__(
         self,
-        scene: Any,
+        scene: Scene,
         editor: RunEditor,
         python: str,
         grids: GridReader | None = None,

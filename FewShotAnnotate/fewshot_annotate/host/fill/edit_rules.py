@@ -11,6 +11,7 @@ import slicer
 
 from ...core.slice_axis import SliceAxis
 from ..mrml.grid import ImageSource, SegmentationGrid
+from ..mrml.node_types import SegmentationNode
 from ..mrml.reading import hidden_segments, is_locked
 from .changes import Changes, MaskPieces, mask_window
 
@@ -45,7 +46,7 @@ class EditRules:
     overwrite_mode: int
 
     @classmethod
-    def from_nodes(cls, segmentation_node: Any, editor_node: Any, may_overwrite: bool) -> EditRules:
+    def from_nodes(cls, segmentation_node: SegmentationNode, editor_node: Any, may_overwrite: bool) -> EditRules:
         """Rules that hold now for a segmentation, edited with a vtkMRMLSegmentEditorNode."""
         segmentation = segmentation_node.GetSegmentation()
         hidden = hidden_segments(segmentation_node)

@@ -10,13 +10,14 @@ from typing import Any
 import slicer
 
 from ..annotation.record_store import RECORD_ATTRIBUTE
+from ..mrml.node_types import SegmentationNode, VtkSegmentation
 from ..mrml.reading import BINARY_LABELMAP, CLOSED_SURFACE
 
 
 class SavedSegmentation(ABC):
     """A segmentation node's segments and record as they are now."""
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: SegmentationNode) -> None:
         self._node = node
         self._record = node.GetAttribute(RECORD_ATTRIBUTE)
 
@@ -33,20 +34,20 @@ class SavedSegmentation(ABC):
             self._node.EndModify(modifying)
 
     @abstractmethod
-    def _restore_segments(self, segmentation: Any) -> None: ...
+    def _restore_segments(self, segmentation: VtkSegmentation) -> None: ...
 
 
 class CopiedSegmentation(SavedSegmentation):
     """All voxels and surfaces are copied: before a change that writes into them, as Slicer's editor logic does."""
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: SegmentationNode) -> None:
         super().__init__(node)
         self._surface = node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
         self._history = slicer.vtkSegmentationHistory()
         self._history.SetSegmentation(node.GetSegmentation())
         self._history.SaveState()
 
-    def _restore_segments(self, segmentation: Any) -> None:
+    def _restore_segments(self, segmentation: VtkSegmentation) -> None:
         self._history.RestorePreviousState()
         if self._surface and not segmentation.ContainsRepresentation(CLOSED_SURFACE):
             segmentation.CreateRepresentation(CLOSED_SURFACE)
@@ -55,7 +56,7 @@ class CopiedSegmentation(SavedSegmentation):
 class ReferencedSegmentation(SavedSegmentation):
     """No voxel is copied: before a change that gives segments other labelmaps and surfaces, and alters none."""
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: SegmentationNode) -> None:
         super().__init__(node)
         self._segments: dict[str, tuple[Any, dict[str, Any]]] = {}
         segmentation = node.GetSegmentation()
@@ -66,7 +67,7 @@ class ReferencedSegmentation(SavedSegmentation):
             representations = {name: segment.GetRepresentation(name) for name in (BINARY_LABELMAP, CLOSED_SURFACE)}
             self._segments[segment_id] = (metadata, representations)
 
-    def _restore_segments(self, segmentation: Any) -> None:
+    def _restore_segments(self, segmentation: VtkSegmentation) -> None:
         for segment_id, (metadata, representations) in self._segments.items():
             segment = segmentation.GetSegment(segment_id)
             segment.DeepCopyMetadata(metadata)
@@ -89,7 +90,7 @@ def all_or_nothing(saved: SavedSegmentation) -> Iterator[None]:
         raise
 
 
-def announce_voxels(segmentation: Any, segment_id: str) -> None:
+def announce_voxels(segmentation: VtkSegmentation, segment_id: str) -> None:
     """Send the events of Slicer's editor logic after it has written voxels of a segment."""
     for event in (segmentation.SourceRepresentationModified, segmentation.RepresentationModified):
         segmentation.InvokeEvent(event, segment_id)

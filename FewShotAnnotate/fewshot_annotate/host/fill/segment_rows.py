@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..i18n import tr as _
+from ..mrml.node_types import SegmentationNode
 from ..mrml.reading import hidden_segments, is_locked
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class SegmentRow:
     millilitres: float
 
 
-def segment_rows(node: Any, snapshot: AnnotationSnapshot, survey: Survey) -> list[SegmentRow]:
+def segment_rows(node: SegmentationNode, snapshot: AnnotationSnapshot, survey: Survey) -> list[SegmentRow]:
     """All segments of a segmentation, in its order."""
     if node is None:
         return []

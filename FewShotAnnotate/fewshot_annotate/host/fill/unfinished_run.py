@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ...core.errors import InputError
 from ..chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
+from ..mrml.node_types import Scene, SegmentationNode
 from .preparation import read_unchanged
 from .run_plan import PreparedRun, RunPlan
 from .run_store import RunFolder, RunStore
@@ -33,11 +33,11 @@ class RunReference:
     volume_id: str = ""
 
     @classmethod
-    def read(cls, node: Any) -> RunReference:
+    def read(cls, node: SegmentationNode) -> RunReference:
         """The reference that a segmentation node holds."""
         return cls(node.GetAttribute(RUN_ATTRIBUTE) or "", node.GetNodeReferenceID(VOLUME_ROLE) or "")
 
-    def write(self, node: Any) -> None:
+    def write(self, node: SegmentationNode) -> None:
         """Store the reference on a segmentation node; an empty one removes it."""
         if self.run_id:
             node.SetAttribute(RUN_ATTRIBUTE, self.run_id)
@@ -56,7 +56,7 @@ class ReopenedRun:
     folder: RunFolder
 
     @classmethod
-    def open(cls, scene: Any, nodes: ChosenNodes, store: RunStore, grids: GridReader) -> ReopenedRun:
+    def open(cls, scene: Scene, nodes: ChosenNodes, store: RunStore, grids: GridReader) -> ReopenedRun:
         """Open the run that a segmentation node refers to.
 
         Parameters

@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...core.errors import InputError
 from ..chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
+from ..mrml.node_types import Scene, SegmentationNode
 from ..tasks import BackgroundTasks
 from .run_plan import PreparedRun
 from .run_store import RunFolder, RunStore
@@ -60,7 +60,7 @@ class UnfinishedRuns:
 
     def __init__(
         self,
-        scene: Any,
+        scene: Scene,
         grids: GridReader,
         store: RunStore,
         tasks: BackgroundTasks,
@@ -76,7 +76,7 @@ class UnfinishedRuns:
         self._changed = changed
         self._read: tuple[object, UnfinishedRun | None] | None = None
 
-    def find(self, segmentation_node: Any) -> UnfinishedRun | None:
+    def find(self, segmentation_node: SegmentationNode) -> UnfinishedRun | None:
         """The unfinished run on a segmentation, after a crash or a closed scene. Takes 1 ms.
 
         One that was read before is read again only after something in its folder has changed.
@@ -117,7 +117,7 @@ class UnfinishedRuns:
         """Commit the finished slices of an unfinished run and delete it; otherwise as `resume`."""
         self._resume(partial(ReopenedRun.open, self._scene, nodes, self._store, self._grids), True)
 
-    def delete(self, segmentation_node: Any) -> None:
+    def delete(self, segmentation_node: SegmentationNode) -> None:
         """Delete the unfinished run on a segmentation and its finished slices."""
         unfinished = self.find(segmentation_node)
         if unfinished is not None:

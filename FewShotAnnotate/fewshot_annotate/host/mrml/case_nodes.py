@@ -14,12 +14,13 @@ from ...core.errors import InputError
 from ...core.regrid import regrid
 from ...core.volume import Geometry, LabelMap, Segment, Volume
 from ..chosen_nodes import ChosenNodes
+from .node_types import Scene, SegmentationNode, VolumeNode
 from .reading import BINARY_LABELMAP, ijk_to_ras, labels_version, read_grid
 
 REVIEW_ATTRIBUTE = "FewShotAnnotate.Review"
 
 
-def add_case_nodes(scene: Any, name: str, volume: Volume, label_map: LabelMap) -> ChosenNodes:
+def add_case_nodes(scene: Scene, name: str, volume: Volume, label_map: LabelMap) -> ChosenNodes:
     """Add a case to the scene; nothing is added if that fails."""
     volume_node = _add_volume(scene, name, volume)
     try:
@@ -29,7 +30,7 @@ def add_case_nodes(scene: Any, name: str, volume: Volume, label_map: LabelMap) -
         raise
 
 
-def remove_nodes(scene: Any, nodes: ChosenNodes) -> None:
+def remove_nodes(scene: Scene, nodes: ChosenNodes) -> None:
     """Remove the nodes of a case with their display nodes."""
     for node in (nodes.segmentation, nodes.volume):
         if node is not None:
@@ -76,14 +77,14 @@ def nodes_label_map(nodes: ChosenNodes, geometry: Geometry, original: Sequence[S
         raise InputError("review_off_grid", name=node.GetName()) from None
 
 
-def segmentation_version(node: Any) -> tuple[object, ...]:
+def segmentation_version(node: SegmentationNode) -> tuple[object, ...]:
     """A value that changes with voxels, name or colour of any segment."""
     segmentation = node.GetSegmentation()
     named = [segmentation.GetSegment(segment_id) for segment_id in segmentation.GetSegmentIDs()]
     return (labels_version(node), tuple((segment.GetName(), tuple(segment.GetColor())) for segment in named))
 
 
-def _add_volume(scene: Any, name: str, volume: Volume) -> Any:
+def _add_volume(scene: Scene, name: str, volume: Volume) -> Any:
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{name} image")
     node.SetIJKToRASMatrix(_matrix(volume.geometry))
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(volume.array))
@@ -92,7 +93,7 @@ def _add_volume(scene: Any, name: str, volume: Volume) -> Any:
     return node
 
 
-def _add_segmentation(scene: Any, name: str, label_map: LabelMap, volume_node: Any) -> Any:
+def _add_segmentation(scene: Scene, name: str, label_map: LabelMap, volume_node: VolumeNode) -> Any:
     """Segmentation node whose segments share one labelmap, as label maps do."""
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.SetAttribute(REVIEW_ATTRIBUTE, name)

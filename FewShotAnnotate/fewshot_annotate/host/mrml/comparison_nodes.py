@@ -11,6 +11,7 @@ from ...evaluation.report.plot import colour_of
 from ...evaluation.summary import Summary
 from ..i18n import tr as _
 from ..messages import error_text
+from .node_types import Scene
 
 # Marks our nodes and names their role; a later comparison is shown in the same nodes.
 ROLE_ATTRIBUTE = "FewShotAnnotate.Comparison"
@@ -19,7 +20,7 @@ SIZES_COLUMN = "Painted slices"
 _TABLE, _CHART, _SERIES = "table", "chart", "series"
 
 
-def show_in_scene(scene: Any, summary: Summary) -> Any:
+def show_in_scene(scene: Scene, summary: Summary) -> Any:
     """Fill the table and the plot, those of an earlier comparison if they are still there; returns the chart node."""
     table = _find_or_add(scene, "vtkMRMLTableNode", _TABLE, _("Engine comparison"))
     _fill(table, summary)
@@ -35,7 +36,7 @@ def show_in_scene(scene: Any, summary: Summary) -> Any:
     return chart
 
 
-def _find_or_add(scene: Any, class_name: str, role: str, name: str) -> Any:
+def _find_or_add(scene: Scene, class_name: str, role: str, name: str) -> Any:
     existing = _nodes_of_role(scene, class_name, role)
     if existing:
         return existing[0]
@@ -44,7 +45,7 @@ def _find_or_add(scene: Any, class_name: str, role: str, name: str) -> Any:
     return node
 
 
-def _nodes_of_role(scene: Any, class_name: str, role: str) -> list[Any]:
+def _nodes_of_role(scene: Scene, class_name: str, role: str) -> list[Any]:
     nodes = scene.GetNodesByClass(class_name)
     listed = [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
     return [node for node in listed if node.GetAttribute(ROLE_ATTRIBUTE) == role]
@@ -67,7 +68,7 @@ def _fill(table: Any, summary: Summary) -> None:
     table.Modified()
 
 
-def _series(scene: Any, table: Any, engine: str, summary: Summary) -> Any:
+def _series(scene: Scene, table: Any, engine: str, summary: Summary) -> Any:
     node = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", engine)
     node.SetAttribute(ROLE_ATTRIBUTE, _SERIES)
     node.SetAndObserveTableNodeID(table.GetID())

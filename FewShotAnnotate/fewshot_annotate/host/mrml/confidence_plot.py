@@ -14,6 +14,7 @@ import vtk
 from ..annotation.record import SliceStatus
 from ..annotation.review_rows import ReviewRow
 from ..i18n import tr as _
+from .node_types import Scene, SegmentationNode
 from .views import show_chart
 
 PLOT_ATTRIBUTE = "FewShotAnnotate.ConfidencePlot"
@@ -25,20 +26,20 @@ _Value = Callable[[ReviewRow], float]
 _CLICKED = "dataSelected(vtkStringArray*,vtkCollection*)"
 
 
-def find_plot(segmentation_node: Any) -> Any:
+def find_plot(segmentation_node: SegmentationNode) -> Any:
     """The chart of a segmentation, None if there is none."""
     charts = _charts(segmentation_node.GetScene())
     return next((chart for chart in charts if chart.GetNodeReference(_SEGMENTATION) is segmentation_node), None)
 
 
-def update_plot(segmentation_node: Any, rows: Sequence[ReviewRow]) -> None:
+def update_plot(segmentation_node: SegmentationNode, rows: Sequence[ReviewRow]) -> None:
     """Update a segmentation's chart, if it has one."""
     chart = find_plot(segmentation_node)
     if chart is not None:
         _fill(chart, segmentation_node, rows)
 
 
-def show_plot(segmentation_node: Any, rows: Sequence[ReviewRow], application_logic: Any) -> Any:
+def show_plot(segmentation_node: SegmentationNode, rows: Sequence[ReviewRow], application_logic: Any) -> Any:
     """Make or update the chart, and show it in a layout with a plot view, where the application has one.
 
     Returns
@@ -61,7 +62,7 @@ def slice_of_point(series_node: Any, number: int) -> int | None:
     return None
 
 
-def remove_orphaned_plots(scene: Any) -> None:
+def remove_orphaned_plots(scene: Scene) -> None:
     """Remove charts whose segmentation was removed."""
     for chart in _charts(scene):
         if chart.GetNodeReference(_SEGMENTATION) is None:
@@ -72,7 +73,7 @@ def remove_orphaned_plots(scene: Any) -> None:
                     scene.RemoveNode(node)
 
 
-def _charts(scene: Any) -> list[Any]:
+def _charts(scene: Scene) -> list[Any]:
     charts = [
         scene.GetNthNodeByClass(number, "vtkMRMLPlotChartNode")
         for number in range(scene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode"))
@@ -80,7 +81,7 @@ def _charts(scene: Any) -> list[Any]:
     return [chart for chart in charts if chart.GetAttribute(PLOT_ATTRIBUTE)]
 
 
-def _add_chart(segmentation_node: Any) -> Any:
+def _add_chart(segmentation_node: SegmentationNode) -> Any:
     scene = segmentation_node.GetScene()
     table = _add(scene, "vtkMRMLTableNode", _("{name} confidence table").format(name=segmentation_node.GetName()))
     chart = _add(scene, "vtkMRMLPlotChartNode", _("{name} confidence").format(name=segmentation_node.GetName()))
@@ -130,7 +131,7 @@ def _height(row: ReviewRow, marked: bool) -> float:
     return (1.0 if row.confidence is None else row.confidence) if marked else _NO_POINT
 
 
-def _fill(chart: Any, segmentation_node: Any, rows: Sequence[ReviewRow]) -> None:
+def _fill(chart: Any, segmentation_node: SegmentationNode, rows: Sequence[ReviewRow]) -> None:
     table_node = chart.GetNthPlotSeriesNode(0).GetTableNode()
     values: list[_Value] = [lambda row: float(row.index), *(value for *_rest, value in _series())]
     table = vtk.vtkTable()
@@ -149,7 +150,7 @@ def _column(number: int) -> str:
     return ("Slice", "Confidence", "Disagreement", "Painted", "Accepted", "Flagged")[number]
 
 
-def _add(scene: Any, class_name: str, name: str) -> Any:
+def _add(scene: Scene, class_name: str, name: str) -> Any:
     node = scene.CreateNodeByClass(class_name)
     node.UnRegister(None)
     node.SetName(scene.GenerateUniqueName(name))

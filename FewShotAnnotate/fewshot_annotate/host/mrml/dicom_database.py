@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...core.errors import InputError
+from .node_types import VolumeNode
 
 # Attribute of volume nodes that Slicer's DICOM reader writes: SOP Instance UIDs separated by spaces.
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
@@ -22,7 +23,7 @@ class DicomDatabase(Protocol):
         """Copy a file into the database."""
 
 
-def source_files(volume_node: Any, database: DicomDatabase | None) -> list[Path]:
+def source_files(volume_node: VolumeNode, database: DicomDatabase | None) -> list[Path]:
     """Files of the slices that a volume was loaded from; empty if it did not come from DICOM.
 
     Raises

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import slicer
 
 from ..chosen_nodes import ChosenNodes
 from .grid import SegmentationGrid
+from .node_types import VolumeNode
 from .reading import labels_version, read_grid
 
 
@@ -46,6 +45,6 @@ def grid_version(nodes: ChosenNodes) -> tuple[object, ...]:
     return (nodes.segmentation.GetID(), source, version, labels_version(nodes.segmentation))
 
 
-def _volume_version(volume: Any) -> tuple[object, ...]:
+def _volume_version(volume: VolumeNode) -> tuple[object, ...]:
     """A value that changes with the volume, whose grid counts for a segmentation without one of its own."""
     return (volume.GetID(), volume.GetMTime(), volume.GetImageData())

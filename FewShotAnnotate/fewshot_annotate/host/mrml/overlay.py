@@ -10,6 +10,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ...core.volume import Geometry
+from .node_types import SegmentationNode
 from .reading import BINARY_LABELMAP, ijk_to_ras
 
 _Voxel = tuple[int, int, int]
@@ -27,7 +28,7 @@ class Overlay:
         Marks the node as an overlay of its kind.
     """
 
-    def __init__(self, segmentation_node: Any, name: str, attribute: str) -> None:
+    def __init__(self, segmentation_node: SegmentationNode, name: str, attribute: str) -> None:
         self._scene = segmentation_node.GetScene()
         self._images: list[Any] = []
         node = slicer.vtkMRMLSegmentationNode()

@@ -12,6 +12,7 @@ import slicer
 
 from ...core.slice_axis import SliceAxis
 from ...core.volume import Geometry
+from .node_types import SegmentationNode
 from .overlay import Overlay
 
 PREVIEW_ATTRIBUTE = "FewShotAnnotate.Preview"
@@ -40,7 +41,9 @@ class Preview:
         Label value 1 + n of a layer is its n-th segment.
     """
 
-    def __init__(self, segmentation_node: Any, grid: Geometry, layers: Sequence[Sequence[PreviewSegment]]) -> None:
+    def __init__(
+        self, segmentation_node: SegmentationNode, grid: Geometry, layers: Sequence[Sequence[PreviewSegment]]
+    ) -> None:
         self._overlay = Overlay(segmentation_node, f"{segmentation_node.GetName()} fill preview", PREVIEW_ATTRIBUTE)
         self._arrays: list[np.ndarray] = []
         self._images: list[Any] = []
@@ -66,7 +69,7 @@ class Preview:
         axis.slices(self._arrays[layer])[index] = labels
         self._dirty.add(layer)
 
-    def follow(self, segmentation_node: Any) -> None:
+    def follow(self, segmentation_node: SegmentationNode) -> None:
         """Set the transform of the preview to that of the user's segmentation."""
         node = self.node
         if node is not None and node.GetTransformNodeID() != segmentation_node.GetTransformNodeID():

@@ -15,6 +15,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from ...core.errors import InputError
 from ...core.volume import SAME_VOXEL_TOLERANCE, Geometry, Volume
 from .grid import ImageSource, Layer, SegmentationGrid
+from .node_types import SegmentationNode, VolumeNode, VtkSegment, VtkSegmentation
 
 BINARY_LABELMAP = "Binary labelmap"
 CLOSED_SURFACE = "Closed surface"
@@ -28,7 +29,7 @@ def first_segmentation() -> Any:
     return next((node for node in nodes if not node.GetHideFromEditors()), None)
 
 
-def read_grid(segmentation_node: Any, volume_node: Any) -> SegmentationGrid:
+def read_grid(segmentation_node: SegmentationNode, volume_node: VolumeNode) -> SegmentationGrid:
     """Grid and layers of a segmentation; the volume's grid if the segmentation has none yet.
 
     Raises
@@ -63,7 +64,7 @@ def read_grid(segmentation_node: Any, volume_node: Any) -> SegmentationGrid:
     return SegmentationGrid(geometry, clipped, (extent[0], extent[2], extent[4]), is_cropped)
 
 
-def read_image(volume_node: Any, segmentation_node: Any, grid: Geometry) -> ImageSource:
+def read_image(volume_node: VolumeNode, segmentation_node: SegmentationNode, grid: Geometry) -> ImageSource:
     """Voxels of a volume, and the map from `grid`, in the segmentation's coordinates, to them.
 
     Raises
@@ -88,7 +89,7 @@ def read_image(volume_node: Any, segmentation_node: Any, grid: Geometry) -> Imag
     return ImageSource(array, flip @ grid_ijk_to_volume_ijk @ flip)
 
 
-def read_channel(volume_node: Any, segmentation_node: Any) -> Volume:
+def read_channel(volume_node: VolumeNode, segmentation_node: SegmentationNode) -> Volume:
     """View of the voxels of a further volume, and its grid in the segmentation's own coordinates.
 
     Raises
@@ -105,7 +106,7 @@ def read_channel(volume_node: Any, segmentation_node: Any) -> Volume:
     return Volume(array, _geometry(to_world, (0, i - 1, 0, j - 1, 0, k - 1)))
 
 
-def _voxels(volume_node: Any) -> np.ndarray:
+def _voxels(volume_node: VolumeNode) -> np.ndarray:
     image, name = volume_node.GetImageData(), volume_node.GetName()
     if image is None or image.GetPointData().GetScalars() is None:
         raise InputError("node_empty", name=name)
@@ -114,7 +115,7 @@ def _voxels(volume_node: Any) -> np.ndarray:
     return image_array(image)
 
 
-def segmentation_to_volume(segmentation_node: Any, volume_node: Any) -> np.ndarray:
+def segmentation_to_volume(segmentation_node: SegmentationNode, volume_node: VolumeNode) -> np.ndarray:
     """4x4 matrix of RAS in the segmentation's own coordinates to RAS in the volume's own.
 
     Raises
@@ -135,7 +136,7 @@ def segmentation_to_volume(segmentation_node: Any, volume_node: Any) -> np.ndarr
     return np.asarray(slicer.util.arrayFromVTKMatrix(matrix))
 
 
-def grid_in_volume(grid: Geometry, segmentation_node: Any, volume_node: Any) -> Geometry:
+def grid_in_volume(grid: Geometry, segmentation_node: SegmentationNode, volume_node: VolumeNode) -> Geometry:
     """The same grid in the volume's own coordinates, which are those of its images.
 
     Raises
@@ -147,14 +148,14 @@ def grid_in_volume(grid: Geometry, segmentation_node: Any, volume_node: Any) -> 
     return _geometry(segmentation_to_volume(segmentation_node, volume_node) @ ijk_to_ras(grid), extent)
 
 
-def volume_geometry(volume_node: Any) -> Geometry:
+def volume_geometry(volume_node: VolumeNode) -> Geometry:
     """Grid of a volume in its own coordinates, LPS."""
     matrix = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     return _geometry(slicer.util.arrayFromVTKMatrix(matrix), tuple(volume_node.GetImageData().GetExtent()))
 
 
-def labels_version(segmentation_node: Any) -> tuple[object, ...]:
+def labels_version(segmentation_node: SegmentationNode) -> tuple[object, ...]:
     """A value that changes with the voxels of any segment. Takes microseconds."""
     segmentation = segmentation_node.GetSegmentation()
     version: list[object] = []
@@ -179,13 +180,13 @@ def image_array(image: Any) -> np.ndarray:
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
 
 
-def is_locked(segment: Any) -> bool:
+def is_locked(segment: VtkSegment) -> bool:
     """Whether the user locked a segment. Slicer has no lock of its own; the tag is saved with the segment."""
     text = vtk.reference("")
     return bool(segment.GetTag(LOCKED_TAG, text)) and str(text) == "1"
 
 
-def hidden_segments(segmentation_node: Any) -> tuple[str, ...]:
+def hidden_segments(segmentation_node: SegmentationNode) -> tuple[str, ...]:
     """Ids of the segments that the user hid in the views."""
     display = segmentation_node.GetDisplayNode()
     if display is None:
@@ -194,7 +195,7 @@ def hidden_segments(segmentation_node: Any) -> tuple[str, ...]:
     return tuple(name for name in names if not display.GetSegmentVisibility(name))
 
 
-def segments_left_out(segmentation_node: Any) -> tuple[str, ...]:
+def segments_left_out(segmentation_node: SegmentationNode) -> tuple[str, ...]:
     """Ids of the segments that are not filled even if they are painted: locked and hidden ones.
 
     *Fill between slices* and *Grow from seeds* of the Segment Editor take visible segments alone, too.
@@ -204,18 +205,18 @@ def segments_left_out(segmentation_node: Any) -> tuple[str, ...]:
     return tuple(name for name in names if name in hidden or is_locked(segmentation.GetSegment(name)))
 
 
-def has_geometry(segmentation_node: Any) -> bool:
+def has_geometry(segmentation_node: SegmentationNode) -> bool:
     """Whether a segmentation node has a reference geometry."""
     name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
     return bool(segmentation_node.GetSegmentation().GetConversionParameter(name))
 
 
-def has_voxels(volume_node: Any) -> bool:
+def has_voxels(volume_node: VolumeNode) -> bool:
     """Whether there is a volume node, and it has voxels."""
     return volume_node is not None and volume_node.GetImageData() is not None
 
 
-def set_locked(segment: Any, locked: bool) -> None:
+def set_locked(segment: VtkSegment, locked: bool) -> None:
     """Lock or unlock a segment."""
     if locked:
         segment.SetTag(LOCKED_TAG, "1")
@@ -223,7 +224,7 @@ def set_locked(segment: Any, locked: bool) -> None:
         segment.RemoveTag(LOCKED_TAG)
 
 
-def _reference(segmentation: Any, volume_node: Any) -> tuple[np.ndarray, tuple[int, ...]]:
+def _reference(segmentation: VtkSegmentation, volume_node: VolumeNode) -> tuple[np.ndarray, tuple[int, ...]]:
     """IJK-to-RAS matrix and extent of the reference geometry."""
     converter = slicer.vtkSegmentationConverter
     text = segmentation.GetConversionParameter(converter.GetReferenceImageGeometryParameterName())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...core.errors import InputError
+from .node_types import VolumeNode
 
 
-def require_no_sequence(volume_node: Any) -> None:
+def require_no_sequence(volume_node: VolumeNode) -> None:
     """Refuse a volume node in which a sequence browser shows one frame after the other.
 
     Raises

@@ -11,13 +11,14 @@ import vtk
 
 from ...core.slice_axis import SliceAxis
 from .grid import SegmentationGrid
+from .node_types import SegmentationNode
 from .reading import ijk_to_ras
 
 # Cosine between the normals of a slice view and of the slices from which on the view shows one of them.
 _MIN_COSINE = 0.7
 
 
-def current_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxis) -> int | None:
+def current_slice(segmentation_node: SegmentationNode, grid: SegmentationGrid, axis: SliceAxis) -> int | None:
     """Slice of the grid shown by the slice view whose normal is closest to `axis`; None if no view shows one."""
     scene, transform = segmentation_node.GetScene(), segmentation_node.GetParentTransformNode()
     if transform is not None and not transform.IsTransformToWorldLinear():
@@ -40,7 +41,7 @@ def current_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxi
 
 
 def jump_to_slice(
-    segmentation_node: Any,
+    segmentation_node: SegmentationNode,
     grid: SegmentationGrid,
     axis: SliceAxis,
     index: int,
@@ -56,7 +57,7 @@ def jump_to_slice(
     slicer.vtkMRMLSliceNode.JumpAllSlices(segmentation_node.GetScene(), *world)
 
 
-def slice_positions(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxis) -> list[str]:
+def slice_positions(segmentation_node: SegmentationNode, grid: SegmentationGrid, axis: SliceAxis) -> list[str]:
     """Position of each slice in mm along the patient axis nearest to its normal, as in the slice views.
 
     The letter is that of the side on which the slice lies: S or I, A or P, R or L.
@@ -69,7 +70,7 @@ def slice_positions(segmentation_node: Any, grid: SegmentationGrid, axis: SliceA
     return [f"{('RL', 'AP', 'SI')[patient_axis][int(offset < 0)]}: {offset:.1f}" for offset in offsets]
 
 
-def _world(segmentation_node: Any, grid: SegmentationGrid, voxel: Sequence[float]) -> list[float]:
+def _world(segmentation_node: SegmentationNode, grid: SegmentationGrid, voxel: Sequence[float]) -> list[float]:
     """Position of a voxel (i, j, k) in the world, RAS in mm."""
     point = ijk_to_ras(grid.geometry) @ (*voxel, 1.0)
     world = [0.0, 0.0, 0.0]

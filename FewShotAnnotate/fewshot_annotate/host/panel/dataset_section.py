@@ -11,6 +11,7 @@ from ..chosen_nodes import ChosenNodes
 from ..dataset_controller import DatasetController
 from ..i18n import tr as _
 from ..messages import Refusal
+from ..mrml.node_types import VolumeNode
 from .dataset_controls import DatasetControls
 from .widgets import attempt
 
@@ -196,7 +197,7 @@ class DatasetSection:
             self.controls.show()
 
 
-def _show_in_views(volume_node: Any) -> None:
+def _show_in_views(volume_node: VolumeNode) -> None:
     """Show a volume in all slice views."""
     logic = slicer.app.applicationLogic()
     if volume_node is not None and logic.GetSelectionNode() is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import slicer
 
+from ..mrml.node_types import SegmentationNode
 from ..mrml.reading import labels_version
 
 
@@ -22,7 +23,7 @@ class FillUndo:
         self._saved_id = ""
         self._filled: tuple[str, tuple[object, ...]] | None = None
 
-    def state_saved(self, segmentation_node: Any) -> None:
+    def state_saved(self, segmentation_node: SegmentationNode) -> None:
         """The editor saved the state of a segmentation, which a run is about to change."""
         self._saved_id, self._filled = segmentation_node.GetID(), None
 

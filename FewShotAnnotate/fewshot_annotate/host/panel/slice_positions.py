@@ -7,6 +7,7 @@ from typing import Any
 
 from ...core.errors import Message
 from ...core.slice_axis import SliceAxis
+from ..mrml.node_types import SegmentationNode
 from ..mrml.views import slice_positions
 
 # Placeholders of messages that hold the number of a slice.
@@ -20,7 +21,7 @@ class SlicePositions:
         self._source: tuple[object, ...] | None = None
         self._positions: list[str] = []
 
-    def update(self, node: Any, grid: Any, axis: SliceAxis) -> Sequence[str]:
+    def update(self, node: SegmentationNode, grid: Any, axis: SliceAxis) -> Sequence[str]:
         """Positions such as 'S: 376.3' by slice number; empty while there is no segmentation or grid."""
         source = None
         if node is not None and grid is not None:

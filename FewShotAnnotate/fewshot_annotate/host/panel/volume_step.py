@@ -12,6 +12,7 @@ from ...core.slice_axis import SliceAxis
 from ..further_volumes import further_volumes, possible_volumes, set_further_volumes
 from ..i18n import tr as _
 from ..messages import error_text, refusal_text
+from ..mrml.node_types import VolumeNode, VtkSegment
 from ..mrml.reading import BINARY_LABELMAP, volume_geometry
 from ..mrml.sample_data import make_example
 from ..mrml.sequence import require_no_sequence
@@ -109,7 +110,7 @@ class VolumeStep(Step):
         parameters.segmentation = node
 
 
-def _set_grid(segment: Any, volume: Any) -> None:
+def _set_grid(segment: VtkSegment, volume: VolumeNode) -> None:
     """Give a segment without voxels the volume's grid.
 
     Its default grid has a spacing of 1 mm, and Slicer would save all segments on it as long as this one is empty.

@@ -8,6 +8,7 @@ from typing import Any
 
 import slicer
 
+from ..mrml.node_types import SegmentationNode
 from ..mrml.reading import CLOSED_SURFACE
 from .conversion import SurfaceSettings
 
@@ -16,7 +17,7 @@ _DECIMATION, _SMOOTHING, _NORMALS = "Decimation factor", "Smoothing factor", "Co
 _FLYING_EDGES = {"Conversion method": "0", "Joint smoothing": "0"}
 
 
-def surface_settings(segmentation_node: Any) -> SurfaceSettings | None:
+def surface_settings(segmentation_node: SegmentationNode) -> SurfaceSettings | None:
     """Conversion parameters of a segmentation.
 
     Returns
@@ -39,7 +40,9 @@ def surface_settings(segmentation_node: Any) -> SurfaceSettings | None:
 
 
 @contextmanager
-def replaced_surfaces(segmentation_node: Any, changed: Set[str], surfaces: Mapping[str, Any]) -> Iterator[None]:
+def replaced_surfaces(
+    segmentation_node: SegmentationNode, changed: Set[str], surfaces: Mapping[str, Any]
+) -> Iterator[None]:
     """Context manager for a change of voxels: the segmentation has no closed surface meanwhile, so none is converted.
 
     Parameters
