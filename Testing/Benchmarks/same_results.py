@@ -1,11 +1,11 @@
 """Whether two versions of the program give the same results: the bytes of fill, suggest, compare, batch and export.
 
-    python Testing/Benchmarks/same_results.py REVISION [REVISION2] [--cases NAME ...]
+    python Testing/Benchmarks/same_results.py REVISION [REVISION2] [--data DIR] [--cases NAME ...]
 
 Each version is taken from git and runs in processes of its own with this Python; without REVISION2 the second one is
-the working tree. Every fifth slice of each case of `Testing/Data` is labelled. Compared are voxels and geometry of
-images, and tables and JSON without times, versions and paths; columns and keys that only one version has are listed.
-The exit code is 1 if anything else differs.
+the working tree. Every fifth slice of each case of `Testing/Data`, or of another such folder, is labelled. Compared
+are voxels and geometry of images, and tables and JSON without times, versions and paths; columns and keys that only
+one version has are listed. The exit code is 1 if anything else differs.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("revision")
     parser.add_argument("revision2", nargs="?")
-    parser.add_argument(
-        "--cases", nargs="+", default=sorted(path.parent.name for path in CASES.glob("*/image.nii.gz"))
-    )
+    parser.add_argument("--data", type=Path, default=CASES, help="folder of the cases (default: %(default)s)")
+    parser.add_argument("--cases", nargs="+", help="names of the cases (default: all of the folder)")
     options = parser.parse_args()
+    chosen = options.cases or sorted(path.parent.name for path in options.data.glob("*/image.nii.gz"))
     table = Table("case", "command", "results", "same bytes", "differing", "in one version alone")
     differing = 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         revisions = (options.revision, options.revision2)
         packages = [checked_out(revision, folder / f"version{n}") for n, revision in enumerate(revisions)]
-        for case in options.cases:
-            support = write_support(CASES / case, folder / f"{case}-support.nii.gz")
+        for case in [options.data.resolve() / name for name in chosen]:
+            support = write_support(case, folder / f"{case.name}-support.nii.gz")
             for command, run in COMMANDS.items():
                 first, second = (
-                    run(Program(package, folder / f"{case}-{command}-{n}"), case, support)
+                    run(Program(package, folder / f"{case.name}-{command}-{n}"), case, support)
                     for n, package in enumerate(packages)
                 )
                 names = sorted(set(first) | set(second))
@@ -68,7 +68,7 @@ def main() -> int:
                 fields = sorted(set().union(*(fields_of_one(first.get(name), second.get(name)) for name in names)))
                 differing += len(others)
                 counts = str(len(names)), str(len(names) - len(others))
-                table.add_row(case, command, *counts, ", ".join(others), ", ".join(fields))
+                table.add_row(case.name, command, *counts, ", ".join(others), ", ".join(fields))
     Console(width=110).print(table)
     return int(differing > 0)
 
@@ -127,59 +127,59 @@ def write_support(case: Path, path: Path) -> Path:
     return path
 
 
-def fill(program: Program, case: str, support: Path) -> Result:
+def fill(program: Program, case: Path, support: Path) -> Result:
     """Labels and confidence of `propagate`."""
     output, confidence = program.folder / "filled.nii.gz", program.folder / "confidence.nii.gz"
     program.run(
-        *("fill", CASES / case / "image.nii.gz", support, "--axis", 0, "--engine", "propagate"),
+        *("fill", case / "image.nii.gz", support, "--axis", 0, "--engine", "propagate"),
         *("-o", output, "--confidence", confidence, "--progress", "none"),
     )
     return {path.name: image_bytes(path) for path in (output, confidence)}
 
 
-def suggest(program: Program, case: str, support: Path) -> Result:
+def suggest(program: Program, case: Path, support: Path) -> Result:
     """The suggested slices."""
-    printed = program.run("suggest", CASES / case / "image.nii.gz", support, "--axis", 0, "--count", 3)
+    printed = program.run("suggest", case / "image.nii.gz", support, "--axis", 0, "--count", 3)
     return {"suggestions": without_changing(json.loads(printed))}
 
 
-def compare(program: Program, case: str, support: Path) -> Result:
+def compare(program: Program, case: Path, support: Path) -> Result:
     """Tables of a comparison of `propagate` with itself at two support sizes."""
     report = program.folder / "report"
     program.run(
-        *("compare", CASES / case / "image.nii.gz", support, "--axis", 0, "--engines", "propagate", "-o", report),
+        *("compare", case / "image.nii.gz", support, "--axis", 0, "--engines", "propagate", "-o", report),
         *("--sizes", 2, "--draws", 1, "--held-out", 2, "--progress", "none"),
     )
     return {path.name: table_rows(path) for path in sorted(report.glob("*.csv"))}
 
 
-def batch(program: Program, case: str, support: Path) -> Result:
+def batch(program: Program, case: Path, support: Path) -> Result:
     """All label maps and the table of a batch of one case."""
     manifest, output = program.folder / "manifest.csv", program.folder / "batch"
-    image = CASES / case / "image.nii.gz"
-    manifest.write_text(f"name,image,support,axis\n{case},{image},{support},0\n", encoding="utf-8")
+    image = case / "image.nii.gz"
+    manifest.write_text(f"name,image,support,axis\n{case.name},{image},{support},0\n", encoding="utf-8")
     program.run("batch", manifest, "-o", output, "--engine", "propagate", "--workers", 1, "--progress", "none")
     images = {path.relative_to(output).as_posix(): image_bytes(path) for path in sorted(output.rglob("*.nii.gz"))}
     return images | {"status.csv": table_rows(output / "status.csv")}
 
 
-def export(program: Program, case: str, support: Path) -> Result:
+def export(program: Program, case: Path, support: Path) -> Result:
     """Label maps in each format; of a DICOM segmentation, its frames and segments."""
     results: Result = {}
     for target, suffix in (("nifti", ".nii.gz"), ("nrrd", ".nrrd"), ("seg-nrrd", ".seg.nrrd")):
         path = program.folder / f"labels{suffix}"
-        program.run("export", CASES / case / "label.nii.gz", "--to", target, "-o", path)
+        program.run("export", case / "label.nii.gz", "--to", target, "-o", path)
         results[path.name] = image_bytes(path)
-    series = CASES / case / "series"
+    series = case / "series"
     if series.is_dir():
         path = program.folder / "labels.dcm"
         reference = ("--reference", series, "--default-code", "--type", "labelmap")
-        program.run("export", CASES / case / "label.nii.gz", "--to", "dicom-seg", *reference, "-o", path)
+        program.run("export", case / "label.nii.gz", "--to", "dicom-seg", *reference, "-o", path)
         results[path.name] = dicom_bytes(path)
     return results
 
 
-COMMANDS: dict[str, Callable[[Program, str, Path], Result]] = {
+COMMANDS: dict[str, Callable[[Program, Path, Path], Result]] = {
     "fill": fill,
     "suggest": suggest,
     "compare": compare,

@@ -93,7 +93,7 @@ def _scene_on(
 
 
 def _on_grid(scene: Scene) -> dict[str, np.ndarray]:
-    grid = read_grid(scene.node, scene.volume_node)
+    grid = read_grid(scene.volume_node, scene.node)
     return {name: grid.segment_box(name, (0, 0, 0), grid.geometry.shape) for name in scene.ids}
 
 
@@ -173,7 +173,7 @@ def test_the_volume_on_another_grid_equals_that_resampled_by_itk(axis: int) -> N
     )
     masks = {"a": np.zeros((20, 18, 22), dtype=np.uint8)}
     scene = _scene_on(original, masks, [0], to_ras)
-    grid = read_grid(scene.node, scene.volume_node).geometry
+    grid = read_grid(scene.volume_node, scene.node).geometry
     source = read_image(scene.volume_node, scene.node, grid)
     found = source.on_grid(grid.shape)
     moving = to_image(original.volume.array, original.volume.geometry)
@@ -319,7 +319,7 @@ def test_slices_painted_across_the_axis_are_refused(runs: Runs) -> None:
 def test_the_slice_shown_in_a_view_is_found_and_set_under_any_transform() -> None:
     scene = scene_of(case("mr_spine_cord_t2", 1))
     scene.node.SetAndObserveTransformNodeID(_transform(_matrix((8, -6, 4), (3, 2, 1))).GetID())
-    grid = read_grid(scene.node, scene.volume_node)
+    grid = read_grid(scene.volume_node, scene.node)
     for axis in (0, 1, 2):
         assert current_slice(scene.node, grid, SliceAxis(axis)) is None
     for number, (normal, across) in enumerate(

@@ -74,7 +74,7 @@ def _truth_as_result(scene: Scene, ids: list[str] | None = None) -> FilledSlices
 
 
 def _apply(scene: Scene, may_overwrite: bool = False, ids: list[str] | None = None) -> None:
-    grid = read_grid(scene.node, scene.volume_node)
+    grid = read_grid(scene.volume_node, scene.node)
     image = read_image(scene.volume_node, scene.node, grid.geometry)
     rules = EditRules.from_nodes(scene.node, scene.editor_node, may_overwrite)
     commit(scene.nodes, grid, compute_changes(grid, image, _truth_as_result(scene, ids), rules), GridReader())
@@ -377,7 +377,7 @@ def test_a_second_commit_removes_what_only_the_first_filled(scene: Scene) -> Non
     _apply(scene)
     segment_id = scene.ids[0]
     assert scene.array(segment_id)[scene.between].any()
-    grid = read_grid(scene.node, scene.volume_node)
+    grid = read_grid(scene.volume_node, scene.node)
     image = read_image(scene.volume_node, scene.node, grid.geometry)
     nothing = FilledSlices(scene.axis, scene.ids, scene.between, lambda index: {})
     rules = EditRules.from_nodes(scene.node, scene.editor_node, False)

@@ -36,7 +36,7 @@ def quiet(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 
 
 def _selection(scene: Scene) -> Selection:
-    grid = read_grid(scene.node, scene.volume_node)
+    grid = read_grid(scene.volume_node, scene.node)
     return select(segment_extents(grid), read_record(scene.node), grid.geometry.shape)
 
 
@@ -89,14 +89,14 @@ def test_a_segmentation_without_voxels_or_segments_has_no_painted_slice() -> Non
 
 def test_a_locked_segment_is_not_selected_by_default() -> None:
     scene = scene_of(case("ct_vertebrae"))
-    grid = read_grid(scene.node, scene.volume_node)
+    grid = read_grid(scene.volume_node, scene.node)
     locked, free = scene.ids
     assert select(segment_extents(grid), AnnotationRecord(), grid.geometry.shape, [locked]).segment_ids == (free,)
 
 
 def test_extents_equal_those_counted_voxel_by_voxel() -> None:
     scene = scene_of(case("mic_ovule_cells", 8), step=3)
-    extents = segment_extents(read_grid(scene.node, scene.volume_node))
+    extents = segment_extents(read_grid(scene.volume_node, scene.node))
     for name, mask in scene.painted().items():
         for axis in range(3):
             expected = [i for i, part in enumerate(SliceAxis(axis).slices(mask)) if part.any()]
@@ -208,13 +208,13 @@ def test_slices_that_the_grid_does_not_have_are_ignored() -> None:
 def test_the_digest_of_a_slice_depends_on_segments_and_not_on_layers() -> None:
     scene = scene_of(case("ct_vertebrae"))
     indices = range(len(scene.case.volume.array))
-    before = slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, indices)
+    before = slice_digests(read_grid(scene.volume_node, scene.node), scene.ids, scene.axis, indices)
     scene.node.GetSegmentation().SeparateSegmentLabelmap(scene.ids[0])
-    assert slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, indices) == before
+    assert slice_digests(read_grid(scene.volume_node, scene.node), scene.ids, scene.axis, indices) == before
     first, second = (scene.array(name) for name in scene.ids)
     for name, mask in zip(scene.ids, (second, first), strict=True):
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
-    after = slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, indices)
+    after = slice_digests(read_grid(scene.volume_node, scene.node), scene.ids, scene.axis, indices)
     changed = [index for index in indices if after[index] != before[index]]
     assert changed == [i for i in scene.labelled if not np.array_equal(first[i], second[i])]
 

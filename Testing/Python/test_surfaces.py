@@ -98,7 +98,7 @@ def test_the_surface_of_a_mask_is_that_of_slicers_converter(node: Any, settings:
     segmentation.CreateRepresentation(CLOSED_SURFACE)
     assert surface_settings(node) == settings
     segmentation.RemoveRepresentation(CLOSED_SURFACE)
-    grid = read_grid(node, slicer.mrmlScene.GetFirstNodeByName("v"))
+    grid = read_grid(slicer.mrmlScene.GetFirstNodeByName("v"), node)
     for name, box in boxes_of(node).items():
         own = closed_surface(box.mask, box.first, ijk_to_ras(grid.geometry, grid.first), settings)
         assert len(own.points)
@@ -108,7 +108,7 @@ def test_the_surface_of_a_mask_is_that_of_slicers_converter(node: Any, settings:
 
 def boxes_of(node: Any) -> dict[str, Box]:
     """Mask of each segment after a commit that changes nothing."""
-    grid = read_grid(node, slicer.mrmlScene.GetFirstNodeByName("v"))
+    grid = read_grid(slicer.mrmlScene.GetFirstNodeByName("v"), node)
     whole = {name: mrml.segment_array(node, name) for name in ids(node.GetSegmentation())}
     return dict(masks_after(grid, Changes({name: Box((0, 0, 0), mask) for name, mask in whole.items()}, {})))
 
@@ -137,7 +137,7 @@ def test_masks_after_a_commit_hold_what_it_adds_and_not_what_it_removes() -> Non
     mask[1, 1:3, 2:4] = True
     volume = mrml.add_volume(np.zeros(mask.shape, np.int16), name="v")
     node = mrml.add_segmentation(volume, {"changed": mask, "emptied": mask, "other": mask})
-    grid = read_grid(node, volume)
+    grid = read_grid(volume, node)
     add = {"changed": Box((2, 1, 2), np.ones((1, 1, 1), bool))}
     remove = {
         "changed": Box((1, 1, 2), np.ones((1, 1, 1), bool)),

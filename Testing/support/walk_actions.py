@@ -101,7 +101,7 @@ class WalkActions:
         volume_node = self._pick(self._volumes())
         if node is None or volume_node is None:
             return []
-        grid = read_grid(node, volume_node)
+        grid = read_grid(volume_node, node)
         mask = np.zeros(grid.geometry.shape, dtype=np.uint8)
         axis = self._pick((0, 0, 0, 0, 1, 2))
         index = self._random.randrange(mask.shape[axis])

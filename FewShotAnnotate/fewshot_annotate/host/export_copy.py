@@ -125,7 +125,7 @@ def copy_segmentation(
     segmentation_node, volume_node = nodes.segmentation, nodes.volume
     if settings.output is None and database is None:
         raise InputError("database_missing")
-    grid = read_grid(segmentation_node, volume_node)
+    grid = read_grid(volume_node, segmentation_node)
     segmentation = segmentation_node.GetSegmentation()
     segment_ids = settings.segment_ids or tuple(segmentation.GetSegmentIDs())
     segments = {name: read_segment(segmentation.GetSegment(name), name) for name in segment_ids}
@@ -137,7 +137,7 @@ def copy_segmentation(
         if image is None or image.GetNumberOfScalarComponents() != 1:
             raise InputError("node_not_volume", name=volume_node.GetName())
         volume = Volume(image_array(image).copy(), volume_geometry(volume_node))
-    geometry = grid_in_volume(grid.geometry, segmentation_node, volume_node)
+    geometry = grid_in_volume(grid.geometry, volume_node, segmentation_node)
     return SegmentationCopy(
         name=segmentation_node.GetName(),
         geometry=geometry,

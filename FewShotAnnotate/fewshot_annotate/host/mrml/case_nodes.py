@@ -56,7 +56,7 @@ def nodes_label_map(nodes: ChosenNodes, geometry: Geometry, original: Sequence[S
         Segments overlap, or labelled voxels lie outside the image.
     """
     node = nodes.segmentation
-    grid = read_grid(node, nodes.volume)
+    grid = read_grid(nodes.volume, node)
     original_segments = {_segment_id(segment): segment for segment in original}
     free_values = iter(sorted(set(range(1, 65536)) - {segment.value for segment in original}))
     array = np.zeros(grid.geometry.shape, dtype=np.uint16)

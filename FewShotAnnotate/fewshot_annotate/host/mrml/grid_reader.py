@@ -27,7 +27,7 @@ class GridReader:
         version = grid_version(nodes)
         if self._read is None or self._read[0] != version:
             self._read = None
-            self._read = (version, read_grid(nodes.segmentation, nodes.volume))
+            self._read = (version, read_grid(nodes.volume, nodes.segmentation))
         return self._read[1]
 
     def clear(self) -> None:

@@ -29,7 +29,7 @@ def first_segmentation() -> Any:
     return next((node for node in nodes if not node.GetHideFromEditors()), None)
 
 
-def read_grid(segmentation_node: SegmentationNode, volume_node: VolumeNode) -> SegmentationGrid:
+def read_grid(volume_node: VolumeNode, segmentation_node: SegmentationNode) -> SegmentationGrid:
     """Grid and layers of a segmentation; the volume's grid if the segmentation has none yet.
 
     Raises
@@ -136,7 +136,7 @@ def segmentation_to_volume(segmentation_node: SegmentationNode, volume_node: Vol
     return np.asarray(slicer.util.arrayFromVTKMatrix(matrix))
 
 
-def grid_in_volume(grid: Geometry, segmentation_node: SegmentationNode, volume_node: VolumeNode) -> Geometry:
+def grid_in_volume(grid: Geometry, volume_node: VolumeNode, segmentation_node: SegmentationNode) -> Geometry:
     """The same grid in the volume's own coordinates, which are those of its images.
 
     Raises
