@@ -261,7 +261,12 @@ def test_all_files_state_the_same_address_of_the_project() -> None:
     homepage = re.search(r'EXTENSION_HOMEPAGE "([^"]+)"', cmake)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert homepage is not None
-    assert set(project["urls"].values()) == {homepage.group(1)}
+    assert project["urls"]["Homepage"] == homepage.group(1)
+    pages = [url.removeprefix(homepage.group(1)) for url in project["urls"].values()]
+    in_tree = [page.partition("/main/")[2] for page in pages if "/main/" in page]
+    assert len(in_tree) == 2
+    assert all((ROOT / page).exists() for page in in_tree)
+    assert {page for page in pages if "/main/" not in page} == {"", "/issues"}
     assert f"repository-code: {homepage.group(1)}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
