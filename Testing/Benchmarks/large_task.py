@@ -19,8 +19,8 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import numpy as np
+from fewshot_annotate.core.dice import dice
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
-from fewshot_annotate.evaluation.scores import dice
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from measured import run_measured
 from report import markdown_table

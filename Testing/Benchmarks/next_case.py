@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "FewShotAnnotate")]
 
 import numpy as np
+from fewshot_annotate.core.dice import dice_of_labels
 from fewshot_annotate.core.intensity import intensity_quantiles
 from fewshot_annotate.core.slice_axis import thickest_axis
 from fewshot_annotate.core.support import Support
@@ -116,9 +117,7 @@ def _filled(case: Path, model: Path) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def _dice(labels: np.ndarray, truth: np.ndarray) -> float:
-    values = range(1, int(truth.max()) + 1)
-    pairs = [(labels == value, truth == value) for value in values]
-    return float(np.mean([2 * (one & other).sum() / max(one.sum() + other.sum(), 1) for one, other in pairs]))
+    return float(np.nan_to_num(dice_of_labels(truth, labels, int(truth.max()))).mean())
 
 
 def _described(case: Path, model: Path) -> tuple[CaseDescription, float]:

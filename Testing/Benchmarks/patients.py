@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from fewshot_annotate.core.dice import dice_of_labels
 from fewshot_annotate.core.training_example import TrainingExample
 from fewshot_annotate.core.volume import LabelMap, Volume, present_values
 from fewshot_annotate.io.files import read_label_maps, read_volume
@@ -74,14 +75,8 @@ def mean_dice(filled: np.ndarray, truth: np.ndarray, labels: int, painted: Seque
     """Mean Dice over the labels of a case, on the slices of the first axis that are not painted."""
     kept = np.ones(len(truth), dtype=bool)
     kept[list(painted)] = False
-    found, expected = filled[kept], truth[kept]
-    dice = []
-    for label in range(1, labels + 1):
-        one, other = found == label, expected == label
-        size = one.sum() + other.sum()
-        if size:
-            dice.append(2 * float((one & other).sum()) / float(size))
-    return float(np.mean(dice))
+    dice = dice_of_labels(truth[kept], filled[kept], labels)
+    return float(dice[~np.isnan(dice)].mean())
 
 
 def _example(case: Path, every: int) -> TrainingExample:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from fewshot_annotate.core.dice import dice_of_labels
 from fewshot_annotate.guidance.confidence import slice_confidence
 from scipy.ndimage import binary_dilation, binary_erosion, find_objects
 from scipy.spatial import KDTree
@@ -63,11 +64,8 @@ def scored_labels(truth: np.ndarray) -> list[int]:
 
 def dice_by_label(truth: np.ndarray, result: np.ndarray, labels: Sequence[int]) -> dict[int, float]:
     """Dice of each label, voxels pooled over the arrays; labels in neither array are left out."""
-    size = 1 + max(int(truth.max(initial=0)), int(result.max(initial=0)), *labels, 0)
-    joint = np.bincount(truth.reshape(-1).astype(np.int64) * size + result.reshape(-1), minlength=size * size)
-    joint = joint.reshape(size, size)
-    both, sums = joint.diagonal(), joint.sum(axis=0) + joint.sum(axis=1)
-    return {label: float(2 * both[label] / sums[label]) for label in labels if sums[label]}
+    found = dice_of_labels(truth, result, max(labels, default=0))
+    return {label: float(found[label - 1]) for label in labels if not np.isnan(found[label - 1])}
 
 
 def mean_dice(truth: np.ndarray, result: np.ndarray, slices: Sequence[int], labels: Sequence[int]) -> float | None:

@@ -22,12 +22,12 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import numpy as np
+from fewshot_annotate.core.dice import dice
 from fewshot_annotate.core.job import Job
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.registry import engine_names
-from fewshot_annotate.evaluation.scores import dice
 from fewshot_annotate.jobs.process import WORKER_SCRIPT
 from fewshot_annotate.jobs.run_folder import JobFolder
 from measured import run_measured

@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from fewshot_annotate.core.dice import dice
 from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
@@ -20,7 +21,6 @@ from fewshot_annotate.engines.calibration.config import ExpectedDiceConfig
 from fewshot_annotate.engines.calibration.dice_expectation import DiceExpectation
 from fewshot_annotate.engines.calibration.soft_dice import expected_log_odds, filling_labels, slice_sums
 from fewshot_annotate.engines.calibration.temperature import Calibration, HeldOutPrediction, effective_distance
-from fewshot_annotate.evaluation.scores import dice
 from fewshot_annotate.guidance.confidence import slice_confidence
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.channels import coverage, coverage_notes, on_one_grid, with_further
+from fewshot_annotate.core.dice import dice
 from fewshot_annotate.core.errors import InputError, Message
 from fewshot_annotate.core.job import Job
 from fewshot_annotate.core.slice_axis import SliceAxis
@@ -22,7 +23,6 @@ from fewshot_annotate.datasets.status import Status
 from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import RunContext, label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
-from fewshot_annotate.evaluation.scores import dice
 from fewshot_annotate.evaluation.study_manifest import read_manifest as read_study
 from fewshot_annotate.io.files import read_volume, write_array
 from fewshot_annotate.jobs.filling import Filling

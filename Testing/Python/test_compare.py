@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fewshot_annotate.core.dice import dice, dice_of_counts
 from fewshot_annotate.core.errors import InputError, Message
 from fewshot_annotate.core.events import Event
 from fewshot_annotate.core.slice_axis import SliceAxis
@@ -19,7 +20,7 @@ from fewshot_annotate.evaluation import trials as trial_module
 from fewshot_annotate.evaluation.case import support_subset
 from fewshot_annotate.evaluation.design import Trial, TrialDesign, design_trials
 from fewshot_annotate.evaluation.recommendation import Evidence, recommend
-from fewshot_annotate.evaluation.scores import dice, dice_difference, dice_of_counts, engine_score, mean_dice
+from fewshot_annotate.evaluation.scores import dice_difference, engine_score, mean_dice
 from fewshot_annotate.evaluation.trials import EngineFailed, run_trial
 from fewshot_annotate.host import messages as panel
 from fewshot_annotate.jobs.planning import EngineSettings

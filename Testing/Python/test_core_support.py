@@ -34,6 +34,15 @@ def test_painted_slices_become_the_support_unchanged(index: int) -> None:
     )
 
 
+def test_slices_around_and_one_hot_labels_of_a_support() -> None:
+    masks = np.array([[[0, 3]], [[5, 5]], [[0, 0]]], dtype=np.uint8)
+    support = Support(SliceAxis(0), (2, 6, 9), masks, (3, 5), np.ones((3, 2), dtype=bool))
+    assert [support.nearest_around(index) for index in (0, 3, 4, 5, 12)] == [(0,), (0, 1), (0, 1), (1, 0), (2,)]
+    assert support.nearest_around(6) == (2, 0)  # a labelled slice is not its own neighbour
+    assert support.one_hot(0).tolist() == [[[1, 0]], [[0, 1]], [[0, 0]]]
+    assert support.one_hot(1, (slice(None), slice(1, 2))).tolist() == [[[0]], [[0]], [[1]]]
+
+
 def test_an_empty_slice_is_labelled_if_the_user_names_it() -> None:
     label_map = load_case(SPLEEN)[1]
     axis = SliceAxis(0)

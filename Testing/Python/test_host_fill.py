@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+from fewshot_annotate.core.dice import dice
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Volume
-from fewshot_annotate.evaluation.scores import dice
 from fewshot_annotate.host.annotation.record_store import read_record
 from fewshot_annotate.host.annotation.snapshot import Selection, select
 from fewshot_annotate.host.annotation.survey import Survey

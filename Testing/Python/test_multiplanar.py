@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fewshot_annotate.core.dice import dice
 from fewshot_annotate.engines.adapt.config import AdaptConfig, NetworkConfig
 from fewshot_annotate.engines.adapt.expected_time import AdaptTime
 from fewshot_annotate.engines.adapt.fitting import fit
 from fewshot_annotate.engines.adapt.network import FittedNetwork
 from fewshot_annotate.engines.adapt.orthogonal_views import ORDER, Slab, predict_orthogonal, refine, weights
 from fewshot_annotate.engines.adapt.stack import Stack
-from fewshot_annotate.evaluation.scores import dice
 from scipy.special import softmax
 from support.data import load_case
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy
+from fewshot_annotate.core.dice import dice_of_labels
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
@@ -24,7 +25,6 @@ from fewshot_annotate.engines.specialist.dice_model import (
     SoftDice,
     mean_soft_dice,
     soft_dice,
-    true_dice,
 )
 from fewshot_annotate.engines.specialist.engine import Specialist
 from fewshot_annotate.engines.specialist.expected_time import PredictionTime
@@ -93,7 +93,7 @@ def summary_of(shape: tuple[int, int, int], spacing: tuple[float, float, float],
 def test_a_patient_that_was_never_seen_is_filled_without_a_painted_slice(model: Path) -> None:
     volume, truth = ball(seed=77)
     probabilities, engine = filled(model, volume, nothing_painted())
-    (dice,) = true_dice(probabilities.argmax(axis=0), truth, 1)
+    (dice,) = dice_of_labels(truth, probabilities.argmax(axis=0), 1)
     assert dice > 0.8
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-4)
     (expected,) = engine.expected_dice()
@@ -335,7 +335,7 @@ def test_training_starts_from_the_model_before(model: Path, tmp_path: Path) -> N
     fit_specialist(balls(2), 1, tmp_path, budget_seconds=120, start=model, config=once)
     volume, truth = ball(seed=78)
     probabilities, _ = filled(tmp_path, volume, nothing_painted())
-    assert true_dice(probabilities.argmax(axis=0), truth, 1)[0] > 0.7
+    assert dice_of_labels(truth, probabilities.argmax(axis=0), 1)[0] > 0.7
 
 
 @pytest.mark.parametrize("name", ["plan.json", "model.safetensors"])
@@ -389,7 +389,7 @@ def test_adapt_with_a_model_fills_structures_that_no_painted_slice_shows(model: 
     filled = np.zeros(SHAPE, dtype=np.uint8)
     for index, probabilities in engine.predict(range(1, SHAPE[0])):
         filled[index] = probabilities.argmax(axis=0)
-    assert true_dice(filled, truth, 1)[0] > 0.7
+    assert dice_of_labels(truth, filled, 1)[0] > 0.7
 
 
 def painted(truth: np.ndarray, *indices: int) -> Support:
@@ -406,7 +406,7 @@ def test_networks_are_fine_tuned_on_the_painted_slices_of_a_patient(model: Path)
 
     def dice(support: Support) -> float:
         probabilities, _ = filled(model, volume, support)
-        return true_dice(probabilities.argmax(axis=0)[query], wider[query], 1)[0]
+        return dice_of_labels(wider[query], probabilities.argmax(axis=0)[query], 1)[0]
 
     assert dice(painted(wider, middle)) > dice(nothing_painted()) + 0.03
 
@@ -483,5 +483,5 @@ def test_adapt_with_a_model_needs_no_painted_slice(model: Path) -> None:
     assert not list(engine.draft(range(SHAPE[0])))
     found = dict(engine.predict(range(SHAPE[0])))
     filled = np.stack([found[index].argmax(axis=0) for index in range(SHAPE[0])])
-    assert true_dice(filled, truth, 1)[0] > 0.8
+    assert dice_of_labels(truth, filled, 1)[0] > 0.8
     assert engine.expected_dice()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from fewshot_annotate.core.dice import dice
 from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.through_plane import ThroughPlaneSmoother, labelled_logits
-from fewshot_annotate.evaluation.scores import dice
 from support.labels import small_case
 
 CERTAIN_PROBABILITY = 2.0

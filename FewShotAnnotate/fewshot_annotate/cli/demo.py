@@ -36,7 +36,7 @@ def add_arguments(show: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from ..evaluation.scores import dice
+    from ..core.dice import dice
     from ..guidance.contact_sheet import contact_sheet
 
     label_path, picture_path = options.output / "label.nii.gz", options.output / "contact-sheet.png"

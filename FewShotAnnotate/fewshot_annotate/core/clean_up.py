@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .bounding_box import bounding_box
 from .errors import InputError
 from .slice_axis import SliceAxis
 from .support import Support
@@ -139,7 +140,8 @@ def _clean_up_label(
 ) -> None:
     """Clean up one label of slices [n, h, w] in place, where they are not fixed."""
     sigma = np.zeros(3) if clean_up.smooth_mm is None else (clean_up.smooth_mm or spacing.min()) / spacing
-    box = _bounding_box(slices == value, np.ceil(_MARGIN_SIGMAS * sigma).astype(int) + 1)
+    box = bounding_box(slices == value, (np.ceil(_MARGIN_SIGMAS * sigma).astype(int) + 1).tolist())
+    assert box is not None
     crop, fixed = slices[box], fixed[box]
     mask = crop == value
     if clean_up.smooth_mm is not None:
@@ -190,11 +192,3 @@ def _holes(mask: np.ndarray, fixed: np.ndarray) -> np.ndarray:
     filled[np.unique(holes[fixed])] = False
     filled[0] = False
     return np.asarray(filled[holes])
-
-
-def _bounding_box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
-    ranges = []
-    for axis, padding in enumerate(map(int, margin)):
-        labelled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        ranges.append(slice(max(int(labelled[0]) - padding, 0), int(labelled[-1]) + padding + 1))
-    return tuple(ranges)

@@ -144,6 +144,16 @@ class Support:
         """Support indices of the nearest labelled slices before and after a slice, as far as there are any."""
         return support_indices_around(index, self.indices)
 
+    def nearest_around(self, index: int) -> tuple[int, ...]:
+        """As `around`, but the nearer slice first; of two at the same distance, the one before."""
+        return tuple(sorted(self.around(index), key=lambda support_index: abs(self.indices[support_index] - index)))
+
+    def one_hot(self, support_index: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> np.ndarray:
+        """One-hot labels of a labelled slice, float32 `[len(labels) + 1, h, w]`, background first, in the window."""
+        values = np.array([0, *self.labels])[:, None, None]
+        one_hot: np.ndarray = (self.masks[(support_index, *window)] == values).astype(np.float32)
+        return one_hot
+
     def annotated_around(self, index: int, label_index: int) -> tuple[int, ...]:
         """Support indices of the nearest slices before and after a slice on which a label is annotated.
 

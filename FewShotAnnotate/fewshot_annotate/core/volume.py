@@ -22,6 +22,7 @@ GEOMETRY_TOLERANCE = 1e-6
 SAME_VOXEL_TOLERANCE = 0.05
 # ITK and DICOM use LPS coordinates, NIfTI and Slicer RAS.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+LPS_TO_RAS_4X4 = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Label values stored as floating-point numbers, often scaled, may differ from an integer by this much.
 LABEL_TOLERANCE = 0.01
 

@@ -12,7 +12,8 @@ import scipy
 # where a structure splits.
 MAX_RATIO_TO_LABELLED, MAX_RATIO_TO_LARGEST = 0.5, 0.02
 
-_CONNECTED = np.ones((3, 3), dtype=bool)
+# Pixels that share a corner are connected.
+EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
 
 class SmallestComponents:
@@ -43,7 +44,7 @@ class SmallestComponents:
 
 def _smallest_component(mask: np.ndarray) -> int:
     """Pixels of the smallest connected component of a bool mask `[h, w]`; 0 for an empty one."""
-    numbers, count = scipy.ndimage.label(mask, _CONNECTED)
+    numbers, count = scipy.ndimage.label(mask, EIGHT_CONNECTED)
     return int(np.bincount(numbers.reshape(-1))[1:].min()) if count else 0
 
 
@@ -62,7 +63,7 @@ def remove_small_components(probabilities: np.ndarray, smallest: np.ndarray) -> 
     for label_index, (box, min_pixels) in enumerate(zip(boxes, smallest, strict=True), start=1):
         if box is None or not min_pixels:
             continue
-        numbers, count = scipy.ndimage.label(filled[box] == label_index, _CONNECTED)
+        numbers, count = scipy.ndimage.label(filled[box] == label_index, EIGHT_CONNECTED)
         areas = np.bincount(numbers.reshape(-1))
         small = areas < min(MAX_RATIO_TO_LABELLED * min_pixels, MAX_RATIO_TO_LARGEST * areas[1:].max())
         small[0] = False

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dice import dice_of_counts
 from ..core.errors import Message, code_and_data, message_or_text
 from .case import ComparisonCase
 from .design import Trial
 from .recommendation import Recommendation, recommend
-from .scores import EngineScore, dice_of_counts, engine_score, ranked_engines, score_at, scored_structures
+from .scores import EngineScore, engine_score, ranked_engines, score_at, scored_structures
 from .trials import TrialResult
 
 TrialResults = dict[tuple[str, Trial], TrialResult]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.dice import dice_of_counts
 from .confidence_interval import confidence_interval_95
 
 RESAMPLES = 2000
@@ -80,30 +81,6 @@ class DiceDifference:
     def likely(self) -> bool:
         """Whether the first engine is better with a probability of 0.8, the difference being normally distributed."""
         return self.dice >= _LIKELY_DEVIATIONS * (self.high - self.low) / _INTERVAL_DEVIATIONS
-
-
-def dice(truth: np.ndarray, result: np.ndarray, label: int) -> float:
-    """Dice coefficient of one label, voxels pooled over the whole array (Dice 1945, Ecology 26).
-
-    Parameters
-    ----------
-    truth, result : integer ndarrays of the same shape
-    label : int
-
-    Returns
-    -------
-    float
-        0..1; NaN if neither array holds the label.
-    """
-    in_truth, in_result = truth == label, result == label
-    total = np.count_nonzero(in_truth) + np.count_nonzero(in_result)
-    return 2.0 * np.count_nonzero(in_truth & in_result) / total if total else float("nan")
-
-
-def dice_of_counts(counts: np.ndarray) -> np.ndarray:
-    """Dice from voxel counts [..., 3] (truth, result, both); NaN where both are empty."""
-    total = counts[..., 0] + counts[..., 1]
-    return np.where(total > 0, 2.0 * counts[..., 2] / np.maximum(total, 1), np.nan)
 
 
 def mean_dice(counts: np.ndarray) -> np.ndarray:

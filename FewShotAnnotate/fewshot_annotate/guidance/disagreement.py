@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from ..core.bounding_box import bounding_box
 from ..core.gaps import support_indices_around
 
 Masks = Mapping[str, np.ndarray]
@@ -96,18 +97,10 @@ def _shapes(before: Masks, after: Masks) -> dict[str, _SegmentPair]:
 def _segment_pair(start: np.ndarray | None, end: np.ndarray | None) -> _SegmentPair:
     masks = [mask for mask in (start, end) if mask is not None]
     union = np.logical_or.reduce(masks)
-    box = (_span(union.any(axis=1)), _span(union.any(axis=0)))
+    rows, columns = bounding_box(union, _MARGIN_PIXELS) or (slice(0, 0), slice(0, 0))
+    box = (rows, columns)
     first, second = (_signed_distance(mask[box]) if mask is not None else None for mask in (start, end))
     return _SegmentPair(box, first, second)
-
-
-def _span(line: np.ndarray) -> slice:
-    occupied = np.flatnonzero(line)
-    return (
-        slice(max(0, int(occupied[0]) - _MARGIN_PIXELS), int(occupied[-1]) + 1 + _MARGIN_PIXELS)
-        if len(occupied)
-        else slice(0, 0)
-    )
 
 
 def _signed_distance(mask: np.ndarray) -> np.ndarray:

@@ -135,7 +135,7 @@ def _from_labels(support: Support, index: int, labels: np.ndarray, confidence: n
     predicted_size = np.bincount(best.reshape(-1), minlength=count)[1:]
     inside = np.bincount(best.reshape(-1), p_error.reshape(-1), minlength=count)[1:]
     nearby = best
-    for support_index in _support_indices_around(support, index):
+    for support_index in support.nearest_around(index):
         nearby = np.where(nearby == 0, label_index[support.masks[support_index]], nearby)
     uncertain = (best == 0) & (p_error > 0)
     outside: np.ndarray = np.zeros(count)
@@ -145,11 +145,6 @@ def _from_labels(support: Support, index: int, labels: np.ndarray, confidence: n
         nearest = scipy.ndimage.distance_transform_edt(nearby == 0, return_distances=False, return_indices=True)
         outside = np.bincount(nearby[tuple(nearest)][uncertain], p_error[uncertain], minlength=count)
     return np.stack([inside + outside[1:], 2 * predicted_size - inside + outside[1:]])
-
-
-def _support_indices_around(support: Support, index: int) -> list[int]:
-    """Support indices of the labelled slices before and after a slice, the nearer one first."""
-    return sorted(support.around(index), key=lambda support_index: abs(support.indices[support_index] - index))
 
 
 def _with_unknown_ends(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError, Message
-from ..core.volume import Geometry
+from ..core.volume import LPS_TO_RAS_4X4, Geometry
 from .image_file import ImageFile
 from .itk_geometry import require_grid
 from .voxel_stream import (
@@ -63,7 +63,7 @@ def read_mgh(path: Path, size: int) -> ImageFile:
                 raise InputError("file_truncated", path=path, detail=Message("voxels_incomplete")) from None
             raise
         array = np.ascontiguousarray(voxels, dtype=kind.newbyteorder("="))
-        return ImageFile(array, _geometry(np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine, array.shape, path))
+        return ImageFile(array, _geometry(LPS_TO_RAS_4X4 @ image.affine, array.shape, path))
 
 
 def _geometry(matrix: np.ndarray, shape: tuple[int, ...], path: Path) -> Geometry:

@@ -90,7 +90,7 @@ class SliceFiller:
         """The fused logits, mixed with or replaced by those of propagation for labels that it predicts better."""
         support = self._pool.support
         around = list(support.around(index))
-        nearest = min(around, key=lambda support_index: abs(support.indices[support_index] - index))
+        nearest = support.nearest_around(index)[0]
         showing_neighbours = (self._pool.areas[around] > 0).sum(axis=0)
         copied = self._pool.label_indices(support.indices[nearest])
         return self._fit.floor.mixed(fused, log_probs, copied, showing_neighbours, beyond=len(around) == 1)

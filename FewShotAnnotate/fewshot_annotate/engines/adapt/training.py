@@ -314,7 +314,7 @@ def held_out_candidates(
     other_indices = [other for other in range(len(support.indices)) if other != support_index]
     others = [support.indices[other] for other in other_indices]
     around = [support_index - 1, support_index + 1]
-    nearest = min(around, key=lambda other: abs(support.indices[other] - index))
+    nearest = support.nearest_around(index)[0]
     return HeldOutCandidates(
         log_probs=network.join(log_probs, index).astype(np.float16),
         truth=pool.label_indices(index),

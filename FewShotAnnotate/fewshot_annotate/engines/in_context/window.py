@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ...core.bounding_box import bounding_box
+
 # A label thinner than a pixel of the network is kept where its coverage is at least this fraction of its maximum.
 MIN_COVERAGE = 0.5
 
@@ -93,10 +95,11 @@ def resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def bounds(masks: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """Bounding box of masks, bool `[n, h, w]`: (start, stop) of rows and of columns; None if they are empty."""
-    rows, columns = np.flatnonzero(masks.any(axis=(0, 2))), np.flatnonzero(masks.any(axis=(0, 1)))
-    if not len(rows):
+    box = bounding_box(np.asarray(masks.any(axis=0)))
+    if box is None:
         return None
-    return (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
+    rows, columns = box
+    return (rows.start, rows.stop), (columns.start, columns.stop)
 
 
 def tiles(spans: Sequence[tuple[float, float]], side: int, overlap: float) -> list[Window]:

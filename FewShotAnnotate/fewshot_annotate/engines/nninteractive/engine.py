@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import scipy
 
+from ...core.bounding_box import bounding_box
 from ...core.job import Device
 from ...core.support import Support
 from ...core.volume import Volume
@@ -148,8 +149,7 @@ class _Mask:
     """A mask `[n, h, w]`, of which only the bounding box is kept in memory."""
 
     def __init__(self, mask: np.ndarray) -> None:
-        boxes = scipy.ndimage.find_objects(mask.view(np.uint8))
-        self._box = boxes[0] if boxes else (slice(0, 0),) * 3
+        self._box = bounding_box(mask) or (slice(0, 0),) * 3
         self._cropped = mask[self._box].copy()
 
     def slice(self, index: int, shape: tuple[int, int]) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from ...core.bounding_box import bounding_box
 from ...core.support import Support
 
 # The line around a label on a labelled slice: its distance from the label and its thickness.
@@ -79,9 +80,7 @@ def _outline(mask: np.ndarray) -> np.ndarray:
 def _near(mask: np.ndarray) -> np.ndarray:
     """The bounding box of a mask `[h, w]`, enlarged by `NEAR_PIXELS`."""
     near = np.zeros_like(mask)
-    sides = []
-    for axis in (0, 1):
-        positions = np.flatnonzero(mask.any(axis=1 - axis))
-        sides.append(slice(max(0, int(positions[0]) - NEAR_PIXELS), int(positions[-1]) + NEAR_PIXELS + 1))
-    near[tuple(sides)] = True
+    box = bounding_box(mask, NEAR_PIXELS)
+    assert box is not None
+    near[box] = True
     return near

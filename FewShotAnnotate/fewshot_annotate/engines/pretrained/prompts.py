@@ -12,6 +12,7 @@ from ...core.support import Support
 from ..base import label_slice
 from ..propagate.flow_propagation import FlowPropagation
 from ..propagate.label_vote import label_boxes
+from ..small_components import EIGHT_CONNECTED
 
 # Margin of a box around the propagated label on each side, as a fraction of its length, and its minimum in pixels.
 MARGIN_FRACTION = 0.05
@@ -147,7 +148,7 @@ def prompts_of(mask: np.ndarray, limit: Box, outside: int = 1) -> list[Prompt]:
     allowed = np.zeros_like(mask)
     allowed[int(np.ceil(top)) : int(bottom) + 1, int(np.ceil(left)) : int(right) + 1] = True
     shown = mask & allowed
-    components, count = scipy.ndimage.label(shown, np.ones((3, 3)))
+    components, count = scipy.ndimage.label(shown, EIGHT_CONNECTED)
     sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
     order = [int(number) for number in np.argsort(-sizes, kind="stable")[:MAX_COMPONENTS]]
     regions = scipy.ndimage.find_objects(components)

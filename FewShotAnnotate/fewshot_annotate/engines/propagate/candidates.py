@@ -101,9 +101,7 @@ class SimpleCandidates:
 
     def one_hot(self, support_index: int) -> np.ndarray:
         """One-hot labels of a labelled slice by support index, float32 `[len(labels) + 1, h, w]`, in the window."""
-        values = np.array([0, *self.support.labels])[:, None, None]
-        one_hot: np.ndarray = (self.mask(support_index) == values).astype(np.float32)
-        return one_hot
+        return self.support.one_hot(support_index, self.window)
 
     def label_indices(self, index: int) -> np.ndarray:
         """Label index of each pixel, 0 for background, of the labelled slice at `index`, in the window."""

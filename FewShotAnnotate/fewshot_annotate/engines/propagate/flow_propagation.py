@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ...core import gaps
+from ...core.bounding_box import bounding_box
 from ...core.support import Support
 from ...core.volume import Volume
 from ..channels import ChannelSlices
@@ -119,15 +120,10 @@ class FlowPropagation:
         requested = set(slice_indices)
         for support_index in range(len(support.indices)):
             if support.indices[support_index] in requested:
-                yield support.indices[support_index], self._one_hot(support_index)
+                yield support.indices[support_index], support.one_hot(support_index)
         with ThreadPoolExecutor(ENGINE_THREADS) as pool:
             for gap in support.gaps(requested):
                 yield from self._fill_gap(gap, pool, fuse)
-
-    def _one_hot(self, support_index: int) -> np.ndarray:
-        values = np.array([0, *self.support.labels])[:, None, None]
-        one_hot: np.ndarray = (self.support.masks[support_index] == values).astype(np.float32)
-        return one_hot
 
     def _fill_gap(
         self,
@@ -280,11 +276,5 @@ class FlowPropagation:
 
 def label_window(masks: np.ndarray, margin: int) -> tuple[slice, slice]:
     """Bounding box of all labels of slices `[m, h, w]` with a margin in pixels, within the slices."""
-    labelled = (masks != 0).any(axis=0)
-    if not labelled.any():
-        return slice(0, 1), slice(0, 1)
-    ranges = []
-    for axis, size in enumerate(labelled.shape):
-        used = np.flatnonzero(labelled.any(axis=1 - axis))
-        ranges.append(slice(max(0, int(used[0]) - margin), min(size, int(used[-1]) + 1 + margin)))
-    return ranges[0], ranges[1]
+    rows, columns = bounding_box((masks != 0).any(axis=0), margin) or (slice(0, 1), slice(0, 1))
+    return rows, columns

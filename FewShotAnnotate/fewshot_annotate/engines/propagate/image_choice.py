@@ -10,6 +10,7 @@ from itertools import chain
 
 import numpy as np
 
+from ...core.dice import dice_of_masks
 from ...core.support import Support
 from ...core.volume import Geometry
 from ..channels import ChannelSlices
@@ -140,9 +141,8 @@ class _Trials:
         best = np.where(votes.sum(axis=0) > 0.5, votes.argmax(axis=0), -1)
         dice = []
         for number, label in enumerate(labels):
-            predicted, true = best == number, truth == label
-            dice.append(2 * float((predicted & true).sum()) / max(1.0, float(predicted.sum() + true.sum())))
-        return np.array(dice)
+            dice.append(dice_of_masks(truth == label, best == number))
+        return np.asarray(np.nan_to_num(dice))  # a label that subsampling left out of both counts as 0
 
 
 def _is_better(dice: np.ndarray, other: np.ndarray) -> bool:

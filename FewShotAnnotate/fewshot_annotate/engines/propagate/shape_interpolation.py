@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from ..small_components import EIGHT_CONNECTED
+
 # Signed distances are clipped to this many pixels. `ablation.py --parts propagate.shape_interpolation` compares this
 # with 6 and 24.
 MAX_DISTANCE_PIXELS = 12.0
-
-# Pixels that share a corner are connected.
-_CONNECTED = np.ones((3, 3), dtype=bool)
 
 Box = tuple[slice, slice]
 
@@ -127,7 +126,7 @@ def structures(before: np.ndarray, after: np.ndarray, labels: Sequence[int], rea
 def _matches(
     before: np.ndarray, after: np.ndarray, reach: float
 ) -> list[tuple[_Component | None, _Component | None]]:
-    numbers, _ = scipy.ndimage.label(before | after, _CONNECTED)
+    numbers, _ = scipy.ndimage.label(before | after, EIGHT_CONNECTED)
     matches: list[tuple[_Component | None, _Component | None]] = []
     lone: tuple[list[_Component], list[_Component]] = ([], [])
     for number, box in enumerate(scipy.ndimage.find_objects(numbers), start=1):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import scipy
 
+from ..small_components import EIGHT_CONNECTED
 from .shape_interpolation import Box
 
 # `ablation.py --parts propagate.structure_contrast` compares each of these with smaller and larger values.
@@ -19,8 +20,6 @@ RING_WIDTH_PIXELS = 2
 MAX_INDEPENDENT_PIXELS = 20
 # Smaller standard errors are due to rounding.
 MIN_STANDARD_ERROR = 1e-6
-
-_CONNECTED = np.ones((3, 3), dtype=bool)
 
 
 def has_contrast(drawn: Iterable[tuple[Box, np.ndarray]], images: Sequence[np.ndarray]) -> bool:
@@ -37,7 +36,7 @@ def has_contrast(drawn: Iterable[tuple[Box, np.ndarray]], images: Sequence[np.nd
     """
     contrasts = np.zeros((len(images[0]), 2))
     for (box, mask), channels in zip(drawn, images, strict=True):
-        ring = scipy.ndimage.binary_dilation(mask, _CONNECTED, RING_WIDTH_PIXELS) & ~mask
+        ring = scipy.ndimage.binary_dilation(mask, EIGHT_CONNECTED, RING_WIDTH_PIXELS) & ~mask
         first, second = sides(mask, ring)
         for channel, image in enumerate(channels):
             pixels = image[box]
@@ -55,7 +54,7 @@ def sides(mask: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     These are the inside and the outside of a closed wall, otherwise the sides of the long axis of the structure.
     """
-    components, count = scipy.ndimage.label(ring, _CONNECTED)
+    components, count = scipy.ndimage.label(ring, EIGHT_CONNECTED)
     if count > 1:
         largest = 1 + np.argsort(np.bincount(components[ring])[1:])[-2:]
         # The outside is met first, row by row.

@@ -185,16 +185,6 @@ def mean_soft_dice(members: Sequence[SoftDice]) -> np.ndarray:
     return result
 
 
-def true_dice(filled: np.ndarray, truth: np.ndarray, labels: int) -> np.ndarray:
-    """Dice of each label index; NaN for labels that are in neither array."""
-    overlap = np.bincount(truth[filled == truth], minlength=labels + 1)[1 : labels + 1]
-    sizes = np.bincount(filled.reshape(-1), minlength=labels + 1) + np.bincount(
-        truth.reshape(-1), minlength=labels + 1
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(sizes[1 : labels + 1] > 0, 2 * overlap / sizes[1 : labels + 1], np.nan)
-
-
 def _fit_label(true: np.ndarray, soft: np.ndarray, error_ratio: float) -> tuple[float, float, float, float, float]:
     """Fields of a `DiceModel` for one label, in their order."""
     defined = ~np.isnan(true)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .dice_model import CERTAIN_BACKGROUND, soft_dice, true_dice
+from ...core.dice import dice_of_labels
+from .dice_model import CERTAIN_BACKGROUND, soft_dice
 from .inference import predict_volume
 from .network import SpecialistUNet
 from .training import Training
@@ -64,7 +65,7 @@ def evaluate_held_out(network: SpecialistUNet, training: Training, index: int, d
         uncertain = uncertain[np.random.default_rng(index).permutation(len(uncertain))[:_MAX_UNCERTAIN_VOXELS]]
     return HeldOutResult(
         training.patients[index],
-        true_dice(filled, truth, plan.labels),
+        dice_of_labels(truth, filled, plan.labels),
         probabilities[:, probabilities[0] < CERTAIN_BACKGROUND],
         probabilities[:, uncertain].astype(np.float32),
         truth[uncertain],

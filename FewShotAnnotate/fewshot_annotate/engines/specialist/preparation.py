@@ -197,7 +197,7 @@ def normalised(image: np.ndarray, plan: SpecialistPlan) -> np.ndarray:
         low, high, mean, deviation = plan.ct_intensities
     else:
         sample = _sample(image)
-        low, high = np.percentile(sample, PERCENTILES)
+        low, high = np.percentile(sample, PERCENTILES)  # not `IntensityRange`: the mean is that of the same sample
         inner = np.clip(sample, low, high)
         mean, deviation = float(inner.mean()), max(float(inner.std()), 1e-6)
     result: np.ndarray = np.clip(image, np.float32(low), np.float32(high))

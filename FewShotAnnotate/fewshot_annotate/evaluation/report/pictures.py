@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...core.bounding_box import bounding_box
 from ...core.intensity import IntensityRange
 from ...io.slice_picture import Region, draw_slice, png_bytes, radiological_flips
 from ..case import ComparisonCase
@@ -67,10 +68,11 @@ class SliceRenderer:
 def _crop(case: ComparisonCase) -> tuple[slice, slice]:
     """Rows and columns around all labels of all slices, with a margin."""
     anything = np.any([support.masks.any(axis=0) for support in case.supports], axis=0)
+    box = bounding_box(anything)
+    assert box is not None
     ranges = []
-    for other, size in zip((1, 0), anything.shape, strict=True):
-        held = np.flatnonzero(anything.any(axis=other))
-        crop_size = max(_MIN_CROP_PIXELS, round((held[-1] + 1 - held[0]) * (1 + 2 * CROP_MARGIN_FRACTION)))
-        start = max(0, min((held[0] + held[-1] + 1 - crop_size) // 2, size - crop_size))
-        ranges.append(slice(int(start), int(min(size, start + crop_size))))
+    for held, size in zip(box, anything.shape, strict=True):
+        crop_size = max(_MIN_CROP_PIXELS, round((held.stop - held.start) * (1 + 2 * CROP_MARGIN_FRACTION)))
+        start = max(0, min((held.start + held.stop - crop_size) // 2, size - crop_size))
+        ranges.append(slice(start, min(size, start + crop_size)))
     return ranges[0], ranges[1]

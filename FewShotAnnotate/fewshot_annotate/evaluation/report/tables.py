@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...core.dice import dice_of_counts
 from ...core.storage import write_csv
 from ..results import Comparison
-from ..scores import EngineScore, dice_of_counts
+from ..scores import EngineScore
 
 POINT_HEAD = (
     "engine",

@@ -145,7 +145,10 @@ def _slices(array: np.ndarray, start: np.ndarray, box: Box) -> zip[tuple[np.ndar
 
 
 def _labelled_box(array: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """Smallest box that holds all voxels other than 0; None if there is none."""
+    """Smallest box that holds all voxels other than 0; None if there is none.
+
+    As `core.bounding_box`, but without a mask of the whole array.
+    """
     columns, rows, slices = (np.zeros(size, dtype=bool) for size in array.shape[::-1])
     for index, values in enumerate(array):
         found = values != 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core.bounding_box import bounding_box
 from ...core.slice_axis import SliceAxis
 
 Window = tuple[slice, slice]
@@ -106,5 +107,7 @@ class MaskPieces:
 def mask_window(masks: Sequence[np.ndarray]) -> Window:
     """Bounding box of all masks together; one of them holds a voxel."""
     union = masks[0] if len(masks) == 1 else np.logical_or.reduce(masks)
-    rows, columns = np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    box = bounding_box(union)
+    assert box is not None
+    rows, columns = box
+    return rows, columns

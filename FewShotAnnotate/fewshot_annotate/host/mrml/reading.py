@@ -13,14 +13,13 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ...core.errors import InputError
-from ...core.volume import SAME_VOXEL_TOLERANCE, Geometry, Volume
+from ...core.volume import LPS_TO_RAS_4X4, SAME_VOXEL_TOLERANCE, Geometry, Volume
 from .grid import ImageSource, Layer, SegmentationGrid
 from .node_types import SegmentationNode, VolumeNode, VtkSegment, VtkSegmentation
 
 BINARY_LABELMAP = "Binary labelmap"
 CLOSED_SURFACE = "Closed surface"
 LOCKED_TAG = "FewShotAnnotate.Locked"
-_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def first_segmentation() -> Any:
@@ -171,7 +170,7 @@ def ijk_to_ras(grid: Geometry, first: tuple[int, int, int] = (0, 0, 0)) -> np.nd
     matrix = np.eye(4)
     matrix[:3, :3] = grid.index_to_world
     matrix[:3, 3] = np.array(grid.origin) - matrix[:3, :3] @ first
-    return np.asarray(_LPS_RAS @ matrix)
+    return np.asarray(LPS_TO_RAS_4X4 @ matrix)
 
 
 def image_array(image: Any) -> np.ndarray:
@@ -241,7 +240,7 @@ def _reference(segmentation: VtkSegmentation, volume_node: VolumeNode) -> tuple[
 
 def _geometry(to_world: np.ndarray, extent: tuple[int, ...]) -> Geometry:
     first = np.array([extent[0], extent[2], extent[4], 1.0])
-    lps = _LPS_RAS @ to_world
+    lps = LPS_TO_RAS_4X4 @ to_world
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     origin = (lps @ first)[:3]
     shape = (extent[5] - extent[4] + 1, extent[3] - extent[2] + 1, extent[1] - extent[0] + 1)
