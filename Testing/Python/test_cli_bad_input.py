@@ -196,7 +196,7 @@ BAD_INPUT = {
     "confidence is the output": (unchanged, ["--confidence", "{folder}/filled.nii.gz"], "choose another name"),
     "confidence of unknown type": (unchanged, ["--confidence", "{folder}/a.txt"], "unknown file type"),
     "unknown engine": (unchanged, ["--engine", "magic"], "no engine named 'magic'"),
-    "unknown option": (unchanged, ["--option", "speed=3"], "no option 'speed'; it knows:"),
+    "unknown option": (unchanged, ["--option", "speed=3"], "no option 'speed'; it has:"),
     "option without a value": (unchanged, ["--option", "speed"], "'speed' sets no option; write NAME=VALUE"),
     "option without a name": (unchanged, ["--option", "=3"], "'=3' sets no option"),
     "time limit 0": (unchanged, ["--budget", "0"], "'0' is no time limit"),

@@ -154,7 +154,9 @@ def test_a_batch_whose_scheduler_dies_ends_with_one_line(
     assert batch.returncode == 1
     warning, stderr = stderr.splitlines()
     assert f"{address}: everybody who reaches this port can run programs as you" in warning
-    assert stderr == "fewshot-annotate: The dask scheduler is gone; start it again and continue with --resume."
+    assert (
+        stderr == "fewshot-annotate: The dask scheduler no longer answers; start it again and continue with --resume."
+    )
     assert {row.status for row in dataset.status().values()} == {Status.SKIPPED}
 
 

@@ -219,7 +219,7 @@ UNUSUAL = {
     ),
     "other sides": (
         {"centres": ((40.0, 0.0, 0.0), (0.0, 0.0, 0.0), (90.0, 0.0, 0.0))},
-        "'left kidney' and 'liver' lie the other way round",
+        "'left kidney' and 'liver' are swapped between left and right",
     ),
 }
 

@@ -133,7 +133,7 @@ def test_several_images_at_each_position_are_reported_as_several_volumes(count: 
             dataset.save_as(folder / f"phase {number} {path.name}")
     error = refusal(folder)
     assert error.code == "series_many_volumes"
-    assert f"{count} images at each place" in str(error)
+    assert f"{count} images at each position" in str(error)
 
 
 @pytest.mark.parametrize("total", [2, 3])

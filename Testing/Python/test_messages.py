@@ -294,7 +294,7 @@ def test_the_cause_of_an_error_is_in_the_words_of_its_front_end() -> None:
     error = InputError("engine_unavailable", engine="sam", detail=InputError("weights_missing", name="sam-vit-b"))
     assert "models download sam-vit-b" in command_line.error_text(error)
     assert "press Fill to download" in panel.error_text(error)
-    assert str(error) == "Engine sam cannot run here: Weights 'sam-vit-b' are not here; download them first."
+    assert str(error) == "Engine sam cannot run here: Weights 'sam-vit-b' are not installed; download them first."
 
 
 def test_the_command_line_names_the_option_that_helps() -> None:

@@ -19,8 +19,8 @@ OWN_SENTENCES = {
     "its job (--resume).",
     "case_overlaps": "{path}: the segments overlap and label.nii.gz keeps one label per voxel; fill this volume "
     "by itself into a .seg.nrrd (fewshot-annotate fill).",
-    "pair_images": "{path}: several images fit these labels ({images}); choose by a pattern (--images).",
-    "pair_labels": "{path}: several label maps fit this image ({labels}); choose by a pattern (--supports).",
+    "pair_images": "{path}: several images fit these labels ({images}); choose one by a pattern (--images).",
+    "pair_labels": "{path}: several label maps fit this image ({labels}); choose one by a pattern (--supports).",
     "pairs_none": "{path}: no image with labels of a fitting name was found; name both alike; "
     "--unlabelled lists images without labels.",
     "current_folder_closed": "The current folder cannot be used ({detail}); change to another one first (cd).",
@@ -32,12 +32,12 @@ OWN_SENTENCES = {
     "library_file_there": "{path}: it is there already; choose another name, or replace it (--overwrite).",
     "library_taken": "There is a task '{name}' already; choose another name, or add to it (fewshot-annotate "
     "task add).",
-    "licence_not_accepted": "The weights '{name}' may not be used for everything (licence: {licence}); read it "
+    "licence_not_accepted": "The licence of the weights '{name}' restricts their use ({licence}); read it "
     "(fewshot-annotate models info {name}) and agree with --accept-licence.",
     "download_failed": "{url}: cannot be downloaded ({detail}); try again, it continues where it stopped, or "
     "import a file: fewshot-annotate models import {name} FILE.",
-    "weights_missing": "Weights '{name}' are not here; download them with: fewshot-annotate models download {name} "
-    "(or import a file: fewshot-annotate models import {name} FILE).",
+    "weights_missing": "Weights '{name}' are not installed; download them with: fewshot-annotate models download "
+    "{name} (or import a file: fewshot-annotate models import {name} FILE).",
     "model_unknown": "No engine and no weights are named '{name}'; see their names (fewshot-annotate models list).",
     "engine_without_weights": "Engine {engine} needs no weights.",
     "weights_unrecorded": "{path}: it is not known where this file came from; import it with: fewshot-annotate "
@@ -73,7 +73,7 @@ OWN_SENTENCES = {
     "clean_up_malformed": "'{text}' is no clean-up; write STEPS or LABEL=STEPS with smooth, smooth:MM, largest or "
     "holes (--clean-up), for example liver=largest,holes.",
     "option_malformed": "'{text}' sets no option; write NAME=VALUE.",
-    "scheduler_lost": "The dask scheduler is gone; start it again and continue with --resume.",
+    "scheduler_lost": "The dask scheduler no longer answers; start it again and continue with --resume.",
     "engine_malformed": "'{text}' is no engine with its version; write NAME or NAME:VERSION, 40 characters at most.",
     "engine_option_malformed": "'{text}' sets no engine's option; write ENGINE.NAME=VALUE.",
 }

@@ -49,7 +49,7 @@ RUNS = {
     "needs_newer_torch": "it needs torch {least} or newer, not {installed}: {install}",
     "needs_weights": "it needs weights ({weights}); download them first",
     "device_unavailable": "Engine {engine} cannot use device '{device}'; choose one of: {known}.",
-    "option_unknown": "Engine {engine} has no option '{option}'; it knows: {known}.",
+    "option_unknown": "Engine {engine} has no option '{option}'; it has: {known}.",
     "budget_invalid": "'{budget}' is no time limit; give the seconds, more than 0, for example 60.",
     "option_invalid": "Option {option} of engine {engine} cannot be {value!r}; {expected}.",
     "job_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or continue "
@@ -92,14 +92,14 @@ RUNS = {
     "labels_several": "The segments overlap and lie in several layers; take each from `layers`.",
     "package_broken": "The package {package} does not load ({detail}); install the one that was made for the "
     "installed torch.",
-    "licence_not_accepted": "The weights '{name}' may not be used for everything (licence: {licence}); read "
-    "their licence and agree to it first.",
-    "download_failed": "{url}: cannot be downloaded ({detail}); try again, it goes on where it broke off.",
+    "licence_not_accepted": "The licence of the weights '{name}' restricts their use ({licence}); read "
+    "it and agree to it first.",
+    "download_failed": "{url}: cannot be downloaded ({detail}); try again, it continues where it stopped.",
     "download_wrong": "{url}: gave something else than '{name}', which was deleted: {detail}",
     "download_busy": "The weights '{name}' are just being downloaded by another program; wait for it.",
     "import_wrong": "{path}: was not imported as '{name}': {detail}",
     "weights_unknown": "There is no checkpoint named '{name}'; choose one of: {known}.",
-    "weights_missing": "Weights '{name}' are not here; download them first.",
+    "weights_missing": "Weights '{name}' are not installed; download them first.",
     "weights_unrecorded": "{path}: it is not known where this file came from; download '{name}' again.",
     "weights_size": "{path}: this is not '{name}' as published ({found} bytes instead of {expected}); download it "
     "again.",

@@ -13,8 +13,8 @@ TASKS = {
     "manifest_cell_empty": "nothing is in column {column}; name a file there.",
     "not_a_folder": "{path}: this is no folder; give the folder of the files.",
     "dataset_list": "{path}: the list of cases cannot be read ({detail}); correct it or move it away.",
-    "pair_images": "{path}: several images fit these labels ({images}); choose by a pattern.",
-    "pair_labels": "{path}: several label maps fit this image ({labels}); choose by a pattern.",
+    "pair_images": "{path}: several images fit these labels ({images}); choose one by a pattern.",
+    "pair_labels": "{path}: several label maps fit this image ({labels}); choose one by a pattern.",
     "pair_path": "{path}: this path cannot stand in a table; rename the file or its folder.",
     "pairs_none": "{path}: no image with labels of a fitting name was found; name both alike.",
     "case_row": "row {row}: {detail}",
@@ -78,7 +78,7 @@ TASKS = {
     "dataset_spacing": "Case {case}: its spacing of {spacing} mm is far from that of the others ({typical} mm).",
     "dataset_volume": "Case {case}: {found} ml of '{segment}' are far from the others (typically {typical} ml).",
     "dataset_sides_named": "Case {case}: '{first}' lies to the right of '{second}'; left and right may be swapped.",
-    "dataset_sides_differ": "Case {case}: '{first}' and '{second}' lie the other way round, left to right, than in "
+    "dataset_sides_differ": "Case {case}: '{first}' and '{second}' are swapped between left and right, compared with "
     "most cases.",
     "dataset_same_image": "These cases have the same image: {cases}.",
     "dataset_bids_suffix": "BIDS needs to know the kind of image, and '{suffix}' is none; one of: {known}.",
@@ -89,7 +89,7 @@ TASKS = {
     "library_file_there": "{path}: it is there already; choose another name.",
     "scheduler_unreachable": "{address}: no dask scheduler answers there ({detail}); start one, or give the right "
     "address.",
-    "scheduler_lost": "The dask scheduler is gone; start it again and continue the batch.",
+    "scheduler_lost": "The dask scheduler no longer answers; start it again and continue the batch.",
     "scheduler_workers": "{address}: its workers do not have this version of fewshot-annotate ({detail}); "
     "install it for them.",
     "status_unreadable": "{path}: this is no table of cases as a batch writes it; correct it or move it away.",

@@ -132,7 +132,7 @@ def runs_sentences() -> Mapping[str, str]:
         "needs_newer_torch": _("it needs torch {least} or newer, not {installed}; update the extension PyTorch"),
         "needs_weights": _("it needs weights ({weights}); choose it and press Fill to download them"),
         "device_unavailable": _("Engine {engine} cannot use device '{device}'; choose one of: {known}."),
-        "option_unknown": _("Engine {engine} has no option '{option}'; it knows: {known}."),
+        "option_unknown": _("Engine {engine} has no option '{option}'; it has: {known}."),
         "budget_invalid": _("'{budget}' is no time limit; give the seconds, more than 0, for example 60."),
         "option_invalid": _("Option {option} of engine {engine} cannot be {value!r}; {expected}."),
         "job_folder_used": _(
@@ -146,8 +146,7 @@ def runs_sentences() -> Mapping[str, str]:
             "device cpu, or crop the volume."
         ),
         "licence_not_accepted": _(
-            "The weights '{name}' may not be used for everything (licence: {licence}); read their licence and "
-            "agree to it first."
+            "The licence of the weights '{name}' restricts their use ({licence}); read it and agree to it first."
         ),
         "download_failed": _("{url}: cannot be downloaded ({detail}); try again, it goes on where it broke off."),
         "download_wrong": _("{url}: gave something else than '{name}', which was deleted: {detail}"),
