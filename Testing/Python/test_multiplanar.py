@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,7 +15,10 @@ from fewshot_annotate.engines.adapt.expected_time import AdaptTime
 from fewshot_annotate.engines.adapt.fitting import fit
 from fewshot_annotate.engines.adapt.network import FittedNetwork
 from fewshot_annotate.engines.adapt.orthogonal_views import ORDER, Slab, predict_orthogonal, refine, weights
+from fewshot_annotate.engines.adapt.schedule import FitPlan
 from fewshot_annotate.engines.adapt.stack import Stack
+from fewshot_annotate.engines.adapt.timed_refinement import TimedRefinement
+from fewshot_annotate.engines.progress_counter import ProgressCounter
 from scipy.special import softmax
 from support.data import load_case
 
@@ -158,6 +162,37 @@ def network_of(slab: Slab) -> FittedNetwork:
         probabilities = softmax(logits, axis=0)
         examples.append(stack.example(index, probabilities, probabilities, True))
     return fit(stack, examples, 60, 0, lambda part: None)
+
+
+def test_refinement_needs_a_complete_fit_and_the_time_that_both_views_take() -> None:
+    """Eight slices with a square. A view takes as long as the fit of 10 s, of which 0.55 are its own fit."""
+    slices = [np.zeros((1, 16, 16), dtype=np.float32) for _ in range(8)]
+    truth = np.zeros((16, 16), dtype=int)
+    truth[4:12, 4:12] = 1
+    slab = Slab.of(range(8), 1, slices.__getitem__, lambda index: truth, range(8), ORTHOGONAL)
+    stack = Stack(slices.__getitem__, 8, (16, 16), CPU, NETWORK)
+    filling = fit(stack, [stack.example(0, *[softmax(slab.unrefined(0), axis=0)] * 2, True)], 1, 0, lambda part: None)
+    filling = replace(filling, seconds=10.0)
+    times, spacing = AdaptTime((16, 16), (8, 8), 1, CONFIG), (1.0, 1.0, 1.0)
+    plan = FitPlan(2, range(8), CONFIG.schedule)
+    total = times.orthogonal_fits(8, plan.orthogonal_steps, spacing) + times.orthogonal_predictions(8, spacing)
+    needed = (1.0 - 0.55) * filling.seconds + CONFIG.schedule.min_fit_seconds
+
+    def refined(network: FittedNetwork, seconds_left: float) -> tuple[bool, float]:
+        """Whether the slab is refined, and the completed fraction once one more part as long is done."""
+        fractions: list[float] = []
+        work = ProgressCounter(fractions.append)
+        work.plan(2 * total)
+        found = TimedRefinement(plan, times, work, spacing, 0).predicted(slab, network, seconds_left)
+        before = fractions[-1] if fractions else 0.0
+        work.done(total)
+        assert fractions[-1] == 1.0, "work that is left out is no longer planned"
+        return found is not None, before
+
+    assert refined(filling, math.inf) == (True, pytest.approx(0.5))
+    assert refined(filling, needed + 0.1) == (True, pytest.approx(0.5))
+    assert refined(filling, needed - 0.1) == (False, 0.0)
+    assert refined(replace(filling, completed=0.99), math.inf) == (False, 0.0)
 
 
 @pytest.mark.slow
