@@ -15,9 +15,10 @@ from fewshot_annotate.core.errors import InputError, Message
 from fewshot_annotate.core.events import Event
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.evaluation import trials as trial_module
-from fewshot_annotate.evaluation.case import support_subset
+from fewshot_annotate.evaluation.case import ComparisonCase, support_subset
 from fewshot_annotate.evaluation.design import Trial, TrialDesign, design_trials
 from fewshot_annotate.evaluation.recommendation import Evidence, recommend
 from fewshot_annotate.evaluation.scores import dice_difference, engine_score, mean_dice
@@ -170,6 +171,18 @@ def test_the_progress_of_a_trial_rises_from_0_to_1(tmp_path: Path) -> None:
     assert reported == sorted(reported)
     assert reported[0] == 0
     assert reported[-1] == 1
+
+
+def test_voxels_are_counted_in_the_truth_in_the_result_and_in_both() -> None:
+    truth = np.array([[[1, 1], [0, 2]], [[0, 0], [2, 2]]], dtype=np.uint8)
+    result = np.array([[[1, 0], [0, 2]], [[1, 0], [2, 0]]], dtype=np.uint16)
+    grid = Geometry(truth.shape)
+    support = Support(AXIS, (0, 1), truth, (1, 2), np.ones((2, 2), dtype=bool))
+    labels = LabelMap(truth, grid, (Segment(value=1, name="one"), Segment(value=2, name="two")))
+    case = ComparisonCase.from_supports(Volume(truth.astype(np.float32), grid), [support], [labels])
+    counts = trial_module.count_voxels(case, [0, 1], result[None])
+    assert counts.tolist() == [[[2, 1, 1], [1, 1, 1]], [[0, 1, 0], [2, 1, 1]]]
+    assert dice_of_counts(counts.sum(axis=0)).tolist() == [2 * 1 / (2 + 2), 2 * 2 / (3 + 2)]
 
 
 def test_a_slice_unannotated_for_a_label_is_not_scored_for_it() -> None:
