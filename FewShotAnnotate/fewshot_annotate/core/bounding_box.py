@@ -1,4 +1,4 @@
-"""Bounding box of a mask."""
+"""Bounding box of a mask; those of all labels of an array are found by `scipy.ndimage.find_objects`."""
 
 from __future__ import annotations
 

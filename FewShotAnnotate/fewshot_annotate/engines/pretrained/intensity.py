@@ -84,7 +84,7 @@ class GreyscaleSlices:
 
 
 def _range_without_zeros(slices: np.ndarray, minimum: float) -> tuple[float, float]:
-    """Percentiles of the non-zero voxels."""
+    """Percentiles of the non-zero voxels, as the models were trained; `core.intensity` takes all voxels."""
     stride = -(-slices.size // MAX_SAMPLE_VOXELS)
     sample = slices[::stride] if stride > 1 else slices
     nonzero = sample[sample > 0] if minimum >= 0 else sample[sample != 0]
