@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fewshot_annotate.core.dice import dice, dice_of_counts
 from fewshot_annotate.core.errors import InputError, Message
-from fewshot_annotate.core.events import Event
+from fewshot_annotate.core.events import Event, Failed
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
@@ -122,6 +122,19 @@ def test_an_engine_sees_no_label_of_a_held_out_slice(monkeypatch: pytest.MonkeyP
         run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None)
     assert folders
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_an_engine_names_no_temporary_folder(tmp_path: Path) -> None:
+    case = comparison_case()
+    trial = design_trials(case.painted, TrialDesign(sizes=(1,), draws=1))[0]
+
+    def fail(folder: JobFolder, *_: object) -> Failed:
+        detail = Message("file_missing", path=str(folder.path / "support.npz"))
+        return Failed.of(Message("damaged_file", path=str(folder.path), detail=detail))
+
+    with pytest.raises(EngineFailed) as raised:
+        run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None, runner=fail)
+    assert str(tmp_path) not in repr(raised.value.content.to_json())
 
 
 def test_a_subset_of_the_support_has_only_its_own_labels() -> None:

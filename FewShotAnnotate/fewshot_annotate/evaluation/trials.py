@@ -126,11 +126,11 @@ def _fill(folder: JobFolder, observer: _RunObserver, runner: Runner) -> np.ndarr
 
 
 def _without_path(content: Message | str, path: Path) -> Message | str:
-    """A message in which a path within a temporary folder is only its last part."""
+    """A message, or one within a message, in which a path within a temporary folder is only its last part."""
     if isinstance(content, str):
         return content.replace(str(path), path.name)
-    texts = {name: value for name, value in content.data.items() if isinstance(value, str)}
-    return content.with_data(**{name: text.replace(str(path), path.name) for name, text in texts.items()})
+    texts = {name: value for name, value in content.data.items() if isinstance(value, str | Message)}
+    return content.with_data(**{name: _without_path(text, path) for name, text in texts.items()})
 
 
 class _RunObserver:

@@ -30,7 +30,7 @@ from .voxel_stream import (
     slice_buffers,
 )
 
-_KINDS = {
+_DTYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
     "MET_SHORT": "i2",
@@ -42,7 +42,7 @@ _KINDS = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
-_TYPE_NAMES = {np.dtype(kind): name for name, kind in _KINDS.items()}
+_TYPE_NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 _MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 _VECTORS = ("Offset", "Position", "Origin", "CenterOfRotation", "ElementSpacing", "ElementSize")
 # Fields that define the geometry.
@@ -104,12 +104,12 @@ def read_metaimage(path: Path, size: int) -> ImageFile:
         fields = _parsed(stream, path)
         start = stream.tell()
     with header_errors_as_input_errors(path):
-        kind, sizes, components = _layout(fields, path)
+        dtype, sizes, components = _layout(fields, path)
         header = MetaHeader(_geometry_fields(fields))
         stub = _stub(header)
     geometry = geometry_of_stub(stub, ".mha", sizes[::-1], path, header)
     shape = (*sizes[::-1], components) if components > 1 else sizes[::-1]
-    return ImageFile(_voxels(path, size, start, fields, kind, shape), geometry)
+    return ImageFile(_voxels(path, size, start, fields, dtype, shape), geometry)
 
 
 def write_metaimage(stream: Writable, array: np.ndarray, geometry: Geometry) -> None:
@@ -161,10 +161,10 @@ def _layout(fields: dict[str, str], path: Path) -> tuple[np.dtype, tuple[int, in
     components = int(fields.get("ElementNumberOfChannels", "1"))
     if not 0 < components <= 1 << 16:
         raise ValueError
-    kind = np.dtype(_KINDS[fields["ElementType"]])
+    dtype = np.dtype(_DTYPES[fields["ElementType"]])
     msb = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
     i, j, k = sizes[:3]
-    return kind.newbyteorder(">" if _is_true(msb) else "<"), (i, j, k), components
+    return dtype.newbyteorder(">" if _is_true(msb) else "<"), (i, j, k), components
 
 
 def _geometry_fields(fields: dict[str, str]) -> tuple[tuple[str, str], ...]:
@@ -195,18 +195,18 @@ def _stub(header: MetaHeader) -> bytes:
 
 
 def _voxels(
-    path: Path, size: int, start: int, fields: dict[str, str], kind: np.dtype, shape: tuple[int, ...]
+    path: Path, size: int, start: int, fields: dict[str, str], dtype: np.dtype, shape: tuple[int, ...]
 ) -> np.ndarray:
     name = fields["ElementDataFile"]
     if name.upper().startswith("LIST") or "%" in name:
-        _require_data_files(path, start, fields, byte_count(kind, shape))
+        _require_data_files(path, start, fields, byte_count(dtype, shape))
         raise UnsupportedFeatureError
     if not _is_true(fields.get("BinaryData", "True")):
         raise UnsupportedFeatureError
     if name.upper() != "LOCAL":
         (path, size), start = data_file(path, name), 0
     packed = _is_true(fields.get("CompressedData", "False"))
-    expected = byte_count(kind, shape)
+    expected = byte_count(dtype, shape)
     try:
         skip = int(fields.get("HeaderSize", "0"))
     except ValueError:
@@ -217,7 +217,7 @@ def _voxels(
             start = size - expected if skip < 0 else start + skip
         skip_to(raw, max(0, start), path)
         stream: Readable = _Inflated(raw) if packed else raw
-        return read_voxels(stream, kind, shape, path)
+        return read_voxels(stream, dtype, shape, path)
 
 
 def _require_data_files(path: Path, start: int, fields: dict[str, str], expected: int) -> None:

@@ -27,8 +27,8 @@ def is_mgh(head: bytes) -> bool:
     """Whether the first bytes of a file are an MGH header."""
     if len(head) < _HEADER_BYTES:
         return False
-    version, *sizes, kind = np.frombuffer(head[:24], ">i4").tolist()
-    return version == _VERSION and min(sizes) > 0 and kind in _TYPES
+    version, *sizes, type_code = np.frombuffer(head[:24], ">i4").tolist()
+    return version == _VERSION and min(sizes) > 0 and type_code in _TYPES
 
 
 def read_mgh(path: Path, size: int) -> ImageFile:
@@ -49,10 +49,10 @@ def read_mgh(path: Path, size: int) -> ImageFile:
     with np.errstate(all="ignore"), file_errors_as_input_errors(path), open_decompressed(path) as stream:
         try:
             image = nibabel.MGHImage.from_stream(stream)
-            kind, shape = image.get_data_dtype(), image.shape
+            dtype, shape = image.get_data_dtype(), image.shape
             if len(shape) != 3 and shape[3:] != (1,):
                 raise InputError("not_3d", path=path, dimension=len(shape))
-            require_plausible_size(path, byte_count(kind, shape), size, is_compressed(stream))
+            require_plausible_size(path, byte_count(dtype, shape), size, is_compressed(stream))
             voxels = np.asanyarray(image.dataobj).reshape(shape[:3]).T
         except InputError:
             raise
@@ -62,7 +62,7 @@ def read_mgh(path: Path, size: int) -> ImageFile:
             if "bytes" in str(error):
                 raise InputError("file_truncated", path=path, detail=Message("voxels_incomplete")) from None
             raise
-        array = np.ascontiguousarray(voxels, dtype=kind.newbyteorder("="))
+        array = np.ascontiguousarray(voxels, dtype=dtype.newbyteorder("="))
         return ImageFile(array, _geometry(LPS_TO_RAS_4X4 @ image.affine, array.shape, path))
 
 

@@ -55,15 +55,15 @@ def read_nifti(path: Path, size: int) -> ImageFile:
         fields = header_fields(stream.read(HEADER_BYTES))
         if fields is None:
             raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
-        kind, shape = layout(fields, path)
+        dtype, shape = layout(fields, path)
         header = geometry_fields(fields)
         geometry = _geometry(header, shape, path)
         start = first_voxel(fields, path)
         if is_single_file(fields):
-            return ImageFile(_scaled(_voxels(stream, path, size, start, kind, shape), fields), geometry)
+            return ImageFile(_scaled(_voxels(stream, path, size, start, dtype, shape), fields), geometry)
     voxels = _partner(path)
     with file_errors_as_input_errors(voxels), open_decompressed(voxels) as stream:
-        array = _voxels(stream, voxels, paths.size(voxels), start, kind, shape)
+        array = _voxels(stream, voxels, paths.size(voxels), start, dtype, shape)
     return ImageFile(_scaled(array, fields), geometry)
 
 
@@ -127,12 +127,12 @@ def _with_orthogonal_sform(header: NiftiHeader) -> NiftiHeader:
 
 
 def _voxels(
-    stream: io.BufferedIOBase, path: Path, size: int, start: int, kind: np.dtype, shape: tuple[int, ...]
+    stream: io.BufferedIOBase, path: Path, size: int, start: int, dtype: np.dtype, shape: tuple[int, ...]
 ) -> np.ndarray:
     packed = is_compressed(stream)
-    require_plausible_size(path, byte_count(kind, shape), size if packed else size - start, packed)
+    require_plausible_size(path, byte_count(dtype, shape), size if packed else size - start, packed)
     skip_to(stream, max(0, start), path)
-    return read_voxels(stream, kind, shape, path)
+    return read_voxels(stream, dtype, shape, path)
 
 
 def _scaled(array: np.ndarray, fields: Any) -> np.ndarray:
@@ -142,8 +142,8 @@ def _scaled(array: np.ndarray, fields: Any) -> np.ndarray:
         return array
     if slope == 1 and intercept == 0:
         return array
-    kind = array.dtype if array.dtype.kind == "f" else np.float32 if array.dtype.itemsize < 4 else np.float64
-    scaled = array.astype(kind)
+    dtype = array.dtype if array.dtype.kind == "f" else np.float32 if array.dtype.itemsize < 4 else np.float64
+    scaled = array.astype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused later
         scaled *= slope
         scaled += intercept

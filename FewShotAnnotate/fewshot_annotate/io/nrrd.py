@@ -62,13 +62,13 @@ def read_nrrd(path: Path, size: int) -> ImageFile:
         fields, metadata = parse_header(stream, path)
         start = stream.tell()
     with header_errors_as_input_errors(path):
-        kind, sizes, axis = layout(fields, path)
+        dtype, sizes, axis = layout(fields, path)
         header = NrrdHeader(geometry_fields(fields, axis))
         stub = stub_file(header)
     shape = tuple(reversed(sizes))
     spatial = tuple(size for number, size in enumerate(sizes) if number != axis)[::-1]
     geometry = geometry_of_stub(stub, ".nrrd", spatial, path, header)
-    array = _voxels(path, size, start, fields, kind, shape)
+    array = _voxels(path, size, start, fields, dtype, shape)
     if axis is not None:
         array = np.moveaxis(array, len(sizes) - 1 - axis, -1)
         array = array[..., 0] if array.shape[-1] == 1 else array
@@ -99,7 +99,7 @@ def _voxels(
     size: int,
     start: int,
     fields: dict[str, str],
-    kind: np.dtype,
+    dtype: np.dtype,
     shape: tuple[int, ...],
 ) -> np.ndarray:
     encoding = _ENCODINGS.get(fields.get("encoding", "").lower())
@@ -109,7 +109,7 @@ def _voxels(
     byte_skip, line_skip = (0 if skip is None else skip for skip in skips)
     if None in skips or line_skip < 0:
         raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
-    expected = byte_count(kind, shape)
+    expected = byte_count(dtype, shape)
     if name := fields.get("data file"):
         if _is_several(name):
             least = expected if encoding == "raw" else 1
@@ -127,23 +127,23 @@ def _voxels(
         available = size - raw.tell()
         if encoding in ("text", "hex"):
             require_plausible_size(path, expected, available * 8, packed=False)
-            return _read_text_encoding(raw, encoding, kind, shape, path)
+            return _read_text_encoding(raw, encoding, dtype, shape, path)
         if encoding == "raw":
             require_plausible_size(path, expected, available, packed=False)
             skip_to(raw, size - expected if byte_skip < 0 else raw.tell() + byte_skip, path)
-            return _read(raw, kind, shape, path)
+            return _read(raw, dtype, shape, path)
         # bzip2 has no maximum compression ratio; images are never compressed more than this.
         require_plausible_size(path, expected, available * (64 if encoding == "bzip2" else 1), packed=True)
         with _unpacked(raw, encoding) as stream:
             skip_to(stream, max(0, byte_skip), path)
-            return _read(stream, kind, shape, path)
+            return _read(stream, dtype, shape, path)
 
 
-def _read(stream: io.BufferedIOBase, kind: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
+def _read(stream: io.BufferedIOBase, dtype: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
     """Read voxels; layers, which are the last axis here, take memory only where they are not 0."""
-    if len(shape) == 4 and kind.kind in "iu" and 1 < shape[3] <= shape[2]:
-        return np.moveaxis(read_layers(stream, kind, shape, path), 0, -1)
-    return read_voxels(stream, kind, shape, path)
+    if len(shape) == 4 and dtype.kind in "iu" and 1 < shape[3] <= shape[2]:
+        return np.moveaxis(read_layers(stream, dtype, shape, path), 0, -1)
+    return read_voxels(stream, dtype, shape, path)
 
 
 @contextlib.contextmanager
@@ -153,14 +153,14 @@ def _unpacked(raw: BinaryIO, encoding: str) -> Iterator[io.BufferedIOBase]:
 
 
 def _read_text_encoding(
-    raw: BinaryIO, encoding: str, kind: np.dtype, shape: tuple[int, ...], path: Path
+    raw: BinaryIO, encoding: str, dtype: np.dtype, shape: tuple[int, ...], path: Path
 ) -> np.ndarray:
     """Read voxels in text or hex encoding, block by block, because Python's numbers take much memory."""
     count = math.prod(shape)
-    array = np.empty(count, kind.newbyteorder("="))
+    array = np.empty(count, dtype.newbyteorder("="))
     count_read = 0
     try:
-        for values in _hex_values(raw, kind) if encoding == "hex" else _text_values(raw, array.dtype):
+        for values in _hex_values(raw, dtype) if encoding == "hex" else _text_values(raw, array.dtype):
             block = values[: count - count_read]
             array[count_read : count_read + len(block)] = block
             count_read += len(block)
@@ -171,7 +171,7 @@ def _read_text_encoding(
     raise InputError("file_truncated", path=path, detail=Message("voxels_of", found=count_read, count=count))
 
 
-def _text_values(raw: BinaryIO, kind: np.dtype) -> Iterator[np.ndarray]:
+def _text_values(raw: BinaryIO, dtype: np.dtype) -> Iterator[np.ndarray]:
     """Yield numbers that are separated by white space or commas."""
     partial_token = b""
     while block := raw.read(_TEXT_BLOCK_BYTES).replace(b",", b" "):
@@ -179,28 +179,28 @@ def _text_values(raw: BinaryIO, kind: np.dtype) -> Iterator[np.ndarray]:
         partial_token = tokens.pop() if tokens and not block[-1:].isspace() else b""
         if len(partial_token) > _MAX_TOKEN_BYTES:
             raise ValueError("longer than any number")
-        yield _numbers(tokens, kind)
-    yield _numbers([partial_token] if partial_token else [], kind)
+        yield _numbers(tokens, dtype)
+    yield _numbers([partial_token] if partial_token else [], dtype)
 
 
-def _numbers(tokens: Sequence[bytes], kind: np.dtype) -> np.ndarray:
+def _numbers(tokens: Sequence[bytes], dtype: np.dtype) -> np.ndarray:
     """Parse numbers and check the range of integers, as NumPy before version 2 wraps around."""
-    if kind.kind == "f":
-        return np.array([float(token) for token in tokens], kind)
+    if dtype.kind == "f":
+        return np.array([float(token) for token in tokens], dtype)
     numbers = [int(token) for token in tokens]
-    limits = np.iinfo(kind)
+    limits = np.iinfo(dtype)
     if numbers and not (limits.min <= min(numbers) and max(numbers) <= limits.max):
         raise OverflowError
-    return np.array(numbers, kind)
+    return np.array(numbers, dtype)
 
 
-def _hex_values(raw: BinaryIO, kind: np.dtype) -> Iterator[np.ndarray]:
+def _hex_values(raw: BinaryIO, dtype: np.dtype) -> Iterator[np.ndarray]:
     """Yield voxels of which each byte is written as two digits; there may be white space between digits."""
     digits = b""
     while block := raw.read(_TEXT_BLOCK_BYTES):
         digits += b"".join(block.split())
-        complete_length = len(digits) // (2 * kind.itemsize) * 2 * kind.itemsize
-        yield np.frombuffer(bytes.fromhex(digits[:complete_length].decode("ascii")), kind)
+        complete_length = len(digits) // (2 * dtype.itemsize) * 2 * dtype.itemsize
+        yield np.frombuffer(bytes.fromhex(digits[:complete_length].decode("ascii")), dtype)
         digits = digits[complete_length:]
 
 

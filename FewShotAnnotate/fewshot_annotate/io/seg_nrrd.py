@@ -70,12 +70,12 @@ def write_seg_nrrd(stream: Writable, layers: Sequence[LabelMap]) -> None:
     Several layers are the first axis, whose kind is 'list', as slicerio and Slicer expect.
     """
     grid, count = layers[0].geometry, len(layers)
-    kind = np.dtype(np.uint8 if max(int(layer.array.max()) for layer in layers) <= 255 else np.uint16)
+    dtype = np.dtype(np.uint8 if max(int(layer.array.max()) for layer in layers) <= 255 else np.uint16)
     fields = dict(NrrdHeader.of_geometry(replace(grid, header=None)).fields)
     several = count > 1
     lines = [
         "NRRD0005",
-        f"type: {'unsigned char' if kind.itemsize == 1 else 'unsigned short'}",
+        f"type: {'unsigned char' if dtype.itemsize == 1 else 'unsigned short'}",
         f"dimension: {3 + several}",
         f"space: {fields['space']}",
         "sizes: " + " ".join(map(str, ([count] if several else []) + list(reversed(grid.shape)))),
@@ -89,7 +89,7 @@ def write_seg_nrrd(stream: Writable, layers: Sequence[LabelMap]) -> None:
     stream.write("\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
     with gzip_writer(stream) as packed:
         for layer_slices in zip(*(layer.array for layer in layers), strict=True):
-            packed.write(np.ascontiguousarray(np.stack(layer_slices, axis=-1), kind.newbyteorder("<")).data)
+            packed.write(np.ascontiguousarray(np.stack(layer_slices, axis=-1), dtype.newbyteorder("<")).data)
 
 
 def _escaped(text: str) -> str:

@@ -124,8 +124,8 @@ def require_plausible_size(path: Path, expected: int, available: int, packed: bo
         raise InputError("image_too_large", path=path)
 
 
-def read_voxels(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Path) -> np.ndarray:
-    """Read an array of dtype `kind` from the current position of a stream; returns native byte order.
+def read_voxels(stream: Readable, dtype: np.dtype, shape: Sequence[int], path: Path) -> np.ndarray:
+    """Read an array from the current position of a stream; returns native byte order.
 
     Raises
     ------
@@ -133,13 +133,13 @@ def read_voxels(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Pa
         The stream ends too early, or its compression is damaged.
     """
     with file_errors_as_input_errors(path):
-        array = _read_exactly(stream, kind, shape, path)
+        array = _read_exactly(stream, dtype, shape, path)
         _read_to_end(stream)
-    return array.astype(kind.newbyteorder("="), copy=False)
+    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_exactly(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Path) -> np.ndarray:
-    array = np.empty(tuple(shape), kind)
+def _read_exactly(stream: Readable, dtype: np.dtype, shape: Sequence[int], path: Path) -> np.ndarray:
+    array = np.empty(tuple(shape), dtype)
     view = memoryview(array.reshape(-1).view(np.uint8))
     position = 0
     while position < len(view):
@@ -157,14 +157,14 @@ def _read_to_end(stream: Readable) -> None:
             break
 
 
-def read_layers(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Path) -> np.ndarray:
+def read_layers(stream: Readable, dtype: np.dtype, shape: Sequence[int], path: Path) -> np.ndarray:
     """Read voxels of several components; the result takes memory only where they are not 0.
 
     Parameters
     ----------
     stream : Readable
         At the first voxel.
-    kind : numpy.dtype
+    dtype : numpy.dtype
     shape : (int, int, int, int)
         Number of slices, rows, columns and components, as in the file.
     path : Path
@@ -180,10 +180,10 @@ def read_layers(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Pa
         As of `read_voxels`.
     """
     slices, *size, components = shape
-    layers = sparse_zeros((components, slices, *size), kind.newbyteorder("="))
+    layers = sparse_zeros((components, slices, *size), dtype.newbyteorder("="))
     with file_errors_as_input_errors(path):
         for k in range(slices):
-            slice_values = _read_exactly(stream, kind, (*size, components), path)
+            slice_values = _read_exactly(stream, dtype, (*size, components), path)
             for layer, values in zip(layers, np.moveaxis(slice_values, -1, 0), strict=True):
                 copy_nonzero(layer[k : k + 1], values[None])
         _read_to_end(stream)
@@ -192,9 +192,9 @@ def read_layers(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Pa
 
 def slice_buffers(array: np.ndarray) -> Iterator[memoryview]:
     """Little-endian bytes of an array [k, j, i], slice by slice, so that it is never copied as a whole."""
-    kind = array.dtype.newbyteorder("<")
+    dtype = array.dtype.newbyteorder("<")
     for slice_values in array:
-        yield np.ascontiguousarray(slice_values).astype(kind, copy=False).data
+        yield np.ascontiguousarray(slice_values).astype(dtype, copy=False).data
 
 
 def gzip_writer(stream: Writable) -> gzip.GzipFile:
@@ -209,9 +209,9 @@ def skip_to(stream: io.BufferedIOBase, start: int, path: Path) -> None:
             raise InputError("file_truncated", path=path, detail=Message("voxels_missing"))
 
 
-def byte_count(kind: np.dtype, shape: Sequence[int]) -> int:
+def byte_count(dtype: np.dtype, shape: Sequence[int]) -> int:
     """Size of an array in bytes, without integer overflow."""
-    return kind.itemsize * math.prod(int(size) for size in shape)
+    return dtype.itemsize * math.prod(int(size) for size in shape)
 
 
 def memory_bytes() -> int:
