@@ -9,9 +9,10 @@ Parts of the table:
 - `universeg`: UniverSeg on random weights, only as a check that the table can hold it.
 
 Patients of the last third of each set are never trained on. A model that `--models` holds is not trained again.
+`--parts --rows FIRST.json SECOND.json --plot TABLE.png` measures nothing, and prints and draws the rows of both runs.
 
     python Testing/Benchmarks/many.py [--parts accepted ...] [--sets ...] [--counts 1 2 5 10 20 40] [--budget SECONDS]
-        [--processor-time] [--patients 12] [--models DIR] [-o TABLE.json] [--plot TABLE.png]
+        [--processor-time] [--patients 12] [--models DIR] [--rows ROWS.json] [-o TABLE.json] [--plot TABLE.png]
 """
 
 from __future__ import annotations
@@ -300,11 +301,17 @@ def plot(found: Sequence[Row], path: Path) -> None:
     pyplot.close(figure)
 
 
+def write(found: Sequence[Row], path: Path | None) -> None:
+    """Write rows as JSON, if there is a path."""
+    if path:
+        path.write_text(json.dumps([asdict(one) for one in found], indent=2), encoding="utf-8")
+
+
 def main() -> None:
     """Print the table, and write it if asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--parts", nargs="+", choices=PARTS, default=["accepted", "sparse", "painted", "registration"]
+        "--parts", nargs="*", choices=PARTS, default=["accepted", "sparse", "painted", "registration"]
     )
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--counts", nargs="+", type=int, default=list(COUNTS), help="accepted cases")
@@ -318,16 +325,17 @@ def main() -> None:
     )
     parser.add_argument("--patients", type=int, default=100, help="unseen patients at most")
     parser.add_argument("--models", type=Path, help="keeps trained models")
+    parser.add_argument("--rows", nargs="+", type=Path, default=[], help="rows of earlier runs, which are kept")
     parser.add_argument("-o", "--output", type=Path, help="writes the rows as JSON")
     parser.add_argument("--plot", type=Path, help="draws the rows as an image")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         options.models = options.models or Path(temporary)
-        found: list[Row] = []
+        found = [Row(**row) for path in options.rows for row in json.loads(path.read_text(encoding="utf-8"))]
+        write(found, options.output)
         for row in rows(options):
             found.append(row)
-            if options.output:
-                options.output.write_text(json.dumps([asdict(one) for one in found], indent=2), encoding="utf-8")
+            write(found, options.output)
     print(table(found))
     if options.plot:
         plot(found, options.plot)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from support.specialist import ball
 
 sys.path.append(str(Path(__file__).parents[1] / "Benchmarks"))
 
+from many import Row, main
 from patients import PatientSet, mean_dice, painted_slices
 from registration_baseline import majority_of_registered
 
@@ -46,3 +49,29 @@ def test_labels_of_registered_examples_are_moved_to_the_structure() -> None:
     geometry = Geometry((16, 24, 24))
     found = majority_of_registered(Volume(moved[0], geometry), [(Volume(array, geometry), labels)], 1)
     assert mean_dice(found, moved[1], 1) > mean_dice(labels, moved[1], 1) + 0.1
+
+
+def test_rows_of_several_runs_make_one_table_and_one_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Row(
+        set="hearts",
+        method="specialist",
+        cases=1,
+        painted=0,
+        patients=2,
+        dice=0.8,
+        worst=0.7,
+        expected=None,
+        off_by=None,
+        seconds=1.0,
+        training_seconds=None,
+    )
+    files = []
+    for cases in (1, 5):
+        files.append(tmp_path / f"{cases}.json")
+        files[-1].write_text(json.dumps([asdict(replace(row, cases=cases))]), encoding="utf-8")
+    whole, picture = tmp_path / "whole.json", tmp_path / "plot.png"
+    arguments = ["--parts", "--rows", *map(str, files), "-o", str(whole), "--plot", str(picture)]
+    monkeypatch.setattr(sys, "argv", ["many.py", *arguments])
+    main()
+    assert [row["cases"] for row in json.loads(whole.read_text(encoding="utf-8"))] == [1, 5]
+    assert picture.stat().st_size > 1000
