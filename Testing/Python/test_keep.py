@@ -280,3 +280,17 @@ def test_a_wall_between_two_regions_follows_their_border_in_the_images() -> None
     filled = fill(labels, image, [0, 10, 20], query)
     found, truth = np.stack([filled[index].argmax(axis=0) for index in query]), labels[query]
     assert 2 * np.sum(found * truth) / (np.sum(found) + np.sum(truth)) > 0.6
+
+
+def test_no_probability_becomes_negative_where_a_label_is_nearly_certain() -> None:
+    """One minus such a probability is less accurate in float32 than the probabilities of the other labels."""
+    rng = np.random.default_rng(0)
+    gap = gap_of(column(2)[0], column(2)[4])  # without contrast, so probabilities outside of the column are lowered
+    for exponent in np.linspace(-8, -4, 20):
+        probabilities = np.zeros((3, SIDE, SIDE), np.float32)
+        probabilities[2] = rng.uniform(0, 10**exponent, (SIDE, SIDE))
+        probabilities[1] = 1 - probabilities[2]
+        gap.keep(2, probabilities)
+        assert probabilities.min() >= 0
+        np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+        assert probabilities[1, 30:, 30:].max() < 0.1

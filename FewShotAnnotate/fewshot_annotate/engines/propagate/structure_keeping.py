@@ -290,13 +290,16 @@ def _lower(probabilities: np.ndarray, label_index: int, filled_pixels: np.ndarra
     inside = np.full(filled_pixels.shape, scipy.special.expit(LOG_ODDS_PER_PIXEL * shape.outside), dtype=np.float32)
     inside[shape.box] = _inside(shape)
     inside *= most
-    before = probabilities[label_index][filled_pixels]
-    after = np.minimum(before, inside[filled_pixels])
-    rest = 1 - before
-    # The other labels rise in proportion; without any, the background does.
-    probabilities[:, filled_pixels] *= np.where(rest > 0, (1 - after) / np.maximum(rest, MIN_PROBABILITY), 0)
-    probabilities[label_index][filled_pixels] = after
-    probabilities[0][filled_pixels] += 1 - probabilities[:, filled_pixels].sum(axis=0)
+    others = probabilities[:, filled_pixels]
+    after = np.minimum(others[label_index], inside[filled_pixels])
+    # The other labels rise in proportion; without any, the background does. Their sum is not calculated as 1 minus
+    # the probability of the label: near 1, the rounding error would be as large as the sum.
+    others[label_index] = 0
+    total = others.sum(axis=0)
+    others[0] += total < MIN_PROBABILITY
+    others *= (1 - after) / np.where(total < MIN_PROBABILITY, 1 + total, total)
+    others[label_index] = after
+    probabilities[:, filled_pixels] = others
 
 
 def _raise(probabilities: np.ndarray, label_index: int, weight: np.ndarray) -> None:
