@@ -18,8 +18,8 @@ AUTO = "auto"
 # Seconds a slice of the engines without weights, on two processor cores at 256 x 256 pixels (after the table in
 # Resources/Documentation/benchmarks.md), and seconds that a run takes however few slices there are: starting Python,
 # loading torch, the first fit.
-BUILT_IN_SECONDS = {"propagate": 0.03, "adapt": 0.2}
-START_SECONDS = {"propagate": 1.0, "adapt": 25.0}
+BUILT_IN_SECONDS = {"propagate": 0.08, "adapt": 0.19}
+START_SECONDS = {"propagate": 1.0, "adapt": 13.0}
 WEIGHTS_START_SECONDS = 5.0
 BUILT_IN_PIXELS = 256 * 256
 
