@@ -220,7 +220,7 @@ def universeg_rows(data: PatientSet, options: argparse.Namespace) -> Iterator[Ro
 
 def rows(options: argparse.Namespace) -> Iterable[Row]:
     """All lines of the requested parts."""
-    for name in options.sets:
+    for name in options.sets if options.parts else ():
         data = PatientSet.find(name)
         parts = {
             "accepted": lambda data=data: trained_rows(data, 1, options),

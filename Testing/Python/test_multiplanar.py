@@ -142,7 +142,7 @@ def test_progress_includes_all_work_of_the_fits() -> None:
 
 
 def test_planes_of_few_slices_are_less_work_than_the_slices() -> None:
-    times = AdaptTime((64, 64), (40, 40), 1, AdaptConfig())
+    times = AdaptTime((64, 64), (40, 40), 1, AdaptConfig().replace("network.crop", 64))
     spacing = (1.0, 1.0, 1.0)
     square, thin = (times.orthogonal_fits(slices, 60, spacing) for slices in (64, 16))
     assert square == pytest.approx(2 * 60 * times.step, rel=0.05), "crops as large as those of the slices"
