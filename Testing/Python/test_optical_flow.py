@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import scipy
 from fewshot_annotate.engines.propagate.composed_flow import composed_fields
 from fewshot_annotate.engines.propagate.optical_flow import compose, enlarge, flow, pyramid, warp
 
@@ -41,3 +43,27 @@ def test_flow_over_several_slices_is_composed_of_that_between_adjacent_ones() ->
     assert sorted(fields) == [2, 3]
     for index, field in fields.items():
         np.testing.assert_allclose(field[:, images[index][0] > 0.5].mean(axis=1), (-index, index), atol=0.2)
+
+
+def test_an_image_is_interpolated_between_its_pixels_and_extended_beyond_them() -> None:
+    image = np.array([[0, 1, 4], [2, 3, 8]], np.float32)
+    field = np.array([[[0, 0.5, 0], [0, 9, -9]], [[0, 0, -0.25], [0.5, 0, 9]]], np.float32)
+    np.testing.assert_allclose(warp(image, field), [[0, 2, 3.25], [2.5, 3, 4]])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1), (2, 2), (31, 18), (64, 65)])
+def test_interpolation_equals_that_of_scipy(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.random(shape, np.float32)
+    field = rng.normal(0, 4, (2, *shape)).astype(np.float32)
+    expected = scipy.ndimage.map_coordinates(image, np.indices(shape) + field, order=1, mode="nearest")
+    np.testing.assert_allclose(warp(image, field), expected, atol=1e-5)
+    larger = (2 * shape[0] - shape[0] % 2, 2 * shape[1] - shape[1] % 2)
+    factors = np.divide(larger, shape)
+    expected = np.stack(
+        [
+            factor * scipy.ndimage.zoom(component, factors, order=1, mode="nearest", grid_mode=True)
+            for component, factor in zip(field, factors, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(enlarge(field, larger), expected, atol=1e-4)

@@ -46,6 +46,8 @@ FULL_SLICE = (slice(None), slice(None))
 def warp(image: np.ndarray, field: np.ndarray, window: tuple[slice, slice] = FULL_SLICE) -> np.ndarray:
     """Warp an image by a field, with linear interpolation; the border is extended outwards.
 
+    `scipy.ndimage.map_coordinates` gives the same, but takes three times as long.
+
     Parameters
     ----------
     image : float32 ndarray, shape [h, w]
@@ -53,12 +55,31 @@ def warp(image: np.ndarray, field: np.ndarray, window: tuple[slice, slice] = FUL
     window : two slices
         Crop of the result to compute.
     """
+    height, width = image.shape
     crop = (slice(None), *window)
-    sampled = _grid(field.shape[1:])[crop] + field[crop]
-    warped: np.ndarray = scipy.ndimage.map_coordinates(
-        image, sampled, order=1, mode="nearest", output=np.float32, prefilter=False
+    rows, columns = _grid(field.shape[1:])[crop] + field[crop]
+    np.clip(rows, 0, height - 1, out=rows)
+    np.clip(columns, 0, width - 1, out=columns)
+    top = np.minimum(rows.astype(np.intp), max(height - 2, 0))
+    left = np.minimum(columns.astype(np.intp), max(width - 2, 0))
+    rows -= top
+    columns -= left
+    top *= width
+    top += left
+    pixels = np.ascontiguousarray(image).reshape(-1)
+    below, right = (width if height > 1 else 0), int(width > 1)
+    upper, lower = (
+        _between(pixels[line:].take(top), pixels[line + right :].take(top), columns) for line in (0, below)
     )
-    return warped
+    return _between(upper, lower, rows)
+
+
+def _between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Linear interpolation between two arrays, the second of which is overwritten."""
+    second -= first
+    second *= share
+    second += first
+    return second
 
 
 def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
@@ -77,11 +98,8 @@ def pyramid(image: np.ndarray) -> list[np.ndarray]:
     """
     levels = [image]
     while len(levels) < PYRAMID_LEVELS and min(levels[-1].shape[1:]) >= MIN_SIDE_PIXELS:
-        halved = [
-            scipy.ndimage.zoom(channel, 0.5, order=1, mode="nearest", grid_mode=True)
-            for channel in smooth(levels[-1], 0.8)
-        ]
-        levels.append(np.stack(halved))
+        height, width = levels[-1].shape[1:]
+        levels.append(_resampled(smooth(levels[-1], 0.8), (round(height / 2), round(width / 2))))
     return levels
 
 
@@ -109,12 +127,25 @@ def enlarge(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Upsample a field to a larger shape, scaling its displacements."""
     if field.shape[1:] == shape:
         return field
-    factors = [new / old for new, old in zip(shape, field.shape[1:], strict=True)]
-    components = [
-        scipy.ndimage.zoom(component, factors, order=1, mode="nearest", grid_mode=True) * np.float32(factor)
-        for component, factor in zip(field, factors, strict=True)
-    ]
-    return np.stack(components)
+    enlarged = _resampled(field, shape)
+    for component, new, old in zip(enlarged, shape, field.shape[1:], strict=True):
+        component *= new / old
+    return enlarged
+
+
+def _resampled(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Linear interpolation of float32 images `[n, h, w]` at another resolution.
+
+    `scipy.ndimage.zoom` with `grid_mode` gives the same, but takes up to seven times as long.
+    """
+    for axis, size in enumerate(shape, start=1):
+        old = images.shape[axis]
+        positions = np.clip((np.arange(size) + 0.5) * (old / size) - 0.5, 0, old - 1)
+        lower = np.minimum(positions.astype(np.intp), max(old - 2, 0))
+        upper = np.minimum(lower + 1, old - 1)
+        share = (positions - lower).astype(np.float32).reshape(-1, *(1,) * (2 - axis))
+        images = _between(images.take(lower, axis), images.take(upper, axis), share)
+    return images
 
 
 def _gradient(image: np.ndarray) -> np.ndarray:

@@ -74,7 +74,7 @@ def _relax(images: np.ndarray, labels: np.ndarray, distances: np.ndarray, index:
         distance_through += distances[neighbours]
         distance_through += np.float32(COST_PER_PIXEL * length**0.5)
         nearer = distance_through < distances[pixels]
-        np.copyto(distances[pixels], distance_through, where=nearer)
+        np.minimum(distances[pixels], distance_through, out=distances[pixels])
         np.copyto(labels[pixels], labels[neighbours], where=nearer)
 
 
