@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT / "FewShotAnnotate"), str(ROOT / "Testing")]
 importlib.import_module("support")  # first: it provides the stand-ins that host code needs
 
 from fewshot_annotate.export.request import Target  # noqa: E402
-from fewshot_annotate.host.export_controller import ExportState  # noqa: E402
+from fewshot_annotate.host.export.controller import ExportState  # noqa: E402
 from support import slicer_standin  # noqa: E402
 from support.panel import Panel  # noqa: E402
 from support.scene_cases import case, scene_of  # noqa: E402

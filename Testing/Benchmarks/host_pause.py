@@ -40,10 +40,10 @@ from fewshot_annotate.host.fill.commit import commit
 from fewshot_annotate.host.fill.edit_rules import EditRules, FilledSlices, compute_changes
 from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.fill.saved_segmentation import ReferencedSegmentation, all_or_nothing
+from fewshot_annotate.host.fill.surfaces.representation import surface_settings
+from fewshot_annotate.host.fill.surfaces.surface_run import surface_run
 from fewshot_annotate.host.mrml.grid_reader import GridReader
 from fewshot_annotate.host.mrml.reading import CLOSED_SURFACE, read_image
-from fewshot_annotate.host.surfaces.representation import surface_settings
-from fewshot_annotate.host.surfaces.surface_run import surface_run
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import zoom

@@ -129,6 +129,41 @@ def test_nothing_lower_imports_anything_higher() -> None:
     assert {name: parts for name, parts in wrong.items() if parts} == {}
 
 
+# Folders of `host`; each may import those before it. `panel` and `effect` are both made of widgets.
+HOST_FOLDERS = (
+    {"sentences"},
+    {"diagnostics"},
+    {"mrml"},
+    {"annotation"},
+    {"engines"},
+    {"fill"},
+    {"review"},
+    {"comparison"},
+    {"datasets"},
+    {"export"},
+    {"panel", "effect"},
+    {"self_test"},
+)
+# Files of `host` that belong to no folder; `module_logic` makes the controllers of all folders.
+HOST_FILES = {"__init__", "i18n", "messages", "module_logic", "settings", "tasks"}
+
+
+def test_each_folder_of_the_host_imports_only_those_before_it() -> None:
+    folder_of = {
+        source: source.relative_to(PACKAGE).parts[1].removesuffix(".py")
+        for source in SOURCES
+        if part_of(source) == "host"
+    }
+    allowed = HOST_FILES - {"module_logic"}
+    assert set(folder_of.values()) == HOST_FILES.union(*HOST_FOLDERS)
+    for folders in HOST_FOLDERS:
+        allowed |= folders
+        for source in (source for source, folder in folder_of.items() if folder in folders):
+            names = (name.split(".") for name, _ in imports(source))
+            imported = {parts[2] for parts in names if parts[:2] == ["fewshot_annotate", "host"]}
+            assert imported <= allowed, name_of(source)
+
+
 def forbidden_packages(source: Path) -> list[str]:
     """Packages that a file must not import: Slicer's outside `host`; at file scope, those not bundled with Slicer."""
     part, found = part_of(source), []

@@ -15,7 +15,7 @@ from fewshot_annotate.datasets.batch_folder import BatchFolder
 from fewshot_annotate.datasets.case_table import ReviewState
 from fewshot_annotate.datasets.review_lock import reviewer_name
 from fewshot_annotate.datasets.status import CaseStatus, Status
-from fewshot_annotate.host.case_review import CaseReview
+from fewshot_annotate.host.datasets.case_review import CaseReview
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from support import mrml
 from support.batches import AXIS, Dataset, copy_of, finish_but_one, make_dataset

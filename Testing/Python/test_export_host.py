@@ -16,11 +16,11 @@ from fewshot_annotate.core.volume import LabelMap, Volume
 from fewshot_annotate.export.algorithm import Algorithm
 from fewshot_annotate.export.dicom_series import read_series
 from fewshot_annotate.export.request import Modality, Remedy, Target
-from fewshot_annotate.host import export_controller as export_module
-from fewshot_annotate.host.chosen_nodes import ChosenNodes
-from fewshot_annotate.host.export_controller import ExportController, ExportState
-from fewshot_annotate.host.export_copy import ExportSettings, with_remedy
-from fewshot_annotate.host.mrml.dicom_database import INSTANCES_ATTRIBUTE
+from fewshot_annotate.host.export import controller as export_module
+from fewshot_annotate.host.export.controller import ExportController, ExportState
+from fewshot_annotate.host.export.dicom_database import INSTANCES_ATTRIBUTE
+from fewshot_annotate.host.export.segmentation_copy import ExportSettings, with_remedy
+from fewshot_annotate.host.mrml.chosen_nodes import ChosenNodes
 from fewshot_annotate.io.files import read_label_maps
 from pydicom import dcmread
 from support import mrml

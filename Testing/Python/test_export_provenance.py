@@ -12,7 +12,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Segment
 from fewshot_annotate.engines.pretrained.engine_weights import weights_in_use
 from fewshot_annotate.export.algorithm import Algorithm, AlgorithmType, of_segment
-from fewshot_annotate.host.export_copy import read_segment
+from fewshot_annotate.host.export.segmentation_copy import read_segment
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from fewshot_annotate.weights import catalog, store
 from pydicom import dcmread

@@ -11,11 +11,11 @@ import pytest
 import slicer
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.host.annotation.survey import Survey
-from fewshot_annotate.host.chosen_nodes import ChosenNodes
 from fewshot_annotate.host.fill.controller import FillController
 from fewshot_annotate.host.fill.preparation import FillSettings
 from fewshot_annotate.host.fill.run_editor import RunEditor
 from fewshot_annotate.host.fill.run_state import State
+from fewshot_annotate.host.mrml.chosen_nodes import ChosenNodes
 from fewshot_annotate.host.tasks import MAX_WAIT_SECONDS, BackgroundTasks, Signal
 from support.data import load_case
 from support.mrml import add_segmentation, add_volume, new_scene, segment_editor_node

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from fewshot_annotate.host.chosen_nodes import ChosenNodes
 from fewshot_annotate.host.fill.changed_layers import can_be_written, changed_layers
 from fewshot_annotate.host.fill.changes import Box, Changes
 from fewshot_annotate.host.fill.commit import commit
 from fewshot_annotate.host.fill.saved_segmentation import CopiedSegmentation, ReferencedSegmentation
+from fewshot_annotate.host.mrml.chosen_nodes import ChosenNodes
 from fewshot_annotate.host.mrml.grid_reader import GridReader
 from fewshot_annotate.host.mrml.reading import BINARY_LABELMAP, CLOSED_SURFACE, image_array
 from hypothesis import given

@@ -27,12 +27,12 @@ from fewshot_annotate.core.python_executable import python_executable  # noqa: E
 from fewshot_annotate.evaluation import summary  # noqa: E402
 from fewshot_annotate.evaluation.comparison_folder import ComparisonFolder, ComparisonProcess  # noqa: E402
 from fewshot_annotate.evaluation.design import TrialDesign  # noqa: E402
-from fewshot_annotate.host import compare_controller as compare_module  # noqa: E402
 from fewshot_annotate.host.annotation.record import AnnotationRecord  # noqa: E402
 from fewshot_annotate.host.annotation.record_store import write_record  # noqa: E402
-from fewshot_annotate.host.compare_controller import CompareController, CompareSettings, CompareState  # noqa: E402
+from fewshot_annotate.host.comparison import controller as compare_module  # noqa: E402
+from fewshot_annotate.host.comparison.controller import CompareController, CompareSettings, CompareState  # noqa: E402
+from fewshot_annotate.host.comparison.nodes import ROLE_ATTRIBUTE, SIZES_COLUMN  # noqa: E402
 from fewshot_annotate.host.fill.run_store import RunStore  # noqa: E402
-from fewshot_annotate.host.mrml.comparison_nodes import ROLE_ATTRIBUTE, SIZES_COLUMN  # noqa: E402
 from support import mrml, processes, scene_cases  # noqa: E402
 from support.scene_cases import Gate, Scene, all_equal, case, scene_of  # noqa: E402
 from support.unexpected_error import UnexpectedError  # noqa: E402

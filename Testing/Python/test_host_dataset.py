@@ -19,7 +19,7 @@ from fewshot_annotate.datasets.task.library import task_folder
 from fewshot_annotate.datasets.task.models import task_models
 from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.datasets.task.training import TrainingRequest, train_task
-from fewshot_annotate.host.dataset_controller import DatasetController
+from fewshot_annotate.host.datasets.controller import DatasetController
 from support import mrml
 from support.tasks import ball, task_of_balls, write_ball
 

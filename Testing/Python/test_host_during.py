@@ -10,11 +10,11 @@ import pytest
 import slicer
 from fewshot_annotate.host.annotation.record_store import read_record
 from fewshot_annotate.host.fill import run_commit
+from fewshot_annotate.host.fill.preview import PREVIEW_ATTRIBUTE
 from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.fill.saved_segmentation import ReferencedSegmentation
-from fewshot_annotate.host.mrml.preview import PREVIEW_ATTRIBUTE
+from fewshot_annotate.host.fill.surfaces.surface_run import ComputedCommit, compute_commit
 from fewshot_annotate.host.mrml.reading import set_locked
-from fewshot_annotate.host.surfaces.surface_run import ComputedCommit, compute_commit
 from support import mrml
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 

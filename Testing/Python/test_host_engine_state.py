@@ -11,8 +11,8 @@ from fewshot_annotate.core.errors import InputError, Message
 from fewshot_annotate.engines.in_context.universeg import UniverSeg
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.engines.registry import engine_names
-from fewshot_annotate.host.annotation.suggestion import SuggestionFinder
-from fewshot_annotate.host.fill.engine_state import EngineStateMonitor, Readiness, engine_state
+from fewshot_annotate.host.engines.state import EngineStateMonitor, Readiness, engine_state
+from fewshot_annotate.host.fill.suggestion import SuggestionFinder
 from support.scene_cases import case, scene_of
 
 

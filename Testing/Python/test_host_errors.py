@@ -14,17 +14,17 @@ from fewshot_annotate.export.algorithm import Algorithm
 from fewshot_annotate.host.annotation import survey as survey_module
 from fewshot_annotate.host.annotation.record_store import RECORD_ATTRIBUTE
 from fewshot_annotate.host.annotation.survey import Survey
+from fewshot_annotate.host.diagnostics.unexpected_errors import StepRunner
 from fewshot_annotate.host.fill import changed_layers as changed_layers_module
 from fewshot_annotate.host.fill import commit as commit_module
 from fewshot_annotate.host.fill import controller as controller_module
 from fewshot_annotate.host.fill.active_run import ActiveRun
+from fewshot_annotate.host.fill.preview import Preview
 from fewshot_annotate.host.fill.run_state import State
+from fewshot_annotate.host.fill.surfaces import surface_run as surface_run_module
 from fewshot_annotate.host.messages import error_text
 from fewshot_annotate.host.mrml import grid_reader
-from fewshot_annotate.host.mrml.preview import Preview
 from fewshot_annotate.host.mrml.reading import CLOSED_SURFACE
-from fewshot_annotate.host.surfaces import surface_run as surface_run_module
-from fewshot_annotate.host.unexpected_errors import StepRunner
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 from support.unexpected_error import UnexpectedError
 

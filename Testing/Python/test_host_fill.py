@@ -17,8 +17,8 @@ from fewshot_annotate.core.volume import Volume
 from fewshot_annotate.host.annotation.record_store import read_record
 from fewshot_annotate.host.annotation.snapshot import Selection, select
 from fewshot_annotate.host.annotation.survey import Survey
+from fewshot_annotate.host.fill.preview import PREVIEW_ATTRIBUTE
 from fewshot_annotate.host.fill.run_state import State
-from fewshot_annotate.host.mrml.preview import PREVIEW_ATTRIBUTE
 from fewshot_annotate.jobs.planning import FillRequest, plan
 from fewshot_annotate.jobs.process import run_in_worker
 from fewshot_annotate.jobs.run_folder import JobFolder

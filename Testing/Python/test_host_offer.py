@@ -29,7 +29,7 @@ from support.weights_server import Fault, Server, serving, toy_row, use_table
 slicer_standin.install()
 
 import qt  # noqa: E402
-from fewshot_annotate.host.fill import engine_setup  # noqa: E402
+from fewshot_annotate.host.engines import installation  # noqa: E402
 from fewshot_annotate.host.messages import error_text  # noqa: E402
 
 UNIVERSEG = "universeg"
@@ -102,19 +102,19 @@ def hide_packages(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 def test_torch_is_installed_only_by_its_extension(installers: Installers) -> None:
     installers.extension()
-    assert engine_setup.install_packages(["torch"])
+    assert installation.install_packages(["torch"])
     assert installers.requests == [("torch", True)]
 
 
 def test_torch_without_its_extension_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     with pytest.raises(InputError, match="pytorch_extension_missing"):
-        engine_setup.install_packages(["torch", "transformers"])
+        installation.install_packages(["torch", "transformers"])
 
 
 def test_other_packages_are_installed_by_slicers_packaging_functions(installers: Installers) -> None:
     installers.packaging()
-    assert engine_setup.install_packages(["transformers", "platformdirs"])
+    assert installation.install_packages(["transformers", "platformdirs"])
     ((kind, (requirements, requester)),) = installers.requests
     assert (kind, requester) == ("ensure", "Few-Shot Annotate")
     assert requirements == ("transformers==5.23.0", "platformdirs>=4")
@@ -122,19 +122,19 @@ def test_other_packages_are_installed_by_slicers_packaging_functions(installers:
 
 def test_an_older_slicer_installs_after_a_question(installers: Installers, dialogs: Any) -> None:
     installers.pip_install()
-    assert engine_setup.install_packages(["platformdirs"])
+    assert installation.install_packages(["platformdirs"])
     assert installers.requests == [("install", "platformdirs>=4")]
     dialogs.answer_next("Cancel")
-    assert not engine_setup.install_packages(["platformdirs"])
+    assert not installation.install_packages(["platformdirs"])
     assert len(installers.requests) == 1
     assert "platformdirs" in dialogs.texts[-1]
 
 
 def test_an_older_slicer_shows_the_download_size_where_it_is_known(installers: Installers, dialogs: Any) -> None:
     installers.pip_install()
-    assert engine_setup.install_packages(["transformers", "safetensors"])
+    assert installation.install_packages(["transformers", "safetensors"])
     assert "up to 29 MB" in dialogs.texts[-1]
-    assert engine_setup.install_packages(["safetensors", "unknown"])
+    assert installation.install_packages(["safetensors", "unknown"])
     assert "not known" in dialogs.texts[-1]
 
 
@@ -142,28 +142,28 @@ def test_after_a_refusal_no_further_question_is_asked(installers: Installers) ->
     installers.extension()
     installers.packaging()
     installers.answer = False
-    assert not engine_setup.install_packages(["torch", "transformers"])
+    assert not installation.install_packages(["torch", "transformers"])
     assert installers.requests == [("torch", True)]
     installers.answer = RuntimeError("declined")
-    assert not engine_setup.install_packages(["transformers"])
+    assert not installation.install_packages(["transformers"])
 
 
 def test_a_failed_installation_is_reported_in_one_line(installers: Installers) -> None:
     installers.packaging()
     installers.answer = CalledProcessError(1, "pip")
     with pytest.raises(InputError, match="install_failed") as refused:
-        engine_setup.install_packages(["transformers"])
+        installation.install_packages(["transformers"])
     assert "\n" not in error_text(refused.value)
 
 
 def test_the_requirements_are_those_of_the_tests() -> None:
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
-    for requirement in engine_setup.REQUIREMENTS.values():
+    for requirement in installation.REQUIREMENTS.values():
         assert f'"{requirement}"' in text, requirement
 
 
 def test_an_engine_without_missing_packages_opens_no_dialog(dialogs: Any) -> None:
-    assert engine_setup.ensure_engine("propagate")
+    assert installation.ensure_engine("propagate")
     assert dialogs.shown == []
 
 
@@ -173,7 +173,7 @@ def test_an_engine_that_lacks_a_package_offers_it_first(
     installers.packaging()
     installers.answer = RuntimeError("declined")
     hide_packages(monkeypatch, "platformdirs")
-    assert not engine_setup.ensure_engine(UNIVERSEG)
+    assert not installation.ensure_engine(UNIVERSEG)
     ((_, (requirements, _)),) = installers.requests
     assert requirements == ("platformdirs>=4",)
     assert dialogs.shown == []
@@ -201,12 +201,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def test_weights_are_downloaded_after_the_licence_was_shown_and_agreed_to(server: Server, dialogs: Any) -> None:
-    assert engine_setup.ensure_engine(UNIVERSEG)
+    assert installation.ensure_engine(UNIVERSEG)
     (text,) = dialogs.texts
     for part in ("Research-1.0", "For research only.", server.address, "Toy"):
         assert part in text
     assert engine_class(UNIVERSEG).unavailable_reason() is None
-    assert engine_setup.ensure_engine(UNIVERSEG)
+    assert installation.ensure_engine(UNIVERSEG)
     assert len(dialogs.shown) == len(server.requests) == 1
     slicer_standin.process_events(1)
     assert slicer.util.mainWindow().findChildren(qt.QProgressDialog) == ()
@@ -214,14 +214,14 @@ def test_weights_are_downloaded_after_the_licence_was_shown_and_agreed_to(server
 
 def test_nothing_is_downloaded_without_consent_to_the_licence(server: Server, dialogs: Any) -> None:
     dialogs.answer_next("Cancel")
-    assert not engine_setup.ensure_engine(UNIVERSEG)
+    assert not installation.ensure_engine(UNIVERSEG)
     assert server.requests == []
 
 
 def test_a_download_that_fails_is_reported(server: Server, dialogs: Any) -> None:
     server.faults = [Fault.MISSING]
     with pytest.raises(InputError, match="404"):
-        engine_setup.ensure_engine(UNIVERSEG)
+        installation.ensure_engine(UNIVERSEG)
 
 
 def test_a_cancelled_download_returns_at_once(server: Server, dialogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +230,6 @@ def test_a_cancelled_download_returns_at_once(server: Server, dialogs: Any, monk
     server.faults = [Fault.STALL, Fault.STALL]
     monkeypatch.setattr(qt.QProgressDialog, "wasCanceled", True)
     start = time.monotonic()
-    assert not engine_setup.download_checkpoint(catalog.checkpoint("toy-weights"))
+    assert not installation.download_checkpoint(catalog.checkpoint("toy-weights"))
     assert time.monotonic() - start < 1
     assert engine_class(UNIVERSEG).unavailable_reason() is not None

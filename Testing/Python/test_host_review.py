@@ -14,7 +14,6 @@ import pytest
 import slicer
 from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.guidance.disagreement import disagreements
-from fewshot_annotate.host.annotation.differences import DIFFERENCES_ATTRIBUTE
 from fewshot_annotate.host.annotation.record import (
     AnnotationRecord,
     AxisRecord,
@@ -25,6 +24,7 @@ from fewshot_annotate.host.annotation.record import (
 from fewshot_annotate.host.annotation.record_json import record_from_json, record_to_json
 from fewshot_annotate.host.annotation.record_store import RECORD_ATTRIBUTE, read_record
 from fewshot_annotate.host.annotation.review_rows import Origin, ReviewRow, combined_status, worst_first
+from fewshot_annotate.host.review.differences import DIFFERENCES_ATTRIBUTE
 from support import mrml, scene_cases
 from support.review_scene import Review, ReviewScene, parameter_node
 from support.scene_cases import Runs, case, scene_of

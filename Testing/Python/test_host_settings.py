@@ -27,10 +27,10 @@ from fewshot_annotate.core.job import Device  # noqa: E402
 from fewshot_annotate.engines import threads as threads_module  # noqa: E402
 from fewshot_annotate.engines.threads import THREADS_VARIABLE  # noqa: E402
 from fewshot_annotate.host import settings as settings_module  # noqa: E402
-from fewshot_annotate.host.bug_report import bug_report, describe_worker, without_user  # noqa: E402
-from fewshot_annotate.host.downloaded_weights import delete, format_size, list_downloaded_weights  # noqa: E402
-from fewshot_annotate.host.fill import engine_setup  # noqa: E402
-from fewshot_annotate.host.run_log import WORKER, RunLog  # noqa: E402
+from fewshot_annotate.host.diagnostics.bug_report import bug_report, describe_worker, without_user  # noqa: E402
+from fewshot_annotate.host.diagnostics.run_log import WORKER, RunLog  # noqa: E402
+from fewshot_annotate.host.engines import installation  # noqa: E402
+from fewshot_annotate.host.engines.downloaded_weights import delete, format_size, list_downloaded_weights  # noqa: E402
 from fewshot_annotate.host.settings import GROUP, LogLevel, Settings  # noqa: E402
 from fewshot_annotate.weights import catalog, store  # noqa: E402
 from support.scene_cases import Runs, case, scene_of  # noqa: E402
@@ -107,13 +107,13 @@ def test_agreement_is_to_one_licence_and_can_be_revoked(settings: Settings) -> N
 
 
 def test_consent_to_a_download_includes_its_licence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_setup, "download_checkpoint", lambda checkpoint: True)
+    monkeypatch.setattr(installation, "download_checkpoint", lambda checkpoint: True)
     stored = Settings(slicer.app.userSettings())
     slicer_standin.dialogs().answer_next("Cancel")
-    assert not engine_setup.ensure_engine("universeg")
+    assert not installation.ensure_engine("universeg")
     assert not stored.consents
     slicer_standin.dialogs().answer_next("Ok")
-    assert engine_setup.ensure_engine("universeg")
+    assert installation.ensure_engine("universeg")
     assert list(stored.consents) == ["universeg-v1"]
     slicer.app.userSettings().remove(GROUP)
 

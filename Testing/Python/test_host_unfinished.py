@@ -13,10 +13,10 @@ import pytest
 import slicer
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.host.annotation.record_store import read_record
-from fewshot_annotate.host.chosen_nodes import ChosenNodes
 from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.fill.run_store import RunStore
 from fewshot_annotate.host.fill.unfinished_run import RUN_ATTRIBUTE, RunReference
+from fewshot_annotate.host.mrml.chosen_nodes import ChosenNodes
 from fewshot_annotate.host.mrml.reading import set_locked
 from support import crashing_host, mrml, scene_cases
 from support.processes import Spawned, wait_for

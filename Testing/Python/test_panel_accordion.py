@@ -171,7 +171,7 @@ def test_uncertainty_of_a_run_is_shown_until_the_slice_is_accepted(panel: Panel)
 
 def uncertainty_voxels(review: object) -> list[np.ndarray]:
     """Voxels of the overlay of uncertainty."""
-    from fewshot_annotate.host.annotation.run_overlays import UNCERTAINTY_ATTRIBUTE
+    from fewshot_annotate.host.review.run_overlays import UNCERTAINTY_ATTRIBUTE
 
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     overlays = [node for node in nodes if node.GetAttribute(UNCERTAINTY_ATTRIBUTE)]

@@ -25,14 +25,14 @@ from fewshot_annotate.core.python_executable import python_executable  # noqa: E
 from fewshot_annotate.engines.threads import THREADS_VARIABLE  # noqa: E402
 from fewshot_annotate.evaluation.report import page as report_module  # noqa: E402
 from fewshot_annotate.host import settings as settings_module  # noqa: E402
-from fewshot_annotate.host.chosen_nodes import ChosenNodes  # noqa: E402
-from fewshot_annotate.host.compare_controller import CompareController, CompareState  # noqa: E402
-from fewshot_annotate.host.fill.engine_state import EngineState, Readiness, engine_state  # noqa: E402
+from fewshot_annotate.host.comparison.controller import CompareController, CompareState  # noqa: E402
+from fewshot_annotate.host.diagnostics.run_log import RunLog  # noqa: E402
+from fewshot_annotate.host.engines.state import EngineState, Readiness, engine_state  # noqa: E402
 from fewshot_annotate.host.fill.run_store import RunStore  # noqa: E402
+from fewshot_annotate.host.mrml.chosen_nodes import ChosenNodes  # noqa: E402
 from fewshot_annotate.host.panel import compare_section  # noqa: E402
 from fewshot_annotate.host.panel.compare_section import CompareSection  # noqa: E402
 from fewshot_annotate.host.panel.settings_section import SettingsSection  # noqa: E402
-from fewshot_annotate.host.run_log import RunLog  # noqa: E402
 from fewshot_annotate.host.settings import LogLevel, Settings  # noqa: E402
 from fewshot_annotate.weights import catalog, store  # noqa: E402
 

@@ -14,8 +14,8 @@ from fewshot_annotate.datasets import reviewing
 from fewshot_annotate.datasets.review_lock import ReviewLock, reviewer_name
 from fewshot_annotate.datasets.task.library import task_folder
 from fewshot_annotate.datasets.task.task import read_task
-from fewshot_annotate.host import case_review
-from fewshot_annotate.host.case_review import CaseReview
+from fewshot_annotate.host.datasets import case_review
+from fewshot_annotate.host.datasets.case_review import CaseReview
 from support import mrml, slicer_standin
 from support.batches import Dataset, copy_of, finish_but_one, make_dataset
 from support.panel import Panel, tool_tip

@@ -19,7 +19,7 @@ slicer_standin.install()
 from fewshot_annotate.core.volume import Volume  # noqa: E402
 from fewshot_annotate.export.dicom_series import read_series  # noqa: E402
 from fewshot_annotate.export.request import Remedy  # noqa: E402
-from fewshot_annotate.host.mrml.dicom_database import INSTANCES_ATTRIBUTE  # noqa: E402
+from fewshot_annotate.host.export.dicom_database import INSTANCES_ATTRIBUTE  # noqa: E402
 from fewshot_annotate.host.panel.problem_list import remedy_titles  # noqa: E402
 from fewshot_annotate.io.files import read_label_maps  # noqa: E402
 

@@ -12,11 +12,11 @@ import slicer
 from fewshot_annotate.host.fill import commit as commit_module
 from fewshot_annotate.host.fill.changes import Box, Changes
 from fewshot_annotate.host.fill.run_state import State
+from fewshot_annotate.host.fill.surfaces.conversion import SurfaceArrays, SurfaceSettings, closed_surface
+from fewshot_annotate.host.fill.surfaces.folder import SurfaceFolder
+from fewshot_annotate.host.fill.surfaces.representation import replaced_surfaces, surface_settings
+from fewshot_annotate.host.fill.surfaces.surface_run import SurfaceProcess, masks_after
 from fewshot_annotate.host.mrml.reading import CLOSED_SURFACE, ijk_to_ras, image_array, read_grid
-from fewshot_annotate.host.surfaces.conversion import SurfaceArrays, SurfaceSettings, closed_surface
-from fewshot_annotate.host.surfaces.folder import SurfaceFolder
-from fewshot_annotate.host.surfaces.representation import replaced_surfaces, surface_settings
-from fewshot_annotate.host.surfaces.surface_run import SurfaceProcess, masks_after
 from support import mrml, scene_cases
 from support.scene_cases import Runs, Scene, case, scene_of
 

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 from fewshot_annotate.engines.registry import engine_class, engine_names
-from fewshot_annotate.host import names
+from fewshot_annotate.host.engines.descriptions import engine_summaries, restrictions_text
 from fewshot_annotate.weights import catalog
 from support.processes import PACKAGE_PARENT
 
@@ -83,12 +83,12 @@ def test_texts_of_the_panel_are_found() -> None:
 
 
 def test_every_engine_has_its_summary_in_the_panel() -> None:
-    assert names.engine_summaries() == {name: engine_class(name).summary for name in engine_names()}
+    assert engine_summaries() == {name: engine_class(name).summary for name in engine_names()}
 
 
 def test_every_licence_of_weights_has_its_restrictions_in_the_panel() -> None:
     for checkpoint in catalog.checkpoints():
-        assert names.restrictions_text(replace(checkpoint, restrictions="")) == checkpoint.restrictions
+        assert restrictions_text(replace(checkpoint, restrictions="")) == checkpoint.restrictions
 
 
 if SLICER_SOURCE:

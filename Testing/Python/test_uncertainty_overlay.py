@@ -14,7 +14,7 @@ import slicer
 import vtk
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.volume import Geometry, Volume
-from fewshot_annotate.host.annotation.run_overlays import UNCERTAINTY_ATTRIBUTE
+from fewshot_annotate.host.review.run_overlays import UNCERTAINTY_ATTRIBUTE
 from support import mrml, slicer_standin
 from support.panel import ARTIFACTS, Panel
 from support.scene_cases import Scene, case, label_map_of, scene_of

@@ -15,9 +15,9 @@ slicer_standin.install()  # for texts, which Slicer translates
 
 from fewshot_annotate.host.annotation.annotations import SliceAnnotations  # noqa: E402
 from fewshot_annotate.host.annotation.record import SliceStatus  # noqa: E402
-from fewshot_annotate.host.annotation.review import ReviewController  # noqa: E402
 from fewshot_annotate.host.annotation.review_rows import ReviewRow  # noqa: E402
-from fewshot_annotate.host.chosen_nodes import ChosenNodes  # noqa: E402
+from fewshot_annotate.host.mrml.chosen_nodes import ChosenNodes  # noqa: E402
+from fewshot_annotate.host.review.controller import ReviewController  # noqa: E402
 
 WAIT_SECONDS = 30.0
 

@@ -15,12 +15,12 @@ import numpy as np
 from fewshot_annotate.core.python_executable import python_executable
 from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
-from fewshot_annotate.host.chosen_nodes import ChosenNodes
 from fewshot_annotate.host.fill.controller import FillController
 from fewshot_annotate.host.fill.preparation import FillSettings
 from fewshot_annotate.host.fill.run_editor import RunEditor
 from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.fill.run_store import RunStore
+from fewshot_annotate.host.mrml.chosen_nodes import ChosenNodes
 from fewshot_annotate.host.tasks import THREAD_NAME
 
 from support import mrml

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import slicer
+from fewshot_annotate.host.fill.preview import PREVIEW_ATTRIBUTE
 from fewshot_annotate.host.fill.run_plan import RunPlan
 from fewshot_annotate.host.fill.run_store import RunStore
-from fewshot_annotate.host.mrml.preview import PREVIEW_ATTRIBUTE
 from fewshot_annotate.host.mrml.reading import is_locked, read_grid
 
 from support import slicer_standin

@@ -162,7 +162,7 @@ def _accept(folder: Path) -> int:
     import sys
 
     import slicer
-    from fewshot_annotate.host.case_review import CaseReview
+    from fewshot_annotate.host.datasets.case_review import CaseReview
 
     from support import mrml
 

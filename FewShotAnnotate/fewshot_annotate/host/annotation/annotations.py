@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from ...core.slice_axis import SliceAxis, thickest_axis
 from ...datasets.accepting import LabelHistory
-from ..chosen_nodes import ChosenNodes
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
 from ..mrml.node_types import SegmentationNode
 from ..mrml.reading import segments_left_out

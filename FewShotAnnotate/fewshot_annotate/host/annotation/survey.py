@@ -9,11 +9,11 @@ from functools import partial
 
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
-from ..chosen_nodes import ChosenNodes
+from ..diagnostics.unexpected_errors import as_input_error
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid import SegmentationGrid
 from ..mrml.grid_reader import GridReader, grid_version
 from ..tasks import BackgroundTasks
-from ..unexpected_errors import as_input_error
 from .painted_slices import SegmentExtent, segment_extents, slice_digests
 from .record import AnnotationRecord
 from .record_store import read_record

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...core.errors import InputError
 from ..annotation.snapshot import AnnotationSnapshot
-from ..chosen_nodes import ChosenNodes
-from ..fill.engine_setup import ensure_engine
+from ..diagnostics.unexpected_errors import StepRunner
+from ..engines.installation import ensure_engine
 from ..fill.messages import (
     expected_dice_lines,
     is_idle,
@@ -22,8 +22,8 @@ from ..fill.run_editor import RunEditor
 from ..fill.segment_rows import SegmentRow, segment_rows
 from ..fill.unfinished_run_handler import UnfinishedRunHandler
 from ..messages import Refusal
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.reading import labels_version
-from ..unexpected_errors import StepRunner
 
 
 class EffectSession:

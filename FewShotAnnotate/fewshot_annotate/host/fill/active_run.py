@@ -15,13 +15,13 @@ from ...jobs.live_process import LiveProcess
 from ...jobs.live_requests import LiveRequest
 from ...jobs.process import WorkerProcess
 from ...jobs.run_folder import JobFolder
-from ..chosen_nodes import ChosenNodes
 from ..messages import error_text
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.node_types import Scene, SegmentationNode
-from ..mrml.preview import Preview, PreviewSegment
-from ..surfaces.surface_run import ComputedCommit
+from .preview import Preview, PreviewSegment
 from .run_plan import PreparedRun, RunPlan
 from .run_store import RunFolder
+from .surfaces.surface_run import ComputedCommit
 from .unfinished_run import RunReference
 
 _GREY = (0.5, 0.5, 0.5)

@@ -23,20 +23,20 @@ from ...engines.pretrained.engine_weights import weights_in_use
 from ...export.algorithm import PRODUCT, Algorithm
 from ..annotation.record import RunRecord
 from ..annotation.record_store import read_record, write_record
-from ..chosen_nodes import ChosenNodes
+from ..diagnostics.unexpected_errors import as_input_error
 from ..i18n import tr as _
 from ..messages import error_text
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid import SegmentationGrid
 from ..mrml.grid_reader import GridReader
 from ..mrml.node_types import SegmentationNode
 from ..mrml.reading import ijk_to_ras
-from ..surfaces.representation import replaced_surfaces
-from ..unexpected_errors import as_input_error
 from .changed_layers import ChangedLayer, write_layers
 from .changes import Box, Changes
 from .fill_result import FillResult
 from .run_outcome import RunOutcome
 from .run_plan import RunPlan
+from .surfaces.representation import replaced_surfaces
 
 
 def commit_result(

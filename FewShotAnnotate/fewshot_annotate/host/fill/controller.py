@@ -8,13 +8,13 @@ from functools import partial
 
 from ...core.errors import InputError
 from ...core.events import Event, Expected, Failed, Finished, Progress
-from ..chosen_nodes import ChosenNodes
+from ..diagnostics.unexpected_errors import error_of_run
 from ..i18n import tr as _
 from ..messages import error_text
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
 from ..mrml.node_types import Scene
 from ..tasks import BackgroundTasks, Signal
-from ..unexpected_errors import error_of_run
 from .active_run import ActiveRun
 from .commit import step_after_commit
 from .fill_result import FillResult

@@ -7,12 +7,12 @@ from typing import Any
 
 from ...core.errors import InputError
 from ...core.events import Progress, Stage
-from ..chosen_nodes import ChosenNodes
 from ..i18n import tr as _
 from ..messages import Refusal, error_text, refusal_text
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.reading import segments_left_out
 from ..mrml.sequence import require_no_sequence
-from ..panel.widgets import duration
+from ..sentences.details import duration
 from .controller import FillController
 from .run_state import State
 from .segment_rows import SegmentRow, left_out_text

@@ -19,7 +19,7 @@ from ...jobs.labelled_layers import LabelledLayer, layers_of_segments
 from ...jobs.planning import EngineSettings, jobs_of_layers, require_channels, slices_to_fill
 from ...jobs.run_folder import JobFolder
 from ..annotation.painted_slices import segment_digests
-from ..chosen_nodes import ChosenNodes
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid import ImageSource, SegmentationGrid
 from ..mrml.grid_reader import GridReader
 from ..mrml.reading import is_locked, read_channel, read_image

@@ -11,8 +11,6 @@ from typing import Any
 
 from ..mrml.grid_reader import GridReader
 from ..mrml.reading import labels_version
-from ..surfaces.representation import surface_settings
-from ..surfaces.surface_run import ComputedCommit, compute_commit, surface_warnings
 from ..tasks import BackgroundTasks
 from .active_run import ActiveRun
 from .changed_layers import ChangedLayer, can_be_written
@@ -23,6 +21,8 @@ from .preparation import read_unchanged
 from .run_editor import RunEditor
 from .run_outcome import RunOutcome
 from .saved_segmentation import CopiedSegmentation, ReferencedSegmentation, SavedSegmentation, all_or_nothing
+from .surfaces.representation import surface_settings
+from .surfaces.surface_run import ComputedCommit, compute_commit, surface_warnings
 
 
 @dataclass(frozen=True)

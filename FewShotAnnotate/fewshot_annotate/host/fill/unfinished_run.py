@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...core.errors import InputError
-from ..chosen_nodes import ChosenNodes
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
 from ..mrml.node_types import Scene, SegmentationNode
 from .preparation import read_unchanged

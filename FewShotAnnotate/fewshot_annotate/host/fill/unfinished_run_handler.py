@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ...core.errors import InputError
-from ..chosen_nodes import ChosenNodes
 from ..messages import Refusal
+from ..mrml.chosen_nodes import ChosenNodes
 from .messages import is_idle
 from .run_editor import RunEditor
 from .run_state import State

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import InputError
-from ..chosen_nodes import ChosenNodes
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
 from ..mrml.node_types import Scene, SegmentationNode
 from ..tasks import BackgroundTasks

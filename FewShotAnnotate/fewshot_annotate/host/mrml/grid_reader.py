@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import slicer
 
-from ..chosen_nodes import ChosenNodes
+from .chosen_nodes import ChosenNodes
 from .grid import SegmentationGrid
 from .node_types import VolumeNode
 from .reading import labels_version, read_grid

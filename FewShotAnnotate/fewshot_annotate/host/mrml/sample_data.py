@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..chosen_nodes import ChosenNodes
+    from .chosen_nodes import ChosenNodes
 
 _ICONS = Path(__file__).parents[3] / "Resources" / "Icons"
 _URL = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/"
@@ -56,8 +56,8 @@ def make_example() -> ChosenNodes:
     import slicer
 
     from ...core.errors import InputError
-    from ..chosen_nodes import ChosenNodes
     from ..i18n import tr as _
+    from .chosen_nodes import ChosenNodes
 
     try:
         import SampleData

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import qt
 
-from ..child_process import ChildProcess
+from ..datasets.child_process import ChildProcess
 from ..messages import Refusal
 from .widgets import Controls
 

@@ -14,7 +14,7 @@ from ...datasets.case_table import CaseRow, ReviewState
 from ...guidance.contact_sheet import PREVIEW_COLUMNS, TILE_PIXELS
 from ..i18n import tr as _
 from ..messages import error_text
-from ..names import review_state_name
+from .names import review_state_name
 from .widgets import select_row, select_rows, set_header, set_text_item
 
 _THUMBNAIL_PIXELS = 44

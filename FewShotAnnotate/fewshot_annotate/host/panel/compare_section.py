@@ -13,20 +13,20 @@ from ...core.errors import InputError
 from ...evaluation.design import TrialDesign
 from ...evaluation.report.page import missing_packages
 from ...evaluation.results import UnscoredEngine
-from ..chosen_nodes import ChosenNodes
-from ..compare_controller import CompareController, CompareSettings, CompareState
-from ..fill.engine_setup import install_packages
-from ..fill.engine_state import EngineState
+from ..comparison.controller import CompareController, CompareSettings, CompareState
+from ..engines.installation import install_packages
+from ..engines.state import EngineState
 from ..i18n import tr as _
 from ..messages import Refusal, error_text
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.views import show_chart
+from ..sentences.details import duration
 from .comparison_table import ComparisonTable
 from .engine_checklist import EngineChecklist
 from .widgets import (
     Controls,
     attempt,
     body_layout,
-    duration,
     row_layout,
     text_label,
 )

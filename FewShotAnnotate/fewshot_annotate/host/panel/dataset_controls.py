@@ -12,7 +12,7 @@ import qt
 from ...core.errors import InputError
 from ...datasets.case_table import CaseRow, ReviewState
 from ...datasets.task.library import task_names
-from ..dataset_controller import DatasetController
+from ..datasets.controller import DatasetController
 from ..i18n import tr as _
 from ..messages import Refusal
 from .background_row import BackgroundRow

@@ -7,10 +7,10 @@ from typing import Any
 
 import slicer
 
-from ..chosen_nodes import ChosenNodes
-from ..dataset_controller import DatasetController
+from ..datasets.controller import DatasetController
 from ..i18n import tr as _
 from ..messages import Refusal
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.node_types import VolumeNode
 from .dataset_controls import DatasetControls
 from .widgets import attempt

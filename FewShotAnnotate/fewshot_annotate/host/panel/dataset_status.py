@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...datasets.case_table import CaseRow, ReviewState
 from ...datasets.task.advice import TrainingAdvice
-from ..dataset_controller import DatasetController
+from ..datasets.controller import DatasetController
 from ..i18n import tr as _
 from ..messages import error_text
 

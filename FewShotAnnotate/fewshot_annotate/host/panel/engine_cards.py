@@ -7,12 +7,12 @@ from typing import Any
 
 import qt
 
-from ..fill.engine_state import AUTO, EngineState, Readiness
+from ..engines.descriptions import engine_summary, restrictions_text
+from ..engines.state import AUTO, EngineState, Readiness
 from ..i18n import tr as _
 from ..messages import error_text
-from ..names import engine_summary, restrictions_text
+from ..sentences.details import duration
 from .coverage import dot_icon
-from .widgets import duration
 
 _MEGABYTE = 1e6
 _COLOURS = {

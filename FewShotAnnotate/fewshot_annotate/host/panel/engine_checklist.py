@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import qt
 
-from ..fill.engine_state import AUTO, EngineState, Readiness
+from ..engines.descriptions import engine_summary
+from ..engines.state import AUTO, EngineState, Readiness
 from ..i18n import tr as _
 from ..messages import error_text
-from ..names import engine_summary
 from .widgets import fit_height, set_header, set_text_item
 
 _MAX_ROWS = 6

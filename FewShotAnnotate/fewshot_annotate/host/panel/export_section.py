@@ -15,11 +15,11 @@ from ...core.errors import InputError
 from ...export.algorithm import Algorithm
 from ...export.dicom_seg import SegType
 from ...export.request import Modality, Remedy, Target
-from ..chosen_nodes import ChosenNodes
-from ..export_controller import ExportController, ExportState
-from ..export_copy import ExportSettings
+from ..export.controller import ExportController, ExportState
+from ..export.segmentation_copy import ExportSettings
 from ..i18n import tr as _
 from ..messages import Refusal, error_text
+from ..mrml.chosen_nodes import ChosenNodes
 from .problem_list import ProblemList
 from .widgets import Controls, body_layout, combo_box, row_layout, select_data, show_error, text_label
 

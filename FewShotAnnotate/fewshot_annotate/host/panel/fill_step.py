@@ -9,7 +9,7 @@ import qt
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
 from ..annotation.record import AnnotationRecord
-from ..fill.engine_setup import ensure_engine
+from ..engines.installation import ensure_engine
 from ..fill.messages import expected_dice_lines, left_out_lines, status_lines, why_not_fill, why_not_keep
 from ..fill.segment_rows import SegmentRow, segment_rows
 from ..fill.unfinished_run_handler import UnfinishedRunHandler

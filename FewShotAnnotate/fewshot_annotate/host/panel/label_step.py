@@ -13,8 +13,8 @@ from ..annotation.painted_slices import coverage
 from ..i18n import tr as _
 from ..messages import Refusal, error_text
 from ..mrml.views import current_slice, jump_to_slice
-from ..names import plane_name
 from .coverage import BAR_HEIGHT_PIXELS, BAR_WIDTH_PIXELS, CoverageStrip, bar_icon, coverage_pixmap
+from .names import plane_name
 from .slice_positions import SlicePositions, slice_text, with_positions
 from .step import Step
 from .widgets import (

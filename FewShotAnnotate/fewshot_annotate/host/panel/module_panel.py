@@ -12,13 +12,13 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from ..chosen_nodes import ChosenNodes
+from ..diagnostics.unexpected_errors import StepRunner
 from ..effect.registration import EditorEffects
 from ..fill.run_editor import RunEditor
 from ..fill.run_state import State
+from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.reading import first_segmentation, has_geometry, has_voxels
 from ..tasks import wait_for_threads
-from ..unexpected_errors import StepRunner
 from .access import SECTIONS, make_texts_readable, order_tabs
 from .action_bar import ActionBar
 from .compare_section import CompareSection

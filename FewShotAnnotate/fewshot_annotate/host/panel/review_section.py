@@ -10,11 +10,11 @@ import qt
 from ...core.errors import InputError
 from ...guidance.poor_dice import POOR_DICE
 from ..annotation.record import SliceStatus
-from ..annotation.review import ReviewController
 from ..annotation.review_rows import RefillRequest, ReviewView, worst_first
 from ..i18n import tr as _
 from ..messages import Refusal
-from ..mrml.confidence_plot import PlotClicks
+from ..review.confidence_plot import PlotClicks
+from ..review.controller import ReviewController
 from .review_strip import ReviewStrip
 from .slice_positions import slice_text
 from .slice_table import SliceTable

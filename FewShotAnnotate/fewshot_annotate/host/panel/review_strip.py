@@ -11,7 +11,7 @@ import qt
 from ..annotation.record import SliceStatus
 from ..annotation.review_rows import Origin, ReviewRow
 from ..i18n import tr as _
-from ..names import slice_state_name
+from .names import slice_state_name
 from .slice_positions import slice_text
 from .widgets import text_label
 

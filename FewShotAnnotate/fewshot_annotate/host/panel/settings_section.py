@@ -15,15 +15,15 @@ from ...core.errors import InputError
 from ...core.job import Device
 from ...core.python_executable import python_executable
 from ...jobs.worker_description import WorkerDescription
-from ..bug_report import bug_report, describe_worker
-from ..downloaded_weights import DownloadedWeights, delete, format_size, list_downloaded_weights
+from ..diagnostics.bug_report import bug_report, describe_worker
+from ..diagnostics.run_log import RunLog
+from ..diagnostics.unexpected_errors import as_input_error
+from ..engines.downloaded_weights import DownloadedWeights, delete, format_size, list_downloaded_weights
 from ..fill.run_store import RunStore, StoredRun
 from ..i18n import tr as _
 from ..messages import error_text
-from ..run_log import RunLog
 from ..settings import LogLevel, Settings
 from ..tasks import BackgroundTasks
-from ..unexpected_errors import as_input_error
 from .widgets import (
     Controls,
     body_layout,

@@ -7,9 +7,9 @@ from typing import Any
 
 from ..annotation.record import AnnotationRecord
 from ..annotation.snapshot import Selection
-from ..chosen_nodes import ChosenNodes
 from ..fill.messages import is_idle, why_busy
 from ..messages import Refusal
+from ..mrml.chosen_nodes import ChosenNodes
 from .widgets import Controls
 
 

@@ -9,15 +9,15 @@ import vtk
 
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
-from ..further_volumes import further_volumes, possible_volumes, set_further_volumes
 from ..i18n import tr as _
 from ..messages import error_text, refusal_text
+from ..mrml.further_volumes import further_volumes, possible_volumes, set_further_volumes
 from ..mrml.node_types import VolumeNode, VtkSegment
 from ..mrml.reading import BINARY_LABELMAP, volume_geometry
 from ..mrml.sample_data import make_example
 from ..mrml.sequence import require_no_sequence
-from ..names import plane_name
 from .further_list import FurtherList
+from .names import plane_name
 from .step import Step
 from .widgets import attempt
 

@@ -10,7 +10,6 @@ import qt
 import slicer
 
 from ...core.errors import InputError
-from ..i18n import tr as _
 from ..messages import Refusal, error_text, refusal_text
 
 
@@ -152,18 +151,6 @@ def attempt(function: Callable[[], object]) -> Refusal:
         show_error(error)
         return error
     return None
-
-
-def duration(seconds: float) -> str:
-    """A duration as text, in seconds, minutes or hours."""
-    if seconds < 90:
-        return _("{seconds} s").format(seconds=max(1, round(seconds)))
-    minutes = seconds / 60
-    return (
-        _("{minutes} min").format(minutes=round(minutes))
-        if minutes < 90
-        else _("{hours:.1f} h").format(hours=minutes / 60)
-    )
 
 
 def combo_box(titles: Mapping[Any, str], tool_tip: str) -> Any:

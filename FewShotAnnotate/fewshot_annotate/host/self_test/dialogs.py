@@ -20,8 +20,8 @@ from ...core.volume import Volume
 from ...export.request import Remedy, Target
 from ...io.files import write_array
 from ...weights import catalog
-from ..downloaded_weights import DownloadedWeights
-from ..export_controller import ExportState
+from ..engines.downloaded_weights import DownloadedWeights
+from ..export.controller import ExportState
 from ..fill.run_store import StoredRun
 from ..messages import error_text
 from ..mrml.reading import volume_geometry

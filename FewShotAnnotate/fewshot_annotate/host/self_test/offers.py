@@ -14,7 +14,7 @@ import slicer
 
 from ...engines.registry import engine_class
 from ...weights import catalog
-from ..fill.engine_setup import REQUESTER, REQUIREMENTS
+from ..engines.installation import REQUESTER, REQUIREMENTS
 from .part import SelfTestPart
 from .refusals import recorded_errors, recorded_questions, replaced
 

@@ -11,7 +11,7 @@ import slicer
 
 from ..annotation.record import SliceStatus
 from ..annotation.review_rows import ReviewRow
-from ..mrml.confidence_plot import find_plot
+from ..review.confidence_plot import find_plot
 from .part import SelfTestPart
 
 _STATUS = 1  # column of the table

@@ -15,7 +15,7 @@ import slicer
 from ...export.request import Target
 from ..annotation.record import SliceStatus
 from ..effect.registration import EFFECT_NAME
-from ..export_controller import ExportState
+from ..export.controller import ExportState
 from ..fill.run_state import State
 from .checks import SelfChecks
 

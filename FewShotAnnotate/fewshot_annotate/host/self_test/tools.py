@@ -22,8 +22,8 @@ from ...datasets.case_table import ReviewState
 from ...export.request import Remedy, Target
 from ...io.files import write_array
 from ...weights import catalog, store
-from ..compare_controller import CompareState
-from ..export_controller import ExportState
+from ..comparison.controller import CompareState
+from ..export.controller import ExportState
 from ..fill.run_store import RunStore
 from ..mrml.reading import volume_geometry
 from ..panel import compare_section, settings_section

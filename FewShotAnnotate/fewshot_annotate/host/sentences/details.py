@@ -1,4 +1,4 @@
-"""Parts of sentences, such as what is damaged in a file: values of the placeholders of other sentences."""
+"""Parts of sentences, such as damage of a file or a duration: values of the placeholders of other sentences."""
 
 from __future__ import annotations
 
@@ -145,3 +145,15 @@ def detail_sentences() -> dict[str, str]:
         "name_written_as": _("'{name}' as '{written}'"),
         "names_and_more": _("{names} and {count} more"),
     }
+
+
+def duration(seconds: float) -> str:
+    """A duration as text, in seconds, minutes or hours."""
+    if seconds < 90:
+        return _("{seconds} s").format(seconds=max(1, round(seconds)))
+    minutes = seconds / 60
+    return (
+        _("{minutes} min").format(minutes=round(minutes))
+        if minutes < 90
+        else _("{hours:.1f} h").format(hours=minutes / 60)
+    )

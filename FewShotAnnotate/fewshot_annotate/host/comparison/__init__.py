@@ -1,0 +1,1 @@
+"""Engines compared on the painted slices of a segmentation."""

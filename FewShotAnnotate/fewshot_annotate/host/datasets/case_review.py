@@ -1,0 +1,263 @@
+"""CaseReview: the cases of a data set in Slicer. Shows one after the other, and writes which of them are accepted.
+
+Files are read and written in a thread; `poll` puts what was read into the scene. The panel calls it from its timer as
+long as `busy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ...core.errors import InputError
+from ...datasets.accepting import LabelHistory
+from ...datasets.batch_folder import BatchFolder
+from ...datasets.case_table import CaseRow
+from ...datasets.review_lock import ReviewLock
+from ...datasets.reviewed_case import ReviewedCase
+from ...datasets.reviewing import (
+    Acceptance,
+    CaseReading,
+    ReviewTable,
+    read_review_table,
+    reset_case,
+    write_acceptance,
+)
+from ..diagnostics.unexpected_errors import as_input_error
+from ..mrml.chosen_nodes import ChosenNodes
+from ..mrml.node_types import Scene
+from ..tasks import BackgroundTasks
+from .case_nodes import add_case_nodes, nodes_label_map, remove_nodes, segmentation_version
+
+
+@dataclass
+class _Shown:
+    """A case in the scene."""
+
+    case: ReviewedCase
+    lock: ReviewLock
+    volume_id: str
+    segmentation_id: str
+    version: tuple[object, ...]
+
+
+class CaseReview:
+    """The review of the cases of one folder.
+
+    Parameters
+    ----------
+    scene
+        The MRML scene.
+    path : str or Path
+        The folder of a data set or of a batch.
+    history : function
+        Returns the provenance of the labels of the case in the scene, for a case that no batch filled.
+    is_surveyed : function
+        Advances the survey of what was painted by a step; returns whether the last stroke is known. Accepting a case
+        that no batch filled waits for it.
+
+    Raises
+    ------
+    InputError
+        The folder holds no batch.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        path: str | Path,
+        history: Callable[[], LabelHistory | None] = lambda: None,
+        is_surveyed: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.folder = BatchFolder(path)
+        self._scene = scene
+        self._history = history
+        self._is_surveyed = is_surveyed
+        self._accept_requested = False
+        self._tasks = BackgroundTasks("CaseReview")
+        self._shown: _Shown | None = None
+        self._reading: CaseReading | None = None
+        self._table = read_review_table(self.folder)
+
+    @property
+    def table(self) -> ReviewTable:
+        """The table as it was read last."""
+        return self._table
+
+    @property
+    def cases(self) -> tuple[CaseRow, ...]:
+        """The rows of the table."""
+        return self._table.rows
+
+    def reload(self) -> None:
+        """Begin to read the table again; a batch or another reviewer may have changed it."""
+        self._tasks.start(partial(read_review_table, self.folder, self.current or ""), self._set_table)
+
+    @property
+    def current(self) -> str | None:
+        """Name of the case in the scene."""
+        return self._shown.case.name if self._shown else None
+
+    @property
+    def nodes(self) -> ChosenNodes:
+        """Image and labels of the case in the scene, None where there is none or the user removed it."""
+        if self._shown is None:
+            return ChosenNodes()
+        ids = self._shown.volume_id, self._shown.segmentation_id
+        return ChosenNodes(*(self._scene.GetNodeByID(identifier) for identifier in ids))
+
+    @property
+    def changed(self) -> bool:
+        """Whether the labels were edited since they were shown."""
+        node = self.nodes.segmentation
+        return node is not None and self._shown is not None and segmentation_version(node) != self._shown.version
+
+    @property
+    def busy(self) -> bool:
+        """Whether files are being read or written, or are about to be."""
+        return self._tasks.has_pending_results or self._accept_requested
+
+    def preview(self, name: str) -> Path | None:
+        """Picture of a case, None if there is none."""
+        path = self.folder.case(name).preview
+        return path if path.is_file() else None
+
+    def show(self, name: str) -> None:
+        """Begin to read a case; it takes the place of the one in the scene, edited or not.
+
+        Raises
+        ------
+        InputError
+            Something is under way. What `poll` raises: somebody else reviews the case, or it cannot be read.
+        """
+        self._require_idle()
+        held = self._shown.lock if self._shown is not None and self.current == name else None
+        reading = self._reading = CaseReading(self.folder, name, held, self.current or "")
+        self._tasks.start(reading.read, self._put)
+
+    def accept(self) -> None:
+        """Accept the case in the scene: begin to write its labels if they were edited, and the table.
+
+        The labels as they were filled are kept as label.filled.nii.gz. If the data set has a task, the case becomes
+        an example of it.
+
+        Raises
+        ------
+        InputError
+            Something is under way, no case is shown, its segments overlap, or nothing is labelled. `poll` raises the
+            latter two if the case is accepted later.
+        """
+        shown = self._require_shown()
+        if shown.case.is_filled or self._is_surveyed():
+            self._accept(shown)
+        else:
+            self._accept_requested = True
+
+    def _accept(self, shown: _Shown) -> None:
+        case = shown.case
+        corrected = history = None
+        if self.changed or not case.is_filled:
+            corrected = nodes_label_map(self.nodes, case.volume.geometry, case.label_map.segments)
+        if not case.is_filled:
+            history = self._history()
+            if history is None or corrected is None or not corrected.array.any():
+                raise InputError("review_unlabelled", name=case.name)
+        version = segmentation_version(self.nodes.segmentation)
+
+        def written(result: Acceptance) -> None:
+            self._set_table(result.table)
+            if self._shown is shown:
+                shown.version, shown.case = version, result.case
+            if result.refusal is not None:
+                raise result.refusal
+
+        self._tasks.start(partial(write_acceptance, case, corrected, self.folder, history), written)
+
+    def reset(self) -> None:
+        """Begin to write that the case in the scene is not accepted; it is also removed from the task."""
+        self._tasks.start(partial(reset_case, self._require_shown().case, self.folder, False), self._set_table)
+
+    def flag(self) -> None:
+        """Begin to write that the case in the scene needs another review; it is no longer accepted."""
+        shown = self._require_shown()
+        if not shown.case.is_filled:
+            raise InputError("review_not_done", name=shown.case.name)
+        self._tasks.start(partial(reset_case, shown.case, self.folder, True), self._set_table)
+
+    def next(self) -> str | None:
+        """Name of the case to review after the one in the scene; None if there is none."""
+        return self._table.next(self.current)
+
+    def poll(self) -> None:
+        """Let the thread work for a moment, and apply the results of finished work to the scene.
+
+        Raises
+        ------
+        InputError
+            What was begun could not be done; the scene and the table are as they were.
+        """
+        try:
+            self._tasks.poll()
+            if self._accept_requested and self._is_surveyed():
+                self._accept_requested = False
+                self._accept(self._require_shown())
+        except Exception as error:
+            self._release_reading()
+            raise as_input_error(error) from None
+
+    def wait(self) -> None:
+        """Poll until nothing is under way. For scripts: it blocks."""
+        while self.busy:
+            self.poll()
+
+    def clear(self) -> None:
+        """Remove the case from the scene; others may review it."""
+        if self._shown is not None:
+            self._shown.lock.release()
+        self._remove()
+
+    def close(self) -> None:
+        """Remove the case from the scene and end the thread; files that are being written are completed."""
+        self.clear()
+        if self._reading is not None:
+            self._reading.abandon()
+        self._tasks.close()
+
+    def _require_idle(self) -> None:
+        if self.busy:
+            raise InputError("review_busy")
+
+    def _require_shown(self) -> _Shown:
+        self._require_idle()
+        if self._shown is None or self.nodes.segmentation is None:
+            raise InputError("review_nothing")
+        return self._shown
+
+    def _set_table(self, table: ReviewTable) -> None:
+        self._table = table
+
+    def _remove(self) -> None:
+        remove_nodes(self._scene, self.nodes)
+        self._shown, self._accept_requested = None, False
+
+    def _put(self, found: tuple[ReviewedCase, ReviewTable]) -> None:
+        case, table = found
+        assert self._reading is not None
+        lock = self._reading.lock
+        assert lock is not None
+        if self._shown is not None and self._shown.lock is not lock:
+            self._shown.lock.release()
+        self._remove()
+        nodes = add_case_nodes(self._scene, case.name, case.volume, case.label_map)
+        version = segmentation_version(nodes.segmentation)
+        self._shown = _Shown(case, lock, nodes.volume.GetID(), nodes.segmentation.GetID(), version)
+        self._reading = None
+        self._set_table(table)
+
+    def _release_reading(self) -> None:
+        """Release the lock of a case that could not be shown."""
+        if self._reading is not None:
+            self._reading.abandon()
+            self._reading = None

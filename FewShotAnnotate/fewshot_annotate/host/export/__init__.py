@@ -1,0 +1,1 @@
+"""Export of a segmentation of the scene, to files or the DICOM database."""

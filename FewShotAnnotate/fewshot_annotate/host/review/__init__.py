@@ -1,0 +1,1 @@
+"""Review of filled slices: statuses, overlays of changes and uncertainty, and the plot of confidence."""
