@@ -1,6 +1,6 @@
 """Whether two versions of the program give the same results: the bytes of fill, suggest, compare, batch and export.
 
-    python Testing/Benchmarks/same_results.py REVISION [REVISION2] [--data DIR] [--cases NAME ...]
+    python Testing/Benchmarks/same_results.py REVISION [REVISION2] [--engine NAME] [--data DIR] [--cases NAME ...]
 
 Each version is taken from git and runs in processes of its own with this Python; without REVISION2 the second one is
 the working tree. Every fifth slice of each case of `Testing/Data`, or of another such folder, is labelled. Compared
@@ -46,6 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("revision")
     parser.add_argument("revision2", nargs="?")
+    parser.add_argument("--engine", default="propagate", help="engine that fills (default: %(default)s)")
     parser.add_argument("--data", type=Path, default=CASES, help="folder of the cases (default: %(default)s)")
     parser.add_argument("--cases", nargs="+", help="names of the cases (default: all of the folder)")
     options = parser.parse_args()
@@ -60,7 +61,7 @@ def main() -> int:
             support = write_support(case, folder / f"{case.name}-support.nii.gz")
             for command, run in COMMANDS.items():
                 first, second = (
-                    run(Program(package, folder / f"{case.name}-{command}-{n}"), case, support)
+                    run(Program(package, folder / f"{case.name}-{command}-{n}", options.engine), case, support)
                     for n, package in enumerate(packages)
                 )
                 names = sorted(set(first) | set(second))
@@ -95,10 +96,13 @@ class Program:
         Folder that holds the package.
     folder : Path
         For results and the user's data; it is created.
+    engine : str
+        Name of the engine that fills.
     """
 
-    def __init__(self, parent: Path, folder: Path) -> None:
+    def __init__(self, parent: Path, folder: Path, engine: str) -> None:
         self.folder = folder
+        self.engine = engine
         folder.mkdir()
         package = next(name for name in PACKAGES if (parent / name).is_dir())
         self._command = [sys.executable, "-c", f"import sys; from {package}.cli import main; sys.exit(main())"]
@@ -128,10 +132,10 @@ def write_support(case: Path, path: Path) -> Path:
 
 
 def fill(program: Program, case: Path, support: Path) -> Result:
-    """Labels and confidence of `propagate`."""
+    """Filled labels and their confidence."""
     output, confidence = program.folder / "filled.nii.gz", program.folder / "confidence.nii.gz"
     program.run(
-        *("fill", case / "image.nii.gz", support, "--axis", 0, "--engine", "propagate"),
+        *("fill", case / "image.nii.gz", support, "--axis", 0, "--engine", program.engine),
         *("-o", output, "--confidence", confidence, "--progress", "none"),
     )
     return {path.name: image_bytes(path) for path in (output, confidence)}
@@ -144,10 +148,10 @@ def suggest(program: Program, case: Path, support: Path) -> Result:
 
 
 def compare(program: Program, case: Path, support: Path) -> Result:
-    """Tables of a comparison of `propagate` with itself at two support sizes."""
+    """Tables of a comparison with two labelled slices."""
     report = program.folder / "report"
     program.run(
-        *("compare", case / "image.nii.gz", support, "--axis", 0, "--engines", "propagate", "-o", report),
+        *("compare", case / "image.nii.gz", support, "--axis", 0, "--engines", program.engine, "-o", report),
         *("--sizes", 2, "--draws", 1, "--held-out", 2, "--progress", "none"),
     )
     return {path.name: table_rows(path) for path in sorted(report.glob("*.csv"))}
@@ -158,7 +162,7 @@ def batch(program: Program, case: Path, support: Path) -> Result:
     manifest, output = program.folder / "manifest.csv", program.folder / "batch"
     image = case / "image.nii.gz"
     manifest.write_text(f"name,image,support,axis\n{case.name},{image},{support},0\n", encoding="utf-8")
-    program.run("batch", manifest, "-o", output, "--engine", "propagate", "--workers", 1, "--progress", "none")
+    program.run("batch", manifest, "-o", output, "--engine", program.engine, "--workers", 1, "--progress", "none")
     images = {path.relative_to(output).as_posix(): image_bytes(path) for path in sorted(output.rglob("*.nii.gz"))}
     return images | {"status.csv": table_rows(output / "status.csv")}
 
