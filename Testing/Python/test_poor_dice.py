@@ -36,6 +36,18 @@ def test_a_label_that_is_not_in_the_support_is_ignored() -> None:
     assert poor_labels_for(0.9, 0.9, 0.2) == []
 
 
+def test_a_label_that_is_on_no_slice_may_be_in_the_support() -> None:
+    """As one of a task that is not painted: the model may find it nowhere."""
+    labels = np.zeros((9, 6, 6), dtype=np.uint8)
+    labels[:, 1:3] = 1
+    confidence = np.ones(labels.shape, dtype=np.float32)
+    confidence[5, 1:3] = 0.5
+    support = Support(SliceAxis(0), (0, 8), labels[[0, 8]], (1, 2, 7), np.ones((2, 3), dtype=bool))
+    assert poor_labels(support, [ExpectedDice(1, 0.5, 0.4, 0.6)], labels, confidence, SLICES) == [
+        PoorLabel(1, 0.5, 5)
+    ]
+
+
 def test_without_a_labelled_slice_the_least_certain_slice_of_the_label_is_named() -> None:
     labels = np.zeros((9, 6, 6), dtype=np.uint8)
     labels[3:6, 1:3] = 1

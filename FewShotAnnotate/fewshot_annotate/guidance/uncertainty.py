@@ -128,7 +128,8 @@ def _from_probabilities(probabilities: np.ndarray) -> np.ndarray:
 
 def _from_labels(support: Support, index: int, labels: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """Expected errors and sizes of each label on a slice, from labels and confidence: float64 [2, L]."""
-    label_index = np.zeros(1 + max(int(labels.max()), int(support.masks.max())), dtype=np.intp)
+    most = max(int(labels.max()), *support.labels)  # a label may be neither on this slice nor on a labelled one
+    label_index = np.zeros(1 + most, dtype=np.intp)
     label_index[list(support.labels)] = np.arange(1, len(support.labels) + 1)
     best, p_error = label_index[labels], 1 - np.asarray(confidence, dtype=np.float64)
     count = len(support.labels) + 1
