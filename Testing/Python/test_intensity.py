@@ -22,6 +22,29 @@ def test_intensities_inside_the_range_are_scaled_and_those_outside_clipped(dtype
     np.testing.assert_array_equal(image, [[0, 10], [20, 40]])
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [
+        (-3.4e38, 3.4e38, np.float32),  # the width is beyond float32
+        (-1e300, 1e300, np.float64),
+        (0.0, 1e-300, np.float64),
+        (1e9, 1e9 + 8, np.float64),
+        (2**63, 2**63 + 2**20, np.uint64),
+    ],
+)
+def test_ranges_that_float32_cannot_resolve_are_scaled_too(low: float, high: float, dtype: type) -> None:
+    array = np.linspace(0, 1, 1000).reshape(10, 10, 10)
+    values = (np.array(low, dtype) + (array * (high - low)).astype(dtype)) if low > 0 else low + array * (high - low)
+    scaled = IntensityRange(low, high).normalise(values.astype(dtype))
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, array, atol=0.01)
+
+
+def test_a_constant_volume_of_large_intensities_becomes_zero() -> None:
+    array = np.full((4, 4, 4), 1e20)
+    np.testing.assert_array_equal(IntensityRange.of_volume(array).normalise(array), 0)
+
+
 def test_a_few_bright_voxels_in_a_constant_volume_determine_its_range() -> None:
     array = np.zeros((10, 10, 10))
     array[5, 5, 5] = 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ PERCENTILES = (0.5, 99.5)
 QUANTILES = (0.0, PERCENTILES[0] / 100, 0.5, PERCENTILES[1] / 100, 1.0)
 # Number of voxels sampled to determine a range.
 RANGE_SAMPLE_VOXELS = 500_000
+# Ranges narrower than this, relative to their intensities, are scaled in float64: float32 has few values in them.
+MIN_RELATIVE_WIDTH = 2.0**-12
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class IntensityRange:
         low, high = (float(value) for value in np.percentile(subsample(array, RANGE_SAMPLE_VOXELS), PERCENTILES))
         if low == high:
             low, high = float(array.min()), float(array.max())
-        return cls(low, high if low < high else low + 1)
+        return cls(low, high if low < high else _above(low))
 
     @classmethod
     def of_quantiles(cls, quantiles: Sequence[float]) -> IntensityRange:
@@ -42,14 +45,26 @@ class IntensityRange:
         least, low, _, high, most = quantiles
         if low == high:
             low, high = least, most
-        return cls(float(low), float(high) if low < high else float(low) + 1)
+        return cls(float(low), float(high) if low < high else _above(float(low)))
 
     def normalise(self, image: np.ndarray, dtype: type[np.floating] = np.float32) -> np.ndarray:
         """Intensities from 0 to 1 as a new array; those outside the range become 0 or 1."""
-        result = image.astype(dtype)
-        result -= dtype(self.low)
-        result /= dtype(self.high - self.low)
-        return np.clip(result, 0, 1, out=result)
+        calculated = dtype if self._is_exact(dtype) else np.float64
+        result = image.astype(calculated)
+        result -= calculated(self.low)
+        result /= calculated(self.high - self.low)
+        return np.clip(result, 0, 1, out=result).astype(dtype, copy=False)
+
+    def _is_exact(self, dtype: type[np.floating]) -> bool:
+        """Whether intensities of the range can be scaled in a dtype, with little loss."""
+        width, limits = self.high - self.low, np.finfo(dtype)
+        least = max(MIN_RELATIVE_WIDTH * max(abs(self.low), abs(self.high)), float(limits.tiny))
+        return least <= width <= float(limits.max)
+
+
+def _above(value: float) -> float:
+    """The value plus 1, or the next larger one where that is the same number."""
+    return max(value + 1, math.nextafter(value, math.inf))
 
 
 def intensity_quantiles(array: np.ndarray, sample_voxels: int) -> tuple[float, ...]:
