@@ -49,6 +49,14 @@ def test_a_box_is_filled_from_arrays(box: tuple[np.ndarray, np.ndarray]) -> None
     assert filled.filled_slices == (1, 2, 3, 5, 6, 7)
 
 
+def test_a_volume_of_true_and_false_is_filled_as_one_of_ones_and_zeros(box: tuple[np.ndarray, np.ndarray]) -> None:
+    image, painted = box
+    bright = image > 50
+    results = [fsa.fill(bright, painted, also=[bright], engine="propagate")]
+    results.append(fsa.fill(bright.astype(np.uint8), painted, also=[bright.astype(np.uint8)], engine="propagate"))
+    np.testing.assert_array_equal(results[0].labels, results[1].labels)
+
+
 def test_arrays_files_and_simpleitk_images_give_the_same_result(
     box: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:

@@ -53,7 +53,7 @@ def as_channels(volume: Volume, also: Sequence[VolumeLike]) -> Volume:
             if channel.shape != volume.geometry.shape:
                 found, expected = _size(channel.shape), _size(volume.geometry.shape)
                 raise InputError("channel_shape", path=names[-1], found=found, expected=expected)
-            further.append(Volume(channel, volume.geometry))
+            further.append(Volume(_as_array(channel)[0], volume.geometry))
         else:
             further.append(as_volume(channel))
         further[-1].require_usable(names[-1])
@@ -104,11 +104,11 @@ def as_label_maps(labels: LabelsLike, grid: Geometry | None = None) -> list[Labe
 
 
 def _as_array(image: sitk.Image | np.ndarray) -> tuple[np.ndarray, Geometry]:
-    """Voxels [k, j, i] and geometry."""
+    """Voxels [k, j, i] and geometry; True and False become 1 and 0."""
     if isinstance(image, np.ndarray):
         if image.ndim != 3:
             raise InputError("not_3d", path="The array", dimension=image.ndim)
-        return image, Geometry(image.shape)
+        return image.astype(np.uint8) if image.dtype == bool else image, Geometry(image.shape)
     import SimpleITK as sitk
 
     if not isinstance(image, sitk.Image):
