@@ -157,6 +157,19 @@ def test_a_labelled_slice_is_kept_on_a_coarser_grid() -> None:
         assert (found.labels[:, labelled_slice] == (index == 16)).all()
 
 
+def test_volumes_in_small_units_are_normalised_like_others() -> None:
+    """As diffusion in square metres per second, 1e-9."""
+    volume, labels = ball(seed=1)
+    plan = make_plan([summary_of(SHAPE, (1.0, 1.0, 1.0))], 1)
+    images = []
+    for factor in (1.0, 1e-9):
+        scaled = Volume(volume.array * factor, volume.geometry)
+        example = TrainingExample(patient="a", load=lambda scaled=scaled: (scaled, labels))
+        images.append(prepared(scaled, labels, example, plan).image)
+    assert images[0].std() > 0.5
+    np.testing.assert_allclose(images[0].astype(float), images[1].astype(float), atol=0.01)
+
+
 # --- cross-validation
 
 

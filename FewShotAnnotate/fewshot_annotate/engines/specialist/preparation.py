@@ -199,7 +199,7 @@ def normalised(image: np.ndarray, plan: SpecialistPlan) -> np.ndarray:
         sample = _sample(image)
         low, high = np.percentile(sample, PERCENTILES)  # not `IntensityRange`: the mean is that of the same sample
         inner = np.clip(sample, low, high)
-        mean, deviation = float(inner.mean()), max(float(inner.std()), 1e-6)
+        mean, deviation = float(inner.mean()), float(inner.std()) or 1.0
     result: np.ndarray = np.clip(image, np.float32(low), np.float32(high))
     result -= np.float32(mean)
     result /= np.float32(deviation)
