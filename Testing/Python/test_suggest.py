@@ -177,6 +177,11 @@ def test_the_same_input_gives_the_same_suggestions() -> None:
     assert suggested(ENDS, count=5) == suggested(ENDS, count=5)
 
 
+def test_the_gain_is_at_most_1_although_labels_that_were_missed_are_added() -> None:
+    (only,) = suggest(table([0], [[1]], {1: [100.0]}), 1)
+    assert only.gain == 1
+
+
 def test_one_labelled_slice_is_enough() -> None:
     first, second = suggested([MIDDLE], count=2)
     assert first.index != MIDDLE

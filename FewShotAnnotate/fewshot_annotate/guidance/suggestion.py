@@ -189,7 +189,7 @@ def _suggestion(uncertainty: Uncertainty, index: int, gains: np.ndarray) -> Sugg
         reason = _reason_at_an_end(around[0], before is not None, len(uncertainty.labelled) == 1, names, len(named))
     else:
         reason = _reason_in_a_gap(around[0], around[1], names, len(named), bool(named) and bool(ends[named[0]]))
-    return Suggestion(index, max(0.0, float(gains.sum())), reason, named)
+    return Suggestion(index, float(np.clip(gains.sum(), 0, 1)), reason, named)
 
 
 def _labels_to_name(gains: np.ndarray, ends: np.ndarray) -> tuple[int, ...]:
