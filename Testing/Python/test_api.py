@@ -57,6 +57,13 @@ def test_a_volume_of_true_and_false_is_filled_as_one_of_ones_and_zeros(box: tupl
     np.testing.assert_array_equal(results[0].labels, results[1].labels)
 
 
+def test_a_complex_volume_is_refused_before_the_run(box: tuple[np.ndarray, np.ndarray]) -> None:
+    image, painted = box
+    with pytest.raises(fsa.InputError) as refused:
+        fsa.fill(image.astype(np.complex64), painted, engine="propagate")
+    assert refused.value.code == "not_scalar"
+
+
 def test_arrays_files_and_simpleitk_images_give_the_same_result(
     box: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:

@@ -53,7 +53,7 @@ def as_channels(volume: Volume, also: Sequence[VolumeLike]) -> Volume:
             if channel.shape != volume.geometry.shape:
                 found, expected = _size(channel.shape), _size(volume.geometry.shape)
                 raise InputError("channel_shape", path=names[-1], found=found, expected=expected)
-            further.append(Volume(_as_array(channel)[0], volume.geometry))
+            further.append(Volume(as_volume(channel).array, volume.geometry))
         else:
             further.append(as_volume(channel))
         further[-1].require_usable(names[-1])
@@ -66,7 +66,7 @@ def as_volume(volume: VolumeLike) -> Volume:
     Raises
     ------
     InputError
-        A file cannot be read, or the image or array is not 3D.
+        A file cannot be read, or the image or array is not 3D or is complex.
     TypeError
         Another type.
     """
@@ -75,6 +75,8 @@ def as_volume(volume: VolumeLike) -> Volume:
     if isinstance(volume, (str, Path)):
         return read_volume(volume)
     array, geometry = _as_array(volume)
+    if array.dtype.kind == "c":
+        raise InputError("not_scalar", path="The volume", components=2)
     return Volume(array, geometry)
 
 
