@@ -36,11 +36,12 @@ SETTINGS = (
     "steps=20",
     "steps=10",
     "steps=40",
-    "learning_rate=2.5e-4",
-    "learning_rate=1e-3",
+    "learning_rate=1.25e-4",
+    "learning_rate=5e-4",
     "distillation=0",
-    "distillation=0.1",
-    "distillation=1",
+    "distillation=0.3",
+    "distillation=3",
+    "learning_rate=5e-4,distillation=0.3",
 )
 
 

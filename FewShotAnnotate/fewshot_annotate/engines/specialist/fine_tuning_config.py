@@ -19,5 +19,5 @@ class FineTuningConfig:
     """
 
     steps: int = 20
-    learning_rate: float = 5e-4
-    distillation: float = 0.3
+    learning_rate: float = 2.5e-4
+    distillation: float = 1.0
