@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fewshot_annotate.engines.adapt.adamw import AdamW
 from fewshot_annotate.engines.adapt.batches import Batches
 from fewshot_annotate.engines.adapt.candidates import CandidatePool
 from fewshot_annotate.engines.adapt.config import AdaptConfig
@@ -123,11 +124,9 @@ def train(volumes: list[tuple[int, Batches]], steps: int) -> UNet:
     muon = Muon(network.inner_weights(), MUON_STEP, CONFIG.network.muon_momentum)
     by_muon = {id(weight) for weight in muon.weights}
     others = [weight for weight in network.parameters() if id(weight) not in by_muon]
-    adam = torch.optim.AdamW(others, LEARNING_RATE, weight_decay=CONFIG.network.weight_decay, fused=True)
+    adam = AdamW(others, CONFIG.network.weight_decay)
     for step in track(range(steps), "steps"):
         factor = learning_rate_factor(step / steps, WARM_UP)
-        for group in adam.param_groups:
-            group["lr"] = LEARNING_RATE * factor
         labels, batches = volumes[rng.integers(len(volumes))]
         inputs, target, prior = batches.draw()
         classes = [0, *(1 + rng.permutation(LABELS)[:labels])]
@@ -136,7 +135,7 @@ def train(volumes: list[tuple[int, Batches]], steps: int) -> UNet:
         logits = network(inputs.float(), _spread(prior, classes))
         cross_entropy_and_dice(logits, _spread(target, classes)).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
-        adam.step()
+        adam.step(LEARNING_RATE * factor)
         muon.step(factor)
         averaged.update_parameters(network)
     network.load_state_dict(averaged.module.state_dict())

@@ -23,6 +23,7 @@ AT_FILE_SCOPE = set(sys.stdlib_module_names) | {"numpy", "scipy", "SimpleITK", "
 # Files that import torch at file scope; others import these files inside functions.
 TORCH = {
     "engines/device.py",
+    "engines/adapt/adamw.py",
     "engines/adapt/batches.py",
     "engines/adapt/fitting.py",
     "engines/adapt/initial_weights.py",
@@ -393,6 +394,26 @@ def test_importing_the_package_loads_neither_torch_nor_slicer_nor_qt(module: str
     if module == "jobs.worker":
         assert "SimpleITK" not in loaded
         assert "rich" not in loaded
+
+
+def test_a_fit_does_not_load_the_compiler_of_torch() -> None:
+    code = (
+        "import numpy as np",
+        "from fewshot_annotate.core.slice_axis import SliceAxis",
+        "from fewshot_annotate.core.support import Support",
+        "from fewshot_annotate.core.volume import Geometry, Volume",
+        "from fewshot_annotate.engines.adapt.engine import Adapt",
+        "masks = np.zeros((3, 24, 24), np.uint8)",
+        "masks[:, 8:16, 8:16] = 1",
+        "support = Support(SliceAxis(0), (0, 5, 10), masks, (1,), np.ones((3, 1), bool))",
+        "engine = Adapt(options={'steps': 1})",
+        "image = np.random.default_rng(0).random((11, 24, 24), np.float32)",
+        "engine.prepare(Volume(image, Geometry(image.shape)), support)",
+        "assert len(list(engine.predict(range(1, 10)))) == 9",
+    )
+    loaded = modules_after("\n".join(code))
+    assert "torch.nn" in loaded
+    assert not loaded & {"torch._dynamo", "torch._inductor", "sympy"}
 
 
 def test_slicer_starts_without_panel_engines_and_numerical_packages() -> None:

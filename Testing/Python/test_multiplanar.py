@@ -14,7 +14,7 @@ from fewshot_annotate.engines.adapt.config import AdaptConfig, NetworkConfig
 from fewshot_annotate.engines.adapt.expected_time import AdaptTime
 from fewshot_annotate.engines.adapt.fitting import fit
 from fewshot_annotate.engines.adapt.network import FittedNetwork
-from fewshot_annotate.engines.adapt.orthogonal_views import ORDER, Slab, predict_orthogonal, refine, weights
+from fewshot_annotate.engines.adapt.orthogonal_views import ORDER, Slab, predict_orthogonal, refined_logits, weights
 from fewshot_annotate.engines.adapt.schedule import FitPlan
 from fewshot_annotate.engines.adapt.stack import Stack
 from fewshot_annotate.engines.adapt.timed_refinement import TimedRefinement
@@ -74,8 +74,8 @@ def test_errors_that_differ_from_slice_to_slice_are_corrected() -> None:
     slab, truth, between = slab_of(max_shift=2)
     shifted_dice = mean_dice(truth[between], slab.logits[between].argmax(axis=1))
     errors = [1 - shifted_dice] * (slab.logits.shape[1] - 1)
-    logits = refine(slab, predicted_odds(slab), errors, between, TOTAL_WEIGHT)
-    refined = np.stack([one.argmax(axis=0) for _, one in logits])
+    logits = refined_logits(slab, predicted_odds(slab), errors, TOTAL_WEIGHT)
+    refined = np.stack([logits(index).argmax(axis=0) for index in between])
     assert mean_dice(truth[between], refined) > shifted_dice + 0.02
 
 
@@ -92,8 +92,9 @@ def test_a_label_has_less_weight_the_worse_it_is_predicted_on_labelled_slices() 
 
 def test_nothing_changes_outside_the_refined_slab() -> None:
     slab, _, between = slab_of(max_shift=1)
-    for index, logits in refine(slab, None, [0.1] * (slab.logits.shape[1] - 1), between, TOTAL_WEIGHT):
-        np.testing.assert_array_equal(logits, slab.logits[index])
+    logits = refined_logits(slab, None, [0.1] * (slab.logits.shape[1] - 1), TOTAL_WEIGHT)
+    for index in between:
+        np.testing.assert_array_equal(logits(index), slab.logits[index])
 
 
 def test_predictions_that_agree_do_not_make_the_result_more_certain() -> None:
@@ -101,8 +102,9 @@ def test_predictions_that_agree_do_not_make_the_result_more_certain() -> None:
     errors = [0.1] * (slab.logits.shape[1] - 1)
     agreeing = slab.logits[:, 1:] / TOTAL_WEIGHT
     assert weights(slab, agreeing, errors).any()
-    for index, logits in refine(slab, agreeing, errors, between, TOTAL_WEIGHT):
-        np.testing.assert_allclose(logits, slab.logits[index], rtol=1e-3)
+    logits = refined_logits(slab, agreeing, errors, TOTAL_WEIGHT)
+    for index in between:
+        np.testing.assert_allclose(logits(index), slab.logits[index], rtol=1e-3)
 
 
 def test_pixels_outside_the_refined_slab_hold_no_label() -> None:

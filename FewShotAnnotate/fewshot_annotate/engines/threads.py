@@ -5,10 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
 
 from ..core.numbers import int_or_none
 from ..core.temporary import TemporaryFolder
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Environment variable with the maximum number of cores. If it is unset or not a number, each engine chooses.
 THREADS_VARIABLE = "FEWSHOT_ANNOTATE_THREADS"
@@ -58,3 +65,21 @@ def _requested_cores() -> int | None:
 # Threads of `propagate` and `adapt`. numpy and scipy release the interpreter lock in most of their work; memory grows
 # with each thread.
 ENGINE_THREADS = max_threads(2)
+
+
+def map_few(
+    threads: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[Result]:
+    """Yield `function(item)` in order like `threads.map`, with at most `ENGINE_THREADS` results in memory."""
+    following = iter(items)
+    jobs: deque[Future[Result]] = deque()
+    try:
+        while True:
+            for item in islice(following, ENGINE_THREADS - len(jobs)):
+                jobs.append(threads.submit(function, item))
+            if not jobs:
+                return
+            yield jobs.popleft().result()
+    finally:
+        for job in jobs:
+            job.cancel()

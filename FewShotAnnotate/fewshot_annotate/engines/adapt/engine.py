@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -184,8 +184,8 @@ class Adapt(Engine):
             # Slices of the slab are finished a second time, which takes the same time again.
             left = self.context.seconds_left - finishing
             inner = [index for index in query if slab.holds(index)]
-            for index, logits in self._refined(slab, inner, plan, fit.network, left):
-                window = filler.probabilities(index, logits, slab.unrefined(index))
+            refined = self._refined(slab, plan, fit.network, left)
+            for index, window in filler.finished(inner, refined, slab.unrefined):
                 probabilities = self._full_slice(pool.window, window)
                 work.done(times.finishing)
                 if index == inner[-1]:
@@ -256,10 +256,10 @@ class Adapt(Engine):
         return Slab.of(plan.slab, count, pool.contrasted, pool.label_indices, labelled, self._config.orthogonal)
 
     def _refined(
-        self, slab: Slab, query: Sequence[int], plan: FitPlan, network: OptionalNetwork, left: float
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the logits of query slices after refinement in the orthogonal views."""
-        from .orthogonal_views import refine
+        self, slab: Slab, plan: FitPlan, network: OptionalNetwork, left: float
+    ) -> Callable[[int], np.ndarray]:
+        """Slice index to its logits after refinement in the orthogonal views."""
+        from .orthogonal_views import refined_logits
         from .timed_refinement import TimedRefinement
 
         assert self._filler is not None
@@ -270,7 +270,7 @@ class Adapt(Engine):
         spacing = self._support.axis.spacing(self._volume.geometry)
         refinement = TimedRefinement(plan, self._times, self._work, spacing, self.settings["seed"])
         log_odds = refinement.predicted(slab, network.fitted, left)
-        yield from refine(slab, log_odds, errors, query, sum(self._config.fusion.default_weights))
+        return refined_logits(slab, log_odds, errors, sum(self._config.fusion.default_weights))
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label over the slices predicted so far; empty for drafts."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from ..calibration.dice_expectation import DiceExpectation
 from ..small_components import SmallestComponents, remove_small_components, remove_small_labels
+from ..threads import ENGINE_THREADS, map_few
 from .candidates import CandidatePool
 from .config import AdaptConfig
 from .fusion import LabelExtent
@@ -71,6 +72,20 @@ class SliceFiller:
             overconfident = (before.argmax(axis=0) == best.argmax(axis=0)) & (before.max(axis=0) < best.max(axis=0))
             best = np.where(overconfident, before, best)
         return best
+
+    def finished(
+        self,
+        query: Sequence[int],
+        refined: Callable[[int], np.ndarray],
+        unrefined: Callable[[int], np.ndarray],
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the `probabilities` of slices; the functions return the logits of a slice by index."""
+
+        def finish(index: int) -> np.ndarray:
+            return self.probabilities(index, refined(index), unrefined(index))
+
+        with ThreadPoolExecutor(ENGINE_THREADS) as threads:
+            yield from zip(query, map_few(threads, finish, query), strict=True)
 
     def without_small_components(self, index: int, probabilities: np.ndarray) -> np.ndarray:
         """Probabilities of a query slice, float `[labels + 1, h, w]`, without components that are too small."""

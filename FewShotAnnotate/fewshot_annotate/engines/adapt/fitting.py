@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..device import has_bfloat16
 from ..learning_rate import learning_rate_factor
 from ..threads import TORCH_RANDOM_STATE_LOCK
+from .adamw import AdamW
 from .batches import Batches
 from .initial_weights import load_initial_weights
 from .muon import Muon
@@ -68,12 +69,10 @@ def fit(
     muon = Muon(network.inner_weights() if config.muon else [], config.muon_step, config.muon_momentum)
     by_muon = {id(weight) for weight in muon.weights}
     others = [weight for weight in weights if id(weight) not in by_muon]
-    adam = torch.optim.AdamW(others, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    adam = AdamW(others, config.weight_decay)
     began, step, completed = time.monotonic(), 0, 0.0
     while completed < 1:
         factor = learning_rate_factor(completed, config.warm_up)
-        for group in adam.param_groups:
-            group["lr"] = config.learning_rate * factor
         inputs, target, prior = batches.draw()
         with torch.autocast(stack.device.type, torch.bfloat16, enabled=has_bfloat16(stack.device)):
             logits = network(inputs, prior)
@@ -81,7 +80,7 @@ def fit(
             weight.grad = None
         cross_entropy_and_dice(logits, target).backward()
         nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
-        adam.step()
+        adam.step(config.learning_rate * factor)
         muon.step(factor)
         averaged.update_parameters(network)
         step += 1

@@ -8,7 +8,7 @@ network to segment them all: multi-planar U-Net" (MICCAI 2019).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -217,24 +217,28 @@ def weights(slab: Slab, log_odds: np.ndarray, errors: Sequence[float]) -> np.nda
     return result
 
 
-def refine(
-    slab: Slab, log_odds: np.ndarray | None, errors: Sequence[float], query: Sequence[int], total_weight: float
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Add the predictions in the orthogonal views, weighted by `weights`, to the logits of query slices.
+def refined_logits(
+    slab: Slab, log_odds: np.ndarray | None, errors: Sequence[float], total_weight: float
+) -> Callable[[int], np.ndarray]:
+    """Add the predictions in the orthogonal views, weighted by `weights`, to the logits of slices.
 
     At each pixel the weight of the most probable foreground label is used for all labels, so that neighbouring labels
     compete on equal terms. The sum is scaled to `total_weight`, the sum of the weights in the logits of the slab: the
     calibration was fitted to logits of this weight, and would be too certain with more predictions.
 
-    Yields
-    ------
-    int, float32 ndarray, shape [labels + 1, h, w]
+    Returns
+    -------
+    function
+        Slice index to its logits, float32 `[labels + 1, h, w]`.
     """
-    weight = None if log_odds is None else weights(slab, log_odds, errors)
-    for index in query:
-        position = index - slab.first
+    if log_odds is None:
+        return slab.unrefined
+    weight = weights(slab, log_odds, errors)
+
+    def refined(index: int) -> np.ndarray:
         logits = slab.unrefined(index)
-        if log_odds is not None and weight is not None:
-            added = weight[logits[1:].argmax(axis=0)]
-            logits[1:] = (logits[1:] + added * log_odds[position]) * (total_weight / (total_weight + added))
-        yield index, logits
+        added = weight[logits[1:].argmax(axis=0)]
+        logits[1:] = (logits[1:] + added * log_odds[index - slab.first]) * (total_weight / (total_weight + added))
+        return logits
+
+    return refined

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import scipy
@@ -35,6 +35,9 @@ from .schedule import FitPlan
 if TYPE_CHECKING:
     from .network import FittedNetwork
     from .stack import Stack, TrainingSlice
+
+# A held-out slice, and its counts for the choice of fusion weights.
+JudgedSlice: TypeAlias = tuple[HeldOutCandidates, WeightingCounts]
 
 
 @dataclass(frozen=True)
@@ -136,12 +139,15 @@ def fit_support(
                 work=work,
                 times=times,
             )
-            network, *others = threads.map(fitting.fit, range(len(folds) + 1), [[], *folds])
-            judged = list(threads.map(partial(holding.judged, held_out, reliable), folds, others))
+
+            def fit_and_judge(number: int, fold: Sequence[int]) -> tuple[OptionalNetwork, list[JudgedSlice]]:
+                fitted = fitting.fit(number, fold)
+                return fitted, holding.judged(held_out, reliable, fold, fitted)
+
+            fits = list(threads.map(fit_and_judge, range(len(folds) + 1), [[], *folds]))
+            network, judged = fits[0][0], [of_fold for _, of_fold in fits[1:]]
     candidates = len(CANDIDATES) + (plan is not None and stack is not None)
-    weights, floor, calibration, fused = fit_fusion(
-        judged, candidates, pool, config, lambda: work.done(times.evaluation)
-    )
+    weights, floor, calibration, fused = fit_fusion(judged, candidates, pool, config)
     return SupportFit(
         network=network,
         weights=weights,
@@ -200,14 +206,16 @@ class _HoldOut:
 
     def judged(
         self, held_out: Mapping[int, np.ndarray], reliable: bool, fold: Sequence[int], network: OptionalNetwork
-    ) -> list[HeldOutCandidates]:
+    ) -> list[JudgedSlice]:
         """Predictions of the scored slices of a fold, from the candidates and a network fitted without them."""
-        tip_pixels = self._config.candidates.tip_pixels
-        return [
-            held_out_candidates(held_out[support_index], support_index, self._pool, network, reliable, tip_pixels)
-            for support_index in fold
-            if support_index in held_out
-        ]
+        tip_pixels, judged = self._config.candidates.tip_pixels, []
+        for support_index in fold:
+            if support_index in held_out:
+                log_probs = held_out[support_index]
+                predicted = held_out_candidates(log_probs, support_index, self._pool, network, reliable, tip_pixels)
+                judged.append((predicted, WeightingCounts.of(predicted, self._config.fusion)))
+                self._work.done(self._times.evaluation)
+        return judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,25 +246,19 @@ class _NetworkFits:
 
 
 def fit_fusion(
-    held_out: Sequence[Sequence[HeldOutCandidates]],
+    judged: Sequence[Sequence[JudgedSlice]],
     candidates: int,
     pool: CandidatePool,
     config: AdaptConfig,
-    on_slice: Callable[[], object] = lambda: None,
 ) -> tuple[FusionWeights, PropagationFloor, Calibration, list[HeldOutPrediction]]:
     """Fusion weights from all held-out slices; floor and calibration from folds fused with the weights of the others.
 
-    These fused predictions are returned too. `on_slice` is called after the evaluation of each held-out slice.
+    `judged` are the held-out slices of each fold. Their fused predictions are returned too.
     """
-    held_out = [group for group in held_out if group]
+    groups = [group for group in judged if group]
+    held_out = [[predicted for predicted, _ in group] for group in groups]
+    counts_per_slice = [[counts for _, counts in group] for group in groups]
     labels = len(pool.support.labels)
-
-    def counts(predicted: HeldOutCandidates) -> WeightingCounts:
-        result = WeightingCounts.of(predicted, config.fusion)
-        on_slice()
-        return result
-
-    counts_per_slice = [list(map(counts, group)) for group in held_out]
     weights = choose_weights(list(chain(*counts_per_slice)), candidates, labels, config.fusion)
     fused = []
     for number, group in enumerate(held_out):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +14,7 @@ from ...core.bounding_box import bounding_box
 from ...core.support import Support
 from ...core.volume import Volume
 from ..channels import ChannelSlices
-from ..threads import ENGINE_THREADS
+from ..threads import ENGINE_THREADS, map_few
 from .compared_images import ComparedImages
 from .composed_flow import FLOW_REGULARISATION, Fields, FlowCache, composed_fields
 from .expected_time import PropagationTime
@@ -155,15 +154,11 @@ class FlowPropagation:
                 self._keep_structures(index, probabilities, around)
             return probabilities
 
-        jobs = deque(pool.submit(fill, index) for index in query[:ENGINE_THREADS])
-        for number, index in enumerate(query, start=ENGINE_THREADS):
-            probabilities = jobs.popleft().result()
+        for index, probabilities in zip(query, map_few(pool, fill, query), strict=True):
             if fuse is not None:
                 fuse(index, probabilities[(slice(None), *self.window)])
                 self._keep_structures(index, probabilities, around)
             yield index, probabilities
-            if number < len(query):
-                jobs.append(pool.submit(fill, query[number]))
 
     def _keep_structures(self, index: int, probabilities: np.ndarray, around: Sequence[Gap]) -> None:
         """Keep structures shown by both labelled slices on a slice between them, in place."""

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..adapt.adamw import AdamW
 from ..device import has_bfloat16
 from ..threads import ENGINE_THREADS
 from .augmentation import Augmentation, AugmentationConfig
@@ -99,12 +100,10 @@ class _FineTuning:
         self._augmentation = Augmentation(plan, AugmentationConfig.none(), self._random)
         self._sampler = PatchSampler(lambda index: example, [0], plan, self._random)
         self._weights = [weight.requires_grad_() for weight in self.network.parameters()]
-        self._adam = torch.optim.Adam(self._weights, config.learning_rate)
+        self._adam = AdamW(self._weights)
 
     def step(self, fraction: float) -> None:
         """One step, after this fraction of all steps."""
-        for group in self._adam.param_groups:
-            group["lr"] = self._config.learning_rate * 0.5 * (1 + np.cos(np.pi * fraction))
         image, target = self._batch()
         with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16(self._device)):
             with torch.no_grad():
@@ -114,10 +113,11 @@ class _FineTuning:
         unlabelled = 1 - target.sum(dim=1)
         entropy = -(before * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
         distillation = (entropy * unlabelled).sum() / unlabelled.sum().clamp(min=1)
-        self._adam.zero_grad()
+        for weight in self._weights:
+            weight.grad = None
         (loss + self._config.distillation * distillation).backward()
         nn.utils.clip_grad_norm_(self._weights, MAX_GRADIENT_NORM)
-        self._adam.step()
+        self._adam.step(self._config.learning_rate * 0.5 * (1 + math.cos(math.pi * fraction)))
 
     def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and the fractions of each label of one patch; in 2D, also of one on any slice."""
