@@ -80,7 +80,7 @@ class Session:
         while self.survey.busy:
             self.timed(lambda: self.survey.poll(self.scene.nodes))
             time.sleep(BUSY_SECONDS)
-        self.timed(lambda: controller.update(self.scene.nodes, self._settings))
+        self.timed(lambda: controller.update(self.scene.nodes, lambda: self._settings))
         self._until(lambda: controller.outstanding > 0)
         count, asked = controller.outstanding, time.perf_counter() - began
         self._until(lambda: controller.outstanding == 0)

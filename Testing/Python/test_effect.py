@@ -10,6 +10,7 @@ import pytest
 import slicer
 from support import slicer_standin
 from support.effect import NAME, EffectEditor
+from support.mrml import add_segmentation
 from support.panel import Panel, tool_tip
 from support.panel_themes import THEMES, used_theme
 from support.scene_cases import Gate, all_equal, case, scene_of
@@ -124,6 +125,34 @@ def test_strokes_painted_while_live_updates_were_stopped_are_followed_after_resu
     editor.click("resumeButton")
     editor.until(lambda: any(outstanding) and effect.statusLabel.text.startswith("Up to date."))
     editor.click("cancelButton")
+
+
+def test_updates_go_on_with_a_new_segment_and_leave_no_interrupted_run(editor: EffectEditor) -> None:
+    effect, controller, scene = editor.effect, editor.panel.controller, editor.scene
+    effect.liveCheckBox.click()
+    editor.until(lambda: effect.statusLabel.text.startswith("Up to date."))
+    scene.node.GetSegmentation().AddEmptySegment("new", "new")
+    mask = np.zeros(scene.case.volume.geometry.shape, dtype=np.uint8)
+    mask[scene.labelled[:2], :3, :3] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, scene.node, "new", scene.volume_node)
+    editor.until(lambda: controller.live and "new" in controller.run.plan.names)
+    editor.until(lambda: effect.statusLabel.text.startswith("Up to date."))
+    editor.click("cancelButton")
+    effect.liveCheckBox.click()
+    editor.until(lambda: not editor.panel.widget.logic.busy)
+    assert controller.unfinished_runs.find(scene.node) is None
+
+
+def test_updates_follow_the_editor_to_another_segmentation(editor: EffectEditor) -> None:
+    effect, controller, scene = editor.effect, editor.panel.controller, editor.scene
+    effect.liveCheckBox.click()
+    editor.until(lambda: effect.statusLabel.text.startswith("Up to date."))
+    node = add_segmentation(scene.volume_node, scene.painted())  # of the same ids
+    scene.editor_node.SetAndObserveSegmentationNode(node)
+    editor.until(lambda: controller.live and controller.run.segmentation_id == node.GetID())
+    editor.until(lambda: effect.statusLabel.text.startswith("Up to date."))
+    effect.liveCheckBox.click()
+    editor.finish()
 
 
 def test_the_mask_of_that_editor_is_respected(editor: EffectEditor) -> None:

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import slicer
 from fewshot_annotate.core.events import Cancelled, SliceDone
 from fewshot_annotate.core.job import Job
@@ -22,7 +24,8 @@ from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.jobs.live_process import LiveProcess
 from fewshot_annotate.jobs.live_requests import LiveRequest
 from fewshot_annotate.jobs.run_folder import JobFolder
-from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
+from support import mrml
+from support.scene_cases import Case, Gate, Runner, Runs, Scene, add_volume, all_equal, case, scene_of
 
 pytest_plugins = ("support.run_fixtures",)
 
@@ -166,6 +169,23 @@ def live(runner: Runner, scene: Scene) -> None:
     runner.until(lambda: runner.controller.outstanding == 0)
 
 
+def update(runner: Runner, **changed: Any) -> None:
+    """Let the live run follow the present labels."""
+    scene = runner.scene
+    count = scene.axis.count(scene.case.volume.geometry)
+    settings = replace(scene.settings(), live=True, engine="propagate", slices=range(count), **changed)
+    runner.controller.update(scene.nodes, lambda: settings)
+
+
+def erase(scene: Scene, index: int) -> None:
+    """Erase all segments on a slice."""
+    for name in scene.ids:
+        mask = scene.array(name)
+        scene.axis.slices(mask)[index] = False
+        array = mask.astype(np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(array, scene.node, name, scene.volume_node)
+
+
 def stroke(runner: Runner, index: int) -> np.ndarray:
     """Paint the true labels of a slice moved by two pixels; the first segment on that slice."""
     scene = runner.scene
@@ -175,9 +195,7 @@ def stroke(runner: Runner, index: int) -> np.ndarray:
     array = mask.astype(np.uint8)
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, scene.node, name, scene.volume_node)
     scene.labelled = sorted({*scene.labelled, index})
-    count = scene.axis.count(scene.case.volume.geometry)
-    settings = replace(scene.settings(), live=True, engine="propagate", slices=range(count))
-    runner.controller.update(scene.nodes, settings)
+    update(runner)
     runner.until(lambda: runner.controller.outstanding > 0)
     return scene.axis.slices(mask)[index].copy()
 
@@ -221,8 +239,7 @@ def test_everything_is_filled_again_after_a_run_that_was_cancelled_during_an_upd
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     live(runner, scene)
-    settings = replace(scene.settings(), live=True, engine="propagate")
-    runner.controller.update(scene.nodes, settings)
+    update(runner)
     runner.controller.cancel(keep=False)
     live(runner, scene)
     runner.controller.cancel(keep=False)
@@ -255,7 +272,86 @@ def test_segments_that_begin_to_overlap_end_the_updates_without_a_change(runs: R
     scene.editor_node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
     array = mask.astype(np.uint8)
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, scene.node, second, scene.volume_node)
-    runner.controller.update(scene.nodes, replace(scene.settings(), live=True, engine="propagate"))
+    update(runner)
     runner.to_end()
     assert runner.controller.message.startswith("Segments overlap, or were added or removed")
     np.testing.assert_array_equal(scene.array(first), before[first])
+
+
+def test_another_axis_ends_the_updates_without_a_change(runs: Runs) -> None:
+    """The labels of rows are not taken for those of the slices with the same numbers."""
+    scene = scene_of(cube())
+    runner = runs(scene)
+    live(runner, scene)
+    before = scene.arrays()
+    update(runner, axis=SliceAxis(1))
+    runner.to_end()
+    assert runner.controller.message.startswith("Another volume, segmentation or axis was chosen")
+    assert all_equal(scene.arrays(), before)
+
+
+@pytest.mark.parametrize("chosen", ["volume", "segmentation", "further"])
+def test_other_nodes_end_the_updates_without_a_change(runs: Runs, chosen: str) -> None:
+    """Segments of another segmentation often have the same ids."""
+    scene = scene_of(cube())
+    runner = runs(scene)
+    live(runner, scene)
+    before = scene.arrays()
+    volume_node = add_volume(scene.case.volume, "Another")
+    node = mrml.add_segmentation(volume_node, scene.case.masks)
+    other = {"volume": volume_node, "segmentation": node, "further": (volume_node,)}
+    settings = scene.settings(live=True, engine="propagate")
+    runner.controller.update(replace(scene.nodes, **{chosen: other[chosen]}), lambda: settings)
+    runner.to_end()
+    assert runner.controller.message.startswith("Another volume, segmentation or axis was chosen")
+    assert all_equal(scene.arrays(), before)
+
+
+def test_updates_begin_again_once_a_slice_that_they_began_with_is_erased(runs: Runs) -> None:
+    scene = scene_of(cube())
+    runner = runs(scene)
+    live(runner, scene)
+    index = scene.labelled[1]
+    erase(scene, index)
+    scene.labelled.remove(index)
+    update(runner)
+    runner.to_end()
+    assert runner.controller.message.startswith(f"Slice {index} is not labelled any more")
+    live(runner, scene)
+    runner.controller.cancel(keep=True)
+    runner.to_end()
+    assert all(scene.array(name)[index].any() for name in scene.ids)
+
+
+def test_a_segment_without_paint_does_not_end_the_updates(runs: Runs) -> None:
+    scene = scene_of(cube())
+    scene.node.GetSegmentation().AddEmptySegment("empty")
+    scene.case.masks["empty"] = np.zeros(scene.case.volume.geometry.shape, dtype=bool)
+    runner = runs(scene)
+    live(runner, scene)
+    stroke(runner, scene.labelled[0] + 2)
+    runner.controller.cancel(keep=True)
+    runner.to_end()
+    assert runner.controller.error is None, runner.controller.message
+
+
+def test_what_prevents_updates_ends_them_and_leaves_nothing_to_resume(runs: Runs) -> None:
+    scene = scene_of(cube())
+    runner = runs(scene)
+    live(runner, scene)
+    for index in scene.labelled:
+        erase(scene, index)
+    update(runner)
+    runner.to_end()
+    assert "no slice is labelled" in runner.controller.message
+    assert runner.controller.unfinished_runs.find(scene.node) is None
+
+
+def cube() -> Case:
+    """Two boxes in a cube, whose slices along all axes have the same size."""
+    shape = (24, 24, 24)
+    masks = {name: np.zeros(shape, dtype=bool) for name in ("first", "second")}
+    masks["first"][5:18, 6:12, 4:20] = True
+    masks["second"][5:18, 14:20, 4:12] = True
+    array = (100 * masks["first"] + 50 * masks["second"]).astype(np.int16)
+    return Case(Volume(array, Geometry(shape, (1.0, 1.0, 1.0))), masks)

@@ -190,7 +190,7 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         if self.annotations.poll(ChosenNodes(parameters.volume, parameters.segmentation)):
             self.surveyed.emit()
             if self.controller.live and not self.annotations.survey.busy:
-                self.controller.update(self.chosenNodes(), self.fillSettings(parameters))
+                self.controller.update(self._nodes(parameters), lambda: self.fillSettings(parameters))
 
     def _isSurveyed(self) -> bool:
         """Advance the survey by one step; True if it includes the last stroke or there is nothing to survey."""

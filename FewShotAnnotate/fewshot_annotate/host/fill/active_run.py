@@ -26,6 +26,8 @@ from .unfinished_run import RunReference
 
 _GREY = (0.5, 0.5, 0.5)
 _WAIT_SECONDS = 5.0
+# Time limit for showing slices in one call of `follow_worker`; the others follow in the next one.
+MAX_SHOW_SECONDS = 0.01
 
 
 class ActiveRun:
@@ -167,8 +169,8 @@ class ActiveRun:
         del self._layer_runs[0]
         self.start_worker(python)
 
-    def follow_worker(self, seconds: float) -> bool:
-        """Handle the worker's events and show slices, for at most so many seconds.
+    def follow_worker(self) -> bool:
+        """Handle the worker's events and show slices, for at most `MAX_SHOW_SECONDS`.
 
         Returns
         -------
@@ -177,7 +179,7 @@ class ActiveRun:
         """
         assert self.process is not None
         assert self.prepared is not None
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + MAX_SHOW_SECONDS
         for event in self.process.poll():
             self._take(self.prepared, event)
         self._show_slices(self.prepared, deadline)

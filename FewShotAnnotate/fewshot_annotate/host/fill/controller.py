@@ -29,9 +29,6 @@ from .run_store import RunFolder, RunStore
 from .unfinished_run import ReopenedRun, RunReference
 from .unfinished_runs import UnfinishedRuns
 
-# Time limit for showing slices in one `poll`; the others follow in the next one.
-MAX_POLL_SECONDS = 0.01
-
 
 class FillController:
     """Runs one fill at a time.
@@ -142,16 +139,20 @@ class FillController:
         run = self._begin(nodes, run_input.plan, folder, live=settings.live)
         self._tasks.start(partial(prepare, run_input, folder.path), self._prepared)
         if settings.live:
-            self._live_updates.begin(run, run_input.painted)
+            self._live_updates.begin(run, nodes, run_input.painted)
         self._tasks.start(self._store.prune)
         self._change(State.PREPARING)
 
-    def update(self, nodes: ChosenNodes, settings: FillSettings) -> None:
-        """Let a live run refill the slices next to those painted since its last request. Raises errors as `start`."""
+    def update(self, nodes: ChosenNodes, settings: Callable[[], FillSettings]) -> None:
+        """Let a live run refill the slices next to those painted since its last request; end it if it cannot."""
         run = self.run
-        if run is not None and run.live and self.state is State.RUNNING and not run.stopping:
-            painted = read_input(nodes, settings, self._grids).painted
-            self._live_updates.request(run, painted)
+        if run is None or not run.live or self.state is not State.RUNNING or run.stopping:
+            return
+        try:
+            self._live_updates.require_same(nodes)
+            self._live_updates.request(run, read_input(nodes, settings(), self._grids).painted)
+        except InputError as error:
+            self._abort(error)
 
     def poll(self) -> None:
         """Advance by one short step; called by a timer, about ten times a second and more often while `busy`."""
@@ -163,14 +164,12 @@ class FillController:
     def _step(self) -> None:
         if self.run is not None and not self.commit.written:
             self.run.require_nodes()
-        delivered = self._tasks.poll()
-        run = self.run
-        if run is None or delivered:
+        if self._tasks.poll() or self.run is None:
             return
         if self.state is State.RUNNING:
-            self._follow_worker(run)
+            self._follow_worker(self.run)
         elif self.state is State.FINISHING:
-            self.commit.poll(run)
+            self.commit.poll(self.run)
 
     def _failed(self, error: Exception) -> None:
         """End the run because of an error of any kind; finished slices stay in its folder."""
@@ -197,7 +196,6 @@ class FillController:
             run.stopping = True
             self.changed.emit()
         elif not keep or self.state is State.PREPARING:
-            self._live_updates.reset()
             self.reset()
             self.message = _("Cancelled; nothing was changed.")
             self.changed.emit()
@@ -221,6 +219,7 @@ class FillController:
     def reset(self) -> None:
         """End the run at once and delete its folder."""
         self.commit.finish()
+        self._live_updates.reset()
         if self.run is not None:
             self.run.mark(self.run.previous)
         self._end(RunFolder.delete)
@@ -289,7 +288,7 @@ class FillController:
 
     def _follow_worker(self, run: ActiveRun) -> None:
         assert run.process is not None
-        at_work = run.follow_worker(MAX_POLL_SECONDS)
+        at_work = run.follow_worker()
         self.progress = run.progress
         if run.live and run.stopping and not self._live_updates.has_pending_slices(run):
             run.process.cancel()
@@ -314,7 +313,8 @@ class FillController:
             if run.previous.run_id:
                 self._tasks.start(partial(self._store.delete, run.previous.run_id))
                 run.previous = RunReference()
-            self.reset()
+            run.mark(run.previous)
+            self._end(RunFolder.delete)
         self.state, self.progress, self.expected = State.IDLE, progress, expected
         self.message = found.message(run.stopping)
         with step_after_commit(self.warnings):
@@ -330,7 +330,8 @@ class FillController:
         self._change(State.STOPPED)
 
     def _abort(self, error: InputError) -> None:
-        self.suspend()
+        # A preview that cannot go on cannot be resumed either.
+        (self.reset if self.live and self.state is State.RUNNING else self.suspend)()
         self.error, self.message = error, error_text(error)
         self.changed.emit()
 

@@ -11,9 +11,11 @@ import numpy as np
 from ...core.errors import InputError
 from ...core.support import Support
 from ...jobs.live_requests import LiveRequest
+from ..mrml.chosen_nodes import ChosenNodes
 from ..tasks import BackgroundTasks
 from .active_run import ActiveRun
 from .preparation import PaintedInput
+from .run_plan import RunPlan
 
 
 class LiveUpdates:
@@ -32,16 +34,21 @@ class LiveUpdates:
     def __init__(self, tasks: BackgroundTasks, changed: Callable[[], object]) -> None:
         self._tasks = tasks
         self._changed = changed
-        self._node_ids = ("", "")
+        self._node_ids: tuple[str, ...] = ()
         self._sent = SentSlices()
 
-    def begin(self, run: ActiveRun, painted: PaintedInput) -> None:
+    def begin(self, run: ActiveRun, nodes: ChosenNodes, painted: PaintedInput) -> None:
         """Begin a live run with a first request."""
-        node_ids = (run.volume_id, run.segmentation_id)
+        node_ids = _node_ids(nodes)
         if node_ids != self._node_ids:
             self.reset()
         self._node_ids = node_ids
-        self.request(run, painted)
+        self._request(run, painted, None)
+
+    def require_same(self, nodes: ChosenNodes) -> None:
+        """Raise `InputError` unless these are the nodes of the last live run."""
+        if not nodes.complete or _node_ids(nodes) != self._node_ids:
+            raise InputError("live_choice_changed")
 
     def has_pending_slices(self, run: ActiveRun) -> bool:
         """Whether a live run still has slices to fill or to request."""
@@ -49,14 +56,16 @@ class LiveUpdates:
 
     def request(self, run: ActiveRun, painted: PaintedInput) -> None:
         """Request from the worker of a live run the slices next to those that have changed."""
+        assert run.prepared is not None
+        self._request(run, painted, tuple(run.prepared.layers[0]))
 
+    def _request(self, run: ActiveRun, painted: PaintedInput, segment_ids: tuple[str, ...] | None) -> None:
         def send(request: LiveRequest | None) -> None:
             if request is not None:
                 run.send_request(request)
                 self._changed()
 
-        plan = run.plan
-        self._tasks.start(partial(self._sent.next_request, painted, plan.segment_ids, plan.query_slices), send)
+        self._tasks.start(partial(self._sent.next_request, painted, run.plan, segment_ids), send)
 
     def reset(self) -> None:
         """Fill everything with the next request."""
@@ -67,11 +76,11 @@ class SentSlices:
     """The labelled slices as they were last sent to a worker. For a background thread, one call at a time."""
 
     def __init__(self) -> None:
-        self._segment_ids: tuple[str, ...] = ()
+        self._sent_for: tuple[object, ...] = ()  # axis and segments
         self._digests: dict[int, int] = {}  # labelled slice -> checksum of its masks when the worker got them
 
     def next_request(
-        self, painted: PaintedInput, segment_ids: Collection[str], fillable: Collection[int]
+        self, painted: PaintedInput, plan: RunPlan, segment_ids: tuple[str, ...] | None
     ) -> LiveRequest | None:
         """The next request to the worker.
 
@@ -79,10 +88,10 @@ class SentSlices:
         ----------
         painted : PaintedInput
             The present labelled slices.
-        segment_ids : collection of str
-            Segments of the run, in the order of their labels.
-        fillable : collection of int
-            Slices of the run.
+        plan : RunPlan
+            Plan of the run.
+        segment_ids : tuple of str or None
+            Segments that the worker fills, in the order of their labels; None for the first request of a run.
 
         Returns
         -------
@@ -92,18 +101,24 @@ class SentSlices:
         Raises
         ------
         InputError
-            Segments overlap or were added: the run has to be started again.
+            The run has to be started again: segments overlap, were added or removed; another axis was chosen; or a
+            slice that was labelled when the run began is not, so that the run does not fill it.
         """
         layers = painted.layers()
-        if len(layers) != 1 or tuple(layers[0][0]) != tuple(segment_ids):
+        present = tuple(layers[0][0])
+        if len(layers) != 1 or segment_ids not in (None, present):
             raise InputError("live_segments_changed")
         support = layers[0][1].support
-        if self._segment_ids != tuple(segment_ids):
-            self._segment_ids, self._digests = tuple(segment_ids), {}
+        if support.axis != plan.axis:
+            raise InputError("live_choice_changed")
+        if unlabelled := {*plan.labelled} - {*support.indices}:
+            raise InputError("live_slice_unlabelled", index=min(unlabelled))
+        if self._sent_for != (support.axis, present):
+            self._sent_for, self._digests = (support.axis, present), {}
         sent, digests = self._digests, _digests(support)
         changed = {index for index in {*digests, *sent} if digests.get(index) != sent.get(index)}
         self._digests = digests
-        asked = slices_beside(changed, support, fillable)
+        asked = slices_beside(changed, support, plan.query_slices)
         return LiveRequest(support, asked) if changed else None
 
 
@@ -117,6 +132,10 @@ def slices_beside(changed: Collection[int], support: Support, fillable: Collecti
         if any(first <= index <= last for index in changed):
             asked += gap.slices
     return tuple(asked)
+
+
+def _node_ids(nodes: ChosenNodes) -> tuple[str, ...]:
+    return tuple(node.GetID() for node in (nodes.volume, nodes.segmentation, *nodes.further))
 
 
 def _digests(support: Support) -> dict[int, int]:

@@ -36,6 +36,13 @@ def runs_sentences() -> Mapping[str, str]:
         "live_segments_changed": _(
             "Segments overlap, or were added or removed: the update while painting ended and nothing was changed."
         ),
+        "live_choice_changed": _(
+            "Another volume, segmentation or axis was chosen: the update while painting ended and nothing was "
+            "changed."
+        ),
+        "live_slice_unlabelled": _(
+            "Slice {index} is not labelled any more: the update while painting ended and nothing was changed."
+        ),
         "run_memory_short": _(
             "There is not enough memory for this engine on this volume; close other programs, choose another "
             "engine, or crop the volume."
