@@ -354,17 +354,68 @@ def test_a_damaged_example_is_reported_and_not_trained_on(damage: str) -> None:
     else:
         shutil.copy(second / "labels.nii.gz", first / "labels.nii.gz")
         shutil.copy(second / "image.nii.gz", first / "image.nii.gz")
-    with pytest.raises(InputError, match=r"Task 'organs' is damaged \(examples/0001\)"):
+    with pytest.raises(InputError, match=r"Example 0001 of task 'organs' is damaged; remove it, and add its image"):
         task.training_examples()[0].load()
     assert main(["task", "train", "organs", "--progress", "none"]) == 2
     assert not list((task.folder / "models").glob("0*"))
 
 
-def test_a_task_file_of_another_version_or_damaged_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_example_is_replaced_as_its_message_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = organs(0, 1)
+    (task.examples[0].folder(task.folder) / "image.nii.gz").unlink()
+    assert main(["task", "export", "organs", "-o", str(tmp_path / "organs.zip")]) == 2
+    assert "(fewshot-annotate task remove organs --example 0001)" in capsys.readouterr().err
+    assert main(["task", "remove", "organs", "--example", "0001", "--yes"]) == 0
+    add_example(task.folder, *case(0))
+    assert main(["task", "export", "organs", "-o", str(tmp_path / "organs.zip")]) == 0
+
+
+def test_a_task_of_a_later_version_is_reported_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = organs(0)
+    assert main(["task", "export", "organs", "-o", str(tmp_path / "new.zip")]) == 0
+    later = (task.folder / "task.json").read_text().replace('"version": 2', '"version": 3')
+    (task.folder / "task.json").write_text(later)
+    with zipfile.ZipFile(tmp_path / "new.zip") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "new.zip", "w") as archive:
+        for name, data in (members | {"task.json": later.encode()}).items():
+            archive.writestr(name, data)
+    capsys.readouterr()
+    for command in (["task", "show", "organs"], ["task", "import", str(tmp_path / "new.zip")]):
+        assert main(command) == 2
+        name = "organs" if "show" in command else "new"
+        assert f"Task '{name}' was written by a later version of this program" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("task", {"version": 0}),
+        ("task", {"plane": "tilted"}),
+        ("label", {"name": "spleen"}),
+        ("example", {"axis": 9}),
+        ("example", {"voxels": [-1, 0]}),
+        ("example", {"origins": {"painted": -1}}),
+    ],
+)
+def test_impossible_values_in_a_task_file_are_refused(
+    part: str, change: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = organs(0)
+    content = json.loads((task.folder / "task.json").read_text())
+    {"task": content, "label": content["labels"][0], "example": content["examples"][0]}[part].update(change)
+    (task.folder / "task.json").write_text(json.dumps(content))
+    assert main(["task", "show", "organs"]) == 2
+    assert "Task 'organs' is damaged (task.json)" in capsys.readouterr().err
+
+
+def test_a_damaged_task_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     task = organs(0)
     file = task.folder / "task.json"
     content = json.loads(file.read_text())
-    for damage in ({"version": 99}, {"examples": content["examples"] * 2}, {"labels": []}):
+    for damage in ({"version": "2"}, {"examples": content["examples"] * 2}, {"labels": []}):
         file.write_text(json.dumps(content | damage))
         assert main(["task", "show", "organs"]) == 2
         assert "Task 'organs' is damaged (task.json)" in capsys.readouterr().err

@@ -238,6 +238,47 @@ def test_a_model_of_other_segments_is_reported(
     assert "Model 0001 of task 'balls' was trained on other segments (Core, Rim) than the task has now" in stderr
 
 
+def test_a_model_without_weights_is_trained_again(home: Path, tmp_path: Path) -> None:
+    models = balls(home).folder / "models"
+    (models / "0001" / "model.safetensors").unlink()  # as after a power failure in the moment before it is written
+    assert newest_model(balls(home)) is None
+    model = train_task(TrainingRequest(task=balls(home).folder, seconds=SECONDS))
+    assert (model.number, model.in_training) == ("0001", False)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.safetensors", b""), ("plan.json", b'{"version": 2}'), ("report.json", b'{"version": 2}')],
+)
+def test_training_again_replaces_a_damaged_model_and_keeps_its_files(
+    file: str, content: bytes, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = balls(home).folder / "models" / "0001"
+    (folder / file).write_bytes(content)
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    image, _ = write_ball(tmp_path, 9)
+    fill = ["fill", str(image), "--task", "balls", "-o", str(tmp_path / "out.nii.gz"), "--progress", "none"]
+    assert main(fill) == 2
+    assert "the trained model cannot be read" in capsys.readouterr().err
+    assert main(["task", "train", "balls", "--budget", "1", "--progress", "none"]) == 0
+    unusable = (
+        "Model 0001 of task 'balls' cannot be read; training does not start from it." in capsys.readouterr().err
+    )
+    assert unusable == (file != "report.json")
+    assert main(fill) == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
+
+
+def test_a_task_is_not_removed_while_it_is_trained(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = open_locked(balls(home).folder / "models" / ".training.lock")
+    assert lock is not None
+    with lock:
+        assert main(["task", "remove", "balls", "--yes"]) == 2
+    assert "Task 'balls' is being trained by another process" in capsys.readouterr().err
+    assert main(["task", "remove", "balls", "--yes"]) == 0
+    assert not (home / "library" / "balls").exists()
+
+
 def test_one_process_trains_a_task_at_a_time(home: Path) -> None:
     task = balls(home)
     lock = open_locked(task.folder / "models" / ".training.lock")

@@ -67,6 +67,8 @@ OWN_SENTENCES = {
     "labelled, name them (--labelled-slices {slices}), else say --whole.",
     "task_without_examples": "Task '{name}' has no labelled examples; add some: fewshot-annotate task add {name} "
     "IMAGE LABELS.",
+    "task_example_damaged": "Example {number} of task '{name}' is damaged; remove it (fewshot-annotate task remove "
+    "{name} --example {number}), and add its image and labels again.",
     "task_untrained": "Task '{name}' has no trained model; train it: fewshot-annotate task train {name}.",
     "library_overlaps": "{path}: the segments overlap and a task keeps one label per pixel; save them as "
     "tasks of their own.",

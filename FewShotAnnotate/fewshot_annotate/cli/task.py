@@ -157,7 +157,7 @@ def _tables(task: Task) -> Iterator[Any]:
         for model in trained:
             report = model.report
             figures = (
-                ("", "", "", "in training")
+                ("", "", "", "in training" if model.in_training else "damaged")
                 if report is None
                 else (str(report.patients), str(report.steps), f"{report.seconds:.0f}", _mean_dice(model))
             )

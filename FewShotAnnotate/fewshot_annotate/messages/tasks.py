@@ -32,6 +32,9 @@ TASKS = {
     "library_unknown": "There is no task '{name}'; there are: {known}.",
     "library_taken": "There is a task '{name}' already; choose another name, or add to it.",
     "library_damaged": "Task '{name}' is damaged ({file}); import or save it again.",
+    "task_of_later_version": "Task '{name}' was written by a later version of this program; install that version.",
+    "task_example_damaged": "Example {number} of task '{name}' is damaged; remove it, and add its image and labels "
+    "again.",
     "task_unreadable": "{path}: the task cannot be read now ({detail}); try again when that is solved.",
     "library_full": "Task '{name}' holds {most} slices, and no more fit; begin another one.",
     "library_plane": "Task '{name}' holds {plane} slices and those along axis {axis} are {other}; choose "
@@ -54,6 +57,7 @@ TASKS = {
     "task_no_example": "Task '{name}' has no example {number}; it has: {known}.",
     "task_without_examples": "Task '{name}' has no labelled examples; add some before it is trained.",
     "task_label_nowhere": "Segment '{segment}' is on no example of task '{name}'; add one that shows it.",
+    "task_model_unusable": "Model {number} of task '{name}' cannot be read; training does not start from it.",
     "task_in_training": "Task '{name}' is being trained by another process; wait for it or stop it first.",
     "task_engine": "Engine {engine} cannot use the model of a task here; engines that can: {known}.",
     "review_not_done": "Case '{name}' has no result to review; choose one that is done.",

@@ -138,6 +138,8 @@ class TaskExample:
         digests = (self.digest, self.patient, *self.checksums.values())
         if not EXAMPLE_NUMBER.fullmatch(self.number) or not all(map(_DIGEST.fullmatch, digests)):
             raise ValueError("not an example of a task")
+        if self.axis not in (None, 0, 1, 2) or min((*self.voxels, *self.origins.values()), default=0) < 0:
+            raise ValueError("not an example of a task")
         if len(self.quantiles) != len(QUANTILES) or np.prod(self.geometry.shape, dtype=float) > _MAX_VOXELS:
             raise ValueError("not an example of a task")
         if self.labelled_slices is not None:
@@ -173,7 +175,8 @@ class TaskExample:
             if array.dtype not in (np.uint8, np.uint16) or array.max() > labels:
                 raise ValueError("its labels are not those of the task")
         except (InputError, ValueError, OSError) as error:
-            raise task_error(task, f"{EXAMPLES}/{self.number}", error) from None
+            damaged = InputError("task_example_damaged", name=task.name, number=self.number)
+            raise task_error(task, f"{EXAMPLES}/{self.number}", error, damaged) from None
         return volume, array
 
     def require_bounded(self, task: Path, ratio: int, small_bytes: int) -> None:
@@ -214,12 +217,12 @@ class TaskExample:
         )
 
 
-def task_error(task: Path, file: str, error: Exception) -> InputError:
+def task_error(task: Path, file: str, error: Exception, damaged: InputError | None = None) -> InputError:
     """The error for a file of a task that another error makes useless: it is damaged, or cannot be read now."""
     cause = system_error(error)
     if cause is not None:
         return InputError("task_unreadable", path=task / file, detail=cause.strerror)
-    return InputError("library_damaged", name=task.name, file=file)
+    return damaged or InputError("library_damaged", name=task.name, file=file)
 
 
 def file_digest(path: Path) -> str:

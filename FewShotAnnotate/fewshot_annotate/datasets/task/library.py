@@ -18,7 +18,7 @@ from ...core.disk import unwritable_error
 from ...core.errors import InputError, Message
 from ...core.file_transaction import atomic_stream, count_written
 from ...core.intensity import intensity_quantiles
-from ...core.locks import file_lock
+from ...core.locks import file_lock, open_locked
 from ...core.signals import defer_signals
 from ...core.slice_axis import SliceAxis
 from ...core.staged_folder import staged_folder
@@ -33,6 +33,7 @@ from .task import ARRAY_KINDS, FILE_NUMBER, TASK_FILE, LibrarySlice, SliceOrigin
 _MAX_SLICES = 9999
 _WAIT_SECONDS = 10.0
 _TASK_LOCK = ".lock"
+TRAINING_LOCK = "models/.training.lock"
 # Number of voxels sampled for the intensity quantiles of a volume.
 _QUANTILE_SAMPLE_VOXELS = 1 << 22
 
@@ -195,15 +196,25 @@ def remove_task(name: str) -> None:
     Raises
     ------
     InputError
-        There is no such task, or it cannot be removed.
+        There is no such task, it is being trained, or it cannot be removed.
     """
     folder = task_folder(name)
     try:
+        _require_not_in_training(folder)
         with library_lock(folder.parent), TemporaryFolder(folder.parent) as trash, defer_signals():
             folder.replace(trash / folder.name)
             count_written(folder)
     except OSError as error:
         raise unwritable_error(folder, error) from None
+
+
+def _require_not_in_training(task: Path) -> None:
+    """Raise `InputError` if a process trains the task of a folder."""
+    if paths.lexists(task / TRAINING_LOCK):
+        file = open_locked(task / TRAINING_LOCK)
+        if file is None:
+            raise InputError("task_in_training", name=task.name)
+        file.close()  # on Windows, a folder with an open file cannot be moved
 
 
 def _with_slices(

@@ -27,6 +27,8 @@ _HEADER_BYTES = range(64, 1025)
 _MAX_PICTURE_BYTES = 16 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _BLOCK_BYTES = 1 << 20
+# Codes of the errors of an unpacked task that is damaged.
+_DAMAGED = ("library_damaged", "task_example_damaged", "task_unreadable", "file_unreadable", "file_truncated")
 _ENDINGS = (*(f"{kind}.npy" for kind in ARRAY_KINDS), "png")
 
 
@@ -83,8 +85,10 @@ def import_task(path: Path, name: str | None = None) -> Task:
             for library_slice in task.slices:
                 task.write_thumbnail(library_slice)
     except InputError as error:
-        if error.code in ("library_damaged", "task_unreadable", "file_unreadable", "file_truncated"):
+        if error.code in _DAMAGED:
             raise _import_error(path, error) from None
+        if error.code == "task_of_later_version":
+            raise InputError("task_of_later_version", name=name) from None
         raise
     return read_task(task_folder(name))
 
@@ -128,6 +132,8 @@ def _unpack(path: Path, folder: Path) -> Task:
                 example.require_bounded(folder, _MAX_RATIO, _SMALL_BYTES)
             return task
     except DamagedContentError as error:
+        if isinstance(error.__cause__, InputError) and error.__cause__.code == "task_of_later_version":
+            raise error.__cause__ from None
         raise _import_error(path, error) from None
 
 

@@ -2,20 +2,21 @@
 
 ==============  ======================================================================================================
 training.json   what the model is trained on; written before training begins, so that it can be continued
-report.json     its Dice on patients not seen in training; its presence marks a finished model
+report.json     its Dice on patients not seen in training
 cancel          its presence asks training to stop
 ==============  ======================================================================================================
 
-`engines/specialist` says what else is in a folder.
+`engines/specialist` says what else is in a folder. The weights are written last; a model that has them is finished.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from ...core.errors import InputError
 from ...core.expected_dice import ExpectedDice
 from ...core.reading import DamagedContentError, read_json_as
 from ...core.storage import write_json
-from ...engines.specialist.report import REPORT_FILE, SpecialistReport
+from ...engines.specialist.model_file import MODEL_FILE, read_report
+from ...engines.specialist.report import SpecialistReport
 from .task import Task
 
 MODELS = "models"
@@ -109,7 +111,7 @@ class TaskModel:
     folder : Path
     record : TrainingRecord
     report : SpecialistReport or None
-        None while training is not finished.
+        None while training is not finished, or if the report is damaged or of another version.
     """
 
     folder: Path
@@ -120,6 +122,11 @@ class TaskModel:
     def number(self) -> str:
         """Four digits, which name its folder."""
         return self.folder.name
+
+    @property
+    def in_training(self) -> bool:
+        """Whether its training is not finished."""
+        return not paths.is_file(self.folder / MODEL_FILE)
 
     def fits(self, task: Task) -> bool:
         """Whether the model has the segments of a task as they are now."""
@@ -150,18 +157,18 @@ def require_model(task: Task) -> TaskModel:
     Raises
     ------
     InputError
-        The task has none, or the model was trained on other segments.
+        The task has none, or the model is damaged, of another version or was trained on other segments.
     """
-    model = newest_model(task)
-    if model is None:
+    finished = [model for model in task_models(task) if not model.in_training]
+    if not finished:
         raise InputError("task_untrained", name=task.name)
-    return _fitting(model, task)
+    return _fitting(finished[-1], task)
 
 
 def required_model(task: Task, number: str) -> TaskModel:
     """The finished model of a task with this number; raises as `require_model`."""
-    model = next((model for model in task_models(task) if model.number == number and model.report is not None), None)
-    if model is None:
+    model = next((model for model in task_models(task) if model.number == number), None)
+    if model is None or model.in_training:
         raise InputError("task_untrained", name=task.name)
     return _fitting(model, task)
 
@@ -175,6 +182,7 @@ def _fitting(model: TaskModel, task: Task) -> TaskModel:
             other=", ".join(model.record.segments),
             known=", ".join(segment.name for segment in task.segments),
         )
+    read_report(model.folder)
     return model
 
 
@@ -183,8 +191,9 @@ def _model(folder: Path) -> TaskModel | None:
         record = read_json_as(folder / TRAINING_FILE, TrainingRecord.from_json)
     except (OSError, DamagedContentError):
         return None
-    try:
-        report = read_json_as(folder / REPORT_FILE, SpecialistReport.from_json)
-    except (OSError, DamagedContentError):
-        report = None
-    return TaskModel(folder, record, report)
+    model = TaskModel(folder, record, None)
+    if model.in_training:
+        return model
+    with contextlib.suppress(InputError):
+        return replace(model, report=read_report(folder))
+    return model

@@ -30,6 +30,7 @@ import numpy as np
 from ...core.errors import InputError
 from ...core.intensity import QUANTILES, IntensityRange
 from ...core.reading import DamagedContentError, read_json_as
+from ...core.slice_axis import Plane
 from ...core.storage import write_json
 from ...core.training_example import TrainingExample
 from ...core.volume import Geometry, LabelMap, Segment, Volume
@@ -250,20 +251,28 @@ def read_task(folder: Path) -> Task:
     Raises
     ------
     InputError
-        It is damaged, of a later version, or cannot be read.
+        It is damaged, of a later version of this program, or cannot be read.
     """
     try:
         return read_json_as(folder / TASK_FILE, lambda content: _task(folder, content))
     except (OSError, DamagedContentError) as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
         raise task_error(folder, TASK_FILE, error) from None
 
 
 def _task(folder: Path, content: dict[str, Any]) -> Task:
     if content["version"] not in (_SLICES_VERSION, _VERSION):
+        if isinstance(content["version"], int) and content["version"] > _VERSION:
+            raise InputError("task_of_later_version", name=folder.name)
         raise ValueError("another version")
     segments = tuple(_segment(label) for label in content["labels"])
     slices = tuple(LibrarySlice.from_json(entry) for entry in content["slices"])
     values = [segment.value for segment in segments]
+    names = {segment.name.casefold() for segment in segments}
+    plane = str(content["plane"])
+    if len(names) < len(segments) or plane not in ("", *Plane):
+        raise ValueError("two segments have the same name, or the plane is none")
     annotated = {value for library_slice in slices for value in library_slice.annotated}
     unique = len({library_slice.file for library_slice in slices}) == len(slices)
     if values != list(range(1, len(values) + 1)) or not unique or not annotated <= set(values):
@@ -275,7 +284,7 @@ def _task(folder: Path, content: dict[str, Any]) -> Task:
         len(example.voxels) != len(segments) for example in examples
     ):
         raise ValueError("its labels and examples do not fit together")
-    return Task(folder, segments, str(content["plane"]), slices, examples)
+    return Task(folder, segments, plane, slices, examples)
 
 
 def _segment(label: dict[str, Any]) -> Segment:

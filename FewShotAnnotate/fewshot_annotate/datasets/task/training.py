@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...core import paths
 from ...core.disk import unwritable_error
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 from ...core.job import Device
 from ...core.locks import open_locked, share_lock
 from ...core.temporary import remove_path
 from ...engines.base import RunContext
+from ...engines.specialist.model_file import is_loadable
 from ...engines.threads import temporary_compile_cache
-from .example import EXAMPLES
-from .library import task_lock
+from .library import TRAINING_LOCK, task_lock
 from .models import CANCEL_FILE, MODELS, TRAINING_FILE, TaskModel, TrainingRecord, newest_model, task_models
 from .task import Task, read_task
 
-_LOCK = ".training.lock"
 _MAX_MODELS = 9999
 DEFAULT_SECONDS = 300.0
 
@@ -71,7 +70,7 @@ def train_task(request: TrainingRequest, context: RunContext = RunContext()) -> 
     task = read_task(request.task)
     require_trainable(task)
     with _exclusive(task), temporary_compile_cache():
-        model, start = _open_or_create(task, request.warm)
+        model, start = _open_or_create(task, request.warm, context)
         with _removed_if_refused(model):
             fit_specialist(
                 task.training_examples(),
@@ -100,7 +99,7 @@ def require_trainable(task: Task) -> None:
         raise InputError("task_label_nowhere", name=task.name, segment=missing[0])
     for example in task.examples:
         if not paths.is_folder(example.folder(task.folder)):
-            raise InputError("library_damaged", name=task.name, file=f"{EXAMPLES}/{example.number}")
+            raise InputError("task_example_damaged", name=task.name, number=example.number)
 
 
 def request_stop(task: Task) -> None:
@@ -114,12 +113,12 @@ def request_stop(task: Task) -> None:
 def _exclusive(task: Task) -> Iterator[None]:
     try:
         (task.folder / MODELS).mkdir(task.folder.stat().st_mode & 0o777, exist_ok=True)
-        file = open_locked(task.folder / MODELS / _LOCK)
+        file = open_locked(task.folder / TRAINING_LOCK)
     except OSError as error:
         raise unwritable_error(task.folder, error) from None
     if file is None:
         raise InputError("task_in_training", name=task.name)
-    share_lock(task.folder / MODELS / _LOCK)
+    share_lock(task.folder / TRAINING_LOCK)
     with file:
         yield
 
@@ -135,20 +134,21 @@ def _removed_if_refused(model: TaskModel) -> Iterator[None]:
         raise
 
 
-def _open_or_create(task: Task, warm: bool) -> tuple[TaskModel, Path | None]:
+def _open_or_create(task: Task, warm: bool, context: RunContext) -> tuple[TaskModel, Path | None]:
     """The unfinished model of the same examples, or a new one; and the folder of the model to start from."""
     models = task_models(task)
-    before = newest_model(task)
+    finished = [model for model in models if not model.in_training]
     record = TrainingRecord.of_task(task)
     for model in models:
-        if model.report is None:
+        if model.in_training:
             if _same_content(model.record, record):
                 with contextlib.suppress(OSError):
                     (model.folder / CANCEL_FILE).unlink(missing_ok=True)
-                return model, _folder_of(task, model.record.start)
+                start = [earlier for earlier in finished if earlier.number == model.record.start]
+                return model, _start(task, start, context)
             shutil.rmtree(model.folder, ignore_errors=True)  # the examples have changed since
-    start = before.number if warm and before is not None and before.fits(task) else ""
-    record = TrainingRecord.of_task(task, start)
+    start_folder = _start(task, finished, context) if warm else None
+    record = TrainingRecord.of_task(task, start_folder.name if start_folder else "")
     folder = task.folder / MODELS / _free_number(task)
     try:
         with task_lock(task.folder):
@@ -160,15 +160,22 @@ def _open_or_create(task: Task, warm: bool) -> tuple[TaskModel, Path | None]:
                 raise
     except OSError as error:
         raise unwritable_error(folder, error) from None
-    return TaskModel(folder, record, None), _folder_of(task, start)
+    return TaskModel(folder, record, None), start_folder
 
 
 def _same_content(first: TrainingRecord, second: TrainingRecord) -> bool:
     return (first.segments, first.content, first.program) == (second.segments, second.content, second.program)
 
 
-def _folder_of(task: Task, number: str) -> Path | None:
-    return task.folder / MODELS / number if number else None
+def _start(task: Task, finished: Sequence[TaskModel], context: RunContext) -> Path | None:
+    """Folder of the newest of some models that can be loaded; None if there is none, or it has other segments."""
+    for model in reversed(finished):
+        if not model.fits(task):
+            break
+        if is_loadable(model.folder, len(task.segments)):
+            return model.folder
+        context.warn(Message("task_model_unusable", name=task.name, number=model.number))
+    return None
 
 
 def _free_number(task: Task) -> str:

@@ -188,6 +188,15 @@ def load_members(folder: Path, description: ModelDescription) -> list[Specialist
     return networks
 
 
+def is_loadable(folder: Path, labels: int) -> bool:
+    """Whether a folder holds a model with this number of labels whose networks can be loaded."""
+    try:
+        load_members(folder, require_labels(folder, labels))
+    except InputError:
+        return False
+    return True
+
+
 def load_start(
     folder: Path | None, plan: SpecialistPlan, folds: Mapping[str, int], members: int
 ) -> list[dict[str, Tensor]]:

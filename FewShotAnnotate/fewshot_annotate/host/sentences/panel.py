@@ -17,6 +17,7 @@ def panel_sentences() -> Mapping[str, str]:
         "case_unrecorded": _("{path}: it does not say which image the case is of; run the batch again with it."),
         "task_changed": _("Task '{name}' was changed by somebody else meanwhile; nothing was added, try again."),
         "task_full": _("Task '{name}' holds {most} examples or models, and no more fit; begin another one."),
+        "task_model_unusable": _("Model {number} of task '{name}' cannot be read; training does not start from it."),
         "task_in_training": _("Task '{name}' is being trained by another process; wait for it or stop it first."),
         "task_label_nowhere": _(
             "Segment '{segment}' is on no example of task '{name}'; accept a case that shows it."

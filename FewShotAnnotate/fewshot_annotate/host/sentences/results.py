@@ -41,6 +41,12 @@ def results_sentences() -> Mapping[str, str]:
         "library_unknown": _("There is no task '{name}'; there are: {known}."),
         "library_taken": _("There is a task '{name}' already; choose another name, or add to it."),
         "library_damaged": _("Task '{name}' is damaged ({file}); import or save it again."),
+        "task_of_later_version": _(
+            "Task '{name}' was written by a later version of this program; install that version."
+        ),
+        "task_example_damaged": _(
+            "Example {number} of task '{name}' is damaged; remove it, and add its image and labels again."
+        ),
         "task_unreadable": _("{path}: the task cannot be read now ({detail}); try again when that is solved."),
         "library_full": _("Task '{name}' holds {most} slices, and no more fit; begin another one."),
         "library_plane": _(
