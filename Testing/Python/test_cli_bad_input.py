@@ -51,6 +51,10 @@ def another_grid(case_folder: CaseFolder) -> None:
     )
 
 
+def preview_folder(case_folder: CaseFolder) -> None:
+    (case_folder.folder / "a.png").mkdir()
+
+
 def painted_across(case_folder: CaseFolder) -> None:
     _, label_map = small_case()
     axis = SliceAxis(2)
@@ -195,6 +199,9 @@ BAD_INPUT = {
     "confidence is the image": (unchanged, ["--confidence", "{folder}/image.nii.gz"], "replace the input"),
     "confidence is the output": (unchanged, ["--confidence", "{folder}/filled.nii.gz"], "choose another name"),
     "confidence of unknown type": (unchanged, ["--confidence", "{folder}/a.txt"], "unknown file type"),
+    "folder of the preview missing": (unchanged, ["--preview", "{folder}/none/a.png"], "a.png: cannot be written"),
+    "preview is a folder": (preview_folder, ["--preview", "{folder}/a.png"], "it is a folder"),
+    "folder of the statistics missing": (unchanged, ["--statistics", "{folder}/none/a.csv"], "cannot be written"),
     "unknown engine": (unchanged, ["--engine", "magic"], "no engine named 'magic'"),
     "unknown option": (unchanged, ["--option", "speed=3"], "no option 'speed'; it has:"),
     "option without a value": (unchanged, ["--option", "speed"], "'speed' sets no option; write NAME=VALUE"),

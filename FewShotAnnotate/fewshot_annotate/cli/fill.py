@@ -20,7 +20,14 @@ from ..core.volume import LabelMap, Volume
 from ..datasets.task.filling import plan_with_task
 from ..datasets.task.library import task_folder
 from ..datasets.task.task import Task, read_task
-from ..io.files import image_suffix, merge_layers, read_channels, read_volume, require_writable
+from ..io.files import (
+    image_suffix,
+    merge_layers,
+    read_channels,
+    read_volume,
+    require_creatable_file,
+    require_writable,
+)
 from ..io.label_names import sidecar_path
 from ..jobs.planning import EngineSettings, FillRequest, PlannedRun, SliceRange, plan
 from .activity_indicator import activity_indicator
@@ -152,6 +159,8 @@ def _require_outputs(options: argparse.Namespace) -> None:
     inputs = [path for path in (options.image, options.support, *options.also) if path]
     for number, path in enumerate(outputs):
         require_writable(path, *inputs, *outputs[:number], named=path is options.output)
+    for path in extras:
+        require_creatable_file(path)
     names = [] if image_suffix(options.output) == ".seg.nrrd" else [sidecar_path(options.output)]
     require_free(options, *outputs, *extras, *names)
 

@@ -221,12 +221,17 @@ def require_writable(path: str | Path, *inputs: str | Path, named: bool = True) 
         if paths.is_same(path, source) or (paths.is_folder(source) and paths.is_inside(path, source)):
             raise InputError("output_is_input", path=path)
     for file in (path, sidecar_path(path)) if named and suffix != ".seg.nrrd" else (path,):
-        if paths.is_folder(file):
-            raise InputError("output_unwritable", path=file, detail=Message("is_folder"))
-        require_creatable(file)
+        require_creatable_file(file)
     with FileTransaction() as files:
         write_image(files.stream(path), suffix, np.zeros((2, 2, 2), np.uint8), Geometry((2, 2, 2)))
         files.dry_run()
+
+
+def require_creatable_file(path: Path) -> None:
+    """Raise `InputError` if no file of any type can be created at `path`, where a file may be, but no folder."""
+    if paths.is_folder(path):
+        raise InputError("output_unwritable", path=path, detail=Message("is_folder"))
+    require_creatable(path)
 
 
 def merge_layers(layers: Sequence[LabelMap], path: object) -> LabelMap:
