@@ -19,7 +19,7 @@ from .core.expected_dice import ExpectedDice as ExpectedDice
 from .core.job import Device
 from .core.layers import merge_disjoint
 from .core.regrid import Consent
-from .core.slice_axis import AxisChoice, parse_axis
+from .core.slice_axis import AxisChoice, parse_axis, slice_indices
 from .core.storage import temporary_folder
 from .core.volume import Geometry as Geometry
 from .core.volume import LabelMap as LabelMap
@@ -134,8 +134,8 @@ def fill(
         volume=input_volume,
         layers=merged.layers,
         axis=_axis(axis),
-        labelled_slices=labelled_slices,
-        slices=slices or ("between" if task is None else "all"),
+        labelled_slices=slice_indices(labelled_slices),
+        slices=("between" if task is None else "all") if slices is None else slices,
         settings=EngineSettings(engine, dict(options or {}), Device(device), seconds),
         complete=not partial,
     )
@@ -190,7 +190,7 @@ def suggest(
         volume=as_channels(input_volume, also),
         layers=merge_disjoint(layers).layers,
         axis=_axis(axis),
-        labelled_slices=labelled_slices,
+        labelled_slices=slice_indices(labelled_slices),
         slices=slices,
         settings=EngineSettings("propagate"),
         complete=not partial,
@@ -248,12 +248,16 @@ def compare(
     from .evaluation.compare import compare as compare_engines
     from .evaluation.design import TrialDesign
 
+    if isinstance(engines, str):
+        raise TypeError("engines must be a sequence of names")
+    if min(draws, held_out) < 1:
+        raise ValueError("draws and held_out must be at least 1")
     input_volume, layers = as_inputs(volume, labels)
     case = ComparisonCase.from_label_maps(
         as_channels(input_volume, also),
         merge_disjoint(layers).layers,
         _axis(axis),
-        labelled_slices,
+        slice_indices(labelled_slices),
         complete=not partial,
     )
     compared = [EngineSettings(name, {}, Device(device), seconds) for name in engines]

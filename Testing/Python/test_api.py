@@ -6,6 +6,7 @@ import doctest
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import fewshot_annotate as fsa
 import numpy as np
@@ -62,6 +63,53 @@ def test_a_complex_volume_is_refused_before_the_run(box: tuple[np.ndarray, np.nd
     with pytest.raises(fsa.InputError) as refused:
         fsa.fill(image.astype(np.complex64), painted, engine="propagate")
     assert refused.value.code == "not_scalar"
+
+
+@pytest.mark.parametrize("slices", [(2, 4), [2, 4], range(2, 4), np.array([2, 4])], ids=repr)
+def test_a_slice_range_may_be_any_pair_of_numbers(box: tuple[np.ndarray, np.ndarray], slices: Any) -> None:
+    assert fsa.fill(*box, engine="propagate", slices=slices).filled_slices == (2, 3)
+
+
+@pytest.mark.parametrize("slices", ["none", (3, 1), (2, 2), (3,), (1, 2, 3), (1.5, 3), ("1", "3"), 5], ids=repr)
+def test_what_is_no_slice_range_is_refused(box: tuple[np.ndarray, np.ndarray], slices: Any) -> None:
+    with pytest.raises(fsa.InputError, match=r"not a (slice range|list of slice numbers)"):
+        fsa.fill(*box, engine="propagate", slices=slices)
+    with pytest.raises(fsa.InputError, match=r"not a (slice range|list of slice numbers)"):
+        fsa.suggest(*box, slices=slices)
+
+
+def test_labelled_slices_may_be_an_array(box: tuple[np.ndarray, np.ndarray]) -> None:
+    filled = fsa.fill(*box, engine="propagate", labelled_slices=np.array([0, 4]))
+    assert filled.labelled_slices == (0, 4)
+
+
+@pytest.mark.parametrize("labelled", [["0"], [0.5], [True, False], [float("nan")]], ids=repr)
+def test_what_is_no_slice_number_is_refused(box: tuple[np.ndarray, np.ndarray], labelled: Any) -> None:
+    with pytest.raises(fsa.InputError, match="not a list of slice numbers"):
+        fsa.fill(*box, engine="propagate", labelled_slices=labelled)
+
+
+def test_a_volume_of_long_doubles_is_filled(box: tuple[np.ndarray, np.ndarray]) -> None:
+    image, painted = box
+    filled = fsa.fill(image.astype(np.longdouble), painted, engine="propagate")
+    np.testing.assert_array_equal(filled.labels, fsa.fill(image, painted, engine="propagate").labels)
+
+
+def test_sequences_are_not_taken_apart_where_one_thing_was_given(box: tuple[np.ndarray, np.ndarray]) -> None:
+    """A path would be taken for the sequence of its letters, of which '/' names all files of the machine."""
+    image, painted = box
+    with pytest.raises(TypeError, match="must be in a list"):
+        fsa.fill(image, painted, also="/T2.nii.gz", engine="propagate")
+    with pytest.raises(TypeError, match="sequence of names"):
+        fsa.compare(image, painted, engines="propagate")
+    with pytest.raises(TypeError, match="must hold LabelMap"):
+        fsa.fill(image, [painted, painted], engine="propagate")
+
+
+def test_a_comparison_needs_a_draw_and_a_held_out_slice(box: tuple[np.ndarray, np.ndarray]) -> None:
+    for few in ({"draws": 0}, {"held_out": 0}):
+        with pytest.raises(ValueError, match="at least 1"):
+            fsa.compare(*box, engines=["propagate"], **few)
 
 
 def test_arrays_files_and_simpleitk_images_give_the_same_result(

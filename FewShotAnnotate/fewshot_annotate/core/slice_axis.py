@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -163,6 +164,27 @@ def parse_slice_indices(text: str) -> list[int]:
     if len(indices) < len(numbers):
         raise InputError("slices_malformed", text=text)
     return indices
+
+
+def slice_indices(indices: Iterable[Any] | None) -> list[int] | None:
+    """Slice indices of any sequence or array of whole numbers, as Python integers; None for None.
+
+    Raises
+    ------
+    InputError
+        An entry is no whole number; True and False are none, as they would be a mask.
+    """
+    if indices is None:
+        return None
+    entries = list(indices)
+    for entry in entries:
+        if (
+            isinstance(entry, bool)
+            or not isinstance(entry, (int, float, np.integer, np.floating))
+            or entry != entry // 1
+        ):
+            raise InputError("slices_malformed", text=", ".join(map(str, entries)))
+    return [int(entry) for entry in entries]
 
 
 def labelled_indices(array: np.ndarray, axis: SliceAxis) -> list[int]:

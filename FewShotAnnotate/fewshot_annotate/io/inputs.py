@@ -45,7 +45,11 @@ def as_channels(volume: Volume, also: Sequence[VolumeLike]) -> Volume:
     ------
     InputError
         As for `as_volume`; a further volume does not overlap the volume, or cannot be used.
+    TypeError
+        A single volume instead of a sequence.
     """
+    if not isinstance(also, (list, tuple)):  # a path or an array would be taken for the sequence of its parts
+        raise TypeError(f"further volumes must be in a list, got {type(also).__name__}")
     further, names = [], []
     for number, channel in enumerate(also, start=2):
         names.append(channel if isinstance(channel, (str, Path)) else f"Volume {number}")
@@ -95,6 +99,9 @@ def as_label_maps(labels: LabelsLike, grid: Geometry | None = None) -> list[Labe
     if isinstance(labels, (str, Path)):
         return read_label_maps(labels, grid)
     if isinstance(labels, (list, tuple)):
+        for layer in labels:
+            if not isinstance(layer, LabelMap):
+                raise TypeError(f"a list of labels must hold LabelMap, got {type(layer).__name__}")
         return list(labels)
     array, geometry = _as_array(labels)
     if isinstance(labels, np.ndarray) and grid is not None:
@@ -106,11 +113,14 @@ def as_label_maps(labels: LabelsLike, grid: Geometry | None = None) -> list[Labe
 
 
 def _as_array(image: sitk.Image | np.ndarray) -> tuple[np.ndarray, Geometry]:
-    """Voxels [k, j, i] and geometry; True and False become 1 and 0."""
+    """Voxels [k, j, i] and geometry; True and False become 1 and 0, and long double becomes double."""
     if isinstance(image, np.ndarray):
+        if image.dtype.kind not in "biufc":
+            raise TypeError(f"expected an array of numbers, got dtype {image.dtype}")
         if image.ndim != 3:
             raise InputError("not_3d", path="The array", dimension=image.ndim)
-        return image.astype(np.uint8) if image.dtype == bool else image, Geometry(image.shape)
+        plain = {"?": np.uint8, "g": np.float64}.get(image.dtype.char)
+        return image if plain is None else image.astype(plain), Geometry(image.shape)
     import SimpleITK as sitk
 
     if not isinstance(image, sitk.Image):

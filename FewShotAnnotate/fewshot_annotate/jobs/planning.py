@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..core.errors import InputError
 from ..core.job import Device, Job, is_time_limit
-from ..core.slice_axis import AxisChoice, SliceAxis
+from ..core.slice_axis import AxisChoice, SliceAxis, slice_indices
 from ..core.support import Support
 from ..core.volume import LabelMap, Volume
 from ..engines.base import Engine
@@ -186,16 +188,16 @@ def slices_to_fill(
     Raises
     ------
     InputError
-        A slice does not exist, or all requested slices are labelled.
+        A slice does not exist, the range is no range, or all requested slices are labelled.
     """
     axis.require_slices(labelled, count)
-    if slices == "all" or (slices == "between" and not labelled):
+    named = slices if isinstance(slices, str) else ""
+    if named == "all" or (named == "between" and not labelled):
         requested = range(count)
-    elif slices == "between":
+    elif named == "between":
         requested = range(labelled[0], labelled[-1] + 1)
     else:
-        assert not isinstance(slices, str)
-        requested = range(*slices)
+        requested = _requested_range(slices)
         axis.require_slices((requested.start, requested.stop - 1), count)
     labelled_set = set(labelled)
     query = tuple(index for index in requested if index not in labelled_set)
@@ -204,6 +206,15 @@ def slices_to_fill(
             raise InputError("one_labelled_slice", path=source, index=labelled[0])
         raise InputError("nothing_to_fill", path=source, axis=axis.index)
     return requested, query
+
+
+def _requested_range(slices: Any) -> range:
+    """Slices of a half-open range that is not empty."""
+    pair = (slices.start, slices.stop) if isinstance(slices, range) and slices.step == 1 else slices
+    indices = slice_indices(pair) if isinstance(pair, (tuple, list, np.ndarray)) else None
+    if indices is None or len(indices) != 2 or indices[0] >= indices[1]:
+        raise InputError("slice_range_invalid", text=slices)
+    return range(*indices)
 
 
 def jobs_of_layers(

@@ -10,6 +10,8 @@ RUNS = {
     "channels_unsupported": "Engine {engine} works on one volume; give no others, or choose one of: {known}.",
     "channels_ignored": "Engine {engine} works on one volume; it was given the first one alone.",
     "slices_malformed": "'{text}' is not a list of slice numbers, which count from 0; write for example 3,10,20.",
+    "slice_range_invalid": "'{text}' is not a slice range; give 'between', 'all', or the first slice and the last "
+    "plus 1, for example (5, 40).",
     "no_labelled_slice": "{path}: no slice is labelled; paint at least two slices first.",
     "one_labelled_slice": "{path}: only slice {index} is labelled, and nothing lies between; label one more "
     "slice, or ask for all slices.",

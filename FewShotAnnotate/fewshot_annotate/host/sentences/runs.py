@@ -13,6 +13,7 @@ def runs_sentences() -> Mapping[str, str]:
         "slices_malformed": _(
             "'{text}' is not a list of slice numbers, which count from 0; write for example 3,10,20."
         ),
+        "slice_range_invalid": _("'{text}' is not a slice range; its first slice must come before its end."),
         "no_labelled_slice": _("{path}: no slice is labelled; paint at least two slices first."),
         "one_labelled_slice": _(
             "Only slice {index} is painted, and nothing lies between; paint one more slice, or choose to fill "
