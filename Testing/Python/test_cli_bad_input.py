@@ -279,6 +279,16 @@ def test_wrong_arguments_are_reported_in_one_clear_line(
     assert err.startswith("fewshot-annotate: ")
 
 
+@pytest.mark.parametrize("option", ["--also", "--preview", "--job-dir"])
+def test_an_empty_name_is_not_taken_for_the_current_folder(
+    option: str, case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(case_folder.fill(option, ""))
+    assert stopped.value.code == 2
+    assert f"argument {option}: the name is empty" in capfd.readouterr().err
+
+
 def test_labels_on_slices_not_named_are_reported_as_ignored(
     case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -114,6 +114,8 @@ class _Parser(argparse.ArgumentParser):
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         if action.option_strings and arg_strings == ["--"]:  # argparse would accept it as a missing value
             raise argparse.ArgumentError(action, "'--' is no value")
+        if action.type is Path and "" in arg_strings:  # as of an unset variable; it would name the current folder
+            raise argparse.ArgumentError(action, "the name is empty")
         return super()._get_values(action, arg_strings)
 
 
