@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from fewshot_annotate.core.events import Cancelled, SliceDone
+from fewshot_annotate.core.channels import on_one_grid
+from fewshot_annotate.core.events import Cancelled, Failed, SliceDone
 from fewshot_annotate.core.job import Job
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
@@ -123,6 +124,21 @@ def test_a_live_worker_serves_several_requests(tmp_path: Path) -> None:
     assert process.ending == Cancelled()
 
 
+def test_a_live_worker_uses_a_channel_on_another_grid(tmp_path: Path) -> None:
+    first, half = volume(), Geometry((COUNT, SIDE // 2, SIDE), (1.0, 2.0, 1.0))
+    given = replace(first, further=(Volume(first.array[:, ::2].copy(), half),))
+    job = Job(engine="propagate", slices=tuple(range(1, 12)))
+    folder = JobFolder.create(tmp_path / "run", job, given, support(0, 12))
+    process = LiveProcess(folder, python())
+    process.start()
+    assert filled_by(process, LiveRequest(support(0, 6, 12), (2, 9))) == [2, 9]
+    window = label_window(support(0, 6, 12).masks, 64)
+    for index, expected in FlowPropagation(on_one_grid(given), support(0, 6, 12), window).predict((2, 9)):
+        np.testing.assert_array_equal(folder.result_slice(index), label_slice(expected, (1,))[0])
+    process.cancel()
+    until(lambda: not process.poll() and not process.running)
+
+
 def test_a_newer_request_replaces_the_older_and_takes_over_its_slices(tmp_path: Path) -> None:
     job = Job(engine="propagate", slices=tuple(range(1, 12)))
     folder = JobFolder.create(tmp_path / "run", job, volume(), support(0, 12))
@@ -147,6 +163,7 @@ def filled_by(process: LiveProcess, request: LiveRequest) -> list[int]:
     done: list[int] = []
 
     def poll() -> bool:
+        assert not isinstance(process.ending, Failed), process.ending
         done.extend(event.index for event in process.poll() if isinstance(event, SliceDone))
         return not process.outstanding
 

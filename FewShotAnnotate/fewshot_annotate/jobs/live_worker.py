@@ -14,7 +14,9 @@ if __name__ == "__main__":
     # Replaces this file's folder, so that the package of this file is imported even if another one is installed.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from fewshot_annotate.core.events import Cancelled, Event, RequestTaken, SliceDone
+from fewshot_annotate.core.channels import coverage_notes, on_one_grid
+from fewshot_annotate.core.events import Cancelled, Event, RequestTaken, SliceDone, Warned
+from fewshot_annotate.core.volume import Volume
 from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.composed_flow import FlowCache
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation, label_window
@@ -34,10 +36,15 @@ class LiveEngine:
     """Optical flow of engine `propagate` on one volume, for changing labelled slices.
 
     Simpler candidates are left out, because evaluating them on held-out slices takes longer than a brush stroke.
+
+    Parameters
+    ----------
+    volume : Volume
+        Its further channels may be on grids of their own.
     """
 
-    def __init__(self, folder: JobFolder) -> None:
-        self._volume = folder.read_volume()
+    def __init__(self, volume: Volume) -> None:
+        self._volume = on_one_grid(volume)
         self._flow: FlowPropagation | None = None
 
     def propagation(self, request: LiveRequest) -> FlowPropagation:
@@ -56,7 +63,10 @@ def _contains(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> bool:
 
 def serve(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
     """Fill requested slices until the host cancels or exits; a newer request ends the current one."""
-    requests, engine, served = LiveRequests(folder), LiveEngine(folder), 0
+    volume = folder.read_volume()
+    for note in coverage_notes(volume):
+        report(Warned.of(note))
+    requests, engine, served = LiveRequests(folder), LiveEngine(volume), 0
     with SliceWriter(folder) as writer:
         while not (host_monitor or folder.cancel_requested()):
             number = requests.latest()
