@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fewshot_annotate.cli import main
-from fewshot_annotate.core.volume import Geometry, Segment
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.datasets.export.checks import findings
 from fewshot_annotate.datasets.export.delivery import validation_patients
 from fewshot_annotate.datasets.export.facts import CaseFacts
@@ -245,6 +246,10 @@ def test_a_duplicate_image_is_reported(tmp_path: Path, capsys: pytest.CaptureFix
 
 REFUSED = {
     "not accepted": ("{batch} --format monai --cases 0,2", "case '2' is not accepted"),
+    "no case": ("{batch} --format monai --cases 0,7", "this batch has no case '7'"),
+    "no example": ("{task} --format monai --cases 0001,0007", "Task 'task' has no example 0007; it has: 0001."),
+    "reserved name": ("{task} --format nnunet", "nnU-Net does not take 'background' for a segment"),
+    "slices only": ("{slices} --format monai", "Task 'slices' has no example that is labelled completely"),
     "none accepted": ("{none} --format monai", "no accepted case is there"),
     "there already": ("{batch} --format monai -o {batch}", "it is there already"),
     "kind of image": ("{batch} --format bids", "give one (--suffix): T1w"),
@@ -261,6 +266,10 @@ def test_invalid_exports_are_refused_in_one_line(
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     folders = {"batch": batch_of_balls(tmp_path / "a").path, "none": batch_of_balls(tmp_path / "b", ()).path}
+    folders["task"] = create_task(str(tmp_path / "task"), (Segment(value=1, name="background"), SEGMENTS[1])).folder
+    add_example(folders["task"], ball(0)[0], LabelMap(ball(0)[1].array, GRID))
+    folders["slices"] = create_task(str(tmp_path / "slices")).folder
+    add_example(folders["slices"], *ball(0), axis=SliceAxis(0), labelled_slices=[5])
     arguments = [option.format(**folders) for option in options.split()]
     out = tmp_path / "exported"
     assert main(["dataset", "export", "-o", str(out), "--progress", "none", *arguments]) == 2

@@ -411,6 +411,26 @@ def test_impossible_values_in_a_task_file_are_refused(
     assert "Task 'organs' is damaged (task.json)" in capsys.readouterr().err
 
 
+def test_a_task_that_numbers_its_segments_differently_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.json").write_text('{"2": "Liver", "3": "Spleen"}')
+    assert main(["task", "create", "organs", "--labels", str(tmp_path / "list.json")]) == 0
+    assert "Note: Label values of the task count from 1" in capsys.readouterr().err
+    (tmp_path / "list.json").write_text('{"1": "Liver", "2": "Spleen"}')
+    assert main(["task", "create", "others", "--labels", str(tmp_path / "list.json")]) == 0
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{}", '{"0": "Background"}'])
+def test_a_file_that_names_no_segment_is_refused(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.json").write_text(content)
+    assert main(["task", "create", "organs", "--labels", str(tmp_path / "list.json")]) == 2
+    assert "no segment is named there" in capsys.readouterr().err
+
+
 def test_a_damaged_task_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     task = organs(0)
     file = task.folder / "task.json"

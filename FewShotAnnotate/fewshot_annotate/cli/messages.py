@@ -67,6 +67,7 @@ OWN_SENTENCES = {
     "labelled, name them (--labelled-slices {slices}), else say --whole.",
     "task_without_examples": "Task '{name}' has no labelled examples; add some: fewshot-annotate task add {name} "
     "IMAGE LABELS.",
+    "task_no_segments": "{path}: no segment is named there; give the name of each label value, from 1.",
     "task_example_damaged": "Example {number} of task '{name}' is damaged; remove it (fewshot-annotate task remove "
     "{name} --example {number}), and add its image and labels again.",
     "task_untrained": "Task '{name}' has no trained model; train it: fewshot-annotate task train {name}.",

@@ -87,8 +87,14 @@ def _add_example_arguments(add: argparse.ArgumentParser) -> None:
 
 
 def _create(options: argparse.Namespace) -> int:
-    segments = () if options.labels is None else task_segments(read_segments(options.labels))
-    task = create_task(options.name, segments)
+    named = [] if options.labels is None else read_segments(options.labels)
+    if options.labels is not None and not named:
+        raise InputError("task_no_segments", path=options.labels)
+    task = create_task(options.name, task_segments(named))
+    if [segment.value for segment in named] != [segment.value for segment in task.segments]:
+        print_note(
+            "Label values of the task count from 1 (fewshot-annotate task show); labels without names need these."
+        )
     print(
         f"{printable(task.name)}: {segment_names(task) or 'segments of the first example'}\n{printable(task.folder)}"
     )

@@ -75,6 +75,7 @@ TASKS = {
     "next_usual": "nothing sets it apart from the others",
     "dataset_there": "{path}: it is there already; choose a new folder.",
     "dataset_empty": "{path}: no accepted case is there; accept some first.",
+    "dataset_no_whole_example": "Task '{name}' has no example that is labelled completely; add one first.",
     "dataset_not_accepted": "{path}: case '{name}' is not accepted, or is labelled on some slices only; accept it "
     "first.",
     "dataset_label_nowhere": "Segment '{segment}' is in no case; remove it, or add a case that shows it.",
@@ -85,6 +86,8 @@ TASKS = {
     "dataset_sides_differ": "Case {case}: '{first}' and '{second}' are swapped between left and right, compared with "
     "most cases.",
     "dataset_same_image": "These cases have the same image: {cases}.",
+    "dataset_nnunet_name": "nnU-Net does not take '{segment}' for a segment; give it another name, or choose another "
+    "format.",
     "dataset_bids_suffix": "BIDS needs to know the kind of image, and '{suffix}' is none; one of: {known}.",
     "task_untrained": "Task '{name}' has no trained model; train it first.",
     "task_model_segments": "Model {number} of task '{name}' was trained on other segments ({other}) than the task "

@@ -21,6 +21,8 @@ from .facts import CaseFacts
 
 BIDS_VERSION = "1.10.0"
 _BIDS_SUFFIXES = ("T1w", "T2w", "T2starw", "FLAIR", "PDw", "PDT2", "inplaneT1", "inplaneT2", "angio", "UNIT1")
+# Names in dataset.json for voxels without a label, and for those that training leaves out.
+_NNUNET_NAMES = ("background", "ignore")
 # Images whose 2 % quantile lies below this hold air in Hounsfield units.
 _CT_LOW = -500.0
 
@@ -111,7 +113,19 @@ class Layout(ABC):
 
 
 class NnUNet(Layout):
-    """nnU-Net version 2, raw data: DatasetNNN_NAME in the folder that `nnUNet_raw` names."""
+    """nnU-Net version 2, raw data: DatasetNNN_NAME in the folder that `nnUNet_raw` names.
+
+    Raises
+    ------
+    InputError
+        A segment has a name that nnU-Net gives a meaning of its own.
+    """
+
+    def __init__(self, options: LayoutOptions, segments: Sequence[Segment]) -> None:
+        super().__init__(options, segments)
+        for segment in segments:
+            if segment.name in _NNUNET_NAMES:
+                raise InputError("dataset_nnunet_name", segment=segment.name)
 
     @property
     def root(self) -> str:

@@ -96,7 +96,7 @@ def dataset_source(path: str, only: Collection[str] = ()) -> DatasetSource:
     Raises
     ------
     InputError
-        It is neither; a named case is not there or not accepted; no case is left.
+        It is neither; a named case is not there or not accepted; no case is accepted or labelled completely.
     """
     if paths.is_file(Path(path) / "status.csv"):
         source = _of_batch(BatchFolder(path), only)
@@ -110,7 +110,9 @@ def dataset_source(path: str, only: Collection[str] = ()) -> DatasetSource:
 def _of_batch(folder: BatchFolder, only: Collection[str]) -> DatasetSource:
     statuses = batch_statuses(folder)
     for name in only:
-        if name not in statuses or not is_accepted(statuses[name]):
+        if name not in statuses:
+            raise InputError("case_unknown", path=folder.path, name=name)
+        if not is_accepted(statuses[name]):
             raise InputError("dataset_not_accepted", path=folder.path, name=name)
     names = [name for name, status in statuses.items() if is_accepted(status) and (not only or name in only)]
     cases = []
@@ -154,7 +156,12 @@ def _load_accepted(case: AcceptedCase, segments: Sequence[Segment]) -> LoadedCas
 
 def _of_task(task: Task, only: Collection[str]) -> DatasetSource:
     numbers = {example.number for example in task.examples if example.is_complete}
+    if not numbers:
+        raise InputError("dataset_no_whole_example", name=task.name)
+    listed = [example.number for example in task.examples]
     for number in only:
+        if number not in listed:
+            raise InputError("task_no_example", name=task.name, number=number, known=", ".join(listed) or "none")
         if number not in numbers:
             raise InputError("dataset_not_accepted", path=task.folder, name=number)
     model = newest_model(task)
