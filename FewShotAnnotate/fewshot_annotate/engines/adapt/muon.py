@@ -60,8 +60,14 @@ def _orthogonalised(gradient: torch.Tensor) -> torch.Tensor:
     if transposed:
         matrix = matrix.T
     matrix = matrix / (matrix.norm() + 1e-7)
+    # Each iteration multiplies by a polynomial of the Gram matrix, so only the small Gram matrix is iterated.
+    gram = matrix @ matrix.T
+    total = torch.eye(len(gram), device=gram.device)
     for _ in range(_ITERATIONS):
-        square = matrix @ matrix.T
-        matrix = _LINEAR * matrix + (_CUBIC * square + _QUINTIC * square @ square) @ matrix
+        factor = _CUBIC * gram + _QUINTIC * gram @ gram
+        factor.diagonal().add_(_LINEAR)
+        total = factor @ total
+        gram = factor @ gram @ factor
+    matrix = total @ matrix
     update: torch.Tensor = (matrix.T if transposed else matrix).reshape(gradient.shape)
     return update

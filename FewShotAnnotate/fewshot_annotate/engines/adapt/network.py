@@ -21,13 +21,20 @@ from .config import NetworkConfig
 from .stack import POSITIONS, Stack
 
 
+class _GroupNorm(nn.GroupNorm):
+    """Group normalisation in float32; that of bfloat16 is slower on a CPU."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return super().forward(features.float()).to(features.dtype)
+
+
 class _Block(nn.Sequential):
     def __init__(self, inputs: int, outputs: int) -> None:
         layers: list[nn.Module] = []
         for count in (inputs, outputs):
             layers += [
                 nn.Conv2d(count, outputs, 3, padding=1, bias=False),
-                nn.GroupNorm(4, outputs),
+                _GroupNorm(4, outputs),
                 nn.LeakyReLU(0.01, inplace=True),
             ]
         super().__init__(*layers)
