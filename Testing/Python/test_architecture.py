@@ -26,6 +26,7 @@ TORCH = {
     "engines/adapt/adamw.py",
     "engines/adapt/batches.py",
     "engines/adapt/fitting.py",
+    "engines/adapt/group_norm.py",
     "engines/adapt/initial_weights.py",
     "engines/adapt/muon.py",
     "engines/adapt/network.py",

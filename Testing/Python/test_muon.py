@@ -23,3 +23,19 @@ def test_updates_are_orthogonal_and_keep_the_norm_of_the_weight(shape: tuple[int
     assert singular_values.max() < 2 * singular_values.min()
     assert (weight * gradient).sum() < 0
     assert weight.norm().item() == pytest.approx(norm)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_update_is_that_of_the_published_iteration(shape: tuple[int, ...]) -> None:
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    matrix = gradient.reshape(len(gradient), -1)
+    matrix /= matrix.norm()
+    for _ in range(5):
+        square = matrix @ matrix.T
+        matrix = 3.4445 * matrix + (-4.7750 * square + 2.0315 * square @ square) @ matrix
+    weight = torch.nn.Parameter(torch.zeros(shape))
+    weight.data[0] = 1e-6
+    weight.grad = gradient
+    # The step is so long that hardly anything but the update is left of the weight.
+    Muon([weight], step_length=1e6, momentum=0.0).step(rate=1.0)
+    torch.testing.assert_close(-weight / weight.norm(), matrix.reshape(shape) / matrix.norm(), rtol=1e-4, atol=1e-5)

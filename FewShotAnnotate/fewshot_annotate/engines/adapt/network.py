@@ -18,14 +18,8 @@ from torch.nn import functional
 
 from ..device import has_bfloat16
 from .config import NetworkConfig
+from .group_norm import GroupNorm
 from .stack import POSITIONS, Stack
-
-
-class _GroupNorm(nn.GroupNorm):
-    """Group normalisation in float32; that of bfloat16 is slower on a CPU."""
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return super().forward(features.float()).to(features.dtype)
 
 
 class _Block(nn.Sequential):
@@ -34,7 +28,7 @@ class _Block(nn.Sequential):
         for count in (inputs, outputs):
             layers += [
                 nn.Conv2d(count, outputs, 3, padding=1, bias=False),
-                _GroupNorm(4, outputs),
+                GroupNorm(4, outputs),
                 nn.LeakyReLU(0.01, inplace=True),
             ]
         super().__init__(*layers)

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..adapt.group_norm import GroupNorm
+
 # Slope of the leaky ReLU for negative inputs, as in nnU-Net.
 _NEGATIVE_SLOPE = 0.01
 # Channels of each group of the group normalisation.
@@ -76,7 +78,7 @@ def _block(conv: type[nn.Module], inputs: int, outputs: int) -> nn.Sequential:
     for count in (inputs, outputs):
         layers += [
             conv(count, outputs, 3, padding=1, bias=False),
-            nn.GroupNorm(outputs // _GROUP_CHANNELS, outputs),
+            GroupNorm(outputs // _GROUP_CHANNELS, outputs),
             nn.LeakyReLU(_NEGATIVE_SLOPE, inplace=True),
         ]
     return nn.Sequential(*layers)
