@@ -6,7 +6,7 @@ The same distance as in Zhu et al., "An effective interactive medical image segm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy
@@ -21,6 +21,7 @@ SLICE_SWEEPS = 3
 SMOOTHING_SIGMA_PIXELS = 0.7
 
 _NEIGHBOURS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))
+_HALF_OF_NEIGHBOURS = _NEIGHBOURS[:4]
 
 
 def grow(images: np.ndarray, seeds: np.ndarray, seeded: Sequence[int]) -> np.ndarray:
@@ -50,14 +51,40 @@ def grow(images: np.ndarray, seeds: np.ndarray, seeded: Sequence[int]) -> np.nda
         for step, path in ((1, range(1, count)), (-1, range(count - 2, -1, -1))):
             for index in path:
                 if index not in fixed:
-                    _relax(images, labels, distances, index, index - step)
+                    before, here = (images[other] for other in (index - step, index))
+                    across = {offset: _differences(here, before, offset) for offset in _NEIGHBOURS}
+                    _relax(labels, distances, index, index - step, across)
+                    # The difference between two pixels of a slice is the same in both directions.
+                    within = {offset: _differences(here, here, offset) for offset in _HALF_OF_NEIGHBOURS}
+                    within |= {(-down, -right): found for (down, right), found in within.items()}
                     for _ in range(SLICE_SWEEPS):
-                        _relax(images, labels, distances, index, index)
+                        _relax(labels, distances, index, index, within)
     return labels
 
 
-def _relax(images: np.ndarray, labels: np.ndarray, distances: np.ndarray, index: int, other: int) -> None:
-    """Update labels and distances of slice `index` from adjacent pixels on slice `other`, in place."""
+def _differences(images: np.ndarray, others: np.ndarray, offset: tuple[int, int]) -> np.ndarray:
+    """Sum over channels of the difference of each pixel of a slice to that at an offset, where there is one."""
+    height, width = images.shape[1:]
+    (rows, from_rows), (columns, from_columns) = _overlap(offset[0], height), _overlap(offset[1], width)
+    differences = images[:, rows, columns] - others[:, from_rows, from_columns]
+    np.abs(differences, out=differences)
+    total: np.ndarray = differences[0]
+    for difference in differences[1:]:
+        total += difference
+    return total
+
+
+def _relax(
+    labels: np.ndarray,
+    distances: np.ndarray,
+    index: int,
+    other: int,
+    differences: Mapping[tuple[int, int], np.ndarray],
+) -> None:
+    """Update labels and distances of slice `index` from adjacent pixels on slice `other`, in place.
+
+    `differences` are those of the intensities, by the offset of the adjacent pixel.
+    """
     height, width = labels.shape[1:]
     for down, right in _NEIGHBOURS:
         length = down**2 + right**2 + (index != other)
@@ -66,12 +93,7 @@ def _relax(images: np.ndarray, labels: np.ndarray, distances: np.ndarray, index:
         rows, from_rows = _overlap(down, height)
         columns, from_columns = _overlap(right, width)
         pixels, neighbours = (index, rows, columns), (other, from_rows, from_columns)
-        differences = images[index, :, rows, columns] - images[other, :, from_rows, from_columns]
-        np.abs(differences, out=differences)
-        distance_through = differences[0]
-        for difference in differences[1:]:
-            distance_through += difference
-        distance_through += distances[neighbours]
+        distance_through = differences[down, right] + distances[neighbours]
         distance_through += np.float32(COST_PER_PIXEL * length**0.5)
         nearer = distance_through < distances[pixels]
         np.minimum(distances[pixels], distance_through, out=distances[pixels])
