@@ -56,10 +56,10 @@ class ExpectedDiceConfig:
     """Expected Dice and its interval; measured by the error of the expected Dice."""
 
     min_probability: float = tuned(
-        0.01,
+        0.05,
         "Smaller probabilities are ignored in expected sizes; over a large background they would add up.",
-        0.0,
-        0.03,
+        0.01,
+        0.1,
     )
     log_odds_factor: float = tuned(
         1.0, "Factor of the log-odds of the expected Dice; below 1 it shrinks them.", 0.9, 1.1
@@ -81,11 +81,11 @@ class ExpectedDiceConfig:
     interval_prior_voxels: int = tuned(40, "Added to the voxels of the label, which bounds its interval.", 20, 80)
     correction: bool = tuned(True, "Correct the expected Dice by its error on held-out slices.", False)
     correction_share: float = tuned(
-        0.5,
+        0.35,
         "Fraction of the error on held-out slices, in log-odds, that is corrected; held-out slices are farther from "
         "labelled slices than query slices are.",
-        0.25,
-        0.75,
+        0.2,
+        0.5,
     )
     prior_labels: float = tuned(5.0, "Labels without error that shrink the mean error of all labels.", 2.0, 10.0)
     prior_slices: float = tuned(10.0, "Slices with that mean error that shrink the error of a label.", 3.0, 30.0)
