@@ -43,7 +43,7 @@ class PropagateConfig:
     # The temperature is fitted on the same held-out slices, so little correction is needed. Tried: factors 0.9 to 1.2
     # and shares 0 to 0.5, on eight cases with every 4th, 8th and 16th slice labelled.
     expected_dice: ExpectedDiceConfig = field(
-        default_factory=lambda: ExpectedDiceConfig(log_odds_factor=1.1, correction_share=0.15)
+        default_factory=lambda: ExpectedDiceConfig(min_probability=0.01, log_odds_factor=1.1, correction_share=0.15)
     )
     labelling: LabellingConfig = field(default_factory=lambda: LabellingConfig(dice_thresholds=False))
 
