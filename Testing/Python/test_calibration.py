@@ -325,6 +325,15 @@ def test_a_label_of_unknown_extent_has_a_lower_expected_dice() -> None:
     assert all(unknown < known_extent for known_extent, unknown in zip(*dice, strict=True))
 
 
+def test_small_probabilities_over_a_large_background_do_not_lower_the_expected_dice() -> None:
+    label = np.full((100, 100), 0.03, dtype=np.float32)
+    label[40:50, 40:50] = 0.95
+    expectation = DiceExpectation(Calibration(CONFIG))
+    expectation.add(np.stack([1 - label, label]))
+    (expected,) = expectation.expected([1])
+    assert expected.dice > 0.9
+
+
 def test_there_is_no_expected_dice_without_slices_or_for_absent_labels() -> None:
     expectation = DiceExpectation(Calibration.fit([], CONFIG))
     assert expectation.expected([3, 7]) == ()
