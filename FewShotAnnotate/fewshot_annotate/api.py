@@ -16,10 +16,11 @@ from .core.errors import InputError as InputError
 from .core.events import Event
 from .core.events import Unfinished as Unfinished
 from .core.expected_dice import ExpectedDice as ExpectedDice
-from .core.job import Device
+from .core.job import parse_device
 from .core.layers import merge_disjoint
+from .core.numbers import parse_int
 from .core.regrid import Consent
-from .core.slice_axis import AxisChoice, parse_axis, slice_indices
+from .core.slice_axis import MAX_SLICES, AxisChoice, parse_axis, slice_indices
 from .core.storage import temporary_folder
 from .core.volume import Geometry as Geometry
 from .core.volume import LabelMap as LabelMap
@@ -136,7 +137,7 @@ def fill(
         axis=_axis(axis),
         labelled_slices=slice_indices(labelled_slices),
         slices=("between" if task is None else "all") if slices is None else slices,
-        settings=EngineSettings(engine, dict(options or {}), Device(device), seconds),
+        settings=EngineSettings(engine, dict(options or {}), parse_device(device), seconds),
         complete=not partial,
     )
     planned = None if task is None else plan_with_task(request, read_task(task_folder(task)))
@@ -195,7 +196,7 @@ def suggest(
         settings=EngineSettings("propagate"),
         complete=not partial,
     )
-    return suggestions(request, count)
+    return suggestions(request, parse_int(str(count), "slices", 1, MAX_SLICES))
 
 
 def compare(
@@ -250,8 +251,7 @@ def compare(
 
     if isinstance(engines, str):
         raise TypeError("engines must be a sequence of names")
-    if min(draws, held_out) < 1:
-        raise ValueError("draws and held_out must be at least 1")
+    design = TrialDesign.parse(sizes, draws, held_out, seed)
     input_volume, layers = as_inputs(volume, labels)
     case = ComparisonCase.from_label_maps(
         as_channels(input_volume, also),
@@ -260,9 +260,9 @@ def compare(
         slice_indices(labelled_slices),
         complete=not partial,
     )
-    compared = [EngineSettings(name, {}, Device(device), seconds) for name in engines]
+    compared = [EngineSettings(name, {}, parse_device(device), seconds) for name in engines]
     with temporary_folder() as folder:
-        return compare_engines(case, compared, TrialDesign(tuple(sizes), draws, held_out, seed), folder / "trials")
+        return compare_engines(case, compared, design, folder / "trials")
 
 
 def export_labels(

@@ -106,10 +106,62 @@ def test_sequences_are_not_taken_apart_where_one_thing_was_given(box: tuple[np.n
         fsa.fill(image, [painted, painted], engine="propagate")
 
 
-def test_a_comparison_needs_a_draw_and_a_held_out_slice(box: tuple[np.ndarray, np.ndarray]) -> None:
-    for few in ({"draws": 0}, {"held_out": 0}):
-        with pytest.raises(ValueError, match="at least 1"):
-            fsa.compare(*box, engines=["propagate"], **few)
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"draws": 0}, "number_invalid"),
+        ({"draws": 10**9}, "number_invalid"),
+        ({"draws": "many"}, "number_invalid"),
+        ({"held_out": 0}, "number_invalid"),
+        ({"held_out": 1.5}, "number_invalid"),
+        ({"seed": -1}, "number_invalid"),
+        ({"seed": "x"}, "number_invalid"),
+        ({"seed": 1 << 70}, "number_invalid"),
+        ({"sizes": [0]}, "sizes_malformed"),
+        ({"sizes": [-1, 2]}, "sizes_malformed"),
+        ({"sizes": [1.5]}, "sizes_malformed"),
+        ({"sizes": "x"}, "sizes_malformed"),
+        ({"device": "gpu"}, "device_unknown"),
+        ({"seconds": -1}, "budget_invalid"),
+        ({"axis": 5}, "axis_out_of_range"),
+        ({"engines": ["nobody"]}, "engine_unknown"),
+        ({"engines": [["propagate"]]}, "engine_unknown"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_of_a_comparison_is_refused(
+    box: tuple[np.ndarray, np.ndarray], options: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(fsa.InputError) as refused:
+        fsa.compare(*box, **{"engines": ["propagate"], **options})
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"device": "gpu"}, "device_unknown"),
+        ({"device": None}, "device_unknown"),
+        ({"engine": "magic"}, "engine_unknown"),
+        ({"engine": ["propagate"]}, "engine_unknown"),
+        ({"seconds": "x"}, "budget_invalid"),
+        ({"axis": 7}, "axis_out_of_range"),
+        ({"engine": "adapt", "options": {"steps": -1}}, "option_invalid"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_of_a_fill_is_refused(
+    box: tuple[np.ndarray, np.ndarray], options: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(fsa.InputError) as refused:
+        fsa.fill(*box, **{"engine": "propagate", **options})
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "x"])
+def test_what_is_no_count_of_suggestions_is_refused(box: tuple[np.ndarray, np.ndarray], count: Any) -> None:
+    with pytest.raises(fsa.InputError, match="no number of slices"):
+        fsa.suggest(*box, count=count)
 
 
 def test_arrays_files_and_simpleitk_images_give_the_same_result(

@@ -117,6 +117,10 @@ def linked_output(case_folder: CaseFolder) -> None:
     case_folder.output.symlink_to(case_folder.image)
 
 
+def linked_preview(case_folder: CaseFolder) -> None:
+    (case_folder.folder / "link.png").symlink_to(case_folder.folder / "a.nrrd")
+
+
 def hard_linked_output(case_folder: CaseFolder) -> None:
     case_folder.output.hardlink_to(case_folder.labels)
 
@@ -197,7 +201,21 @@ BAD_INPUT = {
     "output is another name of the support": (hard_linked_output, [], "replace the input"),
     "output of unknown type": (unchanged, ["-o", "{folder}/a.png"], "unknown file type"),
     "confidence is the image": (unchanged, ["--confidence", "{folder}/image.nii.gz"], "replace the input"),
-    "confidence is the output": (unchanged, ["--confidence", "{folder}/filled.nii.gz"], "choose another name"),
+    "confidence is the output": (
+        unchanged,
+        ["--confidence", "{folder}/filled.nii.gz"],
+        "--confidence and --output name the same file",
+    ),
+    "preview is the confidence": (
+        linked_preview,
+        ["--confidence", "{folder}/a.nrrd", "--preview", "{folder}/link.png"],
+        "--preview and --confidence name the same file",
+    ),
+    "job folder is the output": (
+        unchanged,
+        ["--job-dir", "{folder}/filled.nii.gz"],
+        "--job-dir and --output name the same file",
+    ),
     "confidence of unknown type": (unchanged, ["--confidence", "{folder}/a.txt"], "unknown file type"),
     "folder of the preview missing": (unchanged, ["--preview", "{folder}/none/a.png"], "a.png: cannot be written"),
     "preview is a folder": (preview_folder, ["--preview", "{folder}/a.png"], "it is a folder"),

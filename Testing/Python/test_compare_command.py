@@ -168,7 +168,9 @@ def test_ctrl_c_keeps_finished_trials_and_resume_continues(case_folder: CaseFold
     ("more", "message"),
     [
         (["--engines", "nobody"], "no engine named 'nobody'"),
-        (["--sizes", "1/2"], "not a list of slice numbers"),
+        (["--sizes", "1/2"], "'1/2' is not a list of support sizes"),
+        (["--sizes", ""], "'' is not a list of support sizes"),
+        (["--sizes", "0,2"], "'0,2' is not a list of support sizes"),
         (["--sizes", "400"], "support sizes"),
         (["--draws", "0"], "'0' is no number"),
         (["--held-out", "none"], "'none' is no number"),

@@ -202,8 +202,9 @@ ENGLISH_IN_FILES = {
     "export/derive.py": {"Derived from an image file"},
     "export/dicom_seg.py": {"Artificial Intelligence", "Segment "},
 }
-# What the Python API calls label maps that are no file, and the help of a program that only this package starts.
-NAMES_IN_THE_API = {"The labels"}
+# What the Python API calls label maps that are no file and a wrong seed, and the help of a program that only this
+# package starts.
+NAMES_IN_THE_API = {"The labels", "a seed"}
 PROGRAMS = {"evaluation/worker.py"}
 
 

@@ -299,6 +299,9 @@ REFUSED = {
     "no such example": ("remove --yes organs --example 0009", "has no example 0009; it has: 0001"),
     "no batch": ("add organs {folder}", "no batch was written here"),
     "labels twice": ("create twice --labels {twice}", "Two segments are named 'Liver'"),
+    "empty name": ("create new --labels {nameless}", "label value 2 has an empty name"),
+    "folder of labels": ("create new --labels {folder}/names.json", "this is a folder; give a file"),
+    "import of a folder": ("import {folder}", "that fewshot-annotate task export writes"),
     "no labels file": ("create new --labels {folder}/no.json", "no such file"),
 }
 
@@ -316,6 +319,8 @@ def test_impossible_requests_are_refused_in_one_line(
     array[[1, 4]] = case()[1].array[[1, 4]]
     write_label_maps(tmp_path / "painted.seg.nrrd", [LabelMap(array, GRID, (LIVER, SPLEEN))])
     (tmp_path / "twice.json").write_text('{"1": "Liver", "2": "liver"}')
+    (tmp_path / "nameless.json").write_text('{"1": "Liver", "2": " "}')
+    (tmp_path / "names.json").mkdir()
     files_of = {
         "{image}": [image, labels],
         "{other}": [image, other],
@@ -323,7 +328,10 @@ def test_impossible_requests_are_refused_in_one_line(
         "{painted}": [image, str(tmp_path / "painted.seg.nrrd")],
     }
     arguments = [part for word in words.split() for part in files_of.get(word, [word])]
-    arguments = [word.format(folder=tmp_path, twice=tmp_path / "twice.json") for word in arguments]
+    arguments = [
+        word.format(folder=tmp_path, twice=tmp_path / "twice.json", nameless=tmp_path / "nameless.json")
+        for word in arguments
+    ]
     before = (task.folder / "task.json").read_bytes()
     assert main(["task", *arguments]) == 2
     err = capsys.readouterr().err

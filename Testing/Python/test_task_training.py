@@ -184,6 +184,21 @@ def test_a_stopped_training_is_resumed_and_the_next_one_starts_from_its_model(
     assert (later.number, later.record.start, later.record.examples) == ("0002", "0001", 3)
 
 
+def test_a_stopped_training_with_another_time_limit_says_that_it_begins_anew(home: Path) -> None:
+    task = task_of_balls("limits", 0, 1)
+    warned: list[str] = []
+    for seconds in (60, 60, 90):
+        calls: list[float] = []
+        stop = RunContext(
+            on_progress=calls.append,
+            stop=lambda calls=calls: len(calls) > 3,
+            warn=lambda message: warned.append(str(message)),
+        )
+        with pytest.raises(Stopped):
+            train_task(TrainingRequest(task=task.folder, seconds=seconds), stop)
+    assert warned == ["The interrupted training had a time limit of 60 s; with 90 s training begins anew."]
+
+
 REFUSED = {
     "no task": ("fill {image} --task none -o {out}", "There is no task 'none'; there are: balls"),
     "not trained": ("fill {image} --task empty -o {out}", "Task 'empty' has no trained model; train it:"),

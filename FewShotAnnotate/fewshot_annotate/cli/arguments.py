@@ -11,7 +11,7 @@ from ..core.clean_up import CleanUp, CleanUpRule
 from ..core.errors import InputError
 from ..core.job import Device, is_time_limit
 from ..core.numbers import float_or_none, int_or_none, parse_int
-from ..core.slice_axis import parse_slice_indices
+from ..core.slice_axis import MAX_SLICES, parse_slice_indices
 from ..engines.registry import engine_class, engine_names
 
 
@@ -41,8 +41,6 @@ AXIS_HELP = (
     "axis of the labelled slices: array axis 0 (slices as stored), 1 (rows) or 2 (columns), or axial, coronal or "
     "sagittal (default: %(default)s, found from the labels)"
 )
-# Upper bound for slice counts, above the size of any volume.
-MAX_SLICES = 100_000
 # Upper bound for the standard deviation of smoothing, above the size of any organ's detail.
 MAX_SMOOTHING_MM = 50.0
 

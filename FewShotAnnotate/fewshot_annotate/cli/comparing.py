@@ -12,7 +12,6 @@ from ..core.errors import InputError
 from ..core.events import Progress
 from ..core.exit_codes import ExitCode
 from ..core.job import Device
-from ..core.numbers import parse_int
 from ..core.text import printable
 from ..engines.registry import engine_class, engine_names
 from ..evaluation.design import TrialDesign
@@ -20,22 +19,17 @@ from ..evaluation.recommendation import duration
 from ..evaluation.time_estimate import ComparisonProgress
 from ..evaluation.trials import EngineFailed, Interrupted
 from ..jobs.planning import EngineSettings
-from .arguments import parse_count, parse_engine_options, parse_labelled_slices, parse_time_limit
+from .arguments import parse_engine_options, parse_time_limit
 from .messages import error_text
 from .progress import Bar, Column, Display
 
-MAX_DRAWS = 100
-MAX_SEED = 2**32 - 1
 # Processor time of a report after the last trial, on two cores; most of it is the start of the package that plots.
 REPORT_SECONDS = 1.5
 
 
 def parse_design(options: argparse.Namespace) -> TrialDesign:
     """The sizes, draws and seed of a comparison, as the options name them."""
-    sizes = tuple(parse_labelled_slices(options.sizes) or ())
-    draws = parse_count(options.draws, "draws", MAX_DRAWS)
-    seed = parse_int(options.seed, "a seed", 0, MAX_SEED)
-    return TrialDesign(sizes, draws, parse_count(options.held_out), seed)
+    return TrialDesign.parse(options.sizes, options.draws, options.held_out, options.seed)
 
 
 def parse_engine_settings(options: argparse.Namespace) -> list[EngineSettings]:

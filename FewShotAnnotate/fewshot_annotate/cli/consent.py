@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 
 from ..core import paths
@@ -20,6 +22,14 @@ def require_free(options: argparse.Namespace, *outputs: Path) -> None:
     for path in outputs:
         if not options.overwrite and paths.lexists(path) and not paths.is_folder(path):
             raise InputError("output_exists", path=path)
+
+
+def require_different(outputs: Mapping[str, Path | None]) -> None:
+    """Raise `InputError` if two outputs are the same file; they are given by the name of their option."""
+    given = [(option, path) for option, path in outputs.items() if path is not None]
+    for (other, earlier), (option, path) in combinations(given, 2):
+        if paths.is_same(path, earlier):
+            raise InputError("outputs_same", path=path, option=option, other=other)
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:

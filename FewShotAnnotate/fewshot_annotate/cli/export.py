@@ -18,6 +18,7 @@ from ..io.files import read_layers, read_volume
 from ..io.shear_note import shear_note
 from .activity_indicator import activity_indicator
 from .arguments import add_series
+from .consent import require_different
 from .labels import print_note
 from .messages import error_text
 
@@ -187,6 +188,7 @@ def _require_other(options: argparse.Namespace) -> None:
     for source in (options.labels, options.image, options.reference):
         if source and paths.is_same(options.output, source):
             raise InputError("output_is_input", path=options.output)
+    require_different({"--output": options.output, "--derive-series": options.derive_series})
 
 
 def _codes(texts: Sequence[str], structures: Structures) -> dict[str, Terminology]:

@@ -44,7 +44,7 @@ from .arguments import (
     parse_slice_range,
     parse_time_limit,
 )
-from .consent import add_overwrite, require_free
+from .consent import add_overwrite, require_different, require_free
 from .fill_results import FilledVolume, warn_of_poor, warn_of_unnamed
 from .labels import add_label_names, add_regrid_options, read_labels
 from .running import run_all
@@ -156,9 +156,18 @@ def _require_outputs(options: argparse.Namespace) -> None:
     for path, suffix in ((options.preview, ".png"), (options.statistics, ".csv")):
         if path and path.suffix.lower() != suffix:
             raise InputError("suffix_unknown", path=path, allowed=suffix)
+    require_different(
+        {
+            "--output": options.output,
+            "--confidence": options.confidence,
+            "--preview": options.preview,
+            "--statistics": options.statistics,
+            "--job-dir": options.job_dir,
+        }
+    )
     inputs = [path for path in (options.image, options.support, *options.also) if path]
-    for number, path in enumerate(outputs):
-        require_writable(path, *inputs, *outputs[:number], named=path is options.output)
+    for path in outputs:
+        require_writable(path, *inputs, named=path is options.output)
     for path in extras:
         require_creatable_file(path)
     names = [] if image_suffix(options.output) == ".seg.nrrd" else [sidecar_path(options.output)]

@@ -28,6 +28,7 @@ OWN_SENTENCES = {
     "terminal, with PythonSlicer for example.",
     "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",
     "removal_unconfirmed": "{what} was not removed; confirm with --yes.",
+    "outputs_same": "{path}: {option} and {other} name the same file; choose another name for one of them.",
     "output_exists": "{path}: it is there already; choose another name, or replace it (--overwrite).",
     "library_file_there": "{path}: it is there already; choose another name, or replace it (--overwrite).",
     "library_taken": "There is a task '{name}' already; choose another name, or add to it (fewshot-annotate "
@@ -70,6 +71,7 @@ OWN_SENTENCES = {
     "task_no_segments": "{path}: no segment is named there; give the name of each label value, from 1.",
     "task_example_damaged": "Example {number} of task '{name}' is damaged; remove it (fewshot-annotate task remove "
     "{name} --example {number}), and add its image and labels again.",
+    "task_file_is_folder": "{path}: this is a folder; give the .zip file that fewshot-annotate task export writes.",
     "task_untrained": "Task '{name}' has no trained model; train it: fewshot-annotate task train {name}.",
     "library_overlaps": "{path}: the segments overlap and a task keeps one label per pixel; save them as "
     "tasks of their own.",

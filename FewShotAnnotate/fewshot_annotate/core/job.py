@@ -8,6 +8,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
+from .errors import InputError
+
 JOB_VERSION = 4
 # Version 3 described the slices by a range that included labelled ones.
 _RANGE_VERSION = 3
@@ -105,6 +107,13 @@ class Job:
         if not is_time_limit(budget):
             raise ValueError(f"time limit {budget!r}")
         return job
+
+
+def parse_device(name: str) -> Device:
+    """The device of a name; raises `InputError` if there is none."""
+    if name not in tuple(Device):
+        raise InputError("device_unknown", device=name, known=", ".join(Device))
+    return Device(name)
 
 
 def is_time_limit(value: object) -> bool:

@@ -20,6 +20,13 @@ def float_or_none(text: str) -> float | None:
     return float(text) if _FLOAT.fullmatch(text.strip()) else None
 
 
+def parse_ints(text: str) -> list[int] | None:
+    """Parse integers separated by commas, semicolons or spaces; None if an entry is not one, or if there is none."""
+    numbers = [int_or_none(entry) for entry in re.split(r"\s*[,;]\s*|\s+", text.strip())]
+    integers = [number for number in numbers if number is not None]
+    return integers if len(integers) == len(numbers) else None
+
+
 def parse_int(text: str, what: str, least: int, most: int) -> int:
     """Parse an integer in the range `least`..`most`.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .numbers import int_or_none
+from .numbers import parse_ints
 from .volume import Geometry
 
 # Labels painted on slices of a crossing axis are at most this thick (two adjacent slices) and at least this long, in
@@ -38,6 +37,8 @@ class Plane(StrEnum):
 
 
 # Planes by the LPS axis of their normal.
+# Upper bound for slice counts, above the size of any volume.
+MAX_SLICES = 100_000
 _PLANES = (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)
 
 
@@ -159,9 +160,8 @@ def parse_slice_indices(text: str) -> list[int]:
     InputError
         An entry is not a number, or there is none.
     """
-    numbers = [int_or_none(entry) for entry in re.split(r"\s*[,;]\s*|\s+", text.strip())]
-    indices = [number for number in numbers if number is not None]
-    if len(indices) < len(numbers):
+    indices = parse_ints(text)
+    if indices is None:
         raise InputError("slices_malformed", text=text)
     return indices
 

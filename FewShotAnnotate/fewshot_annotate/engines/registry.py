@@ -45,7 +45,7 @@ def engine_class(name: str) -> type[Engine]:
     if name == "auto":
         runnable = (other for other in AUTO_ENGINES if engine_class(other).unavailable_reason() is None)
         name = next(runnable, AUTO_ENGINES[-1])
-    if name not in ENGINES:
+    if not isinstance(name, str) or name not in ENGINES:
         raise InputError("engine_unknown", engine=name, known=", ".join(["auto", *ENGINES]))
     module, class_name = ENGINES[name]
     engine: type[Engine] = getattr(import_module(f".{module}", __package__), class_name)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.numbers import parse_int, parse_ints
+from ..core.slice_axis import MAX_SLICES
 
 # Maximum number of folds of held-out slices; slices of the other folds may be in the support.
 MAX_FOLDS = 4
@@ -18,6 +20,9 @@ MIN_POOL_FRACTION = 0.75
 # With at least this many labelled slices, the outermost ones are never held out.
 MIN_LABELLED_TO_KEEP_ENDS = 5
 _ATTEMPTS_PER_DRAW = 50
+# Limits of what a user may ask for.
+MAX_DRAWS = 100
+MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,24 @@ class TrialDesign:
     held_out: int = 16
     seed: int = 0
 
+    @classmethod
+    def parse(
+        cls, sizes: str | Iterable[object] | None, draws: object, held_out: object, seed: object
+    ) -> TrialDesign:
+        """The design of values that a user gave, as text or numbers; no sizes are the default ones.
+
+        Raises
+        ------
+        InputError
+            A value is not a whole number, or out of range.
+        """
+        return cls(
+            _parse_sizes(sizes),
+            parse_int(str(draws), "draws", 1, MAX_DRAWS),
+            parse_int(str(held_out), "slices", 1, MAX_SLICES),
+            parse_int(str(seed), "a seed", 0, MAX_SEED),
+        )
+
 
 def design_trials(painted: Sequence[bool], design: TrialDesign = TrialDesign()) -> tuple[Trial, ...]:
     """Trials in the order in which they are run: by draw, then by descending support size.
@@ -112,6 +135,17 @@ def spread(indices: Sequence[int], count: int) -> tuple[int, ...]:
     if len(indices) <= count:
         return tuple(indices)
     return tuple(indices[int((position + 0.5) * len(indices) / count)] for position in range(count))
+
+
+def _parse_sizes(sizes: str | Iterable[object] | None) -> tuple[int, ...]:
+    entries = () if sizes is None else (sizes,) if isinstance(sizes, str) else tuple(map(str, sizes))
+    if not entries:
+        return ()
+    text = ",".join(entries)
+    parsed = parse_ints(text)
+    if parsed is None or min(parsed) < 1:
+        raise InputError("sizes_malformed", text=text)
+    return tuple(parsed)
 
 
 def _folds(painted: Sequence[bool], max_held_out: int) -> list[tuple[int, ...]]:

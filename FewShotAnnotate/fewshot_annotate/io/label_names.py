@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,15 +146,22 @@ def read_list(path: Path) -> dict[int, Segment]:
     Raises
     ------
     InputError
-        It is missing or malformed.
+        It is missing or malformed, or a name is empty.
     """
     paths.require_file(path)
     try:
-        if path.suffix.lower() in colour_table.SUFFIXES:
-            return colour_table.read_colour_table(path)
-        return read_json_as(path, _segments)
+        is_table = path.suffix.lower() in colour_table.SUFFIXES
+        named = colour_table.read_colour_table(path) if is_table else read_json_as(path, _segments)
     except (OSError, DamagedContentError):
         raise InputError("sidecar_unreadable", path=path) from None
+    _require_names(path, named.values())
+    return named
+
+
+def _require_names(path: Path, segments: Iterable[Segment]) -> None:
+    for segment in segments:
+        if not segment.name.strip():
+            raise InputError("label_nameless", path=path, value=segment.value)
 
 
 def read_segments(path: Path) -> list[Segment]:
@@ -163,12 +170,13 @@ def read_segments(path: Path) -> list[Segment]:
     Raises
     ------
     InputError
-        It is missing, or neither.
+        It is missing, or neither, or a name is empty.
     """
     if path.suffix.lower() not in (".json", *colour_table.SUFFIXES):
         from .files import read_layers
 
-        segments = (segment for layer in read_layers(path) for segment in layer.segments)
+        segments = [segment for layer in read_layers(path) for segment in layer.segments]
+        _require_names(path, segments)
         return sorted(segments, key=lambda segment: segment.value)
     named = read_list(path)
     return [named[value] for value in sorted(named)]

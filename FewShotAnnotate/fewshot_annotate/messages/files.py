@@ -5,7 +5,7 @@ from __future__ import annotations
 FILES = {
     "file_missing": "{path}: no such file or folder; check the name.",
     "file_unreadable": "{path}: cannot be read as an image ({detail}); check that the file is complete.",
-    "file_is_folder": "{path}: this is a folder; give one image file.",
+    "file_is_folder": "{path}: this is a folder; give a file.",
     "file_not_regular": "{path}: this is a pipe or a device; give a file.",
     "path_unreachable": "{path}: cannot be reached ({detail}); check the name and the rights to its folder.",
     "file_empty": "{path}: the file is empty; export or copy it again.",
@@ -29,6 +29,7 @@ FILES = {
     "move them, a localizer perhaps, to another folder.",
     "series_doubled": "{path}: {first} and {second} lie at the same position; keep one slice for each position.",
     "sidecar_unreadable": "{path}: the list of label names cannot be read; correct it or move it away.",
+    "label_nameless": "{path}: label value {value} has an empty name; give it one.",
     "channel_shape": "{path}: the array has {found} voxels and the volume {expected}; give an image with a position.",
     "not_3d": "{path}: the image has {dimension} dimensions; give one 3D volume.",
     "not_scalar": "{path}: the image has {components} values per voxel; give a single-channel volume.",

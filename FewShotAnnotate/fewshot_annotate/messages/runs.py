@@ -10,6 +10,8 @@ RUNS = {
     "channels_unsupported": "Engine {engine} works on one volume; give no others, or choose one of: {known}.",
     "channels_ignored": "Engine {engine} works on one volume; it was given the first one alone.",
     "slices_malformed": "'{text}' is not a list of slice numbers, which count from 0; write for example 3,10,20.",
+    "sizes_malformed": "'{text}' is not a list of support sizes, which are numbers of labelled slices; write for "
+    "example 1,2,4.",
     "slice_range_invalid": "'{text}' is not a slice range; give 'between', 'all', or the first slice and the last "
     "plus 1, for example (5, 40).",
     "no_labelled_slice": "{path}: no slice is labelled; paint at least two slices first.",
@@ -50,6 +52,7 @@ RUNS = {
     "needs_packages": "it needs the Python packages {packages}: {install}",
     "needs_newer_torch": "it needs torch {least} or newer, not {installed}: {install}",
     "needs_weights": "it needs weights ({weights}); download them first",
+    "device_unknown": "There is no device '{device}'; choose one of: {known}.",
     "device_unavailable": "Engine {engine} cannot use device '{device}'; choose one of: {known}.",
     "option_unknown": "Engine {engine} has no option '{option}'; it has: {known}.",
     "budget_invalid": "'{budget}' is no time limit; give the seconds, more than 0, for example 60.",

@@ -46,6 +46,7 @@ TASKS = {
     "no_batch": "{path}: no batch was written here; choose the folder with status.csv.",
     "case_unrecorded": "{path}: it does not say which image the case is of; run the batch again with this case.",
     "task_folder_none": "{path}: this is not the folder of a task; check its name, or create the task first.",
+    "task_file_is_folder": "{path}: this is a folder; give the .zip file of an exported task.",
     "task_name_twice": "Two segments are named '{segment}'; give each a name of its own.",
     "task_segments": "{path}: segment {other} is not in task '{name}', which has: {known}; give it the name of one "
     "of these.",
@@ -109,6 +110,8 @@ TASKS = {
     "train the task again.",
     "model_not_given": "Engine {engine} needs a task with a trained model; name the task.",
     "training_no_examples": "The task has no labelled examples; add some before training.",
+    "training_other_budget": "The interrupted training had a time limit of {earlier:g} s; with {seconds:g} s "
+    "training begins anew.",
     "training_grids_differ": "Example {number}: image and labels differ in size; add the example again.",
     "training_label_unknown": "Example {number}: it holds label {label}, and the task has {labels} "
     "segments; correct the labels or the task.",

@@ -76,6 +76,8 @@ def import_task(path: Path, name: str | None = None) -> Task:
     InputError
         The file is missing, no task or cannot be read, or the name cannot be one or is taken.
     """
+    if paths.is_folder(path):
+        raise InputError("task_file_is_folder", path=path)
     name = path.stem if name is None else name
     try:
         with new_task_folder(name) as folder:

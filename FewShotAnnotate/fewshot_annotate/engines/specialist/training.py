@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.disk import unwritable_error
-from ...core.errors import InputError
+from ...core.errors import InputError, Message
 from ...core.job import Device
 from ...core.reading import DamagedContentError, read_json_as
 from ...core.storage import write_bytes, write_json
@@ -50,30 +50,39 @@ class UnfinishedTraining:
     plan : SpecialistPlan
     folds : mapping of str to int
         Fold of each patient by digest.
+    budget_seconds : float or None
+        Time limit; None in the records of earlier versions.
     """
 
     fingerprint: str
     plan: SpecialistPlan
     folds: Mapping[str, int]
+    budget_seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Dict of plain values."""
-        return {"fingerprint": self.fingerprint, "plan": self.plan.to_json(), "folds": dict(self.folds)}
+        return {
+            "fingerprint": self.fingerprint,
+            "plan": self.plan.to_json(),
+            "folds": dict(self.folds),
+            "budget": self.budget_seconds,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> UnfinishedTraining:
         """The inverse of `to_json`; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
         folds = {str(digest): int(fold) for digest, fold in data["folds"].items()}
-        return cls(str(data["fingerprint"]), SpecialistPlan.from_json(data["plan"]), folds)
+        budget = data.get("budget")
+        plan = SpecialistPlan.from_json(data["plan"])
+        return cls(str(data["fingerprint"]), plan, folds, budget if isinstance(budget, (int, float)) else None)
 
     @classmethod
-    def read(cls, path: Path, expected: str) -> UnfinishedTraining | None:
-        """The record with the expected fingerprint; None if it is missing or damaged, or has another fingerprint."""
+    def read(cls, path: Path) -> UnfinishedTraining | None:
+        """The record of a file; None if it is missing or damaged."""
         try:
-            record = read_json_as(path, cls.from_json)
+            return read_json_as(path, cls.from_json)
         except (OSError, DamagedContentError):
             return None
-        return record if record.fingerprint == expected else None
 
 
 class ExampleCache:
@@ -191,11 +200,18 @@ def fit_specialist(
     work = folder / TRAINING_FOLDER
     if (folder / MODEL_FILE).is_file() and not work.exists() and read_description(folder).fingerprint == record:
         return read_report(folder)
-    unfinished = UnfinishedTraining.read(work / RECORD_FILE, record)
-    if unfinished is None:
+    unfinished = UnfinishedTraining.read(work / RECORD_FILE)
+    if unfinished is None or unfinished.fingerprint != record:
+        earlier = None if unfinished is None else unfinished.budget_seconds
+        if (
+            unfinished is not None
+            and earlier is not None
+            and fingerprint(examples, labels, earlier, seed) == unfinished.fingerprint
+        ):
+            context.warn(Message("training_other_budget", earlier=earlier, seconds=budget_seconds))
         shutil.rmtree(work, ignore_errors=True)
         plan = _plan(examples, labels, start, context)
-        unfinished = UnfinishedTraining(record, plan, _folds(examples, budget_seconds, start, seed))
+        unfinished = UnfinishedTraining(record, plan, _folds(examples, budget_seconds, start, seed), budget_seconds)
         _make_folder(work)
         write_json(work / RECORD_FILE, unfinished.to_json())
     training = _prepare(examples, work, unfinished, context)

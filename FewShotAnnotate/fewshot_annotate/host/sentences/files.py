@@ -12,7 +12,7 @@ def files_sentences() -> Mapping[str, str]:
     return {
         "file_missing": _("{path}: no such file or folder; check the name."),
         "file_unreadable": _("{path}: cannot be read as an image ({detail}); check that the file is complete."),
-        "file_is_folder": _("{path}: this is a folder; give one image file."),
+        "file_is_folder": _("{path}: this is a folder; give a file."),
         "file_not_regular": _("{path}: this is a pipe or a device; give a file."),
         "path_unreachable": _("{path}: cannot be reached ({detail}); check the name and the rights to its folder."),
         "file_empty": _("{path}: the file is empty; export or copy it again."),
@@ -54,6 +54,7 @@ def files_sentences() -> Mapping[str, str]:
             "{path}: {first} and {second} lie at the same position; keep one slice for each position."
         ),
         "sidecar_unreadable": _("{path}: the list of label names cannot be read; correct it or move it away."),
+        "label_nameless": _("{path}: label value {value} has an empty name; give it one."),
         "not_3d": _("{path}: the image has {dimension} dimensions; give one 3D volume."),
         "not_scalar": _("{path}: the image has {components} values per voxel; give a single-channel volume."),
         "volume_nan": _("{path}: {count} voxels are not finite numbers; replace them before labelling."),

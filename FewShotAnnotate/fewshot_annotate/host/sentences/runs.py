@@ -13,6 +13,9 @@ def runs_sentences() -> Mapping[str, str]:
         "slices_malformed": _(
             "'{text}' is not a list of slice numbers, which count from 0; write for example 3,10,20."
         ),
+        "sizes_malformed": _(
+            "'{text}' is not a list of support sizes, which are numbers of labelled slices; write for example 1,2,4."
+        ),
         "slice_range_invalid": _("'{text}' is not a slice range; its first slice must come before its end."),
         "no_labelled_slice": _("{path}: no slice is labelled; paint at least two slices first."),
         "one_labelled_slice": _(
@@ -127,6 +130,9 @@ def runs_sentences() -> Mapping[str, str]:
             "{path}: the model was trained on {found} segments and the task has {wanted}; train the task again."
         ),
         "model_not_given": _("Engine {engine} needs a task with a trained model; name the task."),
+        "training_other_budget": _(
+            "The interrupted training had a time limit of {earlier:g} s; with {seconds:g} s training begins anew."
+        ),
         "training_no_examples": _("The task has no labelled examples; add some before training."),
         "training_grids_differ": _("Example {number}: image and labels differ in size; add the example again."),
         "training_label_unknown": _(
@@ -139,6 +145,7 @@ def runs_sentences() -> Mapping[str, str]:
         ),
         "needs_newer_torch": _("it needs torch {least} or newer, not {installed}; update the extension PyTorch"),
         "needs_weights": _("it needs weights ({weights}); choose it and press Fill to download them"),
+        "device_unknown": _("There is no device '{device}'; choose one of: {known}."),
         "device_unavailable": _("Engine {engine} cannot use device '{device}'; choose one of: {known}."),
         "option_unknown": _("Engine {engine} has no option '{option}'; it has: {known}."),
         "budget_invalid": _("'{budget}' is no time limit; give the seconds, more than 0, for example 60."),
