@@ -206,6 +206,16 @@ BAD_INPUT = {
         ["--confidence", "{folder}/filled.nii.gz"],
         "--confidence and --output name the same file",
     ),
+    "statistics are the label names": (
+        content("names.csv", b"1;one"),
+        ["--labels", "{folder}/names.csv", "--statistics", "{folder}/names.csv"],
+        "replace the input",
+    ),
+    "names of the output are the label names": (
+        content("filled.nii.gz.labels.json", b"{}"),
+        ["--labels", "{folder}/filled.nii.gz.labels.json"],
+        "replace the input",
+    ),
     "preview is the confidence": (
         linked_preview,
         ["--confidence", "{folder}/a.nrrd", "--preview", "{folder}/link.png"],

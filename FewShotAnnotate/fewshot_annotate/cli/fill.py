@@ -26,6 +26,7 @@ from ..io.files import (
     read_channels,
     read_volume,
     require_creatable_file,
+    require_not_input,
     require_writable,
 )
 from ..io.label_names import sidecar_path
@@ -165,10 +166,11 @@ def _require_outputs(options: argparse.Namespace) -> None:
             "--job-dir": options.job_dir,
         }
     )
-    inputs = [path for path in (options.image, options.support, *options.also) if path]
+    inputs = [path for path in (options.image, options.support, options.label_names, *options.also) if path]
     for path in outputs:
         require_writable(path, *inputs, named=path is options.output)
     for path in extras:
+        require_not_input(path, *inputs)
         require_creatable_file(path)
     names = [] if image_suffix(options.output) == ".seg.nrrd" else [sidecar_path(options.output)]
     require_free(options, *outputs, *extras, *names)

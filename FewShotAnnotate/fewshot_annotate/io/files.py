@@ -217,14 +217,19 @@ def require_writable(path: str | Path, *inputs: str | Path, named: bool = True) 
     """
     path = Path(path)
     suffix = image_suffix(path)
-    for source in map(Path, inputs):
-        if paths.is_same(path, source) or (paths.is_folder(source) and paths.is_inside(path, source)):
-            raise InputError("output_is_input", path=path)
     for file in (path, sidecar_path(path)) if named and suffix != ".seg.nrrd" else (path,):
+        require_not_input(file, *inputs)
         require_creatable_file(file)
     with FileTransaction() as files:
         write_image(files.stream(path), suffix, np.zeros((2, 2, 2), np.uint8), Geometry((2, 2, 2)))
         files.dry_run()
+
+
+def require_not_input(path: Path, *inputs: str | Path) -> None:
+    """Raise `InputError` if a file to be written is one of the inputs, or lies in a folder that is one."""
+    for source in map(Path, inputs):
+        if paths.is_same(path, source) or (paths.is_folder(source) and paths.is_inside(path, source)):
+            raise InputError("output_is_input", path=path)
 
 
 def require_creatable_file(path: Path) -> None:
