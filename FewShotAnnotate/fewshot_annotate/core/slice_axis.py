@@ -13,6 +13,8 @@ from .errors import InputError
 from .numbers import parse_ints
 from .volume import Geometry
 
+# Upper bound for slice counts, above the size of any volume.
+MAX_SLICES = 100_000
 # Labels painted on slices of a crossing axis are at most this thick (two adjacent slices) and at least this long, in
 # voxels. Checked on nine labelled volumes, with every 2nd to 16th slice and with runs of slices kept: all crossing
 # slices were found, and none where there was none.
@@ -37,8 +39,6 @@ class Plane(StrEnum):
 
 
 # Planes by the LPS axis of their normal.
-# Upper bound for slice counts, above the size of any volume.
-MAX_SLICES = 100_000
 _PLANES = (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)
 
 
