@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy
 from fewshot_annotate.engines.propagate.composed_flow import composed_fields
+from fewshot_annotate.engines.propagate.gaussian import BLOCK_LINES, smooth
 from fewshot_annotate.engines.propagate.optical_flow import compose, enlarge, flow, pyramid, warp
 
 
@@ -67,3 +68,21 @@ def test_interpolation_equals_that_of_scipy(shape: tuple[int, int]) -> None:
         ]
     )
     np.testing.assert_allclose(enlarge(field, larger), expected, atol=1e-4)
+
+
+def test_a_bright_pixel_is_spread_over_its_neighbours_and_the_border_is_extended() -> None:
+    image = np.zeros((1, 1, 9), np.float32)
+    image[0, 0, 0] = 1
+    weights = np.exp([0, -0.5, -2, -4.5])
+    weights /= weights[0] + 2 * weights[1:].sum()
+    expected = [weights.sum(), weights[1:].sum(), weights[2:].sum(), weights[3], 0, 0, 0, 0, 0]
+    np.testing.assert_allclose(smooth(image, 1.0)[0, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1, 40), (33, 1), (2, 3, 31, 65), (BLOCK_LINES + 1, BLOCK_LINES + 30)])
+@pytest.mark.parametrize("sigma", [0.8, 1.0, 2.0, 30.0])
+def test_gaussian_smoothing_equals_that_of_scipy(shape: tuple[int, ...], sigma: float) -> None:
+    images = np.random.default_rng(0).random(shape, np.float32)
+    deviations = (*[0.0] * (len(shape) - 2), sigma, sigma)
+    expected = scipy.ndimage.gaussian_filter(images, deviations, mode="nearest", truncate=2.5)
+    np.testing.assert_allclose(smooth(images, sigma), expected, atol=1e-5)

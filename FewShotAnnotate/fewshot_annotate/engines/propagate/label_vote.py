@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from .optical_flow import smooth, warp
+from .gaussian import smooth
+from .optical_flow import warp
 
 # Search radius in pixels, and standard deviation of the weight by distance. `ablation.py --parts
 # propagate.label_vote` compares these and the next two with smaller and larger values.

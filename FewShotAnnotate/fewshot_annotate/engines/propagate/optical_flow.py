@@ -10,7 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import scipy
+
+from .gaussian import smooth
 
 # Standard deviations in pixels of the Lucas-Kanade window and of the smoothing of each update. `ablation.py --parts
 # propagate.optical_flow` compares these and the next four with smaller and larger values.
@@ -24,13 +25,6 @@ PYRAMID_LEVELS = 3
 MAX_STEP_PIXELS = 1.0
 # Slices with a shorter side are not halved again.
 MIN_SIDE_PIXELS = 16
-
-
-def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian smoothing of float32 images `[..., h, w]`, each on its own, `sigma` in pixels."""
-    deviations = (*(0.0,) * (image.ndim - 2), sigma, sigma)
-    smoothed: np.ndarray = scipy.ndimage.gaussian_filter(image, deviations, mode="nearest", truncate=2.5)
-    return smoothed
 
 
 @lru_cache(maxsize=8)
@@ -185,7 +179,8 @@ def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray, regula
         c += regularisation
         step = np.stack([c * p - b * q, a * q - b * p])
         step /= a * c - b * b
-        step /= np.maximum(1, np.hypot(step[0], step[1]) / MAX_STEP_PIXELS)
+        length = np.sqrt(step[0] * step[0] + step[1] * step[1])  # faster than np.hypot
+        step /= np.maximum(1, length / MAX_STEP_PIXELS)
         step += field
         field = smooth(step, SMOOTHING_SIGMA_PIXELS)
     return field
