@@ -93,8 +93,10 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], to
                 warped = _padded(one_hot, source.field, area)
                 inside = tuple(slice(a.start - w.start, a.stop - w.start) for a, w in zip(area, active, strict=True))
                 votes = result[(label_index, *area)]
+                vote_of_offset = np.empty_like(votes)
                 for offset, weight in zip(offsets, weights[number], strict=True):
-                    votes += weight[inside] * _shifted(warped, offset)
+                    votes += np.multiply(weight[inside], _shifted(warped, offset), out=vote_of_offset)
+    result[(slice(None), *active)] /= weights.sum(axis=(0, 1))
     return result
 
 
@@ -131,27 +133,30 @@ def _reached_boxes(source: Source, labels: Sequence[int]) -> dict[int, Box]:
 def _weights(
     image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], active: Box, tolerance: float
 ) -> np.ndarray:
-    """Weights of sources and offsets at each active pixel, summing to 1: float32 [sources, offsets, h, w]."""
+    """Weights of sources and offsets at each active pixel, not normalised: float32 [sources, offsets, h, w]."""
     target = image[(slice(None), *active)]
     offsets = _offsets()
-    weights = np.zeros((len(sources), len(offsets), *target.shape[1:]), dtype=np.float32)
+    weights = np.empty((len(sources), len(offsets), *target.shape[1:]), dtype=np.float32)
     labelled = np.zeros(target.shape[1:], dtype=bool)
+    difference = np.empty_like(target)
     for source_weights, source in zip(weights, sources, strict=True):
-        for channel, other in zip(target, source.image, strict=True):
-            warped = _padded(other, source.field, active)
-            for offset_weights, offset in zip(source_weights, offsets, strict=True):
-                offset_weights += np.abs(channel - _shifted(warped, offset))
-        source_weights[...] = smooth(source_weights, PATCH_SIGMA_PIXELS)
+        warped = [_padded(channel, source.field, active) for channel in source.image]
+        for offset_weights, offset in zip(source_weights, offsets, strict=True):
+            for of_channel, channel, moved in zip(difference, target, warped, strict=True):
+                np.subtract(channel, _shifted(moved, offset), out=of_channel)
+            np.abs(difference, out=difference)
+            offset_weights[...] = smooth(difference.sum(axis=0), PATCH_SIGMA_PIXELS)
         mask = np.isin(source.mask, labels).astype(np.float32)
         labelled |= warp(mask, source.field, active) > 0
     typical = float(weights[:, len(offsets) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0
-    weights -= weights.min(axis=(0, 1))
-    weights *= -1 / (tolerance * max(typical, MIN_INTENSITY_DIFFERENCE))
-    np.exp(weights, out=weights)
+    least = weights.min(axis=(0, 1))
+    scale = np.float32(-1 / (tolerance * max(typical, MIN_INTENSITY_DIFFERENCE)))
     for source_weights, source in zip(weights, sources, strict=True):
         for offset_weights, (down, right) in zip(source_weights, offsets, strict=True):
+            offset_weights -= least
+            offset_weights *= scale
+            np.exp(offset_weights, out=offset_weights)
             offset_weights *= np.exp(-(down**2 + right**2) / (2 * SEARCH_SIGMA_PIXELS**2)) / source.distance
-    weights /= weights.sum(axis=(0, 1))
     return weights
 
 
