@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from ..gaussian import smooth
+from ..threads import ENGINE_THREADS
 from .config import NetworkConfig
 from .schedule import network_size
 
 # Number of channels that give the position in the volume: row, column and slice.
 POSITIONS = 3
+# The kernel that blurs the prior ends at this many standard deviations.
+PRIOR_TRUNCATE = 2.0
 
 
 class Stack:
@@ -45,7 +50,7 @@ class Stack:
         device: torch.device,
         config: NetworkConfig,
         stretch: Sequence[float] = (1.0, 1.0),
-        blur: Sequence[float] | None = None,
+        blur: tuple[float, float] | None = None,
         order: Sequence[int] = (0, 1, 2),
     ) -> None:
         self.shape = (int(shape[0]), int(shape[1]))
@@ -53,10 +58,12 @@ class Stack:
         self.count = count
         self.device = device
         self.config = config
-        self._kernels = [_gaussian(deviation) for deviation in blur or 2 * (config.prior_blur_pixels,)]
+        self._blur = blur or (config.prior_blur_pixels, config.prior_blur_pixels)
         self._order = list(order)
         reach = config.context[-1]
-        slices = torch.stack([self.shrink(torch.from_numpy(image(index))) for index in range(count)])
+        with ThreadPoolExecutor(ENGINE_THREADS) as threads:
+            images = threads.map(lambda index: self.shrink(torch.from_numpy(image(index))), range(count))
+            slices = torch.stack(list(images))
         self.slices = torch.cat([slices[:1]] * reach + [slices] + [slices[-1:]] * reach).to(device) * 2 - 1
         self.channels = slices.shape[1]
         rows, columns = (torch.linspace(-1, 1, side) for side in self.size)
@@ -87,12 +94,8 @@ class Stack:
 
     def prior(self, probabilities: np.ndarray) -> torch.Tensor:
         """Prior from probabilities `[classes, h, w]` in the window: resampled and blurred, float16."""
-        down, across = self._kernels
-        rows, columns = len(down) // 2, len(across) // 2
-        maps = self.shrink(torch.from_numpy(probabilities))[:, None]
-        maps = functional.pad(maps, (columns, columns, rows, rows), mode="replicate")
-        maps = functional.conv2d(functional.conv2d(maps, down[None, None, :, None]), across[None, None, None, :])
-        return maps[:, 0].to(self.device, torch.float16)
+        maps = smooth(self.shrink(torch.from_numpy(probabilities)).numpy(), self._blur, PRIOR_TRUNCATE)
+        return torch.from_numpy(maps).to(self.device, torch.float16)
 
     def example(self, index: int, target: np.ndarray, prior: np.ndarray, labelled: bool) -> TrainingSlice:
         """Training slice from the probabilities `[classes, h, w]` of its target and of its prior, in the window."""
@@ -104,12 +107,6 @@ class Stack:
         sides = self.positions[:, rows, columns]
         number = torch.full_like(sides[:1], 2 * index / max(1, self.count - 1) - 1)
         return torch.cat([near, torch.cat([sides, number])[self._order]])
-
-
-def _gaussian(deviation: float) -> torch.Tensor:
-    reach = int(2 * deviation)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / max(deviation, 1e-6)) ** 2)
-    return kernel / kernel.sum()
 
 
 @dataclass(frozen=True)

@@ -140,12 +140,14 @@ def fit_support(
                 times=times,
             )
 
-            def fit_and_judge(number: int, fold: Sequence[int]) -> tuple[OptionalNetwork, list[JudgedSlice]]:
-                fitted = fitting.fit(number, fold)
-                return fitted, holding.judged(held_out, reliable, fold, fitted)
-
-            fits = list(threads.map(fit_and_judge, range(len(folds) + 1), [[], *folds]))
-            network, judged = fits[0][0], [of_fold for _, of_fold in fits[1:]]
+            networks = [threads.submit(fitting.fit, number, fold) for number, fold in enumerate([[], *folds])]
+            judging = []
+            for fold, fitted in zip(folds, networks[1:], strict=True):
+                slices = [[support_index] for support_index in fold]
+                judge = partial(holding.judged, held_out, reliable, network=fitted.result())
+                judging.append(threads.map(judge, slices))
+            judged = [list(chain(*slices)) for slices in judging]
+            network = networks[0].result()
     candidates = len(CANDIDATES) + (plan is not None and stack is not None)
     weights, floor, calibration, fused = fit_fusion(judged, candidates, pool, config)
     return SupportFit(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from .gaussian import smooth
+from ..gaussian import smooth
 from .optical_flow import warp
 
 # Search radius in pixels, and standard deviation of the weight by distance. `ablation.py --parts

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .gaussian import smooth
+from ..gaussian import smooth
 
 # Standard deviations in pixels of the Lucas-Kanade window and of the smoothing of each update. `ablation.py --parts
 # propagate.optical_flow` compares these and the next four with smaller and larger values.

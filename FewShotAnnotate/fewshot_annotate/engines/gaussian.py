@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# The kernel ends at this many standard deviations.
+# By default, the kernel ends at this many standard deviations.
 TRUNCATE = 2.5
 # One product smooths this many pixels along an axis, because a band of the matrix of all pixels is mostly zeros, and
 # this many lines: BLAS would compute larger products in threads of its own, while engines have one thread per slice.
@@ -25,41 +25,45 @@ class _Block(NamedTuple):
     weights: np.ndarray
 
 
-def smooth(images: np.ndarray, sigma: float) -> np.ndarray:
+def smooth(images: np.ndarray, sigma: float | tuple[float, float], truncate: float = TRUNCATE) -> np.ndarray:
     """Smooth images, each on its own; the border is extended outwards.
 
     Parameters
     ----------
     images : float32 ndarray, shape [..., h, w]
-    sigma : float
-        Standard deviation in pixels.
+    sigma : float or (float, float)
+        Standard deviation in pixels, along rows and columns if there are two; 0 for no smoothing.
+    truncate : float
+        Standard deviations at which the kernel ends.
 
     Returns
     -------
     float32 ndarray of the same shape
     """
     height, width = images.shape[-2:]
+    down, across = sigma if isinstance(sigma, tuple) else (sigma, sigma)
     source = np.ascontiguousarray(images, dtype=np.float32).reshape(-1, height, width)
-    by_rows, result = np.empty_like(source), np.empty_like(source)
-    for rows in _blocks(height, sigma):
-        for first in range(0, width, BLOCK_LINES):
-            columns = slice(first, first + BLOCK_LINES)
-            np.matmul(rows.weights, source[:, rows.source, columns], out=by_rows[:, rows.pixels, columns])
-    for columns_block in _blocks(width, sigma):
-        for first in range(0, height, BLOCK_LINES):
-            lines = slice(first, first + BLOCK_LINES)
-            np.matmul(
-                by_rows[:, lines, columns_block.source],
-                columns_block.weights.T,
-                out=result[:, lines, columns_block.pixels],
-            )
-    return result.reshape(images.shape)
+    if down:
+        smoothed = np.empty_like(source)
+        for block in _blocks(height, down, truncate):
+            for first in range(0, width, BLOCK_LINES):
+                lines = slice(first, first + BLOCK_LINES)
+                np.matmul(block.weights, source[:, block.source, lines], out=smoothed[:, block.pixels, lines])
+        source = smoothed
+    if across:
+        smoothed = np.empty_like(source)
+        for block in _blocks(width, across, truncate):
+            for first in range(0, height, BLOCK_LINES):
+                lines = slice(first, first + BLOCK_LINES)
+                np.matmul(source[:, lines, block.source], block.weights.T, out=smoothed[:, lines, block.pixels])
+        source = smoothed
+    return source.reshape(images.shape)
 
 
 @lru_cache(maxsize=64)
-def _blocks(size: int, sigma: float) -> list[_Block]:
+def _blocks(size: int, sigma: float, truncate: float) -> list[_Block]:
     """The blocks of a line of `size` pixels."""
-    radius = int(TRUNCATE * sigma + 0.5)
+    radius = int(truncate * sigma + 0.5)
     offsets = np.arange(-radius, radius + 1)
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
     kernel /= kernel.sum()
