@@ -18,7 +18,7 @@ from ..datasets.batch import BadRowsError, WorkerPool, WorkersLost, run_batch
 from ..datasets.batch_state import CANCELLED, BatchProgress
 from ..datasets.case import BatchSettings
 from ..datasets.local_processes import LocalProcesses
-from ..datasets.manifest import read_rows
+from ..datasets.manifest import OPTIONAL, REQUIRED, read_rows
 from ..datasets.status import CaseStatus, Status
 from .arguments import (
     add_clean_up,
@@ -52,8 +52,7 @@ def add_arguments(batch: argparse.ArgumentParser) -> None:
         "manifest",
         metavar="MANIFEST.csv",
         type=Path,
-        help="table with columns image,support and optionally name,engine,axis,labelled_slices,library,series,task,"
-        "also",
+        help=f"table with the columns {', '.join(REQUIRED)} and optionally {', '.join(OPTIONAL)}",
     )
     batch.add_argument("-o", "--output", metavar="OUT_DIR", type=Path, required=True, help="folder to write")
     batch.add_argument(
