@@ -24,6 +24,8 @@ from fewshot_annotate.host.annotation.record import (
 from fewshot_annotate.host.annotation.record_json import record_from_json, record_to_json
 from fewshot_annotate.host.annotation.record_store import RECORD_ATTRIBUTE, read_record
 from fewshot_annotate.host.annotation.review_rows import Origin, ReviewRow, combined_status, worst_first
+from fewshot_annotate.host.fill import run_commit
+from fewshot_annotate.host.fill.saved_segmentation import ReferencedSegmentation
 from fewshot_annotate.host.review.differences import DIFFERENCES_ATTRIBUTE
 from support import mrml, scene_cases
 from support.review_scene import Review, ReviewScene, parameter_node
@@ -111,6 +113,33 @@ def test_a_refill_changes_neither_accepted_nor_corrected_slices_and_learns_from_
     labelled = read_record(review_scene.node).present.labelled
     assert corrected in labelled
     assert not set(accepted) & set(labelled)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_slice_accepted_during_a_refill_stays_accepted_and_as_it_is(
+    review_scene: ReviewScene, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrected, index = review_scene.scene.between[3:5]
+    review_scene.paint(corrected)
+    request, runner = review_scene.controller.refill(), review_scene.runner
+    before = {other: review_scene.labels(other) for other in review_scene.rows}
+    labelled = [*review_scene.scene.labelled, corrected]
+    saved: list[ReferencedSegmentation] = []
+
+    def save(node: Any) -> ReferencedSegmentation:
+        saved.append(ReferencedSegmentation(node))
+        return saved[-1]
+
+    monkeypatch.setattr(run_commit, "ReferencedSegmentation", save)
+    runner.start(labelled=labelled, slices=request.slices)
+    runner.until(lambda: not late or bool(saved))  # late: what is about to be written is computed already
+    review_scene.accept(index)
+    runner.to_end()
+    review_scene.settle()
+    np.testing.assert_array_equal(review_scene.labels(index), before[index])
+    assert any(not np.array_equal(review_scene.labels(other), mask) for other, mask in before.items())
+    assert review_scene.of_status(ACCEPTED) == [index]
+    assert f"Slices accepted during the run were left as they are: {index}." in runner.controller.warnings
 
 
 def test_an_acceptance_ends_when_the_slice_is_changed(review_scene: ReviewScene) -> None:

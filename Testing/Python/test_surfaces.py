@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import slicer
 from fewshot_annotate.host.fill import commit as commit_module
+from fewshot_annotate.host.fill import run_commit
 from fewshot_annotate.host.fill.changes import Box, Changes
 from fewshot_annotate.host.fill.run_state import State
+from fewshot_annotate.host.fill.saved_segmentation import ReferencedSegmentation
 from fewshot_annotate.host.fill.surfaces.conversion import SurfaceArrays, SurfaceSettings, closed_surface
 from fewshot_annotate.host.fill.surfaces.folder import SurfaceFolder
 from fewshot_annotate.host.fill.surfaces.representation import replaced_surfaces, surface_settings
@@ -214,6 +216,40 @@ def test_paint_added_while_the_surfaces_are_made_is_in_the_surfaces(runs: Runs) 
     scene.node.CreateClosedSurfaceRepresentation()
     runner.to_end()
     after = surfaces_of(scene.node.GetSegmentation())
+    for name, expected in slicers_surfaces(scene.node).items():
+        require_equal(after[name], expected)
+
+
+@pytest.mark.parametrize("shown_before", [True, False])
+def test_surfaces_shown_or_smoothed_otherwise_just_before_the_commit_are_made_by_the_process(
+    runs: Runs, shown_before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = shown_scene()
+    segmentation = scene.node.GetSegmentation()
+    if not shown_before:
+        scene.node.RemoveClosedSurfaceRepresentation()
+    ready: list[object] = []
+    supplied: list[set[str]] = []
+
+    def save(node: Any) -> ReferencedSegmentation:
+        ready.append(node)
+        return ReferencedSegmentation(node)
+
+    def recorded(*arguments: Any) -> Any:
+        supplied.append(set(arguments[2]))
+        return replaced_surfaces(*arguments)
+
+    monkeypatch.setattr(run_commit, "ReferencedSegmentation", save)
+    monkeypatch.setattr(commit_module, "replaced_surfaces", recorded)
+    runner = runs(scene)
+    runner.start()
+    runner.until(lambda: bool(ready))
+    scene.node.RemoveClosedSurfaceRepresentation()
+    segmentation.SetConversionParameter("Smoothing factor", "0.0")
+    scene.node.CreateClosedSurfaceRepresentation()
+    runner.to_end()
+    assert supplied == [set(scene.ids)]
+    after = surfaces_of(segmentation)
     for name, expected in slicers_surfaces(scene.node).items():
         require_equal(after[name], expected)
 

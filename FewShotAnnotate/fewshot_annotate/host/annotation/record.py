@@ -181,6 +181,11 @@ class AxisRecord:
         return tuple(index for index, record in self.slices.items() if record.states)
 
     @property
+    def accepted(self) -> dict[int, int]:
+        """Accepted slice -> checksum of its accepted voxels."""
+        return {index: record.accepted for index, record in self.slices.items() if record.accepted is not None}
+
+    @property
     def reviewed(self) -> tuple[int, ...]:
         """Slices that a run filled or to which the user gave a status."""
         return tuple(

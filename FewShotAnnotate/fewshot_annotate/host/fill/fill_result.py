@@ -10,6 +10,7 @@ import numpy as np
 from ...guidance.confidence import slice_confidence
 from ...jobs.run_folder import JobFolder
 from ..annotation.painted_slices import masks_digest, segment_digests, slice_digests
+from ..annotation.record import AxisRecord
 from ..i18n import tr as _
 from ..mrml.grid import ImageSource, SegmentationGrid
 from .changes import Changes
@@ -28,16 +29,18 @@ class FillResult:
     ----------
     rules : EditRules
     version : tuple
-        Version of the labels, see `labels_version`.
+        Version of what was on the segmentation node then.
     changes : Changes
     filled : dict of int to (int, int)
         Slice -> checksum of its voxels after and before the commit.
     kept : dict of int to int
-        Slice to keep -> its checksum.
+        Slice to keep or accepted during the run -> its checksum.
     confidence : dict of int to float
         Filled slice -> its confidence, 0..1, see `guidance.confidence`.
     painted : list of int
         Slices that were painted during the run; they are not changed.
+    accepted : list of int
+        Slices that were accepted during the run; they are not changed.
     contested : ContestedVoxels
         Where the engine was uncertain.
     drafts : int
@@ -51,6 +54,7 @@ class FillResult:
     kept: dict[int, int]
     confidence: dict[int, float]
     painted: list[int]
+    accepted: list[int]
     drafts: int
     contested: ContestedVoxels
 
@@ -67,11 +71,11 @@ class FillResult:
         """Sentences about slices and segments that were not changed; `names` maps segment id to name."""
         sentences = []
         if self.painted:
-            listed = ", ".join(map(str, self.painted[:_MAX_LISTED])) + (
-                " ..." if len(self.painted) > _MAX_LISTED else ""
-            )
             text = _("Slices painted during the run were left as they are: {slices}.")
-            sentences.append(text.format(slices=listed))
+            sentences.append(text.format(slices=_listed(self.painted)))
+        if self.accepted:
+            text = _("Slices accepted during the run were left as they are: {slices}.")
+            sentences.append(text.format(slices=_listed(self.accepted)))
         deleted = [name for segment_id, name in names.items() if segment_id not in self.rules.segment_ids]
         if deleted:
             sentences.append(_("Removed during the run and not filled: {names}.").format(names=", ".join(deleted)))
@@ -85,9 +89,14 @@ class FillResult:
 
 
 def compute_result(
-    prepared: PreparedRun, grid: SegmentationGrid, image: ImageSource, rules: EditRules, version: tuple[object, ...]
+    prepared: PreparedRun,
+    grid: SegmentationGrid,
+    image: ImageSource,
+    record: AxisRecord,
+    rules: EditRules,
+    version: tuple[object, ...],
 ) -> FillResult:
-    """Result of a run whose worker has ended. Touches no node: for a background thread."""
+    """Result of a run whose worker has ended; `record` is of its axis. Touches no node: for a background thread."""
     plan, axis = prepared.plan, prepared.plan.axis
     ids = [name for name in plan.segment_ids if name in rules.segment_ids]
     now = segment_digests(grid, ids, axis, plan.query_slices)
@@ -97,8 +106,9 @@ def compute_result(
         for index in {*now[name], *prepared.at_start.get(name, {})}
         if now[name].get(index) != prepared.at_start.get(name, {}).get(index)
     }
+    accepted = _accepted(record, grid, axis, [index for index in plan.query_slices if index not in changed])
     done = prepared.finished()
-    slices = [index for index in plan.query_slices if done[index] and index not in changed]
+    slices = [index for index in plan.query_slices if done[index] and index not in {*changed, *accepted}]
 
     def read(index: int) -> dict[str, np.ndarray]:
         masks = {}
@@ -120,12 +130,24 @@ def compute_result(
         version=version,
         changes=changes,
         filled=filled,
-        kept=slice_digests(grid, ids, axis, plan.keep),
+        kept=slice_digests(grid, ids, axis, [*plan.keep, *accepted]),
         confidence={index: _confidence(prepared.folders, index) for index in slices},
         painted=sorted(changed),
+        accepted=accepted,
         contested=ContestedVoxels.of(axis, slices, lambda index: _lowest_confidence(prepared.folders, index)),
         drafts=int(np.count_nonzero(prepared.drafts()[slices])),
     )
+
+
+def _accepted(record: AxisRecord, grid: SegmentationGrid, axis: SliceAxis, slices: Sequence[int]) -> list[int]:
+    """Those of the slices that hold the voxels with which they were accepted."""
+    accepted = record.accepted
+    present = slice_digests(grid, record.segment_ids, axis, [index for index in slices if index in accepted])
+    return [index for index, checksum in present.items() if checksum == accepted[index]]
+
+
+def _listed(slices: Sequence[int]) -> str:
+    return ", ".join(map(str, slices[:_MAX_LISTED])) + (" ..." if len(slices) > _MAX_LISTED else "")
 
 
 def _lowest_confidence(folders: Sequence[JobFolder], index: int) -> np.ndarray:

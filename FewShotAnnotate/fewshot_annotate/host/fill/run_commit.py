@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from ..annotation.record import AxisRecord
+from ..annotation.record_store import read_record
 from ..mrml.grid_reader import GridReader
 from ..mrml.reading import labels_version
 from ..tasks import BackgroundTasks
@@ -119,14 +121,8 @@ class RunCommit:
         """Compute the changes in the background."""
         assert run.prepared is not None
         grid, image = read_unchanged(run.plan, run.nodes, self._grids)
-        inputs = (
-            run.prepared,
-            run.folder.path,
-            grid,
-            image,
-            *self._rules(run),
-            surface_settings(run.nodes.segmentation),
-        )
+        node = run.nodes.segmentation
+        inputs = (run.prepared, run.folder.path, grid, image, _record(run), *self._rules(run), surface_settings(node))
         self._tasks.start(partial(compute_commit, *inputs), partial(self._computed, run))
 
     def _computed(self, run: ActiveRun, computed: ComputedCommit) -> None:
@@ -147,9 +143,10 @@ class RunCommit:
         self._tasks.start(computed.surfaces.read, partial(self._prepare, run, computed))
 
     def _rules(self, run: ActiveRun) -> tuple[EditRules, tuple[object, ...]]:
-        """Rules and labels from which changes are computed; with others they have to be computed again."""
+        """From what a commit is computed: rules, labels, acceptances and surfaces; with others, computed again."""
         node = run.nodes.segmentation
-        return EditRules.from_nodes(node, self._editor().node(), run.plan.may_overwrite), labels_version(node)
+        rules = EditRules.from_nodes(node, self._editor().node(), run.plan.may_overwrite)
+        return rules, (labels_version(node), _record(run).accepted, surface_settings(node))
 
     def _prepare(self, run: ActiveRun, computed: ComputedCommit, surfaces: Mapping[str, Any]) -> None:
         """Save the segmentation in case of a failure, so that the next step only has to write."""
@@ -159,7 +156,7 @@ class RunCommit:
         self._ready = _ReadyCommit(run, computed.found, layers, surfaces, saved)
 
     def _write(self, ready: _ReadyCommit) -> None:
-        """Write the changes, if the segmentation was not edited meanwhile; else they are computed again."""
+        """Write the changes, if they were computed from what is there now; else they are computed again."""
         run, found = ready.run, ready.found
         read_unchanged(run.plan, run.nodes, self._grids)
         if (found.rules, found.version) != self._rules(run):
@@ -185,3 +182,8 @@ class RunCommit:
     def _end(self, run: ActiveRun, found: FillResult) -> None:
         run.warnings += (replace(found, painted=[]) if run.live else found).warnings(run.names)
         self._done(run, found)
+
+
+def _record(run: ActiveRun) -> AxisRecord:
+    """What is stored now of the slices along the axis of a run."""
+    return read_record(run.nodes.segmentation).along(run.plan.axis.index)

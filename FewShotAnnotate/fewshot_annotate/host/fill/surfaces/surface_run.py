@@ -11,6 +11,7 @@ from ....core.errors import InputError
 from ....core.events import Event, Failed
 from ....core.slice_axis import SliceAxis
 from ....jobs.process import WorkerProcess
+from ...annotation.record import AxisRecord
 from ...i18n import tr as _
 from ...messages import error_text
 from ...mrml.grid import ImageSource, SegmentationGrid
@@ -121,12 +122,13 @@ def compute_commit(
     run_folder: Path,
     grid: SegmentationGrid,
     image: ImageSource,
+    record: AxisRecord,
     rules: EditRules,
     version: tuple[object, ...],
     settings: SurfaceSettings | None,
 ) -> ComputedCommit:
     """Changes that a run commits, and the surfaces to make of them. Touches no node: for a background thread."""
-    found = compute_result(prepared, grid, image, rules, version)
+    found = compute_result(prepared, grid, image, record, rules, version)
     layers = changed_layers(grid, found.changes)
     return ComputedCommit(found, layers, surface_run(run_folder, grid, found.changes, settings))
 
