@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core.slice_axis import SliceAxis
 from ...guidance.confidence import slice_confidence
 from ...jobs.run_folder import JobFolder
 from ..annotation.painted_slices import masks_digest, segment_digests, slice_digests
