@@ -21,8 +21,8 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.jobs import process as process_module
+from fewshot_annotate.jobs.host_monitor import HOST_CHECK_SECONDS
 from fewshot_annotate.jobs.run_folder import JobFolder
-from fewshot_annotate.jobs.worker import HOST_CHECK_SECONDS
 from support.disk import small_disk
 from support.labels import long_case, small_case
 from support.processes import (

@@ -256,10 +256,10 @@ def test_a_damaged_folder_is_refused_by_the_worker_in_one_line(short_job: JobFol
 def test_a_worker_that_hangs_when_its_host_exits_is_ended(spawned: Spawned) -> None:
     code = """
         import sys, time
-        from fewshot_annotate.jobs import worker
+        from fewshot_annotate.jobs import host_monitor
 
-        worker.HOST_CHECK_SECONDS, worker.ORPHAN_SECONDS = 0.05, 0.2
-        worker.HostMonitor(int(sys.argv[1]))
+        host_monitor.HOST_CHECK_SECONDS, host_monitor.ORPHAN_SECONDS = 0.05, 0.2
+        host_monitor.HostMonitor(int(sys.argv[1]))
         time.sleep(100)
     """
     host = spawned.python("-c", "import time; time.sleep(100)")

@@ -24,7 +24,8 @@ from fewshot_annotate.datasets.local_processes import LocalProcesses
 from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.datasets.status import CaseStatus
 from fewshot_annotate.engines.threads import max_threads
-from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
+from fewshot_annotate.jobs.host_monitor import HostMonitor
+from fewshot_annotate.jobs.worker_program import EventWriter, run_program, run_worker, worker_parser
 
 
 class _StoppablePool(LocalProcesses):

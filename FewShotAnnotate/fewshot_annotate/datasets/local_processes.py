@@ -21,14 +21,13 @@ from ..core.library_warnings import suppress_library_warnings
 from ..core.signals import TERMINATION_SIGNALS, defer_signals, repeat_lost_signals, set_handler
 from ..core.temporary import remove_abandoned_folders, system_folder
 from ..engines.threads import temporary_compile_cache, thread_variables
-from ..jobs.host_monitor import host_liveness_check
+from ..jobs.host_monitor import HOST_CHECK_SECONDS, host_liveness_check
 from .case import CaseJob, run_case
 from .status import CaseStatus, Status
 
 # A case fails after this many crashes of its process; a single crash may have another cause.
 MAX_CRASHES = 2
 CANCEL_GRACE_SECONDS = 10.0
-_HOST_CHECK_SECONDS = 1.0
 _EXIT_SECONDS = 2.0
 # Windows can wait for at most 63 objects at once.
 _MAX_PROCESSES = 60 if os.name == "nt" else 1000
@@ -204,7 +203,7 @@ def _serve(connection: Connection, host_pid: int) -> None:
 
     def watch() -> None:
         while alive():
-            time.sleep(_HOST_CHECK_SECONDS)
+            time.sleep(HOST_CHECK_SECONDS)
         os._exit(ExitCode.FAILED)
 
     threading.Thread(target=watch, daemon=True).start()

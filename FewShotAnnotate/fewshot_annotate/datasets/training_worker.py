@@ -15,7 +15,8 @@ from fewshot_annotate.core.job import Device
 from fewshot_annotate.datasets.background import RequestFolder
 from fewshot_annotate.datasets.task.training import TrainingRequest, train_task
 from fewshot_annotate.engines.base import RunContext, Stopped
-from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
+from fewshot_annotate.jobs.host_monitor import HostMonitor
+from fewshot_annotate.jobs.worker_program import EventWriter, run_program, run_worker, worker_parser
 
 _PROGRESS_SECONDS = 0.5
 

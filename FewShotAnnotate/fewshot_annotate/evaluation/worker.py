@@ -18,8 +18,9 @@ from fewshot_annotate.evaluation.comparison_folder import ComparisonFolder
 from fewshot_annotate.evaluation.report.page import comparison_png, missing_packages, write_report
 from fewshot_annotate.evaluation.time_estimate import ComparisonProgress
 from fewshot_annotate.evaluation.trials import EngineFailed, Interrupted
+from fewshot_annotate.jobs.host_monitor import HostMonitor
 from fewshot_annotate.jobs.process import run_in_worker
-from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
+from fewshot_annotate.jobs.worker_program import EventWriter, run_program, run_worker, worker_parser
 
 
 def run(folder: ComparisonFolder, report: EventWriter, host_monitor: HostMonitor, python: str) -> Event:

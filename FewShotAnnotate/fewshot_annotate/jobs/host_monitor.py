@@ -1,9 +1,36 @@
-"""Check whether the process that started the worker is still running."""
+"""HostMonitor: ends a worker whose host, the process that started it, is gone."""
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable
+
+from ..core.exit_codes import ExitCode
+
+HOST_CHECK_SECONDS = 1.0
+# Time that a worker has to finish its current slice after its host has exited.
+ORPHAN_SECONDS = 10.0
+
+
+class HostMonitor:
+    """True once the host process has exited; then ends this process if the run does not end soon."""
+
+    def __init__(self, host_pid: int) -> None:
+        self._alive = host_liveness_check(host_pid)
+        self._gone = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __bool__(self) -> bool:
+        return self._gone.is_set()
+
+    def _watch(self) -> None:
+        while self._alive():
+            time.sleep(HOST_CHECK_SECONDS)
+        self._gone.set()
+        time.sleep(ORPHAN_SECONDS)
+        os._exit(ExitCode.CANCELLED)
 
 
 def host_liveness_check(pid: int) -> Callable[[], bool]:

@@ -20,10 +20,11 @@ from fewshot_annotate.core.volume import Volume
 from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.composed_flow import FlowCache
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation, label_window
+from fewshot_annotate.jobs.host_monitor import HostMonitor
 from fewshot_annotate.jobs.live_requests import LiveRequest, LiveRequests
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.slice_writer import SliceWriter
-from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
+from fewshot_annotate.jobs.worker_program import EventWriter, run_program, run_worker, worker_parser
 
 POLL_SECONDS = 0.01
 # Enough for the flow from both sides to each of 250 slices of 256 x 256 pixels, and for that to the labelled slices.

@@ -14,11 +14,12 @@ from fewshot_annotate.core.events import Cancelled, Event, Finished
 from fewshot_annotate.core.reading import read_json_as
 from fewshot_annotate.core.storage import write_json
 from fewshot_annotate.engines.base import Stopped
+from fewshot_annotate.jobs.host_monitor import HostMonitor
 from fewshot_annotate.jobs.labelled_layers import LabelledLayer
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.suggestion_process import names_path, suggestion_path
 from fewshot_annotate.jobs.suggestions import suggest_slices
-from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
+from fewshot_annotate.jobs.worker_program import EventWriter, run_program, run_worker, worker_parser
 
 
 def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:

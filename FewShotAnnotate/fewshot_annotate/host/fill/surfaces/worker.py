@@ -15,7 +15,8 @@ import numpy as np
 from fewshot_annotate.core.events import Cancelled, Event, Finished
 from fewshot_annotate.host.fill.surfaces.conversion import closed_surface
 from fewshot_annotate.host.fill.surfaces.folder import SurfaceFolder
-from fewshot_annotate.jobs.worker import HostMonitor, run_program, run_worker, worker_parser
+from fewshot_annotate.jobs.host_monitor import HostMonitor
+from fewshot_annotate.jobs.worker_program import run_program, run_worker, worker_parser
 
 
 def make_surfaces(folder: SurfaceFolder, host_monitor: HostMonitor) -> Event:
