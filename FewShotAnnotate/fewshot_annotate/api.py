@@ -1,8 +1,8 @@
 """The public Python API: what `import fewshot_annotate` offers.
 
 Volumes and labels are given as paths, SimpleITK images, numpy arrays `[k, j, i]` (slices, rows, columns; spacing 1 mm
-where only arrays are given) or the objects that `read_volume` and `read_labels` return. Types that are imported here
-under their own name are offered too; `fewshot_annotate.__all__` lists everything.
+where only arrays are given) or the objects that `read_volume` and `read_labels` return. `fewshot_annotate.__all__`
+lists everything that is offered.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from .engines.pretrained.engine_weights import weights_in_use
 from .evaluation.case import ComparisonCase
 from .evaluation.results import Comparison as Comparison
 from .export.algorithm import PRODUCT, Algorithm, tagged
+from .io.arguments import LABELS, checked_arguments
 from .io.files import merge_layers, read_label_maps
 from .io.files import read_volume as read_volume
 from .io.inputs import as_channels, as_inputs, as_label_maps, as_volume
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .io.inputs import LabelsLike, VolumeLike
 
 
+@checked_arguments()
 def read_labels(
     path: str | Path, volume: VolumeLike | None = None, *, resample: bool = False, crop: bool = False
 ) -> list[LabelMap]:
@@ -69,6 +71,7 @@ def read_labels(
     return read_label_maps(path, None if volume is None else as_volume(volume).geometry, agreed)
 
 
+@checked_arguments()
 def fill(
     volume: VolumeLike,
     labels: LabelsLike | None = None,
@@ -159,6 +162,7 @@ def fill(
     )
 
 
+@checked_arguments()
 def suggest(
     volume: VolumeLike,
     labels: LabelsLike,
@@ -199,6 +203,7 @@ def suggest(
     return suggestions(request, parse_int(str(count), "slices", 1, MAX_SLICES))
 
 
+@checked_arguments()
 def compare(
     volume: VolumeLike,
     labels: LabelsLike,
@@ -219,9 +224,7 @@ def compare(
 
     Parameters
     ----------
-    volume, labels, axis, labelled_slices, partial, device
-        As in `fill`.
-    also : sequence of volumes
+    volume, labels, also, axis, labelled_slices, partial, device
         As in `fill`. Engines that use one volume only are given `volume` alone, with a warning.
     engines : sequence of str
         Names of the engines.
@@ -249,8 +252,6 @@ def compare(
     from .evaluation.compare import compare as compare_engines
     from .evaluation.design import TrialDesign
 
-    if isinstance(engines, str):
-        raise TypeError("engines must be a sequence of names")
     design = TrialDesign.parse(sizes, draws, held_out, seed)
     input_volume, layers = as_inputs(volume, labels)
     case = ComparisonCase.from_label_maps(
@@ -265,6 +266,7 @@ def compare(
         return compare_engines(case, compared, design, folder / "trials")
 
 
+@checked_arguments(labels=LABELS.or_type(Filled))
 def export_labels(
     labels: Filled | LabelsLike,
     path: str | Path,
@@ -316,9 +318,7 @@ def export_labels(
     structures = common_structures()
     consents = {Remedy.SUGGEST_CODES: suggest_codes, Remedy.DEFAULT_CODE: default_code, Remedy.OVERWRITE: overwrite}
     series = read_series(Path(reference)) if reference is not None and target is Target.DICOM_SEG else None
-    grid = None if series is None else series.geometry
-    if reference is not None and grid is None:
-        grid = read_volume(reference).geometry
+    grid = None if reference is None else (series or read_volume(reference)).geometry
     request = ExportRequest(
         layers=tuple(layers),
         output=path,

@@ -95,15 +95,65 @@ def test_a_volume_of_long_doubles_is_filled(box: tuple[np.ndarray, np.ndarray]) 
     np.testing.assert_array_equal(filled.labels, fsa.fill(image, painted, engine="propagate").labels)
 
 
-def test_sequences_are_not_taken_apart_where_one_thing_was_given(box: tuple[np.ndarray, np.ndarray]) -> None:
-    """A path would be taken for the sequence of its letters, of which '/' names all files of the machine."""
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({"also": "/T2.nii.gz"}, "Argument also is of type str; give list[str | Path"),  # '/' names the whole machine
+        ({"also": [5]}, "Argument also is of type list[int]; give list["),
+        ({"also": None}, "Argument also is of type NoneType; give list["),
+        ({"options": "steps"}, "Argument options is of type str; give dict[str, "),
+        ({"options": {1: 2}}, "Argument options is of type dict[int, int]; give dict[str, "),
+        ({"options": [("steps",)]}, "Argument options is of type list[tuple]; give dict[str, "),
+        ({"task": 5}, "Argument task is of type int; give str | Path."),
+        ({"partial": "no"}, "Argument partial is of type str; give bool."),
+        ({"on_event": "print"}, "Argument on_event is of type str; give Callable[[Event], None]."),
+        ({"volume": None}, "Argument volume is of type NoneType; give str | Path | SimpleITK.Image"),
+        ({"volume": np.array([object()])}, "Argument volume is of type ndarray[object]; give str | Path"),
+        ({"volume": ""}, "Argument volume is an empty path; give the path"),
+        ({"volume": np.zeros((0, 5, 5))}, "The volume: it holds 0 x 5 x 5 voxels"),
+        ({"volume": sitk.Image([4, 4, 4], sitk.sitkVectorFloat32)}, "The volume: the image has 3 values per voxel"),
+        ({"labels": [np.zeros((9, 16, 18))]}, "Argument labels is of type list[ndarray]; give str | Path"),
+        ({"labels": np.zeros((3, 3))}, "The labels: the image has 2 dimensions"),
+        ({"labelled_slices": 5}, "'5' is not a list of slice numbers"),
+        ({"labelled_slices": "3,10"}, "'3,10' is not a list of slice numbers"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_argument_of_a_wrong_type_is_refused_by_its_name(
+    box: tuple[np.ndarray, np.ndarray], arguments: dict[str, Any], found: str
+) -> None:
     image, painted = box
-    with pytest.raises(TypeError, match="must be in a list"):
-        fsa.fill(image, painted, also="/T2.nii.gz", engine="propagate")
-    with pytest.raises(TypeError, match="sequence of names"):
-        fsa.compare(image, painted, engines="propagate")
-    with pytest.raises(TypeError, match="must hold LabelMap"):
-        fsa.fill(image, [painted, painted], engine="propagate")
+    with pytest.raises(fsa.InputError) as refused:
+        fsa.fill(**{"volume": image, "labels": painted, "engine": "propagate", **arguments})
+    assert str(refused.value).startswith(found)
+
+
+def test_arguments_of_a_wrong_type_are_refused_by_every_function(
+    box: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    image, painted = box
+    calls = [
+        lambda: fsa.read_volume(None),  # type: ignore[arg-type]
+        lambda: fsa.read_volume(""),
+        lambda: fsa.read_labels(5),  # type: ignore[arg-type]
+        lambda: fsa.suggest(image, None),  # type: ignore[arg-type]
+        lambda: fsa.compare(image, painted, engines="propagate"),
+        lambda: fsa.compare(image, painted, engines=[]),
+        lambda: fsa.compare(image, painted, engines=["propagate"], sizes=5),  # type: ignore[arg-type]
+        lambda: fsa.export_labels(painted, 5),  # type: ignore[arg-type]
+        lambda: fsa.export_labels(painted, tmp_path / "a.nii.gz", codes="liver"),  # type: ignore[arg-type]
+        lambda: fsa.export_labels(painted, tmp_path / "a.nii.gz", codes={"Label 1": None}),  # type: ignore[dict-item]
+        lambda: fsa.export_labels(painted, tmp_path / "a.nii.gz", overwrite="no"),  # type: ignore[arg-type]
+    ]
+    for call in calls:
+        with pytest.raises(fsa.InputError):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_flag_may_be_given_as_numpy_gives_it(box: tuple[np.ndarray, np.ndarray]) -> None:
+    image, painted = box
+    assert fsa.suggest(image, painted, partial=np.bool_(True))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

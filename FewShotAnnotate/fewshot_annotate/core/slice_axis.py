@@ -172,10 +172,12 @@ def slice_indices(indices: Iterable[Any] | None) -> list[int] | None:
     Raises
     ------
     InputError
-        An entry is no whole number; True and False are none, as they would be a mask.
+        No sequence, or an entry is no whole number; True and False are none, as they would be a mask.
     """
     if indices is None:
         return None
+    if isinstance(indices, str) or not isinstance(indices, Iterable):
+        raise InputError("slices_malformed", text=indices)
     entries = list(indices)
     for entry in entries:
         if (

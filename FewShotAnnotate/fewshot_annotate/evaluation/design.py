@@ -138,6 +138,8 @@ def spread(indices: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 def _parse_sizes(sizes: str | Iterable[object] | None) -> tuple[int, ...]:
+    if sizes is not None and not isinstance(sizes, Iterable):
+        raise InputError("sizes_malformed", text=sizes)
     entries = () if sizes is None else (sizes,) if isinstance(sizes, str) else tuple(map(str, sizes))
     if not entries:
         return ()

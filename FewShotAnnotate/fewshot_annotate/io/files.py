@@ -19,6 +19,7 @@ from ..core.regrid import Consent, Regridded, regrid
 from ..core.storage import require_creatable
 from ..core.volume import Geometry, LabelMap, Segment, Volume, as_label_array, default_segment, present_values
 from . import seg_nrrd
+from .arguments import TEXT, checked_arguments
 from .dicom.folder import is_dicom
 from .dicom.object_kind import find_segmentation, require_image
 from .dicom.segmentation import read_segmentation
@@ -47,6 +48,7 @@ def image_suffix(path: Path) -> str:
     raise InputError("suffix_unknown", path=path, allowed=", ".join(IMAGE_SUFFIXES))
 
 
+@checked_arguments(series=TEXT)
 def read_volume(path: str | Path, series: str | None = None) -> Volume:
     """Read a scalar volume from any image file SimpleITK reads, a DICOM folder or a multi-frame DICOM file.
 

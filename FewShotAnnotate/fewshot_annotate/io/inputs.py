@@ -45,11 +45,7 @@ def as_channels(volume: Volume, also: Sequence[VolumeLike]) -> Volume:
     ------
     InputError
         As for `as_volume`; a further volume does not overlap the volume, or cannot be used.
-    TypeError
-        A single volume instead of a sequence.
     """
-    if not isinstance(also, (list, tuple)):  # a path or an array would be taken for the sequence of its parts
-        raise TypeError(f"further volumes must be in a list, got {type(also).__name__}")
     further, names = [], []
     for number, channel in enumerate(also, start=2):
         names.append(channel if isinstance(channel, (str, Path)) else f"Volume {number}")
@@ -71,14 +67,12 @@ def as_volume(volume: VolumeLike) -> Volume:
     ------
     InputError
         A file cannot be read, or the image or array is not 3D or is complex.
-    TypeError
-        Another type.
     """
     if isinstance(volume, Volume):
         return volume
     if isinstance(volume, (str, Path)):
         return read_volume(volume)
-    array, geometry = _as_array(volume)
+    array, geometry = _as_array(volume, "The volume")
     if array.dtype.kind == "c":
         raise InputError("not_scalar", path="The volume", components=2)
     return Volume(array, geometry)
@@ -91,19 +85,14 @@ def as_label_maps(labels: LabelsLike, grid: Geometry | None = None) -> list[Labe
     ------
     InputError
         A file cannot be read, the array does not have the shape of `grid`, or values are not label values.
-    TypeError
-        Another type.
     """
     if isinstance(labels, LabelMap):
         return [labels]
     if isinstance(labels, (str, Path)):
         return read_label_maps(labels, grid)
     if isinstance(labels, (list, tuple)):
-        for layer in labels:
-            if not isinstance(layer, LabelMap):
-                raise TypeError(f"a list of labels must hold LabelMap, got {type(layer).__name__}")
         return list(labels)
-    array, geometry = _as_array(labels)
+    array, geometry = _as_array(labels, "The labels")
     if isinstance(labels, np.ndarray) and grid is not None:
         if array.shape != grid.shape:
             raise InputError("labels_shape", found=_size(array.shape), expected=_size(grid.shape))
@@ -112,21 +101,23 @@ def as_label_maps(labels: LabelsLike, grid: Geometry | None = None) -> list[Labe
     return [LabelMap(values, geometry, tuple(default_segment(value) for value in present_values(values)))]
 
 
-def _as_array(image: sitk.Image | np.ndarray) -> tuple[np.ndarray, Geometry]:
+def _as_array(image: sitk.Image | np.ndarray, name: str) -> tuple[np.ndarray, Geometry]:
     """Voxels [k, j, i] and geometry; True and False become 1 and 0, and long double becomes double."""
     if isinstance(image, np.ndarray):
-        if image.dtype.kind not in "biufc":
-            raise TypeError(f"expected an array of numbers, got dtype {image.dtype}")
         if image.ndim != 3:
-            raise InputError("not_3d", path="The array", dimension=image.ndim)
+            raise InputError("not_3d", path=name, dimension=image.ndim)
+        if not image.size:
+            raise InputError("no_voxels", path=name, found=_size(image.shape))
         plain = {"?": np.uint8, "g": np.float64}.get(image.dtype.char)
         return image if plain is None else image.astype(plain), Geometry(image.shape)
     import SimpleITK as sitk
 
-    if not isinstance(image, sitk.Image):
-        raise TypeError(f"expected a path, a SimpleITK image or an array, got {type(image).__name__}")
     if image.GetDimension() != 3:
-        raise InputError("not_3d", path="The image", dimension=image.GetDimension())
+        raise InputError("not_3d", path=name, dimension=image.GetDimension())
+    if not image.GetNumberOfPixels():
+        raise InputError("no_voxels", path=name, found=_size(image.GetSize()[::-1]))
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError("not_scalar", path=name, components=image.GetNumberOfComponentsPerPixel())
     return sitk.GetArrayFromImage(image), Geometry.of_image(image)
 
 

@@ -32,6 +32,7 @@ FILES = {
     "label_nameless": "{path}: label value {value} has an empty name; give it one.",
     "channel_shape": "{path}: the array has {found} voxels and the volume {expected}; give an image with a position.",
     "not_3d": "{path}: the image has {dimension} dimensions; give one 3D volume.",
+    "no_voxels": "{path}: it holds {found} voxels, which is none; give one 3D volume.",
     "not_scalar": "{path}: the image has {components} values per voxel; give a single-channel volume.",
     "volume_nan": "{path}: {count} voxels are not finite numbers; replace them before labelling.",
     "volume_constant": "{path}: every voxel has the same value ({value:g}); this is no image to label.",

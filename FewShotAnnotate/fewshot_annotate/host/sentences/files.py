@@ -56,6 +56,7 @@ def files_sentences() -> Mapping[str, str]:
         "sidecar_unreadable": _("{path}: the list of label names cannot be read; correct it or move it away."),
         "label_nameless": _("{path}: label value {value} has an empty name; give it one."),
         "not_3d": _("{path}: the image has {dimension} dimensions; give one 3D volume."),
+        "no_voxels": _("{path}: it holds {found} voxels, which is none; give one 3D volume."),
         "not_scalar": _("{path}: the image has {components} values per voxel; give a single-channel volume."),
         "volume_nan": _("{path}: {count} voxels are not finite numbers; replace them before labelling."),
         "volume_constant": _("{path}: every voxel has the same value ({value:g}); this is no image to label."),

@@ -10,6 +10,8 @@ from ..i18n import tr as _
 def runs_sentences() -> Mapping[str, str]:
     """Code -> sentence, in the language of the application."""
     return {
+        "argument_type": _("Argument {argument} is of type {found}; give {expected}."),
+        "argument_path_empty": _("Argument {argument} is an empty path; give the path of a file or folder."),
         "slices_malformed": _(
             "'{text}' is not a list of slice numbers, which count from 0; write for example 3,10,20."
         ),
