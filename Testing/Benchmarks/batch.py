@@ -26,7 +26,7 @@ import numpy as np
 from fewshot_annotate.core.volume import Geometry, LabelMap
 from fewshot_annotate.datasets.batch import WorkerPool, run_batch
 from fewshot_annotate.datasets.batch_state import BatchProgress
-from fewshot_annotate.datasets.case import BatchSettings
+from fewshot_annotate.datasets.case_plan import BatchSettings
 from fewshot_annotate.datasets.cluster import scheduler_cluster
 from fewshot_annotate.datasets.local_processes import LocalProcesses
 from fewshot_annotate.datasets.manifest import read_manifest

@@ -17,7 +17,8 @@ from fewshot_annotate.core.job import Job
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
-from fewshot_annotate.datasets.case import BatchSettings, CaseJob, run_case
+from fewshot_annotate.datasets.case import CaseJob, run_case
+from fewshot_annotate.datasets.case_plan import BatchSettings
 from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.datasets.status import Status
 from fewshot_annotate.engines.adapt.engine import Adapt

@@ -12,7 +12,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.datasets.accepting import LabelHistory, accept_case
 from fewshot_annotate.datasets.batch import run_batch
 from fewshot_annotate.datasets.batch_folder import BatchFolder
-from fewshot_annotate.datasets.case import BatchSettings
+from fewshot_annotate.datasets.case_plan import BatchSettings
 from fewshot_annotate.datasets.found_volumes import find_volumes
 from fewshot_annotate.datasets.listed_cases import (
     add_volumes,

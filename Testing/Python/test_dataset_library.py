@@ -15,7 +15,8 @@ from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume, to_image
-from fewshot_annotate.datasets.case import BatchSettings, CaseJob, run_case
+from fewshot_annotate.datasets.case import CaseJob, run_case
+from fewshot_annotate.datasets.case_plan import BatchSettings
 from fewshot_annotate.datasets.manifest import Case
 from fewshot_annotate.datasets.status import Status
 from fewshot_annotate.datasets.task import library

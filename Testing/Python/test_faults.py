@@ -20,8 +20,9 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.file_transaction import FileTransaction
 from fewshot_annotate.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, default_segment
-from fewshot_annotate.datasets.case import BatchSettings, CaseJob
+from fewshot_annotate.datasets.case import CaseJob
 from fewshot_annotate.datasets.case_files import CaseFiles
+from fewshot_annotate.datasets.case_plan import BatchSettings
 from fewshot_annotate.datasets.local_processes import LocalProcesses
 from fewshot_annotate.datasets.manifest import Case
 from fewshot_annotate.export.staging import move_all, staged

@@ -1,4 +1,4 @@
-"""The job folder: what is written is read, and a damaged one is refused in one line."""
+"""The run folder: what is written is read, and a damaged one is refused in one line."""
 
 from __future__ import annotations
 

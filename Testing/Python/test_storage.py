@@ -23,7 +23,7 @@ from fewshot_annotate.core.results import KEPT_PREFIX
 from fewshot_annotate.core.storage import temporary_folder, write_bytes, write_csv, write_json, write_text
 from fewshot_annotate.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFolder, remove_abandoned
 from fewshot_annotate.datasets.batch import WorkerPool, run_batch
-from fewshot_annotate.datasets.case import BatchSettings
+from fewshot_annotate.datasets.case_plan import BatchSettings
 from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.engines.threads import temporary_compile_cache
 from fewshot_annotate.io.files import (

@@ -16,7 +16,7 @@ from ..core.job import Device
 from ..core.text import printable
 from ..datasets.batch import BadRowsError, WorkerPool, WorkersLost, run_batch
 from ..datasets.batch_state import CANCELLED, BatchProgress
-from ..datasets.case import BatchSettings
+from ..datasets.case_plan import BatchSettings
 from ..datasets.local_processes import LocalProcesses
 from ..datasets.manifest import OPTIONAL, REQUIRED, read_rows
 from ..datasets.status import CaseStatus, Status

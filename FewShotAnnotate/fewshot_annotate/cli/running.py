@@ -33,9 +33,9 @@ def run_all(
     progress : str
         How progress is shown; see `add_progress`.
     job_dir : Path, optional
-        The job folder; default: a temporary one.
+        The run folder; default: a temporary one.
     resume : bool
-        Whether the job folder may hold an unfinished run of the same job.
+        Whether the run folder may hold an unfinished run of the same job.
     seconds_after : float
         Expected duration of what follows the fill; the remaining time that is shown includes it.
 

@@ -16,7 +16,8 @@ from ..engines.registry import engine_class, runnable_engine
 from ..jobs.planning import require_channels
 from .batch_folder import BatchFolder, no_trace_if_refused
 from .batch_state import BatchProgress, BatchState
-from .case import BatchSettings, CaseJob
+from .case import CaseJob
+from .case_plan import BatchSettings
 from .manifest import BadRow, Manifest
 from .status import CaseStatus
 from .task.filling import require_task_engine

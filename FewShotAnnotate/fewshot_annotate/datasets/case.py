@@ -33,8 +33,7 @@ from ..jobs.slice_writer import CONFIDENCE_SCALE
 from .batch_folder import BatchFolder
 from .case_details import details_of, measured
 from .case_files import CaseFiles
-from .case_plan import BatchSettings as BatchSettings
-from .case_plan import plan_case
+from .case_plan import BatchSettings, plan_case
 from .manifest import Case
 from .status import CaseStatus, Status
 

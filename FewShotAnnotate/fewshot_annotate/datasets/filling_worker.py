@@ -18,7 +18,7 @@ from fewshot_annotate.datasets.background import RequestFolder
 from fewshot_annotate.datasets.batch import run_batch
 from fewshot_annotate.datasets.batch_folder import BatchFolder
 from fewshot_annotate.datasets.batch_state import BatchProgress
-from fewshot_annotate.datasets.case import BatchSettings
+from fewshot_annotate.datasets.case_plan import BatchSettings
 from fewshot_annotate.datasets.listed_cases import cases_path, dataset_task
 from fewshot_annotate.datasets.local_processes import LocalProcesses
 from fewshot_annotate.datasets.manifest import read_manifest

@@ -2,7 +2,7 @@
 
 ===================  ====================================================================================
 request.json         what is compared
-input                a job folder: the volume and the labelled slices of each layer
+input                a run folder: the volume and the labelled slices of each layer
 trials               finished trials, see `trial_store.py`
 events.jsonl         events of the worker
 worker.log           its stderr
@@ -81,7 +81,7 @@ class ComparisonFolder(WorkFolder):
 
     @property
     def input_path(self) -> Path:
-        """Job folder with the volume and the labelled slices."""
+        """Run folder with the volume and the labelled slices."""
         return self.path / "input"
 
     @property

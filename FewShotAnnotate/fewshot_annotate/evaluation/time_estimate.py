@@ -25,7 +25,7 @@ class ComparisonProgress:
     fraction : float
         Fraction of the trials that is done, 0..1.
     eta : float or None
-        Expected remaining time in s; None as long as that cannot be said, as before a trial of each engine has ended.
+        Expected remaining time in s; None until it can be estimated, such as before a trial of each engine has ended.
     engine : str
         Engine of the current trial.
     size : int

@@ -5,7 +5,7 @@ comparison.json              description of the case with a fingerprint of the i
 runs/ENGINE/TRIAL.json       engine settings, trial, voxel counts and seconds; written last, atomically
 runs/ENGINE/TRIAL.npz        predicted label values of the held-out slices
 volumes/DIGEST/              in a study, the same files for each volume
-working/                     job folder of the current trial
+working/                     run folder of the current trial
 comparison.lock              held by the one process that runs the comparison
 ===========================  ==============================================================================
 """

@@ -28,8 +28,8 @@ class PoorLabel:
     dice : float
         Expected Dice.
     slice : int or None
-        Index of the slice to label next; None if no slice is left, or if without labelled slices the label is on
-        none.
+        Index of the slice to label next. None if no slice is left; without labelled slices, None if the label is on
+        no slice.
     """
 
     label: int

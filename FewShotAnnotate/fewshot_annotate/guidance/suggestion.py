@@ -178,7 +178,7 @@ def _suggestion(uncertainty: Uncertainty, index: int, gains: np.ndarray) -> Sugg
     seen, unseen = gains[:-1], gains[-1]
     before, after = neighbours(index, uncertainty.labelled)
     support_indices = [support_index for support_index in (before, after) if support_index is not None]
-    around = [uncertainty.labelled[index] for index in support_indices]
+    around = [uncertainty.labelled[support_index] for support_index in support_indices]
     ends = uncertainty.present[support_indices[0]] != uncertainty.present[support_indices[-1]]
     if len(support_indices) == 1:
         named = _labels_to_name(np.where(uncertainty.present[support_indices[0]], seen, 0), ends)

@@ -62,6 +62,8 @@ class LayerFolder(WorkFolder):
         As in `Support`.
     fingerprint : str
         Digest of the volume and the labelled slices, see `fingerprints`.
+    has_checksums : bool
+        Whether there is a checksum of each slice; folders of version 0.1.0 have none.
 
     Raises
     ------

@@ -87,7 +87,7 @@ def serve(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> 
 
 def main(arguments: list[str]) -> int:
     """Serve the folder named on the command line; returns the exit code."""
-    parser = worker_parser("Fill slices of one job folder as its labelled slices change.")
+    parser = worker_parser("Fill slices of one run folder as its labelled slices change.")
     parser.add_argument("--layer", type=int, default=0)
     options = parser.parse_args(arguments)
     folder = JobFolder.open(options.folder, options.layer)

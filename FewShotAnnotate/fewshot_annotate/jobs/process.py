@@ -1,4 +1,4 @@
-"""WorkerProcess: starts, polls and cancels the worker of a job folder, without blocking the host."""
+"""WorkerProcess: starts, polls and cancels the worker of a folder, without blocking the host."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ class JobFolder(LayerFolder):
 
     @staticmethod
     def holds_job(path: str | Path) -> bool:
-        """Whether a path is a completely created job folder."""
+        """Whether a path is a completely created run folder."""
         path = Path(path)
         return paths.is_file(path / JOB) or bool(folders_of_layers(path))
 

@@ -1,4 +1,4 @@
-"""Script: the worker, which runs one layer of a job folder in a separate process, see `process`."""
+"""Script: the worker, which fills one layer of a run folder in a separate process, see `process`."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _report_expected_dice(engine: Engine, folder: JobFolder, report: Callable[[E
 
 def main(arguments: list[str]) -> int:
     """Run the folder named on the command line; returns the exit code."""
-    parser = worker_parser("Fill the slices of one job folder.")
+    parser = worker_parser("Fill the slices of one run folder.")
     parser.add_argument("--layer", type=int, default=0)
     parser.add_argument("--drafts-only", action="store_true")
     options = parser.parse_args(arguments)

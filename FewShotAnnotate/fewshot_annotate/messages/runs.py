@@ -67,7 +67,7 @@ RUNS = {
     "job_busy": "{path}: another worker is still running on this job; wait for it or stop it first.",
     "run_memory_short": "There is not enough memory for this engine on this volume; close other programs, choose "
     "another engine, or crop the volume.",
-    "run_folder_failed": "The job folder cannot be read or written ({detail}); free some room or choose another.",
+    "run_folder_failed": "The run folder cannot be read or written ({detail}); free some room or choose another.",
     "worker_failed": "An unexpected error ended the run ({kind}, code {number}); please report it with what is in "
     "worker.log.",
     "worker_absent": "The worker process did not start; try again.",
@@ -75,7 +75,7 @@ RUNS = {
     "worker_other_version": "The worker has version {found}, this program {expected}; restart the application so "
     "that both are the same.",
     "worker_other_copy": "Another copy of the worker started ({path}); remove the second installation.",
-    "worker_cannot_write": "The worker process could not write to the job folder, often because the disk is full; "
+    "worker_cannot_write": "The worker process could not write to the run folder, often because the disk is full; "
     "{advice}.",
     "worker_killed": "The worker process was ended from outside, often because memory ran out; {advice}.",
     "worker_crashed": "The worker process crashed (signal {number}); {advice}.",

@@ -29,7 +29,8 @@ def batch(resume: bool = False) -> Command:
         (workspace.inputs / "manifest.csv").write_text("image,support,name\n" + rows)
         if resume:
             from fewshot_annotate.datasets.batch import run_batch
-            from fewshot_annotate.datasets.case import BatchSettings, run_case
+            from fewshot_annotate.datasets.case import run_case
+            from fewshot_annotate.datasets.case_plan import BatchSettings
             from fewshot_annotate.datasets.manifest import read_manifest
 
             listed = read_manifest(workspace.inputs / "manifest.csv")

@@ -40,7 +40,7 @@ def held_out_indices(pool: CandidatePool, config: HeldOutConfig, with_network: b
 def scored_indices(chosen: Sequence[int], pool: CandidatePool, config: HeldOutConfig) -> set[int]:
     """The support indices among `chosen` that weights and calibration are fitted on.
 
-    There are fewer for many labels on large slices, to save memory, but at least one per fold.
+    There are fewer for many labels on large slices, to save memory, but at least as many as folds.
     """
     return set(spread(chosen, _max_scored(len(pool.support.labels), pool.shape, config)))
 

@@ -16,7 +16,7 @@ from .schedule import FitPlan, stretch_factor
 
 @dataclass(frozen=True)
 class TimedRefinement:
-    """How long networks in the orthogonal views are fitted.
+    """Refinement in the orthogonal views: its steps, its share of a time limit, and its part of the progress.
 
     Attributes
     ----------

@@ -44,7 +44,7 @@ def label_prompts(support: Support, label_index: int) -> LabelPrompts | None:
     """The prompts for a label, by its position in `support.labels`; None if no labelled slice shows it."""
     label = support.labels[label_index]
     annotated = np.flatnonzero(support.annotated[:, label_index])
-    showing = [int(position) for position in annotated if (support.masks[position] == label).any()]
+    showing = [int(support_index) for support_index in annotated if (support.masks[support_index] == label).any()]
     if not showing:
         return None
     first = support.indices[0]

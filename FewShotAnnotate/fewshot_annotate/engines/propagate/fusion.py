@@ -24,8 +24,8 @@ from .outline_smoothing import outline_sigmas, smooth_outlines
 from .region_growing import soften
 
 # Share of the labelled slices between the outermost that is held out, and the limits of their number. More take more
-# time before the first query slice. `ablation.py --parts propagate.fusion` compares these and the last one
-# below with smaller and larger values.
+# time before the first query slice. `ablation.py --parts propagate.fusion` compares these and `MIN_PROBABILITY`
+# with smaller and larger values.
 HELD_OUT_SHARE = 1 / 3
 MIN_HELD_OUT, MAX_HELD_OUT = 3, 8
 # Below this probability, a label of unknown extent does not make the background uncertain.

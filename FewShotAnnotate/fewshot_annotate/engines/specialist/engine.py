@@ -71,15 +71,16 @@ class Specialist(Engine):
         self._work = ProgressCounter(context.report_progress)
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the labelled slices unchanged, then the predictions of the others."""
+        """Yield the slices on which all labels are annotated unchanged, then the predictions of the others."""
         support = self._support
-        values = np.array([0, *support.labels])[:, None, None]
         labelled = {
-            index: position for position, index in enumerate(support.indices) if support.annotated[position].all()
+            index: support_index
+            for support_index, index in enumerate(support.indices)
+            if support.annotated[support_index].all()
         }
         for index in slice_indices:
             if index in labelled:
-                yield index, (support.masks[labelled[index]] == values).astype(np.float32)
+                yield index, support.one_hot(labelled[index])
         query = [index for index in slice_indices if index not in labelled]
         of_slice = self._expected_time().slice
         self._work.plan(len(query) * of_slice)

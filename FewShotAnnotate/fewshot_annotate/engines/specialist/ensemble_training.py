@@ -24,7 +24,7 @@ from .evaluation import HeldOutResult, evaluate_held_out, fit_inverse_temperatur
 from .member_training import MemberConfig, MemberTraining, memory_format, new_network
 from .model_file import ModelDescription, load_start, write_model
 from .report import SpecialistReport
-from .training import Limits, Training
+from .training import LOADING_FRACTION, Limits, Training
 
 ENGINE = "specialist"
 _MAX_PARALLEL_TRAININGS = 8
@@ -32,8 +32,7 @@ _MAX_PARALLEL_TRAININGS = 8
 _MAX_EVALUATED = 40
 # Examples that are evaluated even after the time limit.
 _MIN_EVALUATED = 8
-# Fractions of the progress at which the trainings begin, and that the evaluation takes.
-_TRAININGS_BEGIN_FRACTION = 0.03
+# Fraction of the progress that the evaluation takes.
 _EVALUATION_FRACTION = 0.05
 _Result = TypeVar("_Result")
 
@@ -70,7 +69,7 @@ def train_ensemble(
     config = replace(config or MemberConfig(), threads=threads)
     seconds_per_network = limits.training * parallel / count
     earlier = load_start(start, training.plan, training.record.folds, count)
-    progress = SharedProgress(context, count, _TRAININGS_BEGIN_FRACTION, 1 - _EVALUATION_FRACTION)
+    progress = SharedProgress(context, count, LOADING_FRACTION, 1 - _EVALUATION_FRACTION)
 
     def train(number: int) -> tuple[Mapping[str, torch.Tensor], int, float]:
         initial = earlier[number] if earlier else None

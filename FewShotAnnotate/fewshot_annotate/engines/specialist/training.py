@@ -23,7 +23,7 @@ from ...core.training_example import TrainingExample
 from ..base import RunContext
 from ..threads import max_threads
 from .cross_validation import MAX_FOLDS, Split, fold_count, folds_of_patients, splits_by_fold
-from .model_file import MODEL_FILE, read_description, read_report
+from .model_file import MODEL_FILE, read_description, read_report, require_labels
 from .plan import SpecialistPlan, make_plan
 from .preparation import PreparedExample, prepared, summary
 from .report import SpecialistReport
@@ -36,8 +36,8 @@ TRAINING_FOLDER = "training"
 RECORD_FILE = "record.json"
 # Fraction of the time limit that is reserved for the evaluation on held-out patients and for writing.
 EVALUATION_FRACTION = 0.05
-# Fraction of the progress that loading the examples takes.
-_LOADING_FRACTION = 0.03
+# Fraction of the progress that loading and preparing the examples takes; the trainings follow.
+LOADING_FRACTION = 0.03
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,9 @@ def fit_specialist(
     Raises
     ------
     InputError
-        No example is labelled; no example shows one of the labels; an example or `start` has other labels; or the
-        folder cannot be written.
+        No example is labelled; no example shows one of the labels; the labels of an example are on another grid than
+        its volume; an example or `start` has other labels; the device is not available; or the folder cannot be
+        written.
     Stopped
         The context stopped the training. The checkpoints are kept, so that it can be continued.
     """
@@ -235,7 +236,7 @@ def _prepare(
     for index, example in enumerate(examples):
         if not cache.holds(index):
             cache.write(index, prepared(*example.load(), example, unfinished.plan))
-        context.report_progress(_LOADING_FRACTION * (1 + (index + 1) / len(examples)) / 2)
+        context.report_progress(LOADING_FRACTION * (1 + (index + 1) / len(examples)) / 2)
     patients = [example.patient for example in examples]
     return Training(unfinished, splits_by_fold(patients, unfinished.folds), patients, cache, work)
 
@@ -267,8 +268,6 @@ def _plan(
     """Plan of the earlier model, or a new plan; checks the labels of the examples first."""
     earlier = None
     if start is not None:
-        from .model_file import require_labels
-
         earlier = require_labels(start, labels).plan
     present = np.zeros(labels + 1, dtype=bool)
     summaries = []
@@ -281,7 +280,7 @@ def _plan(
             raise InputError("training_label_unknown", number=number, label=example_summary.labels[-1], labels=labels)
         present[list(example_summary.labels)] = True
         summaries.append(example_summary)
-        context.report_progress(_LOADING_FRACTION * number / len(examples) / 2)
+        context.report_progress(LOADING_FRACTION * number / len(examples) / 2)
     missing = np.flatnonzero(~present[1:]) + 1
     if len(missing):
         raise InputError("training_label_missing", label=int(missing[0]))
