@@ -160,6 +160,34 @@ def test_a_painted_slice_corrected_during_the_run_keeps_the_correction(
     np.testing.assert_array_equal(scene.array(scene.ids[0])[index], painted)
 
 
+def test_an_earlier_fill_undone_during_the_run_is_not_taken_for_paint(runs: Runs) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    runner = runs(scene)
+    runner.fill()
+    filled = scene.arrays()
+    runner.start()
+    runner.undo_logic.Undo()
+    assert not any(mask[scene.between].any() for mask in scene.arrays().values())
+    runner.to_end()
+    assert all_equal(scene.arrays(), filled)
+    assert not runner.controller.warnings
+    assert read_record(scene.node).present.labelled == tuple(scene.labelled)
+
+
+def test_a_filled_slice_erased_during_the_run_stays_empty(runs: Runs) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    runner, index = runs(scene), scene.between[2]
+    runner.fill()
+    runner.start()
+    for name in scene.ids:
+        mask = scene.array(name)
+        mask[index] = False
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
+    runner.to_end()
+    assert not any(mask[index].any() for mask in scene.arrays().values())
+    assert index in read_record(scene.node).present.labelled
+
+
 def test_painting_while_the_run_is_being_prepared_is_kept(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)

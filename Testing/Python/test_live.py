@@ -20,6 +20,7 @@ from fewshot_annotate.core.volume import Geometry, Volume
 from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.composed_flow import FlowCache, FlowKey
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation, label_window
+from fewshot_annotate.host.annotation.record_store import read_record
 from fewshot_annotate.host.fill.live_updates import slices_beside
 from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.jobs.live_process import LiveProcess
@@ -250,6 +251,32 @@ def test_after_apply_a_stroke_fills_only_the_gaps_beside_it(runs: Runs) -> None:
     assert runner.controller.outstanding == 2
     runner.controller.cancel(keep=False)
     runner.to_end()
+
+
+@pytest.mark.parametrize("undone", ["before the next run", "during the next run"])
+def test_what_was_applied_and_undone_is_in_the_preview_again_and_can_be_applied_again(
+    runs: Runs, undone: str
+) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    painted, runner = scene.arrays(), runs(scene)
+    live(runner, scene)
+    runner.controller.cancel(keep=True)
+    runner.to_end()
+    applied = scene.arrays()
+    if undone == "before the next run":
+        runner.undo_logic.Undo()
+        live(runner, scene)
+    else:
+        runner.start(live=True, engine="propagate", slices=range(len(scene.axis.slices(scene.case.volume.array))))
+        runner.until(lambda: runner.controller.state is State.RUNNING and not runner.controller.busy)
+        runner.undo_logic.Undo()
+        update(runner)
+        runner.until(lambda: runner.controller.outstanding > 0)
+    assert all_equal(scene.arrays(), painted)
+    runner.controller.cancel(keep=True)
+    runner.to_end()
+    assert all_equal(scene.arrays(), applied)
+    assert read_record(scene.node).present.labelled == tuple(scene.labelled)
 
 
 def test_everything_is_filled_again_after_a_run_that_was_cancelled_during_an_update(runs: Runs) -> None:

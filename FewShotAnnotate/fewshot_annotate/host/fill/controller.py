@@ -88,7 +88,7 @@ class FillController:
         self._store = store or RunStore()
         self.run: ActiveRun | None = None
         self._tasks = BackgroundTasks("Fill")
-        self._live_updates = LiveUpdates(self._tasks, self.changed.emit)
+        self._live_updates = LiveUpdates(self._tasks, self.changed.emit, self.committed)
         self.unfinished_runs = UnfinishedRuns(
             scene, self._grids, self._store, self._tasks, resume=self._reopen, changed=self.changed.emit
         )

@@ -107,6 +107,8 @@ def compute_result(
         for index in {*now[name], *prepared.at_start.get(name, {})}
         if now[name].get(index) != prepared.at_start.get(name, {}).get(index)
     }
+    if changed:
+        changed -= _restored(record, grid, axis, plan.query_slices)
     accepted = _accepted(record, grid, axis, [index for index in plan.query_slices if index not in changed])
     done = prepared.finished()
     slices = [index for index in plan.query_slices if done[index] and index not in {*changed, *accepted}]
@@ -145,6 +147,23 @@ def _accepted(record: AxisRecord, grid: SegmentationGrid, axis: SliceAxis, slice
     accepted = record.accepted
     present = slice_digests(grid, record.segment_ids, axis, [index for index in slices if index in accepted])
     return [index for index, checksum in present.items() if checksum == accepted[index]]
+
+
+def _restored(record: AxisRecord, grid: SegmentationGrid, axis: SliceAxis, slices: Sequence[int]) -> set[int]:
+    """Slices that hold what they held before or after an earlier run, because of an undo or redo and not of paint.
+
+    An undo restores all slices of a run; a single one without its fill was erased by hand.
+    """
+    records = {index: record.at(index) for index in slices if record.at(index).states}
+    present = slice_digests(grid, record.segment_ids, axis, list(records))
+    fills = {index: records[index].fill_of(checksum) for index, checksum in present.items()}
+    still_there = {fill.run for fill in fills.values() if fill is not None and fill.changed != 0}
+    undone = {
+        index
+        for index, stored in records.items()
+        if present[index] in stored.states and stored.fills and stored.fills[0].run not in still_there
+    }
+    return undone | {index for index, fill in fills.items() if fill is not None}
 
 
 def _listed(slices: Sequence[int]) -> str:

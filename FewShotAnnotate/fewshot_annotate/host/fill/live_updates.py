@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import numpy as np
@@ -11,10 +11,12 @@ import numpy as np
 from ...core.errors import InputError
 from ...core.support import Support
 from ...jobs.live_requests import LiveRequest
+from ..annotation.painted_slices import slice_digests
 from ..mrml.chosen_nodes import ChosenNodes
-from ..tasks import BackgroundTasks
+from ..tasks import BackgroundTasks, Signal
 from .active_run import ActiveRun
 from .preparation import PaintedInput
+from .run_outcome import RunOutcome
 from .run_plan import RunPlan
 
 
@@ -22,6 +24,7 @@ class LiveUpdates:
     """The labelled slices as they were last sent to the worker of live runs; outlives a commit.
 
     After a change of a labelled slice, the slices between it and the neighbouring labelled ones are filled again.
+    So are slices that were committed, once that was undone.
 
     Parameters
     ----------
@@ -29,13 +32,18 @@ class LiveUpdates:
         Determine which slices have changed.
     changed : function
         Called after each request.
+    committed : Signal
+        Emitted with the RunOutcome of a run whose slices were committed.
     """
 
-    def __init__(self, tasks: BackgroundTasks, changed: Callable[[], object]) -> None:
+    def __init__(
+        self, tasks: BackgroundTasks, changed: Callable[[], object], committed: Signal[[RunOutcome]]
+    ) -> None:
         self._tasks = tasks
         self._changed = changed
         self._node_ids: tuple[str, ...] = ()
         self._sent = SentSlices()
+        committed.connect(lambda outcome: self._sent.add_committed(outcome.checksums))
 
     def begin(self, run: ActiveRun, nodes: ChosenNodes, painted: PaintedInput) -> None:
         """Begin a live run with a first request."""
@@ -78,6 +86,11 @@ class SentSlices:
     def __init__(self) -> None:
         self._sent_for: tuple[object, ...] = ()  # axis and segments
         self._digests: dict[int, int] = {}  # labelled slice -> checksum of its masks when the worker got them
+        self._committed: dict[int, int] = {}  # filled slice -> checksum of its voxels after the commit
+
+    def add_committed(self, checksums: Mapping[int, int]) -> None:
+        """Note slices that were committed, with their checksums."""
+        self._committed = {**self._committed, **checksums}
 
     def next_request(
         self, painted: PaintedInput, plan: RunPlan, segment_ids: tuple[str, ...] | None
@@ -114,12 +127,21 @@ class SentSlices:
         if unlabelled := {*plan.labelled} - {*support.indices}:
             raise InputError("live_slice_unlabelled", index=min(unlabelled))
         if self._sent_for != (support.axis, present):
-            self._sent_for, self._digests = (support.axis, present), {}
+            self._sent_for, self._digests, self._committed = (support.axis, present), {}, {}
         sent, digests = self._digests, _digests(support)
         changed = {index for index in {*digests, *sent} if digests.get(index) != sent.get(index)}
         self._digests = digests
+        changed |= self._undone(painted, {*plan.query_slices} - {*support.indices})
         asked = slices_beside(changed, support, plan.query_slices)
         return LiveRequest(support, asked) if changed else None
+
+    def _undone(self, painted: PaintedInput, slices: Collection[int]) -> set[int]:
+        """Those of the slices that do not hold any more what was committed; each is returned once."""
+        committed = [index for index in slices if index in self._committed]
+        present = slice_digests(painted.grid, tuple(painted.names), painted.axis, committed)
+        undone = {index for index, checksum in present.items() if checksum != self._committed[index]}
+        self._committed = {index: value for index, value in self._committed.items() if index not in undone}
+        return undone
 
 
 def slices_beside(changed: Collection[int], support: Support, fillable: Collection[int]) -> tuple[int, ...]:
