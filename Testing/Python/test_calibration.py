@@ -64,7 +64,7 @@ class Setting:
 
     def _dice(self, filled: list[np.ndarray]) -> dict[int, float]:
         truth, result = np.stack(list(self.truth.values())), np.stack(filled)
-        return {label: dice(truth, result, row) for row, label in enumerate(self.labels, start=1)}
+        return {label: dice(truth, result, label_index) for label_index, label in enumerate(self.labels, start=1)}
 
 
 @cache

@@ -434,6 +434,15 @@ def test_disagreement_is_small_where_the_shape_continues_and_large_where_it_does
     assert result[12] == 0
 
 
+def test_a_segment_on_one_labelled_slice_alone_is_expected_to_end_midway() -> None:
+    labelled = {0: {"a": disc(10)}, 10: {}}
+    result = disagreements([(2, {"a": disc(8)}), (4, {"a": disc(10)}), (7, {}), (8, {"a": disc(10)})], labelled)
+    assert result[2] < 0.1
+    assert result[4] > 0.3
+    assert result[7] == 0
+    assert result[8] == 1
+
+
 def test_empty_slices_do_not_disagree() -> None:
     assert disagreements([(1, {})], {0: {}, 2: {}}) == {1: 0.0}
     whole = np.ones((5, 6), bool)

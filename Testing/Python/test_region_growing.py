@@ -11,6 +11,14 @@ def test_a_label_fills_what_is_as_bright_as_its_seeds() -> None:
     assert grow(images, seeds, [0])[1].tolist() == [[1, 1, 1, 1, 0]]
 
 
+def test_the_differences_of_all_channels_count() -> None:
+    constant, bright = np.zeros((2, 5)), [[1, 1, 0, 0, 0], [1, 1, 1, 1, 0]]
+    images = np.stack([constant, bright], axis=1)[:, :, None, :].astype(np.float32)
+    seeds = np.array([[1, 1, 0, 0, 0], [0, 0, 0, 0, 0]], dtype=np.uint8)[:, None, :]
+    assert grow(images[:, :1], seeds, [0])[1].tolist() == [[1, 1, 0, 0, 0]]
+    assert grow(images, seeds, [0])[1].tolist() == [[1, 1, 1, 1, 0]]
+
+
 def test_in_a_constant_image_each_slice_has_the_label_of_the_nearest_seeded_slice() -> None:
     seeds = np.zeros((4, 2, 2), dtype=np.uint8)
     seeds[0] = 1

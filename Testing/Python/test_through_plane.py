@@ -8,7 +8,7 @@ from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.through_plane import ThroughPlaneSmoother, labelled_logits
 from support.labels import small_case
 
-CERTAIN_PROBABILITY = 2.0
+CERTAIN_LOG_ODDS = 2.0
 
 
 def part_of_a_case() -> tuple[np.ndarray, np.ndarray, int]:
@@ -22,7 +22,9 @@ def part_of_a_case() -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def mean_dice(truth: np.ndarray, logits: np.ndarray) -> float:
-    return float(np.mean([dice(truth, logits.argmax(axis=0), row) for row in range(1, truth.max() + 1)]))
+    return float(
+        np.mean([dice(truth, logits.argmax(axis=0), label_index) for label_index in range(1, truth.max() + 1)])
+    )
 
 
 def smoothed_slices(
@@ -36,7 +38,10 @@ def smoothed_slices(
 
 
 def certain(truth: np.ndarray, labels: int) -> dict[int, np.ndarray]:
-    return {index: labelled_logits(rows, labels + 1, CERTAIN_PROBABILITY) for index, rows in enumerate(truth)}
+    return {
+        index: labelled_logits(label_indices, labels + 1, CERTAIN_LOG_ODDS)
+        for index, label_indices in enumerate(truth)
+    }
 
 
 def test_an_uncertain_slice_is_corrected_by_its_neighbours() -> None:
@@ -75,4 +80,4 @@ def test_certain_correct_slices_are_unchanged() -> None:
     image, truth, labels = part_of_a_case()
     result = smoothed_slices(image, truth, certain(truth, labels))
     filled = np.stack([logits.argmax(axis=0) for logits in result.values()])
-    assert min(dice(truth, filled, row) for row in range(1, labels + 1)) > 0.97
+    assert min(dice(truth, filled, label_index) for label_index in range(1, labels + 1)) > 0.97
