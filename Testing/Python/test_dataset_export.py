@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.datasets.export.checks import findings
 from fewshot_annotate.datasets.export.delivery import validation_patients
 from fewshot_annotate.datasets.export.facts import CaseFacts
+from fewshot_annotate.datasets.export.source import dataset_source
 from fewshot_annotate.datasets.task.adding import Provenance, add_example
 from fewshot_annotate.datasets.task.example import LabelOrigin
 from fewshot_annotate.datasets.task.library import create_task
@@ -164,6 +166,15 @@ def test_only_accepted_cases_are_exported_with_who_made_their_slices(tmp_path: P
     (labels,) = read_label_maps(folder / "labelsTr/out_002.nii.gz")
     np.testing.assert_array_equal(labels.array, corrected)
     assert not any("ball" in path.name for path in folder.rglob("*"))  # names of files may be those of patients
+
+
+def test_segments_are_listed_without_the_images_which_are_read_once_when_they_are_exported(tmp_path: Path) -> None:
+    batch = batch_of_balls(tmp_path)
+    (tmp_path / "ball1.nii.gz").unlink()
+    source = dataset_source(str(batch.path))
+    assert [segment.name for segment in source.segments] == ["Core", "Rim"]
+    with pytest.raises(InputError, match=r"ball1\.nii\.gz: no such file"):
+        source.cases[1].load()
 
 
 def test_previews_show_each_case(tmp_path: Path) -> None:

@@ -67,6 +67,18 @@ def test_a_trained_task_has_its_dice_on_unseen_patients(trained: Path, capsys: p
     assert f"{np.mean([one.dice for _, one in model.expected(balls(trained))]):.3f}" in capsys.readouterr().out
 
 
+def test_the_export_of_a_trained_task_says_that_models_are_not_in_the_file(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "balls.zip"
+    assert main(["task", "export", "balls", "-o", str(file)]) == 0
+    assert "Note: the file holds the examples, not the models; train the task after its import." in (
+        capsys.readouterr().err
+    )
+    assert main(["task", "import", str(file), "--name", "again"]) == 0
+    assert newest_model(read_task(home / "library" / "again")) is None
+
+
 def test_compiled_files_of_a_training_are_removed_with_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     folders = []
@@ -156,7 +168,7 @@ def test_a_batch_fills_by_the_task_and_its_accepted_cases_become_examples(
     assert main([*command, str(out), "--resume"]) == 0  # nothing is run again
     BatchFolder(out).status.set_accepted("ball7", True)
     assert main(["task", "add", "balls", str(out)]) == 0
-    assert "4 examples, Core, Rim; 1 cases added, 1 not accepted yet" in capsys.readouterr().out
+    assert "4 examples, Core, Rim; 1 case added, 1 not accepted yet" in capsys.readouterr().out
     added = balls(home).examples[-1]
     assert dict(added.origins) == {"painted": 0, "corrected": 0, "accepted": 10}
     assert added.engine == "specialist 0.2.0"

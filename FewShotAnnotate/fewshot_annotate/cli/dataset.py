@@ -89,7 +89,8 @@ def _add(options: argparse.Namespace) -> int:
         set_dataset_task(folder, options.task)
     for name in names:
         print(printable(name))
-    print(f"{printable(cases_path(folder))}: {len(names)} cases added, {len(volumes) - len(names)} were there")
+    cases = "1 case" if len(names) == 1 else f"{len(names)} cases"
+    print(f"{printable(cases_path(folder))}: {cases} added, {len(volumes) - len(names)} were there")
     return ExitCode.DONE
 
 

@@ -223,7 +223,8 @@ def _add_batch(options: argparse.Namespace, folder: Path) -> int:
         if count > 1:
             same = ", ".join(name for name, added in result.added if added.example.digest == digest)
             print_note(f"{same}: these cases have the same image; the labels of the last one are kept.")
-    print(f"{_summary(read_task(folder))}; {len(result.added)} cases added, {result.waiting} not accepted yet")
+    cases = "1 case" if len(result.added) == 1 else f"{len(result.added)} cases"
+    print(f"{_summary(read_task(folder))}; {cases} added, {result.waiting} not accepted yet")
     return ExitCode.BAD_INPUT if result.refused else ExitCode.DONE
 
 

@@ -13,11 +13,12 @@ from ..core.text import printable
 from ..core.volume import LabelMap, Volume
 from ..datasets.task.library import library_folder, task_folder, task_names
 from ..datasets.task.library_file import export_task, import_task
+from ..datasets.task.models import newest_model
 from ..datasets.task.task import Task, read_task
 from ..io.files import merge_layers
 from .activity_indicator import activity_indicator
 from .consent import add_overwrite
-from .labels import read_labels
+from .labels import print_note, read_labels
 from .messages import error_text
 from .terminal import table_console, text_table
 
@@ -56,8 +57,11 @@ def add_export_and_import(actions: Any, summary: Callable[[Task], str]) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
+    task = read_task(task_folder(options.name))
     with activity_indicator("bar", "Writing"):
-        export_task(read_task(task_folder(options.name)), options.output, overwrite=options.overwrite)
+        export_task(task, options.output, overwrite=options.overwrite)
+    if newest_model(task) is not None:
+        print_note("the file holds the examples, not the models; train the task after its import.")
     print(printable(options.output))
     return ExitCode.DONE
 

@@ -13,7 +13,7 @@ from ..core.errors import InputError
 from ..core.expected_dice import ExpectedDice
 from ..core.reading import DamagedContentError, decoding
 from ..core.slice_axis import SliceAxis
-from ..core.volume import LabelMap, Volume
+from ..core.volume import Geometry, LabelMap, Volume
 from ..io.files import merge_layers, read_label_maps, read_volume
 from .batch_folder import BatchFolder
 from .case_files import CaseInBatch, recorded_image
@@ -52,8 +52,18 @@ class AcceptedCase(CaseInBatch):
             A file is missing or unreadable, or they do not fit together.
         """
         volume = read_volume(self.image, self.series or None)
-        layers = read_label_maps(self.files.label, volume.geometry)
-        return volume, layers[0] if len(layers) == 1 else merge_layers(layers, self.files.label)
+        return volume, self.read_labels(volume.geometry)
+
+    def read_labels(self, grid: Geometry | None = None) -> LabelMap:
+        """Accepted label map, on the grid of the image or on that of its file.
+
+        Raises
+        ------
+        InputError
+            The file is missing or unreadable, or does not fit the grid.
+        """
+        layers = read_label_maps(self.files.label, grid)
+        return layers[0] if len(layers) == 1 else merge_layers(layers, self.files.label)
 
     def origins(self, label_map: LabelMap) -> dict[LabelOrigin, int]:
         """Number of slices by who made their labels."""

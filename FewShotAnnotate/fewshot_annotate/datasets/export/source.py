@@ -140,7 +140,7 @@ def _segments_of(cases: Sequence[AcceptedCase]) -> tuple[Segment, ...]:
     """Segments of all cases, matched by name, in the order of their first appearance."""
     segments: dict[str, Segment] = {}
     for case in cases:
-        _, label_map = case.read()
+        label_map = case.read_labels()  # without the image, which is read when the case is exported
         for segment in present_segments(label_map.array, label_map.segments):
             segments.setdefault(segment.name.casefold(), segment)
     return task_segments(list(segments.values()))
