@@ -130,6 +130,38 @@ def test_a_fill_is_undone_from_the_bar_until_something_is_painted(panel: Panel) 
     panel.until(lambda: panel.ui.undoFillButton.isHidden())
 
 
+def test_after_the_undo_of_a_fill_the_next_action_is_to_fill_and_nothing_is_said_of_it(panel: Panel) -> None:
+    panel.fill()
+    wait_for_review(panel)
+    section = panel.widget.reviewSection
+    assert section.expected_label.text
+    panel.click("undoFillButton")
+    panel.until(lambda: panel.ui.nextButton.text == "Fill" and not panel.ui.nextButton.isHidden())
+    panel.tick()
+    assert panel.widget.accordion.is_open("label")
+    assert not section.all_reviewed
+    assert (section.state_line, panel.widget.fillStep.state_line) == ("nothing filled yet", "Propagate")
+    assert (panel.status, section.expected_label.text) == ("", "")
+    panel.ui.segmentEditor.redo()
+    filled = len(panel.scene.between)
+    panel.until(lambda: section.state_line == f"{filled} filled, {filled} to review")
+    panel.until(lambda: panel.ui.nextButton.text == "Next worst" and bool(section.expected_label.text))
+
+
+@pytest.mark.parametrize("how", ["another segmentation", "scene closed"])
+def test_how_the_last_run_ended_is_not_said_of_another_segmentation(panel: Panel, how: str) -> None:
+    panel.fill()
+    panel.tick()
+    assert panel.status.startswith(f"{len(panel.scene.between)} slices filled.")
+    if how == "scene closed":
+        mrml.clear_scene()
+    else:
+        other = mrml.add_segmentation(panel.scene.volume_node, panel.scene.painted(), "Other")
+        panel.ui.segmentationSelector.setCurrentNode(other)
+    panel.tick()
+    assert "slices filled" not in panel.status
+
+
 def position(panel: Panel, index: int) -> str:
     """Position of an axial slice, worded as in Slicer's slice views."""
     geometry = panel.scene.case.volume.geometry

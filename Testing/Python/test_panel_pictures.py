@@ -91,7 +91,7 @@ def test_warnings_are_not_cut_in_a_narrow_panel(theme: str, open_panel: Callable
     panel.check("segmentsTable", 0, FILL, True)
     panel.fill()
     review = panel.widget.reviewSection
-    panel.until(lambda: review.has_rows and not review.busy and review.uncertainty_box.enabled)
+    panel.until(lambda: review.has_filled and not review.busy and review.uncertainty_box.enabled)
     review.uncertainty_box.click()
     poor = {
         panel.scene.node.GetSegmentation().GetSegment(panel.scene.ids[0]).GetName(): ExpectedDice(1, 0.55, 0.4, 0.7)

@@ -107,7 +107,7 @@ def panel(open_panel: Callable[..., Panel]) -> Panel:
     opened.parameters.engine = "propagate"
     opened.fill()
     section = opened.widget.reviewSection
-    opened.until(lambda: section.has_rows and not section.busy and section.uncertainty_box.enabled)
+    opened.until(lambda: section.has_filled and not section.busy and section.uncertainty_box.enabled)
     return opened
 
 

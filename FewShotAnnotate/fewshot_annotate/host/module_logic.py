@@ -25,6 +25,7 @@ from .export.controller import ExportController
 from .fill.controller import FillController
 from .fill.preparation import FillSettings
 from .fill.run_editor import RunEditor
+from .fill.run_state import State
 from .fill.suggestion import SuggestionFinder
 from .mrml.chosen_nodes import ChosenNodes
 from .mrml.further_volumes import further_volumes
@@ -111,6 +112,18 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
             if not outer:
                 self._chosen = None
 
+    def segmentationChanged(self) -> None:
+        """Another segmentation was chosen: clear what is known of the other one."""
+        self.annotations.clear()
+        self.suggestion.reset()
+        self._clearLastRun()
+
+    def _clearLastRun(self) -> None:
+        """Clear how the last run ended, once it no longer concerns what is shown."""
+        controller = self.controller
+        if controller.state is State.IDLE:
+            controller.message, controller.error, controller.warnings, controller.expected = "", None, [], {}
+
     def chosenChanged(self) -> None:
         """The user or the scene changed which nodes are chosen."""
         self._chosen = None
@@ -188,9 +201,19 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
 
     def _pollSurvey(self, parameters: Any) -> None:
         if self.annotations.poll(ChosenNodes(parameters.volume, parameters.segmentation)):
+            if self.controller.error is None and self._isLastRunUndone(parameters.segmentation):
+                self._clearLastRun()
             self.surveyed.emit()
             if self.controller.live and not self.annotations.survey.busy:
                 self.controller.update(self._nodes(parameters), lambda: self.fillSettings(parameters))
+
+    def _isLastRunUndone(self, segmentation: Any) -> bool:
+        survey = self.annotations.survey
+        if segmentation is None or survey.busy:
+            return False
+        record = self.annotations.snapshot(segmentation).record
+        checksums = survey.result.checksums_for(record)
+        return bool(checksums) and not record.present.holds_last_run(checksums)
 
     def _isSurveyed(self) -> bool:
         """Advance the survey by one step; True if it includes the last stroke or there is nothing to survey."""

@@ -198,6 +198,11 @@ class AxisRecord:
         """Filled slices that have been changed by hand since the fill, given slice -> present checksum."""
         return tuple(index for index, record in self.slices.items() if record.is_corrected(checksums.get(index)))
 
+    def holds_last_run(self, checksums: Mapping[int, int]) -> bool:
+        """Whether any slice still holds what the last run filled, given slice -> present checksum."""
+        fills = (record.fill_of(checksums.get(index)) for index, record in self.slices.items())
+        return any(fill is not None and fill.run == self.runs for fill in fills)
+
     def at(self, index: int) -> SliceRecord:
         """The record of a slice; an empty one if nothing is stored of it."""
         return self.slices.get(index, SliceRecord())

@@ -81,13 +81,23 @@ class ReviewView:
         Name of the engine of the last run.
     rows : tuple of ReviewRow
     expected : tuple of (str, ExpectedDice)
-        Name and expected Dice of each segment of the last run, in the segmentation's order.
+        Name and expected Dice of each segment of the last run, in the segmentation's order; empty after its undo.
     """
 
     axis: int | None = None
     engine: str = ""
     rows: tuple[ReviewRow, ...] = ()
     expected: tuple[tuple[str, ExpectedDice], ...] = ()
+
+    @property
+    def filled(self) -> int:
+        """How many slices hold the labels of a run."""
+        return sum(row.origin is Origin.FILLED for row in self.rows)
+
+    @property
+    def has_filled(self) -> bool:
+        """Whether a slice was filled, perhaps corrected since, and that was not undone."""
+        return any(row.origin in (Origin.FILLED, Origin.CORRECTED) for row in self.rows)
 
 
 def review_rows(slices: AxisRecord, checksums: Mapping[int, int]) -> tuple[ReviewRow, ...]:

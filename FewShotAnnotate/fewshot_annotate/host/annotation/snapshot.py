@@ -6,7 +6,7 @@ Here alone the checksums of the voxels are compared with those of the record.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .painted_slices import SegmentExtent, painted_axis, painted_slices
 from .record import AnnotationRecord
@@ -103,5 +103,8 @@ def review_view(record: AnnotationRecord, checksums: Mapping[int, int], names: M
         Segment id -> name, of the segments that exist.
     """
     present = record.present if record.axis is not None else AnnotationRecord().present
+    view = ReviewView(record.axis, present.engine, review_rows(present, checksums))
+    if not view.has_filled:
+        return view
     expected = tuple((name, present.expected[key]) for key, name in names.items() if key in present.expected)
-    return ReviewView(record.axis, present.engine, review_rows(present, checksums), expected)
+    return replace(view, expected=expected)

@@ -189,7 +189,7 @@ class EffectSession:
         parameters = self.logic.getParameterNode()
         if parameters.volume is not volume or parameters.segmentation is not segmentation:
             parameters.volume, parameters.segmentation = volume, segmentation
-            self.logic.annotations.clear()
+            self.logic.segmentationChanged()
             self._seen = None
         version = (volume.GetID(), segmentation.GetID(), *labels_version(segmentation))
         if version != self._seen:

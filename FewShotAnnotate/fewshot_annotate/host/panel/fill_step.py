@@ -117,7 +117,7 @@ class FillStep(Step):
         state = self.logic.engines.state(parameters.engine) if parameters is not None else None
         if not self.idle:
             return _("filling")
-        count = len(self.record.present.filled) if self.segmentation is not None else 0
+        count = self._snapshot.review.filled
         title = state.title if state is not None else ""
         return _("{count} slices filled, {engine}").format(count=count, engine=title) if count else title
 

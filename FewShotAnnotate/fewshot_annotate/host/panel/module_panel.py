@@ -273,8 +273,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node is self._segmentationEvents.node:
             return
         self._segmentationEvents.follow(node)
-        self.logic.annotations.clear()
-        self.logic.suggestion.reset()
+        self.logic.segmentationChanged()
         if node is not None:
             self.logic.annotations.survey.request(0.0)
 

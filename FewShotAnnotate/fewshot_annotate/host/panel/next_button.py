@@ -64,6 +64,6 @@ class NextButton:
         return self._export.export_button if self._export.export_button.enabled else self._export.check_button
 
     def _is_filled(self) -> bool:
-        """Whether nothing was labelled since the last fill."""
+        """Whether slices were filled, that was not undone, and nothing was labelled since."""
         slices = self._fill.record.present
-        return bool(slices.filled) and set(self._fill.selection.labelled) <= set(slices.labelled)
+        return self._review.has_filled and set(self._fill.selection.labelled) <= set(slices.labelled)

@@ -153,10 +153,10 @@ class ReviewSection:
     @property
     def state_line(self) -> str:
         """State of the review in a few words."""
-        rows = self._controller.view.rows
-        if not rows:
+        view = self._controller.view
+        rows, filled = view.rows, view.filled
+        if not view.has_filled:
             return _("nothing filled yet")
-        filled = sum(not row.manual for row in rows)
         flagged = sum(row.status is SliceStatus.FLAGGED for row in rows)
         left = sum(row.needs_review for row in rows)
         text = (
@@ -167,15 +167,14 @@ class ReviewSection:
         return text.format(filled=filled, left=left, flagged=flagged)
 
     @property
-    def has_rows(self) -> bool:
-        """Whether there is anything under review."""
-        return bool(self._controller.view.rows)
+    def has_filled(self) -> bool:
+        """Whether slices were filled, and that was not undone."""
+        return self._controller.view.has_filled
 
     @property
     def all_reviewed(self) -> bool:
         """Whether slices were filled, and none is left to review."""
-        rows = self._controller.view.rows
-        return bool(rows) and not any(row.needs_review for row in rows)
+        return self.has_filled and not any(row.needs_review for row in self._controller.view.rows)
 
     @property
     def any_reviewed(self) -> bool:

@@ -49,7 +49,7 @@ class ExampleWalk:
             return ""
         if not self._fill.idle:
             return _("Example, 2 of 4: slices appear in a preview, and the segmentation changes once, at the end.")
-        if not self._review.has_rows:
+        if not self._review.has_filled:
             return _(
                 "Example, 1 of 4: the head is painted on every 12th slice. Press Fill to have the others filled."
             )
@@ -136,7 +136,7 @@ class WorkDisplay:
         """Name of the step to open; never that of the fill, whose button is in the bar."""
         if not self._fill.nodes.complete:
             return "volume"
-        if not self._review.has_rows:
+        if not self._review.has_filled:
             return "label"
         return "export" if self._review.all_reviewed else "review"
 
