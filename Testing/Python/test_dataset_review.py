@@ -332,6 +332,22 @@ def test_a_case_that_a_batch_is_filling_again_is_not_accepted(review: CaseReview
     assert dataset.status()["a"].accepted
 
 
+def test_a_result_deleted_during_its_review_is_not_accepted_until_it_is_corrected(
+    review: CaseReview, dataset: Dataset
+) -> None:
+    show(review, "a")
+    files = dataset.case("a")
+    files.label.unlink()
+    with pytest.raises(InputError) as error:
+        accept(review)
+    assert error.value.code == "review_not_done"
+    assert not dataset.status()["a"].accepted
+    correct(review)
+    accept(review)
+    assert files.label.is_file()
+    assert dataset.status()["a"].accepted
+
+
 def test_a_case_is_unchanged_if_the_table_cannot_be_written(
     review: CaseReview, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

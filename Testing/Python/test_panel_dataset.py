@@ -12,7 +12,7 @@ import pytest
 import slicer
 from fewshot_annotate.datasets import reviewing
 from fewshot_annotate.datasets.review_lock import ReviewLock, reviewer_name
-from fewshot_annotate.datasets.task.library import task_folder
+from fewshot_annotate.datasets.task.library import remove_task, task_folder
 from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.host.datasets import case_review
 from fewshot_annotate.host.datasets.case_review import CaseReview
@@ -285,6 +285,42 @@ def test_a_case_that_somebody_else_reviews_is_refused_in_one_line(panel: Dataset
     panel.press("refresh")
     panel.click_case(0)
     assert panel.review.current == "a"
+
+
+@pytest.mark.parametrize("removed", ["volume", "segmentation"])
+def test_a_case_removed_from_the_scene_is_chosen_again_when_it_is_clicked(panel: DatasetPanel, removed: str) -> None:
+    panel.click_case(0)
+    slicer.mrmlScene.RemoveNode(getattr(panel.review.nodes, removed))
+    panel.settle()
+    panel.click_case(0)
+    assert panel.parameters.volume is panel.review.nodes.volume is not None
+    assert panel.parameters.segmentation is panel.review.nodes.segmentation is not None
+
+
+def test_filled_cases_are_reviewed_after_their_task_was_removed(
+    panel: DatasetPanel, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+    task_of_balls("balls", 1, 2)
+    panel.controls.task_box.setEditText("balls")
+    panel.press("task")
+    remove_task("balls")
+    panel.press("refresh")
+    reason = "There is no task 'balls'; there are: none yet. Choose one, or type a name, and press Use task."
+    assert reason in panel.controls.status_label.text
+    for row in (panel.controls.fill_row, panel.controls.train_row):
+        assert tool_tip(row.button) == reason
+    panel.click_case(0)
+    assert slicer_standin.dialogs().texts == []
+    panel.press("accept")
+    assert dataset.status()["a"].accepted
+    panel.press("flag")
+    assert not dataset.status()["a"].accepted
+    assert panel.case_rows()[0][1] == "flagged"
+    assert slicer_standin.dialogs().texts == [reason, reason]
+    panel.press("task")
+    panel.press("accept")
+    assert panel.case_rows()[0][1] == "accepted"
 
 
 @pytest.mark.slow

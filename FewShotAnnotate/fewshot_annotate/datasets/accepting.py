@@ -105,8 +105,10 @@ def _accept(
         def accept(rows: Mapping[str, CaseStatus], files: FileTransaction) -> list[CaseStatus]:
             row = rows.get(case.name, CaseStatus(name=case.name, status=Status.DONE))
             gone = case.is_filled and not case.files.label.is_file()
-            if gone or (row.status is Status.RUNNING and folder.busy()):
+            if (gone or row.status is Status.RUNNING) and folder.busy():
                 raise InputError("review_running", name=case.name)
+            if gone and new is None:
+                raise InputError("review_not_done", name=case.name)
             if new is not None:
                 if history is not None and not case.is_filled:
                     _add_record(files, case, corrected, history, new)

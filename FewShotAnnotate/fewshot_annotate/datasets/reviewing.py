@@ -119,7 +119,8 @@ class CaseReading:
             row = self._folder.status.read().get(self._name)
             if row is not None and row.status is Status.RUNNING and self._folder.busy():
                 raise InputError("review_running", name=self._name)
-            case = read_case(self._folder, self._name, _task_segments(self._folder))
+            is_filled = self._folder.case(self._name).read_record() is not None
+            case = read_case(self._folder, self._name, () if is_filled else _task_segments(self._folder))
             table = read_review_table(self._folder, self._name, self._leaving)
         except BaseException:
             self.abandon()
@@ -137,7 +138,7 @@ class CaseReading:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """Outcome of an acceptance; `refusal` is why the case is no example of the task."""
+    """Outcome of an acceptance or of its withdrawal; `refusal` is why the task was not changed accordingly."""
 
     case: ReviewedCase
     table: ReviewTable
@@ -169,11 +170,15 @@ def write_acceptance(
     return Acceptance(changed, read_review_table(folder, case.name), refusal)
 
 
-def reset_case(case: ReviewedCase, folder: BatchFolder, flagged: bool) -> ReviewTable:
-    """Write that a case is not accepted, and whether it is flagged; it leaves the task, too."""
+def reset_case(case: ReviewedCase, folder: BatchFolder, flagged: bool) -> Acceptance:
+    """Write that a case is not accepted, and whether it is flagged; it leaves the task, too, if possible."""
     folder.status.set_accepted(case.name, False)
     set_flag(case.files, flagged)
-    task = _task_of(folder)
-    if task is not None:
-        remove_reviewed(task, case)
-    return read_review_table(folder, case.name)
+    refusal = None
+    try:
+        task = _task_of(folder)
+        if task is not None:
+            remove_reviewed(task, case)
+    except InputError as error:
+        refusal = error
+    return Acceptance(case, read_review_table(folder, case.name), refusal)

@@ -101,12 +101,14 @@ class CaseReview:
         return self._shown.case.name if self._shown else None
 
     @property
+    def node_ids(self) -> tuple[str, str] | None:
+        """Ids of the nodes of the case in the scene, others each time it is shown; the user may have removed them."""
+        return (self._shown.volume_id, self._shown.segmentation_id) if self._shown is not None else None
+
+    @property
     def nodes(self) -> ChosenNodes:
         """Image and labels of the case in the scene, None where there is none or the user removed it."""
-        if self._shown is None:
-            return ChosenNodes()
-        ids = self._shown.volume_id, self._shown.segmentation_id
-        return ChosenNodes(*(self._scene.GetNodeByID(identifier) for identifier in ids))
+        return ChosenNodes(*(self._scene.GetNodeByID(identifier) for identifier in self.node_ids or ()))
 
     @property
     def changed(self) -> bool:
@@ -167,24 +169,22 @@ class CaseReview:
         version = segmentation_version(self.nodes.segmentation)
 
         def written(result: Acceptance) -> None:
-            self._set_table(result.table)
             if self._shown is shown:
                 shown.version, shown.case = version, result.case
-            if result.refusal is not None:
-                raise result.refusal
+            self._take(result)
 
         self._tasks.start(partial(write_acceptance, case, corrected, self.folder, history), written)
 
     def reset(self) -> None:
         """Begin to write that the case in the scene is not accepted; it is also removed from the task."""
-        self._tasks.start(partial(reset_case, self._require_shown().case, self.folder, False), self._set_table)
+        self._tasks.start(partial(reset_case, self._require_shown().case, self.folder, False), self._take)
 
     def flag(self) -> None:
         """Begin to write that the case in the scene needs another review; it is no longer accepted."""
         shown = self._require_shown()
         if not shown.case.is_filled:
             raise InputError("review_not_done", name=shown.case.name)
-        self._tasks.start(partial(reset_case, shown.case, self.folder, True), self._set_table)
+        self._tasks.start(partial(reset_case, shown.case, self.folder, True), self._take)
 
     def next(self) -> str | None:
         """Name of the case to review after the one in the scene; None if there is none."""
@@ -234,6 +234,12 @@ class CaseReview:
         if self._shown is None or self.nodes.segmentation is None:
             raise InputError("review_nothing")
         return self._shown
+
+    def _take(self, result: Acceptance) -> None:
+        """Show the table that was written; raise why the task was not changed."""
+        self._set_table(result.table)
+        if result.refusal is not None:
+            raise result.refusal
 
     def _set_table(self, table: ReviewTable) -> None:
         self._table = table

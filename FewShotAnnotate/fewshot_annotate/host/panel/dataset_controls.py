@@ -182,12 +182,15 @@ class DatasetControls:
 
     def _why_not_fill(self) -> Refusal:
         overview = self._controller.overview
+        if overview.error is not None:
+            return overview.error
         if not overview.is_trained:
             return InputError("dataset_untrained" if overview.task else "dataset_no_task")
         return None if overview.to_fill else InputError("dataset_all_filled")
 
     def _why_not_train(self) -> Refusal:
-        return None if self._controller.overview.task else InputError("dataset_no_task")
+        overview = self._controller.overview
+        return overview.error or (None if overview.task else InputError("dataset_no_task"))
 
 
 def _why_not_flag(case: CaseRow | None) -> Refusal:

@@ -45,6 +45,7 @@ class DatasetSection:
         self._choose = choose
         self._why_not_now = why_not_now
         self._shown: str | None = None  # case selected in the panel
+        self._node_ids: tuple[str, str] | None = None  # of its nodes
         self._table_shown: object = None
         self._next_requested = False
         self.controls = DatasetControls(parent, controller, self._on_case, why_not_now)
@@ -82,7 +83,7 @@ class DatasetSection:
     def reset(self) -> None:
         """Close the data set, before the scene or the module is closed; its task is trained on."""
         self.controller.close_dataset()
-        self._shown, self._next_requested = None, False
+        self._shown, self._node_ids, self._next_requested = None, None, False
         self._show()
 
     def _connect(self) -> None:
@@ -116,8 +117,8 @@ class DatasetSection:
     def _finish(self, succeeded: bool) -> None:
         """Show the outcome of reading or writing files."""
         review = self.controller.review
-        if review is not None and review.current != self._shown:
-            self._shown = review.current
+        if review is not None and review.node_ids != self._node_ids:
+            self._node_ids, self._shown = review.node_ids, review.current
             _show_in_views(review.nodes.volume)
             self._choose(review.nodes)
         task_box = self.controls.task_box
@@ -143,7 +144,7 @@ class DatasetSection:
         if not self._may_close_case():
             return
         if attempt(lambda: self.controller.open(self.controls.folder_edit.currentPath)) is None:
-            self._shown, self._next_requested = None, False
+            self._shown, self._node_ids, self._next_requested = None, None, False
         self.controls.show_tasks()
         self._show()
 
@@ -159,7 +160,7 @@ class DatasetSection:
         review = self.controller.review
         if review is None or self.controller.working or self._why_not_now():
             return
-        if (name != review.current or review.nodes.segmentation is None) and self._may_close_case():
+        if (name != review.current or not review.nodes.complete) and self._may_close_case():
             attempt(lambda: review.show(name))
         self._show()
 

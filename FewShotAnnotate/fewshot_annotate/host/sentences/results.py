@@ -38,7 +38,9 @@ def results_sentences() -> Mapping[str, str]:
         ),
         "task_folder_none": _("{path}: this is not the folder of a task; choose another one, or create a task."),
         "library_name": _("'{name}' cannot name a task; use a plain folder name without / and \\."),
-        "library_unknown": _("There is no task '{name}'; there are: {known}."),
+        "library_unknown": _(
+            "There is no task '{name}'; there are: {known}. Choose one, or type a name, and press Use task."
+        ),
         "library_taken": _("There is a task '{name}' already; choose another name, or add to it."),
         "library_damaged": _("Task '{name}' is damaged ({file}); import or save it again."),
         "task_of_later_version": _(
