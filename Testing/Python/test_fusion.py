@@ -14,6 +14,7 @@ from fewshot_annotate.engines.adapt.fusion import (
     choose_weights,
     default_weights,
 )
+from fewshot_annotate.engines.adapt.neighbours import nearest_and_extents
 from support.labels import small_case
 
 CONFIG = AdaptConfig().fusion
@@ -123,3 +124,26 @@ def test_fusion_keeps_background_logits_at_zero_and_equal_candidates_unchanged()
     fused = default_weights(4, labels, CONFIG).fuse(np.stack([shifted_log_probs(truths[0], labels, 0)] * 4), 3)
     assert not fused[0].any()
     np.testing.assert_array_equal(fused.argmax(axis=0), truths[0])
+
+
+def extents(index: int, growing_is_reliable: bool) -> list[LabelExtent]:
+    """Extents of four labels around a slice, from their pixels on the labelled slices 0, 8 and 16."""
+    areas = np.array([[200, 200, 200, 10], [200, 0, 0, 0], [200, 200, 0, 0]])
+    nearest, found = nearest_and_extents((0, 8, 16), areas, index, growing_is_reliable, tip_pixels=30)
+    assert nearest == 3
+    return [LabelExtent(value) for value in found]
+
+
+def test_the_extent_of_a_label_follows_from_the_labelled_slices_that_show_it() -> None:
+    continues, ends, single = LabelExtent
+    assert extents(3, True) == [continues, ends, single, single]
+    assert extents(13, True) == [continues, ends, continues, continues]
+
+
+def test_a_label_on_a_single_slice_is_only_grown_alone_if_it_is_a_tip_or_growing_is_reliable() -> None:
+    continues, ends, single = LabelExtent
+    assert extents(3, False) == [continues, ends, ends, single]
+
+
+def test_beyond_the_outermost_labelled_slices_no_label_ends() -> None:
+    assert set(extents(19, True)) == {LabelExtent.CONTINUES}

@@ -62,6 +62,18 @@ class BatchState:
         Cases that cannot be run.
     report : function
         Called with the progress at every change, and by `report_if_due`.
+
+    Attributes
+    ----------
+    folder : BatchFolder
+    names : list of str
+        All cases, in the order of the manifest.
+    statuses : dict of str to CaseStatus
+        Status of each case by name.
+    waiting : deque of CaseJob
+        Cases that are still to be started, in order.
+    running : dict of str to CaseJob
+        Cases that run now, by name.
     """
 
     def __init__(
@@ -78,7 +90,7 @@ class BatchState:
         rows = {case_job.case.row: case_job.case.name for case_job in case_jobs} | {
             bad.number: bad.name for bad in bad_rows
         }
-        self.names = [rows[number] for number in sorted(rows)]  # of all cases, in the order of the manifest
+        self.names = [rows[number] for number in sorted(rows)]
         self._total = len(self.names)
         self._counts = dict.fromkeys(Status, 0)
         self._case_jobs = {case_job.case.name: case_job for case_job in case_jobs}

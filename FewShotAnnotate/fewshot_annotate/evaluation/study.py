@@ -159,24 +159,14 @@ def _measure(plan: _Plan, engine_settings: Sequence[EngineSettings], estimator: 
         added, failed = run_trials(case, pending, store, estimator)
     failed_names = {engine.engine for engine in failed}
     engines = [settings.engine for settings in engine_settings if settings.engine not in failed_names]
-    if not engines:
-        return VolumeScores(
-            name=labelled_volume.name,
-            group=labelled_volume.group,
-            labelled=len(case.indices),
-            held_out=0,
-            labels=(),
-            points=(),
-            unscored=tuple(failed),
-        )
-    comparison = summarize(case, plan.trials, engines, failed, results | added)
+    comparison = summarize(case, plan.trials, engines, failed, results | added) if engines else None
     return VolumeScores(
         name=labelled_volume.name,
         group=labelled_volume.group,
         labelled=len(case.indices),
-        held_out=len(comparison.held_out),
-        labels=comparison.labels,
-        points=comparison.points,
+        held_out=0 if comparison is None else len(comparison.held_out),
+        labels=() if comparison is None else comparison.labels,
+        points=() if comparison is None else comparison.points,
         unscored=tuple(failed),
     )
 
