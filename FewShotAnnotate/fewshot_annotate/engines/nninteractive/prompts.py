@@ -60,7 +60,7 @@ def label_prompts(support: Support, label_index: int) -> LabelPrompts | None:
         else:
             line = _outline(nearest_mask)
         other_labels = (mask != 0) & (mask != label)
-        others[position] = other_labels
+        others[position] = other_labels & _near(nearest_mask)
         background[position] = line & (mask == 0)
     return LabelPrompts(first, inside, others, background)
 
