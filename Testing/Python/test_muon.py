@@ -39,3 +39,20 @@ def test_the_update_is_that_of_the_published_iteration(shape: tuple[int, ...]) -
     # The step is so long that hardly anything but the update is left of the weight.
     Muon([weight], step_length=1e6, momentum=0.0).step(rate=1.0)
     torch.testing.assert_close(-weight / weight.norm(), matrix.reshape(shape) / matrix.norm(), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_are_updated_together_change_as_each_alone() -> None:
+    def weights(memory_format: torch.memory_format) -> list[torch.nn.Parameter]:
+        generator = torch.Generator().manual_seed(0)
+        found = []
+        for shape in [(4, 2, 3, 3), (4, 6, 3, 3), (18, 4, 1, 1), (4, 3, 3, 2)]:
+            weight, gradient = (torch.randn(shape, generator=generator) for _ in range(2))
+            found.append(torch.nn.Parameter(weight.to(memory_format=memory_format)))
+            found[-1].grad = gradient.to(memory_format=memory_format)
+        return found
+
+    together, alone = weights(torch.channels_last), weights(torch.contiguous_format)
+    Muon(together, step_length=0.1, momentum=0.0).step(rate=1.0)
+    for one, other in zip(together, alone, strict=True):
+        Muon([other], step_length=0.1, momentum=0.0).step(rate=1.0)
+        torch.testing.assert_close(one, other)

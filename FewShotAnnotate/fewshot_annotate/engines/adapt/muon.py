@@ -7,7 +7,7 @@ the network independent of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -43,31 +43,49 @@ class Muon:
         rate : float
             Learning rate factor, 0..1.
         """
-        for weight, norm, mean in zip(self.weights, self._norms, self.means, strict=True):
+        gradients = []
+        for weight, mean in zip(self.weights, self.means, strict=True):
             assert weight.grad is not None
             mean.lerp_(weight.grad, 1 - self._momentum)
-            direction = _orthogonalised(weight.grad.lerp(mean, self._momentum))
+            gradients.append(weight.grad.lerp(mean, self._momentum))
+        for weight, norm, direction in zip(self.weights, self._norms, _orthogonalised(gradients), strict=True):
             outputs, inputs = len(weight), weight[0].numel()
             length = rate * self._step_length * norm * max(1.0, outputs / inputs) ** 0.5 / outputs**0.5
             weight.sub_(direction * length)
             weight.mul_(norm / weight.norm())
 
 
-def _orthogonalised(gradient: torch.Tensor) -> torch.Tensor:
-    """Approximately orthogonalised `gradient`: all singular values about 1."""
-    matrix = gradient.reshape(len(gradient), -1).float()
-    transposed = matrix.shape[0] > matrix.shape[1]
-    if transposed:
-        matrix = matrix.T
-    matrix = matrix / (matrix.norm() + 1e-7)
-    # Each iteration multiplies by a polynomial of the Gram matrix, so only the small Gram matrix is iterated.
-    gram = matrix @ matrix.T
-    total = torch.eye(len(gram), device=gram.device)
+def _orthogonalised(gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Approximately orthogonalised gradients, `[outputs, inputs, ...]`: all singular values about 1."""
+    # The order of the columns is arbitrary, so it is that of the memory, which needs no copy.
+    orders = [[0, *sorted(range(1, one.ndim), key=one.stride, reverse=True)] for one in gradients]
+    matrices = [one.permute(order).flatten(1).float() for one, order in zip(gradients, orders, strict=True)]
+    is_tall = [matrix.shape[0] > matrix.shape[1] for matrix in matrices]
+    wide = [matrix.T if tall else matrix for matrix, tall in zip(matrices, is_tall, strict=True)]
+    wide = [matrix / (matrix.norm() + 1e-7) for matrix in wide]
+    # Each iteration multiplies by a polynomial of the Gram matrix, so only the small Gram matrices are iterated, all
+    # of one size together.
+    positions_by_size: dict[int, list[int]] = {}
+    for position, matrix in enumerate(wide):
+        positions_by_size.setdefault(len(matrix), []).append(position)
+    for positions in positions_by_size.values():
+        polynomials = _polynomials(torch.stack([wide[position] @ wide[position].T for position in positions]))
+        for position, polynomial in zip(positions, polynomials, strict=True):
+            wide[position] = polynomial @ wide[position]
+    updates = []
+    for gradient, order, matrix, tall in zip(gradients, orders, wide, is_tall, strict=True):
+        permuted = (matrix.T if tall else matrix).reshape([gradient.shape[axis] for axis in order])
+        updates.append(permuted.permute([order.index(axis) for axis in range(gradient.ndim)]))
+    return updates
+
+
+def _polynomials(gram: torch.Tensor) -> torch.Tensor:
+    """Product of the polynomials of all iterations for Gram matrices `[n, rows, rows]`."""
+    product: torch.Tensor | None = None
     for _ in range(_ITERATIONS):
-        factor = _CUBIC * gram + _QUINTIC * gram @ gram
-        factor.diagonal().add_(_LINEAR)
-        total = factor @ total
+        factor = torch.baddbmm(gram, gram, gram, beta=_CUBIC, alpha=_QUINTIC)
+        factor.diagonal(dim1=1, dim2=2).add_(_LINEAR)
+        product = factor if product is None else factor @ product
         gram = factor @ gram @ factor
-    matrix = total @ matrix
-    update: torch.Tensor = (matrix.T if transposed else matrix).reshape(gradient.shape)
-    return update
+    assert product is not None
+    return product
