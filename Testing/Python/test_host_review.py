@@ -14,6 +14,7 @@ import pytest
 import slicer
 from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.guidance.disagreement import disagreements
+from fewshot_annotate.host.annotation.painted_slices import RemainingLabels
 from fewshot_annotate.host.annotation.record import (
     AnnotationRecord,
     AxisRecord,
@@ -287,6 +288,38 @@ def test_renamed_and_deleted_segments_do_not_change_the_review(review_scene: Rev
     assert review_scene.of_status(ACCEPTED) == review_scene.scene.between[1:2]
 
 
+def test_corrections_before_and_after_the_removal_of_a_segment_are_kept(review_scene: ReviewScene) -> None:
+    earlier, later = review_scene.scene.between[2], review_scene.scene.between[9]
+    review_scene.paint(earlier)
+    undo = slicer.vtkSegmentationHistory()
+    undo.SetSegmentation(review_scene.node.GetSegmentation())
+    undo.SaveState()
+    review_scene.node.GetSegmentation().RemoveSegment(review_scene.scene.ids[1])
+    review_scene.settle()
+    assert corrected_slices(review_scene) == [earlier]
+    review_scene.paint(later)
+    assert corrected_slices(review_scene) == [earlier, later]
+    reopened = Review(review_scene.volume_node, review_scene.node)  # all that it knows is on the node
+    reopened.settle()
+    assert corrected_slices(reopened) == [earlier, later]
+    reopened.close()
+    undo.RestorePreviousState()
+    review_scene.settle()
+    assert corrected_slices(review_scene) == [earlier]
+    review_scene.node.GetSegmentation().RemoveSegment(review_scene.scene.ids[1])
+    review_scene.settle()
+    review_scene.paint(later)
+    before = {index: review_scene.labels(index) for index in (earlier, later)}
+    review_scene.refill()
+    for index, labels in before.items():
+        np.testing.assert_array_equal(review_scene.labels(index), labels)
+    assert {earlier, later} <= {*read_record(review_scene.node).present.labelled}
+
+
+def corrected_slices(review: Review) -> list[int]:
+    return [index for index, row in review.rows.items() if row.origin is Origin.CORRECTED]
+
+
 def test_the_expected_dice_is_shown_with_the_current_name_of_the_segment(review_scene: ReviewScene) -> None:
     expected = {name: ExpectedDice(1, 0.8, 0.7, 0.9) for name in review_scene.scene.ids}
     review_scene.annotations.change(
@@ -393,7 +426,8 @@ def test_a_review_is_unchanged_by_conversion_to_json() -> None:
         4: SliceRecord(status=FLAGGED),
         5: SliceRecord(labelled=False),
     }
-    filled = AxisRecord(("a", "b"), "adapt", 2, slices, {"a": ExpectedDice(1, 0.5, 0.25, 0.75)})
+    expected, remaining = {"a": ExpectedDice(1, 0.5, 0.25, 0.75)}, RemainingLabels(("b",), {3: 8})
+    filled = AxisRecord(("a", "b"), "adapt", 2, slices, expected, remaining)
     record = AnnotationRecord(1, {"a": True, "c": False}).with_slice(2, True).with_along(1, filled)
     record = record.with_axis(None).with_slice(9, True)
     assert record_from_json(json.loads(json.dumps(record_to_json(record)))) == record

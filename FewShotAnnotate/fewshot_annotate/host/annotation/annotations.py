@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ...core.slice_axis import SliceAxis, thickest_axis
 from ...datasets.accepting import LabelHistory
@@ -120,16 +121,25 @@ class SliceAnnotations:
 
     def poll(self, nodes: ChosenNodes) -> bool:
         """Start or finish a survey; True if there may be something new to show. Takes milliseconds."""
-        return self.survey.poll(nodes)
+        surveyed = self.survey.poll(nodes)
+        if surveyed and nodes.segmentation is not None:
+            self._store_remaining(nodes.segmentation)
+        return surveyed
+
+    def _store_remaining(self, segmentation_node: SegmentationNode) -> None:
+        """Store what the survey found after the removal of a segment, with which later surveys compare."""
+        result, record = self.survey.result, read_record(segmentation_node)
+        present = record.present
+        same = result.grid is not None and (result.axis, result.segment_ids) == (record.axis, present.segment_ids)
+        if same and result.remaining != present.remaining:
+            changed = replace(present, remaining=result.remaining)
+            write_record(segmentation_node, record.with_along(record.axis, changed))
 
     def _make(
         self, record: AnnotationRecord, names: Mapping[str, str], left_out: tuple[str, ...]
     ) -> AnnotationSnapshot:
         selection = self._select(record, names, left_out)
-        checksums = self.survey.result.checksums_for(record)
-        if any(name not in names for name in record.present.segment_ids):
-            checksums = {}  # with a segment gone, every slice would look corrected
-        review = review_view(record, checksums, names)
+        review = review_view(record, self.survey.result.checksums_for(record), names)
         if self._snapshot.review == review:
             review = self._snapshot.review
         return AnnotationSnapshot(record, selection, review)

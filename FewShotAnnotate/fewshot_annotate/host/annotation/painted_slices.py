@@ -48,6 +48,32 @@ class SegmentExtent:
         return axis if (gaps or len(indices) <= 2) and shortest <= _SPARSE_RATIO * second else None
 
 
+# Stands for the checksum of a slice that was changed by hand; no checksum is negative.
+CHANGED_BY_HAND = -1
+
+
+@dataclass(frozen=True)
+class RemainingLabels:
+    """Filled slices after the removal of a segment, without which their checksums cannot be computed any more.
+
+    Attributes
+    ----------
+    segment_ids : tuple of str
+        Segments that remain.
+    checksums : mapping of int to int
+        Slice -> checksum of these when the removal was found; slices changed by hand before are omitted.
+    """
+
+    segment_ids: tuple[str, ...]
+    checksums: Mapping[int, int]
+
+    def changed(self, present: Mapping[int, int]) -> dict[int, int]:
+        """Slice -> `CHANGED_BY_HAND` where the present checksum is another one."""
+        return {
+            index: CHANGED_BY_HAND for index, checksum in present.items() if self.checksums.get(index) != checksum
+        }
+
+
 def segment_extents(grid: SegmentationGrid) -> dict[str, SegmentExtent]:
     """Extent of every segment with a labelmap, by segment id."""
     result = {}

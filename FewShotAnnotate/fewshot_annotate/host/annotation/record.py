@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ...core.expected_dice import ExpectedDice
+from .painted_slices import RemainingLabels
 
 # Number of fills of a slice that are stored, so that undo and redo show the values of the restored voxels.
 _MAX_FILLS = 3
@@ -157,6 +158,8 @@ class AxisRecord:
     slices : mapping of int to SliceRecord, ascending
     expected : mapping of str to ExpectedDice
         Segment id -> expected Dice of the last run.
+    remaining : RemainingLabels or None
+        None unless one of the segments was removed since the last run.
     """
 
     segment_ids: tuple[str, ...] = ()
@@ -164,6 +167,7 @@ class AxisRecord:
     runs: int = 0
     slices: Mapping[int, SliceRecord] = field(default_factory=dict)
     expected: Mapping[str, ExpectedDice] = field(default_factory=dict)
+    remaining: RemainingLabels | None = None
 
     @property
     def labelled(self) -> tuple[int, ...]:
@@ -263,7 +267,7 @@ class AxisRecord:
             elif index in run.kept:
                 record = record.with_states(run.kept[index])
             changed[index] = record
-        last = replace(self, segment_ids=run.segment_ids, engine=run.engine, expected=dict(run.expected))
+        last = replace(self, segment_ids=run.segment_ids, engine=run.engine, expected=run.expected, remaining=None)
         return replace(last, runs=self.runs + 1).with_slices(changed)
 
     def after_another_run(self) -> AxisRecord:

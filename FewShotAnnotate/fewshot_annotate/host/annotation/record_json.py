@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...core.expected_dice import ExpectedDice
+from .painted_slices import RemainingLabels
 from .record import AnnotationRecord, AxisRecord, Fill, SliceRecord, SliceStatus
 
 _VERSION = 2
@@ -39,7 +40,14 @@ def axis_from_json(data: Mapping[str, Any]) -> AxisRecord:
     slices = {int(index): _slice_from_json(entry) for index, entry in data["slices"].items()}
     expected = {str(name): ExpectedDice.from_json(entry) for name, entry in data["expected"].items()}
     segment_ids = tuple(str(name) for name in data["segment_ids"])
-    return AxisRecord(segment_ids, str(data["engine"]), int(data["runs"]), dict(sorted(slices.items())), expected)
+    return AxisRecord(
+        segment_ids,
+        str(data["engine"]),
+        int(data["runs"]),
+        dict(sorted(slices.items())),
+        expected,
+        _remaining_from_json(data.get("remaining")),
+    )
 
 
 def fill_from_json(data: Sequence[Any]) -> Fill:
@@ -56,13 +64,25 @@ def _axis_number(value: Any) -> int | None:
 
 
 def _axis_to_json(record: AxisRecord) -> dict[str, Any]:
+    remaining = record.remaining
     return {
+        **({} if remaining is None else {"remaining": [remaining.segment_ids, dict(remaining.checksums)]}),
         "segment_ids": record.segment_ids,
         "engine": record.engine,
         "runs": record.runs,
         "slices": {index: _slice_to_json(slice_record) for index, slice_record in record.slices.items()},
         "expected": {name: dice.to_json() for name, dice in record.expected.items()},
     }
+
+
+def _remaining_from_json(data: Any) -> RemainingLabels | None:
+    if data is None:
+        return None
+    segment_ids, checksums = data
+    return RemainingLabels(
+        tuple(str(name) for name in segment_ids),
+        {int(index): int(checksum) for index, checksum in checksums.items()},
+    )
 
 
 def _slice_to_json(record: SliceRecord) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -14,7 +14,7 @@ from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid import SegmentationGrid
 from ..mrml.grid_reader import GridReader, grid_version
 from ..tasks import BackgroundTasks
-from .painted_slices import SegmentExtent, segment_extents, slice_digests
+from .painted_slices import RemainingLabels, SegmentExtent, segment_extents, slice_digests
 from .record import AnnotationRecord
 from .record_store import read_record
 
@@ -36,7 +36,10 @@ class SurveyResult:
     segment_ids : tuple of str
         Segments of the checksums.
     checksums : mapping of int to int
-        Slice that an earlier run filled -> checksum of its present voxels.
+        Slice that an earlier run filled -> checksum of its present voxels. Once a segment of the run was removed,
+        only slices changed by hand since then, see `RemainingLabels`.
+    remaining : RemainingLabels or None
+        To be stored in the record.
     error : InputError or None
         Why the segmentation cannot be read.
     """
@@ -46,6 +49,7 @@ class SurveyResult:
     axis: int | None = None
     segment_ids: tuple[str, ...] = ()
     checksums: Mapping[int, int] = field(default_factory=dict)
+    remaining: RemainingLabels | None = None
     error: InputError | None = None
 
     def checksums_for(self, record: AnnotationRecord) -> Mapping[int, int]:
@@ -57,7 +61,7 @@ class SurveyResult:
         """The result with the checksums of slices that a run has written since."""
         same = (self.axis, self.segment_ids) == (axis, segment_ids)
         merged = {**self.checksums, **checksums} if same else dict(checksums)
-        return replace(self, axis=axis, segment_ids=segment_ids, checksums=merged)
+        return replace(self, axis=axis, segment_ids=segment_ids, checksums=merged, remaining=None)
 
 
 class Survey:
@@ -133,7 +137,8 @@ class Survey:
             return True
         grid = self._grids.read(nodes)
         self._version = version
-        self._tasks.start(partial(survey_segmentation, grid, record), self._finish)
+        names = nodes.segmentation.GetSegmentation().GetSegmentIDs()
+        self._tasks.start(partial(survey_segmentation, grid, record, names, self.result), self._finish)
         return False
 
     def add_checksums(self, axis: int, segment_ids: tuple[str, ...], checksums: Mapping[int, int]) -> None:
@@ -149,15 +154,39 @@ class Survey:
         self.result = result
 
 
-def survey_segmentation(grid: SegmentationGrid, record: AnnotationRecord) -> SurveyResult:
-    """Extents of all segments, and present checksums of the slices that an earlier run filled; touches no node."""
-    extents, present = segment_extents(grid), record.present
+def survey_segmentation(
+    grid: SegmentationGrid, record: AnnotationRecord, segment_ids: Collection[str], before: SurveyResult | None = None
+) -> SurveyResult:
+    """Extents of all segments, and present checksums of the slices that an earlier run filled; touches no node.
+
+    Parameters
+    ----------
+    grid : SegmentationGrid
+    record : AnnotationRecord
+    segment_ids : collection of str
+        Segments of the segmentation.
+    before : SurveyResult, optional
+        The result before this one.
+    """
+    present, remaining = record.present, None
     checksums: dict[int, int] = {}
-    # With a segment gone, every slice would look corrected.
-    if record.axis is not None and all(name in extents for name in present.segment_ids):
+    if record.axis is not None:
         axis = SliceAxis(record.axis)
+        left = tuple(name for name in present.segment_ids if name in segment_ids)
         filled = [index for index in present.filled if 0 <= index < axis.count(grid.geometry)]
-        checksums = slice_digests(grid, present.segment_ids, axis, filled)
+        checksums = slice_digests(grid, left, axis, filled)
+        if left != present.segment_ids:  # every slice would look corrected
+            remaining = present.remaining
+            if remaining is None or remaining.segment_ids != left:
+                corrected = present.corrected(before.checksums_for(record) if before is not None else {})
+                unchanged = {index: value for index, value in checksums.items() if index not in corrected}
+                remaining = RemainingLabels(left, unchanged)
+            checksums = remaining.changed(checksums)
     return SurveyResult(
-        grid=grid, extents=extents, axis=record.axis, segment_ids=present.segment_ids, checksums=checksums
+        grid=grid,
+        extents=segment_extents(grid),
+        axis=record.axis,
+        segment_ids=present.segment_ids,
+        checksums=checksums,
+        remaining=remaining,
     )

@@ -268,7 +268,7 @@ class CompareController:
 
 def prepare_comparison(source: _ComparisonInput, folder: ComparisonFolder) -> None:
     """Find the painted slices, check all voxels and write the folder. Touches no node."""
-    survey = survey_segmentation(source.grid, source.record)
+    survey = survey_segmentation(source.grid, source.record, source.segments)
     shape = source.grid.geometry.shape
     selection = select(survey.extents, source.record, shape, checksums=survey.checksums)
     if selection.axis is None or not selection.labelled:
