@@ -18,7 +18,7 @@ from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.base import RunContext, Stopped
 from fewshot_annotate.engines.nninteractive.engine import certainty
-from fewshot_annotate.engines.nninteractive.prompts import label_prompts
+from fewshot_annotate.engines.nninteractive.prompts import NEAR_PIXELS, label_prompts
 from fewshot_annotate.engines.pretrained import base
 from fewshot_annotate.engines.pretrained.base import checkpoint_summary
 from fewshot_annotate.engines.registry import engine_class, runnable_engine
@@ -55,6 +55,15 @@ def test_prompts_include_painted_pixels_and_exclude_other_labels_nearby() -> Non
     np.testing.assert_array_equal(prompts.others[0], second > 0)
     assert not prompts.inside[1:4].any()
     assert not prompts.others[1:].any()
+
+
+def test_other_labels_far_from_the_label_are_no_prompts() -> None:
+    mask = np.zeros((20, 80), dtype=np.uint8)
+    mask[5:10, 10:20], mask[5:10, 25:75] = 1, 2
+    prompts = label_prompts(Support(AXIS, (3,), mask[None], (1, 2), np.ones((1, 2), dtype=bool)), 0)
+    assert prompts is not None
+    shown = prompts.others[0].any(axis=0)
+    assert np.flatnonzero(shown).tolist() == list(range(25, 20 + NEAR_PIXELS))
 
 
 def test_a_line_through_the_background_surrounds_the_label_and_touches_nothing_painted() -> None:
