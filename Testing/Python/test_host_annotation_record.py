@@ -70,10 +70,10 @@ EXPECTED = AnnotationRecord(
     {"a": True, "b": False},
     {
         0: AxisRecord(
-            ("a",),
-            "adapt",
-            2,
-            {
+            segment_ids=("a",),
+            engine="adapt",
+            runs=2,
+            slices={
                 1: SliceRecord(labelled=True),
                 2: SliceRecord(None, ACCEPTED, 12, (12, 102), (Fill(2, 12, 0.9, 0.1, 30),)),
                 3: SliceRecord(None, FLAGGED, None, (13, 103), (Fill(2, 13, 0.5), Fill(1, 33, 0.4, 0.3, 20))),
@@ -81,9 +81,9 @@ EXPECTED = AnnotationRecord(
                 5: SliceRecord(labelled=True),
                 7: SliceRecord(labelled=False),
             },
-            {"a": ExpectedDice(1, 0.8, 0.7, 0.9)},
+            expected={"a": ExpectedDice(1, 0.8, 0.7, 0.9)},
         ),
-        2: AxisRecord(("b",), "propagate", 1, {8: SliceRecord(status=FLAGGED)}),
+        2: AxisRecord(segment_ids=("b",), engine="propagate", runs=1, slices={8: SliceRecord(status=FLAGGED)}),
     },
 )
 

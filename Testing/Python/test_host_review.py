@@ -427,7 +427,9 @@ def test_a_review_is_unchanged_by_conversion_to_json() -> None:
         5: SliceRecord(labelled=False),
     }
     expected, remaining = {"a": ExpectedDice(1, 0.5, 0.25, 0.75)}, RemainingLabels(("b",), {3: 8})
-    filled = AxisRecord(("a", "b"), "adapt", 2, slices, expected, remaining)
+    filled = AxisRecord(
+        segment_ids=("a", "b"), engine="adapt", runs=2, slices=slices, expected=expected, remaining=remaining
+    )
     record = AnnotationRecord(1, {"a": True, "c": False}).with_slice(2, True).with_along(1, filled)
     record = record.with_axis(None).with_slice(9, True)
     assert record_from_json(json.loads(json.dumps(record_to_json(record)))) == record

@@ -130,8 +130,8 @@ class SliceAnnotations:
         """Store what the survey found after the removal of a segment, with which later surveys compare."""
         result, record = self.survey.result, read_record(segmentation_node)
         present = record.present
-        same = result.grid is not None and (result.axis, result.segment_ids) == (record.axis, present.segment_ids)
-        if same and result.remaining != present.remaining:
+        current = result.grid is not None and (result.axis, result.segment_ids) == (record.axis, present.segment_ids)
+        if current and result.remaining != present.remaining:
             changed = replace(present, remaining=result.remaining)
             write_record(segmentation_node, record.with_along(record.axis, changed))
 

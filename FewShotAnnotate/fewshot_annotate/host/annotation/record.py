@@ -143,7 +143,7 @@ class RunRecord:
     expected: Mapping[str, ExpectedDice] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AxisRecord:
     """What is stored of the slices along one axis.
 

@@ -41,12 +41,12 @@ def axis_from_json(data: Mapping[str, Any]) -> AxisRecord:
     expected = {str(name): ExpectedDice.from_json(entry) for name, entry in data["expected"].items()}
     segment_ids = tuple(str(name) for name in data["segment_ids"])
     return AxisRecord(
-        segment_ids,
-        str(data["engine"]),
-        int(data["runs"]),
-        dict(sorted(slices.items())),
-        expected,
-        _remaining_from_json(data.get("remaining")),
+        segment_ids=segment_ids,
+        engine=str(data["engine"]),
+        runs=int(data["runs"]),
+        slices=dict(sorted(slices.items())),
+        expected=expected,
+        remaining=_remaining_from_json(data.get("remaining")),
     )
 
 

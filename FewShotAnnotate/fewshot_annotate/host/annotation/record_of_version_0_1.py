@@ -73,7 +73,7 @@ def _together(painted: AxisRecord, reviewed: AxisRecord) -> AxisRecord:
         )
         for index, record in painted.slices.items()
     }
-    together = AxisRecord(segment_ids, reviewed.engine, reviewed.runs, reviewed.slices, reviewed.expected)
+    together = replace(reviewed, segment_ids=segment_ids)
     return together.with_slices(labelled)
 
 
@@ -81,7 +81,7 @@ def _painted(data: Mapping[str, Any]) -> tuple[AnnotationRecord, AxisRecord]:
     axis = data.get("axis")
     chosen = {str(name): bool(fill) for name, fill in data.get("chosen", {}).items()}
     record = AnnotationRecord(int(axis) if axis in (0, 1, 2) else None, chosen)
-    slices = AxisRecord(tuple(str(name) for name in data.get("filled_ids", ())))
+    slices = AxisRecord(segment_ids=tuple(str(name) for name in data.get("filled_ids", ())))
     filled = {int(index): tuple(map(int, states)) for index, states in data.get("filled", {}).items()}
     slices = slices.with_slices({index: SliceRecord(states=states) for index, states in filled.items()})
     for name, labelled in (("marked", True), ("left_out", False)):
@@ -94,7 +94,13 @@ def _axis(data: Mapping[str, Any]) -> AxisRecord:
     slices = {int(index): _slice(*entry) for index, entry in data["slices"].items()}
     expected = {str(name): ExpectedDice.from_json(entry) for name, entry in data["expected"].items()}
     segment_ids = tuple(str(name) for name in data["segment_ids"])
-    return AxisRecord(segment_ids, str(data["engine"]), int(data["runs"]), dict(sorted(slices.items())), expected)
+    return AxisRecord(
+        segment_ids=segment_ids,
+        engine=str(data["engine"]),
+        runs=int(data["runs"]),
+        slices=dict(sorted(slices.items())),
+        expected=expected,
+    )
 
 
 def _slice(status: Any, accepted: Any, fills: Any) -> SliceRecord:
