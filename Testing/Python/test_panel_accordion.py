@@ -135,11 +135,16 @@ def test_after_the_undo_of_a_fill_the_next_action_is_to_fill_and_nothing_is_said
     wait_for_review(panel)
     section = panel.widget.reviewSection
     assert section.expected_label.text
+    section.differences_box.checked = True
+    panel.until(lambda: panel.widget.logic.review.overlays.differences_shown)
     panel.click("undoFillButton")
     panel.until(lambda: panel.ui.nextButton.text == "Fill" and not panel.ui.nextButton.isHidden())
     panel.tick()
     assert panel.widget.accordion.is_open("label")
     assert not section.all_reviewed
+    assert not panel.widget.logic.review.overlays.differences_shown
+    assert not section.differences_box.checked
+    assert not section.differences_box.enabled
     assert (section.state_line, panel.widget.fillStep.state_line) == ("nothing filled yet", "Propagate")
     assert (panel.status, section.expected_label.text) == ("", "")
     panel.ui.segmentEditor.redo()

@@ -242,7 +242,7 @@ class ReviewSection:
         tip = _("Fill again all slices that are not accepted, learning from accepted and corrected ones too.")
         self._controls.enable(self.refill_button, refill, tip)
         self._controls.enable(self.plot_button, nothing, _("Plot confidence along the axis in Slicer's plot view."))
-        self._show_overlay_boxes(nothing)
+        self._show_overlay_boxes(None if self._shown.has_filled else InputError("nothing_to_review"))
 
     def _show_overlay_boxes(self, nothing: Refusal) -> None:
         reason = None if self._controller.overlays.has_differences else InputError("differences_gone")

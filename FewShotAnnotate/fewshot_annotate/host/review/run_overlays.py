@@ -90,9 +90,11 @@ class RunOverlays:
 
     @property
     def has_differences(self) -> bool:
-        """Whether the changes of the last run are known."""
+        """Whether the changes of the last run are known, and it was not undone."""
         node = self._nodes().segmentation
-        return node is not None and self._differences is not None and self._differences[0] == node.GetID()
+        if node is None or self._differences is None or self._differences[0] != node.GetID():
+            return False
+        return self._view().has_filled
 
     @property
     def differences_shown(self) -> bool:
