@@ -21,6 +21,8 @@ from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import RunContext, Stopped
 from fewshot_annotate.engines.specialist.cross_validation import folds_of_patients, patient_digest, splits_by_fold
 from fewshot_annotate.engines.specialist.dice_model import (
+    MEMBERS_EXPONENT,
+    PATIENTS_EXPONENT,
     DiceModel,
     SoftDice,
     mean_soft_dice,
@@ -194,8 +196,17 @@ def test_a_single_patient_is_trained_on_without_an_expected_dice() -> None:
 def test_expected_dice_is_the_mean_of_unseen_patients_with_the_gain_of_the_ensemble() -> None:
     true = np.array([[0.8], [0.9], [0.7], [0.8]])
     (expected,) = DiceModel.fit(true, true, members=4).of_task()
-    assert 0.8 <= expected.dice < 0.84
+    error = (1 - 0.8) * (3 / 4) ** PATIENTS_EXPONENT * 4**-MEMBERS_EXPONENT
+    assert expected.dice == pytest.approx(1 - error)
+    assert 0.82 < expected.dice < 0.84
     assert expected.low < 0.75
+
+
+def test_patients_who_do_not_show_a_label_are_left_out_of_its_expected_dice() -> None:
+    shown = np.array([[0.8], [0.9], [0.7], [0.8]])
+    with_absent = np.insert(shown, 1, np.nan, axis=0)
+    both = [DiceModel.fit(true, true, members=4).of_task() for true in (shown, with_absent)]
+    assert both[0] == both[1]
 
 
 def test_a_volume_with_uncertain_probabilities_is_expected_to_be_worse() -> None:
