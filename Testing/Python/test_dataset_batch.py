@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterable
+from multiprocessing import resource_tracker, spawn
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -232,6 +233,23 @@ def test_a_case_is_tried_again_after_its_process_died_once(dataset: Dataset, sta
     assert (dataset.folder / "died").exists()
 
 
+def test_a_process_that_cannot_start_is_not_said_to_lack_memory(dataset: Dataset) -> None:
+    dataset.add("a")
+    program = dataset.folder / "python"  # without the permission to run it
+    program.touch(0o600)
+    resource_tracker.ensure_running()  # is started by the same program
+    executable = spawn.get_executable()
+    spawn.set_executable(str(program))
+    try:
+        assert main(dataset.command()) == 1
+    finally:
+        spawn.set_executable(executable)
+    message = dataset.status()["a"].message
+    assert (
+        message == "row 2: the process that ran this case could not run or ended by itself (exit code 255), 2 times."
+    )
+
+
 def test_weights_are_loaded_once_for_all_cases(dataset: Dataset, standins: dict[str, str]) -> None:
     dataset.add("a", "b", "c")
     log = dataset.folder / "loaded"
@@ -416,6 +434,30 @@ def test_an_invalid_status_file_is_refused(dataset: Dataset, capsys: pytest.Capt
     (dataset.output / "status.csv").write_text("shopping list\nmilk\n")
     assert main(dataset.command("--resume")) == 2
     assert "this is no table of cases" in capsys.readouterr().err
+
+
+def test_a_batch_whose_table_was_moved_away_is_continued_from_the_records_of_its_cases(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.add("a")
+    assert main(dataset.command()) == 0
+    before = dataset.case("a").record.stat().st_mtime_ns
+    (dataset.output / "status.csv").rename(dataset.folder / "damaged.csv")
+    dataset.add("b")
+    assert main(dataset.command()) == 2
+    assert "continue that one (--resume)" in capsys.readouterr().err
+    assert main(dataset.command("--resume")) == 0
+    assert [row.status for row in dataset.status().values()] == [Status.DONE] * 2
+    assert dataset.case("a").record.stat().st_mtime_ns == before
+
+
+def test_a_batch_that_cannot_be_accessed_is_not_said_to_be_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert main(["dataset", "list", str(loop)]) == 2
+    assert "cannot be reached (too many levels of symbolic links); check" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [("--workers", "0"), ("--workers", "many"), ("--threads", "-1")])

@@ -264,7 +264,8 @@ REFUSED = {
     "none accepted": ("{none} --format monai", "no accepted case is there"),
     "there already": ("{batch} --format monai -o {batch}", "it is there already"),
     "kind of image": ("{batch} --format bids", "give one (--suffix): T1w"),
-    "no batch": ("{none}/nowhere --format monai", "this is not the folder of a task"),
+    "no batch": ("{folder} --format monai", "no batch was written here"),
+    "nowhere": ("{none}/nowhere --format monai", "this is not the folder of a task"),
     "share": ("{batch} --format monai --validation 1", "'1' is no share of the patients"),
     "number": ("{batch} --format msd --number 0", "from 1 to 999"),
 }
@@ -279,6 +280,8 @@ def test_invalid_exports_are_refused_in_one_line(
     folders = {"batch": batch_of_balls(tmp_path / "a").path, "none": batch_of_balls(tmp_path / "b", ()).path}
     folders["task"] = create_task(str(tmp_path / "task"), (Segment(value=1, name="background"), SEGMENTS[1])).folder
     add_example(folders["task"], ball(0)[0], LabelMap(ball(0)[1].array, GRID))
+    (tmp_path / "empty").mkdir()
+    folders["folder"] = tmp_path / "empty"
     folders["slices"] = create_task(str(tmp_path / "slices")).folder
     add_example(folders["slices"], *ball(0), axis=SliceAxis(0), labelled_slices=[5])
     arguments = [option.format(**folders) for option in options.split()]

@@ -124,9 +124,12 @@ def batch_statuses(folder: BatchFolder) -> dict[str, CaseStatus]:
     Raises
     ------
     InputError
-        No batch was written there.
+        No batch was written there, or it cannot be accessed.
     """
     if not paths.is_file(folder.status.path):
+        detail = paths.access_error(folder.status.path)
+        if detail:
+            raise InputError("path_unreachable", path=folder.path, detail=detail)
         raise InputError("no_batch", path=folder.path)
     return folder.status.read()
 

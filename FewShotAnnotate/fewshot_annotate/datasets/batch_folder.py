@@ -34,6 +34,8 @@ from .manifest import require_case_name
 from .status import StatusFile
 
 _LOCK = ".batch.lock"
+# By the records of its cases a batch is known whose status.csv was lost or moved away.
+_RECORDS = "*/case.json"
 # Code of the error that another batch runs in the folder, to which new files belong.
 _OTHER_BATCH_ERROR = "batch_busy"
 
@@ -87,7 +89,7 @@ class BatchFolder:
                 self.path.mkdir(PRIVATE, exist_ok=True)
                 held.enter_context(self._locked())
                 if any(self.path.glob("[!.]*")):
-                    if not self.status.path.exists():
+                    if not self.status.path.exists() and not any(map(paths.is_file, self.path.glob(_RECORDS))):
                         raise InputError("batch_folder_foreign", path=self.path)
                     if not resume:
                         raise InputError("batch_folder_used", path=self.path)

@@ -160,6 +160,8 @@ def crashed_status(case_job: CaseJob, times: int, code: int | None = None) -> Ca
     """Status of a case whose process crashed `times` times, with the last exit code if known."""
     if code is None:
         how = "died, often because memory ran out"
+    elif code > 0 and code != ExitCode.TERMINATED:
+        how = f"could not run or ended by itself (exit code {code})"
     elif code < 0 and -code not in (signal.SIGKILL, signal.SIGTERM):
         how = f"crashed (signal {-code})"
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -16,10 +15,10 @@ from ...core.volume import Segment, Volume
 from ..accepted_case import AcceptedCase, accepted_case, batch_statuses, is_accepted
 from ..batch_folder import BatchFolder
 from ..task.example import LabelOrigin, TaskExample, image_digest
-from ..task.library import task_folder
+from ..task.library import task_folder, task_names
 from ..task.models import newest_model
 from ..task.segments import present_segments, task_segments, values_in_task, with_values
-from ..task.task import Task, read_task
+from ..task.task import TASK_FILE, Task, read_task
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,10 @@ def dataset_source(path: str, only: Collection[str] = ()) -> DatasetSource:
     InputError
         It is neither; a named case is not there or not accepted; no case is accepted or labelled completely.
     """
-    if paths.is_file(Path(path) / "status.csv"):
-        source = _of_batch(BatchFolder(path), only)
+    folder = BatchFolder(path)
+    names_a_task = path in task_names() or paths.is_file(folder.path / TASK_FILE)
+    if paths.is_file(folder.status.path) or (paths.is_folder(folder.path) and not names_a_task):
+        source = _of_batch(folder, only)
     else:
         source = _of_task(read_task(task_folder(path)), only)
     if not source.cases:
