@@ -70,6 +70,7 @@ def test_volumes_of_all_kinds_are_found_and_label_maps_are_not(images: Path) -> 
     write_ct_series(patient / "ct")
     (patient / "t1.nii.gz").write_bytes(b"")
     (patient / "t1_seg.nii.gz").write_bytes(b"")
+    (patient / "painted.nii.gz").write_bytes(b"")
     (patient / "Segmentation.seg.nrrd").write_bytes(b"")
     (patient / "notes.txt").write_text("not DICOM")
     found = {volume.name: volume.path.relative_to(images).as_posix() for volume in find_volumes(images)}

@@ -18,7 +18,23 @@ from .manifest import is_folder_name
 _SUFFIXES = (*IMAGE_SUFFIXES, ".nhdr", ".mhd", ".mgz", ".mgh")
 _LABEL_SUFFIX = ".seg.nrrd"
 # Words in the names of files that hold labels.
-_LABEL_WORDS = frozenset(("label", "labels", "seg", "segmentation", "mask", "masks", "dseg", "aseg", "gt"))
+_LABEL_WORDS = frozenset(
+    [
+        "label",
+        "labels",
+        "labelmap",
+        "seg",
+        "segmentation",
+        "segmentations",
+        "mask",
+        "masks",
+        "dseg",
+        "aseg",
+        "gt",
+        "support",
+        "painted",
+    ]
+)
 # Files that mark a folder as the result of a batch.
 _RESULTS = frozenset(("status.csv", "case.json"))
 _WORD = re.compile(r"[a-z]+")
