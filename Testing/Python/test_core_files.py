@@ -18,7 +18,7 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
 from fewshot_annotate.io import files
 from fewshot_annotate.io.files import (
-    IMAGE_SUFFIXES,
+    WRITABLE_SUFFIXES,
     image_suffix,
     merge_layers,
     read_label_maps,
@@ -57,7 +57,7 @@ def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray], is_vector: b
     sitk.WriteImage(image, str(path))
 
 
-@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
 def test_names_and_colours_are_kept(suffix: str, tmp_path: Path) -> None:
     label_map = small_case()[1]
     path = tmp_path / f"label{suffix}"
@@ -78,7 +78,7 @@ def test_labels_without_names_get_a_number_and_distinct_colours(tmp_path: Path) 
 def test_label_values_above_255_are_kept(tmp_path: Path) -> None:
     label_map = small_case()[1]
     large = label_map.array.astype(np.uint16) * 20_000
-    for suffix in IMAGE_SUFFIXES:
+    for suffix in WRITABLE_SUFFIXES:
         write_label_maps(tmp_path / f"a{suffix}", [label_map.with_array(large)])
         (read,) = read_label_maps(tmp_path / f"a{suffix}", label_map.geometry)
         assert np.array_equal(read.array, large)
@@ -154,14 +154,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.nii.gz").code == "file_missing"
 
 
-@pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".dcm", ".xyz"])
+@pytest.mark.parametrize("suffix", [*WRITABLE_SUFFIXES, ".dcm", ".xyz"])
 def test_an_empty_file_is_refused(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     path.touch()
     assert refusal(path).code == "file_empty"
 
 
-@pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".dcm", ".xyz", ".png"])
+@pytest.mark.parametrize("suffix", [*WRITABLE_SUFFIXES, ".dcm", ".xyz", ".png"])
 def test_garbage_is_refused(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(random.Random(1).randbytes(5000))
@@ -169,7 +169,7 @@ def test_garbage_is_refused(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.995])
-@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
 def test_a_truncated_file_is_refused(suffix: str, share: float, tmp_path: Path) -> None:
     volume = small_volume()
     path = tmp_path / f"a{suffix}"
@@ -179,7 +179,7 @@ def test_a_truncated_file_is_refused(suffix: str, share: float, tmp_path: Path) 
     assert refusal(path).code in ("file_truncated", "file_unreadable")
 
 
-@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
 def test_a_file_with_flipped_bits_is_read_or_refused(suffix: str, tmp_path: Path) -> None:
     volume = small_volume()
     path = tmp_path / f"a{suffix}"

@@ -27,7 +27,7 @@ from fewshot_annotate.datasets.case_plan import BatchSettings
 from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.engines.threads import temporary_compile_cache
 from fewshot_annotate.io.files import (
-    IMAGE_SUFFIXES,
+    WRITABLE_SUFFIXES,
     read_label_maps,
     require_writable,
     sidecar_path,
@@ -40,10 +40,10 @@ from support.processes import Spawned, wait_for
 from support.small_files import GRID, OLD, confidence, names_in, random_labels
 
 WRITERS: dict[str, Callable[[Path], None]] = {
-    **{f"labels{suffix}": (lambda path: write_label_maps(path, [random_labels()])) for suffix in IMAGE_SUFFIXES},
+    **{f"labels{suffix}": (lambda path: write_label_maps(path, [random_labels()])) for suffix in WRITABLE_SUFFIXES},
     **{
         f"confidence{suffix}": (lambda path: write_array(path, confidence(), GRID))
-        for suffix in IMAGE_SUFFIXES
+        for suffix in WRITABLE_SUFFIXES
         if suffix != ".seg.nrrd"
     },
     "bytes.bin": lambda path: write_bytes(path, os.urandom(2000)),
@@ -287,7 +287,7 @@ def hidden(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("change", [str.upper, str.title, str.swapcase])
-@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
 def test_suffixes_in_any_case_are_written_and_read(suffix: str, change: Callable[[str], str], tmp_path: Path) -> None:
     path = tmp_path / f"x{change(suffix)}"
     require_writable(path)
@@ -300,7 +300,7 @@ def test_suffixes_in_any_case_are_written_and_read(suffix: str, change: Callable
         np.testing.assert_array_equal(np.asarray(nibabel.load(lower).dataobj).T, random_labels().array)
 
 
-@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
 @pytest.mark.parametrize("letter", ["a", "é", "中"])
 def test_the_longest_names_are_written_or_refused_before_the_work(letter: str, suffix: str, tmp_path: Path) -> None:
     written_ones = 0
@@ -322,7 +322,7 @@ def test_the_longest_names_are_written_or_refused_before_the_work(letter: str, s
 
 
 @pytest.mark.parametrize("kept", [None, OLD])
-@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
 def test_the_early_check_changes_no_file(suffix: str, kept: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     if kept:
@@ -342,7 +342,7 @@ def test_the_early_check_sees_a_folder_in_the_way_of_the_names(suffix: str, tmp_
     assert error.value.code == "output_unwritable"
 
 
-@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
 def test_the_early_check_sees_a_full_disk(suffix: str, tmp_path: Path) -> None:
     with largest_file(20), pytest.raises(InputError) as error:
         require_writable(tmp_path / f"a{suffix}")

@@ -55,6 +55,12 @@ def neighbours(index: int, labelled: Sequence[int]) -> tuple[int | None, int | N
     return before if before >= 0 else None, after if after < len(labelled) else None
 
 
+def neighbour_distances(index: int, labelled: Sequence[int]) -> tuple[int | None, int | None]:
+    """Number of slices from a slice to the labelled slices before and after it, None where there is none."""
+    before, after = neighbours(index, labelled)
+    return None if before is None else index - labelled[before], None if after is None else labelled[after] - index
+
+
 def support_indices_around(index: int, labelled: Sequence[int]) -> tuple[int, ...]:
     """Support indices of the neighbouring labelled slices that there are, in ascending order."""
     return tuple(side for side in neighbours(index, labelled) if side is not None)

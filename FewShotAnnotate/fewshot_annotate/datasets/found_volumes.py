@@ -11,11 +11,11 @@ from pathlib import Path
 from ..core import paths
 from ..core.errors import InputError
 from ..io.dicom.folder import image_series, is_dicom
-from ..io.files import IMAGE_SUFFIXES
+from ..io.files import WRITABLE_SUFFIXES
 from ..io.label_names import sidecar_path
 from .manifest import is_folder_name
 
-_SUFFIXES = (*IMAGE_SUFFIXES, ".nhdr", ".mhd", ".mgz", ".mgh")
+_SUFFIXES = (*WRITABLE_SUFFIXES, ".nhdr", ".mhd", ".mgz", ".mgh")
 _LABEL_SUFFIX = ".seg.nrrd"
 # Words in the names of files that hold labels.
 _LABEL_WORDS = frozenset(

@@ -31,7 +31,8 @@ from .nifti import write_nifti
 from .nrrd import write_nrrd
 from .voxel_stream import Writable, gzip_writer
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
+# Suffixes of image files that can be written.
+WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 
 
 def image_suffix(path: Path) -> str:
@@ -40,12 +41,12 @@ def image_suffix(path: Path) -> str:
     Raises
     ------
     InputError
-        It is not one of `IMAGE_SUFFIXES`.
+        It is not one of `WRITABLE_SUFFIXES`.
     """
-    for suffix in IMAGE_SUFFIXES:
+    for suffix in WRITABLE_SUFFIXES:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return suffix
-    raise InputError("suffix_unknown", path=path, allowed=", ".join(IMAGE_SUFFIXES))
+    raise InputError("suffix_unknown", path=path, allowed=", ".join(WRITABLE_SUFFIXES))
 
 
 @checked_arguments(series=TEXT)

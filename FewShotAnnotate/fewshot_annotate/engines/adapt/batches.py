@@ -43,7 +43,15 @@ class Batches:
         }
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Draw inputs, targets and priors of one batch."""
+        """Draw one batch.
+
+        Returns
+        -------
+        float32 tensor, shape [batch, images + 3, h, w]
+            Inputs.
+        float tensors, shape [batch, classes, h, w]
+            Targets and priors.
+        """
         crops = [self._draw_crop() for _ in range(self._config.batch)]
         inputs, target, prior = (torch.stack(tensors) for tensors in zip(*crops, strict=True))
         maps = torch.cat([inputs, target, prior], dim=1)

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...core.errors import InputError, Message
 from ...core.expected_dice import ExpectedDice
+from ...core.gaps import neighbour_distances
 from ...core.job import Device
 from ...core.support import Support
 from ...core.volume import Volume
@@ -27,7 +28,6 @@ from ..progress_counter import ProgressCounter
 from ..threads import ENGINE_THREADS
 from .config import AdaptConfig
 from .expected_time import LOADING_SECONDS, AdaptTime
-from .neighbours import distances
 from .schedule import FitPlan
 
 if TYPE_CHECKING:
@@ -236,7 +236,9 @@ class Adapt(Engine):
         """Probabilities of a full slice after blending with the specialist, if there is one."""
         if self._blend is None or self._filler is None:
             return probabilities
-        blended = self._blend.blend(index, distances(index, self._support.indices), probabilities, pool.window)
+        blended = self._blend.blend(
+            index, neighbour_distances(index, self._support.indices), probabilities, pool.window
+        )
         return self._filler.without_small_components(index, blended)
 
     def _full_slice(self, window: tuple[slice, slice], probabilities: np.ndarray) -> np.ndarray:

@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ...core.gaps import neighbour_distances
 from ..calibration.dice_expectation import DiceExpectation
 from ..small_components import SmallestComponents, remove_small_components, remove_small_labels
 from ..threads import ENGINE_THREADS, map_few
 from .candidates import CandidatePool
 from .config import AdaptConfig
 from .fusion import LabelExtent
-from .neighbours import distances, nearest_and_extents
+from .neighbours import nearest_and_extents
 from .through_plane import ThroughPlaneSmoother
 from .training import SupportFit
 
@@ -124,7 +125,9 @@ class SliceFiller:
 
     def _calibrated(self, index: int, logits: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, with structures that both neighbouring labelled slices show."""
-        probabilities = self._fit.calibration.probabilities(logits, distances(index, self._pool.support.indices))
+        probabilities = self._fit.calibration.probabilities(
+            logits, neighbour_distances(index, self._pool.support.indices)
+        )
         self._pool.keep(index, probabilities)
         return probabilities
 

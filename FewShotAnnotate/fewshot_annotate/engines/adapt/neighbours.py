@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...core.gaps import neighbours, support_indices_around
+from ...core.gaps import support_indices_around
 from .fusion import LabelExtent
 
 
@@ -22,12 +22,6 @@ def labelled_around(index: int, labelled: Sequence[int]) -> tuple[int, ...]:
         if index in labelled
         else tuple(labelled[support_index] for support_index in support_indices_around(index, labelled))
     )
-
-
-def distances(index: int, labelled: Sequence[int]) -> tuple[int | None, int | None]:
-    """Number of slices to the labelled slices before and after; None where there is none."""
-    before, after = neighbours(index, labelled)
-    return None if before is None else index - labelled[before], None if after is None else labelled[after] - index
 
 
 def nearest_and_extents(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import scipy
 
+from ...core.gaps import neighbour_distances
 from ...core.support import Support
 from ..calibration.temperature import Calibration, HeldOutPrediction
 from ..progress_counter import ProgressCounter
@@ -29,7 +30,7 @@ from .fusion import (
     default_weights,
 )
 from .held_out import held_out_folds, held_out_indices, scored_indices
-from .neighbours import between, distances, labelled_around, nearest_and_extents, spread
+from .neighbours import between, labelled_around, nearest_and_extents, spread
 from .schedule import FitPlan
 
 if TYPE_CHECKING:
@@ -322,7 +323,7 @@ def held_out_candidates(
     return HeldOutCandidates(
         log_probs=network.join(log_probs, index).astype(np.float16),
         truth=pool.label_indices(index),
-        distances=distances(index, others),
+        distances=neighbour_distances(index, others),
         extents=nearest_and_extents(others, pool.areas[other_indices], index, growing_is_reliable, tip_pixels)[1],
         copied=pool.label_indices(support.indices[nearest]),
         showing_neighbours=(pool.areas[around] > 0).sum(axis=0),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...core.expected_dice import ExpectedDice
-from ...core.gaps import neighbours
+from ...core.gaps import neighbour_distances
 from ...core.volume import Volume
 from ..calibration.config import CalibrationConfig, ExpectedDiceConfig, LabellingConfig
 from ..calibration.dice_expectation import DiceExpectation
@@ -119,7 +119,7 @@ class FusedPropagation:
             )
         smooth_outlines(probabilities, self._sigmas)
         logits = np.log(probabilities + np.float32(MIN_PROBABILITY))
-        calibrated = self._calibration.probabilities(logits, self._distances(index))
+        calibrated = self._calibration.probabilities(logits, neighbour_distances(index, self._support.indices))
         uncertain = _background_where_labels_may_continue(probabilities, self._open_ended(index))
         np.copyto(probabilities, calibrated, where=~uncertain)
 
@@ -132,13 +132,6 @@ class FusedPropagation:
         around = self._support.around(index)
         open_ended: np.ndarray = (self._showing_neighbours(around) == 1) | (len(around) == 1)
         return open_ended
-
-    def _distances(self, index: int) -> Distances:
-        before, after = neighbours(index, self._support.indices)
-        return (
-            None if before is None else index - self._support.indices[before],
-            None if after is None else self._support.indices[after] - index,
-        )
 
     def _held_out(self) -> list[HeldOutLabels]:
         """Candidates of labelled slices, predicted from their neighbours."""
