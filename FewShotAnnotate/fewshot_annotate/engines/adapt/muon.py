@@ -58,8 +58,8 @@ class Muon:
 def _orthogonalised(gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Approximately orthogonalised gradients, `[outputs, inputs, ...]`: all singular values about 1."""
     # The order of the columns is arbitrary, so it is that of the memory, which needs no copy.
-    orders = [[0, *sorted(range(1, one.ndim), key=one.stride, reverse=True)] for one in gradients]
-    matrices = [one.permute(order).flatten(1).float() for one, order in zip(gradients, orders, strict=True)]
+    orders = [[0, *sorted(range(1, gradient.ndim), key=gradient.stride, reverse=True)] for gradient in gradients]
+    matrices = [gradient.permute(order).flatten(1).float() for gradient, order in zip(gradients, orders, strict=True)]
     is_tall = [matrix.shape[0] > matrix.shape[1] for matrix in matrices]
     wide = [matrix.T if tall else matrix for matrix, tall in zip(matrices, is_tall, strict=True)]
     wide = [matrix / (matrix.norm() + 1e-7) for matrix in wide]

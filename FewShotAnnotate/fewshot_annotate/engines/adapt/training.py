@@ -121,7 +121,7 @@ def fit_support(
             held_out, _ = holding.slices(chosen, scored, threads)
         network = OptionalNetwork(config.fusion)
         reliable = _growing_is_reliable(held_out, pool, config.candidates)
-        judged = [holding.judged(held_out, reliable, [support_index], network) for support_index in held_out]
+        judged = [[holding.judged(held_out, reliable, network, support_index)] for support_index in held_out]
     else:
         soft_targets = _soft_targets(query, pool.support, config.network)
         folds = held_out_folds(pool.support, config.held_out)
@@ -144,10 +144,9 @@ def fit_support(
             networks = [threads.submit(fitting.fit, number, fold) for number, fold in enumerate([[], *folds])]
             judging = []
             for fold, fitted in zip(folds, networks[1:], strict=True):
-                slices = [[support_index] for support_index in fold]
-                judge = partial(holding.judged, held_out, reliable, network=fitted.result())
-                judging.append(threads.map(judge, slices))
-            judged = [list(chain(*slices)) for slices in judging]
+                judge = partial(holding.judged, held_out, reliable, fitted.result())
+                judging.append(threads.map(judge, [index for index in fold if index in held_out]))
+            judged = [list(of_fold) for of_fold in judging]
             network = networks[0].result()
     candidates = len(CANDIDATES) + (plan is not None and stack is not None)
     weights, floor, calibration, fused = fit_fusion(judged, candidates, pool, config)
@@ -208,17 +207,14 @@ class _HoldOut:
         return examples
 
     def judged(
-        self, held_out: Mapping[int, np.ndarray], reliable: bool, fold: Sequence[int], network: OptionalNetwork
-    ) -> list[JudgedSlice]:
-        """Predictions of the scored slices of a fold, from the candidates and a network fitted without them."""
-        tip_pixels, judged = self._config.candidates.tip_pixels, []
-        for support_index in fold:
-            if support_index in held_out:
-                log_probs = held_out[support_index]
-                predicted = held_out_candidates(log_probs, support_index, self._pool, network, reliable, tip_pixels)
-                judged.append((predicted, WeightingCounts.of(predicted, self._config.fusion)))
-                self._work.done(self._times.evaluation)
-        return judged
+        self, held_out: Mapping[int, np.ndarray], reliable: bool, network: OptionalNetwork, support_index: int
+    ) -> JudgedSlice:
+        """Predictions of a scored slice, from the candidates and a network fitted without it."""
+        tip_pixels = self._config.candidates.tip_pixels
+        log_probs = held_out[support_index]
+        predicted = held_out_candidates(log_probs, support_index, self._pool, network, reliable, tip_pixels)
+        self._work.done(self._times.evaluation)
+        return predicted, WeightingCounts.of(predicted, self._config.fusion)
 
 
 @dataclass(frozen=True, kw_only=True)
