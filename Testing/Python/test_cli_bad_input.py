@@ -159,7 +159,7 @@ BAD_INPUT = {
     "2D image": (overwrite_image(lambda array: array[4]), [], "2 dimensions"),
     "4D image": (overwrite_image(lambda array: np.stack([array, array])), [], "4 dimensions"),
     "colour image": (overwrite_image(lambda array: np.stack([array] * 3, axis=-1)), [], "3 values per voxel"),
-    "NaN": (overwrite_image(with_voxel(np.nan)), [], "1 voxels are not finite"),
+    "NaN": (overwrite_image(with_voxel(np.nan)), [], "voxels that are not finite numbers: 1;"),
     "constant": (overwrite_image(np.zeros_like), [], "every voxel has the same value"),
     "missing image": (remove("image.nii.gz"), [], "no such file"),
     "missing image, output exists": (only_an_old_output, [], "no such file"),

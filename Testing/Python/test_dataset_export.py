@@ -266,6 +266,7 @@ REFUSED = {
     "kind of image": ("{batch} --format bids", "give one (--suffix): T1w"),
     "no batch": ("{folder} --format monai", "no batch was written here"),
     "nowhere": ("{none}/nowhere --format monai", "this is not the folder of a task"),
+    "suffix": ("{batch} --format nnunet --suffix T2w", "--suffix is the kind of images in BIDS"),
     "share": ("{batch} --format monai --validation 1", "'1' is no share of the patients"),
     "number": ("{batch} --format msd --number 0", "from 1 to 999"),
 }

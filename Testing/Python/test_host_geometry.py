@@ -276,7 +276,7 @@ def test_a_vector_volume_is_refused(runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        (np.nan, "Volume 'Volume': 1 voxels are not finite numbers; replace them before labelling."),
+        (np.nan, "Volume 'Volume': voxels that are not finite numbers: 1; replace them before labelling."),
         (None, "Volume 'Volume': every voxel has the same value (7); this is no image to label."),
     ],
 )

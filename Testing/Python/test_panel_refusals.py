@@ -128,6 +128,6 @@ def test_an_unusable_volume_is_reported_in_the_panel(panel: Panel) -> None:
     )
     panel.fill()
     assert panel.status == (
-        f"Volume 'Volume': {panel.scene.case.volume.array.size} voxels are not finite numbers; "
+        f"Volume 'Volume': voxels that are not finite numbers: {panel.scene.case.volume.array.size}; "
         "replace them before labelling."
     )

@@ -125,6 +125,8 @@ def _export(options: argparse.Namespace) -> int:
     validation = float_or_none(options.validation)
     if validation is None or not 0 <= validation <= 0.9:
         raise InputError("dataset_share", text=options.validation)
+    if options.suffix and options.format != "bids":
+        raise InputError("dataset_suffix", format=options.format)
     seed = parse_int(options.seed, "seed", 0, 1 << 30)
     number = parse_int(options.number, "data sets", 1, _MAX_DATASET_NUMBER)
     if not options.no_previews:

@@ -59,6 +59,7 @@ OWN_SENTENCES = {
     "task create {path}.",
     "dataset_bids_suffix": "BIDS needs to know the kind of image, and '{suffix}' is none; give one (--suffix): "
     "{known}.",
+    "dataset_suffix": "--suffix is the kind of images in BIDS; leave it out with --format {format}.",
     "dataset_share": "'{text}' is no share of the patients; give a number from 0 to 0.9.",
     "channels_unsupported": "Engine {engine} works on one volume; leave out the others (--also, column also), or "
     "choose one of: {known}.",

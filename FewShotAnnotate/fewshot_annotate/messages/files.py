@@ -34,7 +34,7 @@ FILES = {
     "not_3d": "{path}: the image has {dimension} dimensions; give one 3D volume.",
     "no_voxels": "{path}: it holds {found} voxels, which is none; give one 3D volume.",
     "not_scalar": "{path}: the image has {components} values per voxel; give a single-channel volume.",
-    "volume_nan": "{path}: {count} voxels are not finite numbers; replace them before labelling.",
+    "volume_nan": "{path}: voxels that are not finite numbers: {count}; replace them before labelling.",
     "volume_constant": "{path}: every voxel has the same value ({value:g}); this is no image to label.",
     "label_not_integer": "{path}: label values must be whole numbers, found {value:g}; save it as a label map.",
     "label_out_of_range": "{path}: label value {value} is outside 0..65535; renumber the labels.",

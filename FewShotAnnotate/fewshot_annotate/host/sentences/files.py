@@ -58,7 +58,7 @@ def files_sentences() -> Mapping[str, str]:
         "not_3d": _("{path}: the image has {dimension} dimensions; give one 3D volume."),
         "no_voxels": _("{path}: it holds {found} voxels, which is none; give one 3D volume."),
         "not_scalar": _("{path}: the image has {components} values per voxel; give a single-channel volume."),
-        "volume_nan": _("{path}: {count} voxels are not finite numbers; replace them before labelling."),
+        "volume_nan": _("{path}: voxels that are not finite numbers: {count}; replace them before labelling."),
         "volume_constant": _("{path}: every voxel has the same value ({value:g}); this is no image to label."),
         "label_not_integer": _(
             "{path}: label values must be whole numbers, found {value:g}; save it as a label map."
