@@ -16,6 +16,7 @@ from fewshot_annotate.datasets.case_table import ReviewState
 from fewshot_annotate.datasets.review_lock import reviewer_name
 from fewshot_annotate.datasets.status import CaseStatus, Status
 from fewshot_annotate.host.datasets.case_review import CaseReview
+from fewshot_annotate.host.messages import error_text
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from support import mrml
 from support.batches import AXIS, Dataset, copy_of, finish_but_one, make_dataset
@@ -346,6 +347,29 @@ def test_a_result_deleted_during_its_review_is_not_accepted_until_it_is_correcte
     accept(review)
     assert files.label.is_file()
     assert dataset.status()["a"].accepted
+
+
+def test_corrections_of_a_case_whose_folder_was_deleted_during_its_review_are_kept(
+    review: CaseReview, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(review, "a")
+    mask = correct(review)
+    files, kept = dataset.case("a"), tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(kept))
+    shutil.rmtree(files.folder)
+    with pytest.raises(InputError) as error:
+        accept(review)
+    (written,) = kept.glob("*/label.nii.gz")
+    sentence = error_text(error.value)
+    assert sentence == (
+        f"{files.label}: its folder does not exist or was deleted; the finished result is kept in {written}: move it "
+        "from there."
+    )
+    assert str(error.value) == sentence
+    (label_map,) = read_label_maps(written)
+    np.testing.assert_array_equal(label_map.array == label_map.segments[0].value, mask)
+    assert not dataset.status()["a"].accepted
 
 
 def test_a_case_is_unchanged_if_the_table_cannot_be_written(

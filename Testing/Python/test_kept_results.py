@@ -51,6 +51,7 @@ def test_results_with_the_same_name_are_all_saved(tmp_path: Path) -> None:
     paths = [tmp_path / "1" / "out.nrrd", tmp_path / "2" / "out.nrrd"]
     with pytest.raises(InputError) as error:
         write_results([(path, lambda file: write_array(file, confidence(), GRID)) for path in paths], tmp_path)
+    assert error.value.code == "output_folder_absent"
     (folder,) = tmp_path.iterdir()
     assert names_in(folder) == ["2-out.nrrd", "out.nrrd"]
     assert all(str(folder / name) in str(error.value) for name in names_in(folder))

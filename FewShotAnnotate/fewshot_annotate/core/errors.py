@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 FAILURES = frozenset(
     (
         "output_kept_elsewhere",
+        "output_folder_absent",
         "engine_results_missing",
         "no_engine_finished",
         "run_folder_failed",

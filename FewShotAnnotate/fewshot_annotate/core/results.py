@@ -49,9 +49,11 @@ def write_results(results: Sequence[Result], *fallbacks: Path) -> None:
     for parent in (*fallbacks, *_folders_of_the_user()):
         kept_paths = _write_to_new_folder([result for result, _ in refused], parent)
         if kept_paths:
-            listed = ", ".join(map(str, kept_paths))
-            data = {"path": refused[0][0][0], "detail": first.data.get("detail", DISK_FULL), "kept": listed}
-            raise InputError("output_kept_elsewhere", **data)
+            path, listed = refused[0][0][0], ", ".join(map(str, kept_paths))
+            if not path.parent.is_dir():  # such as one that was deleted meanwhile; more room would not help
+                raise InputError("output_folder_absent", path=path, kept=listed)
+            detail = first.data.get("detail", DISK_FULL)
+            raise InputError("output_kept_elsewhere", path=path, detail=detail, kept=listed)
     raise first
 
 

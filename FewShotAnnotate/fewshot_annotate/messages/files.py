@@ -52,6 +52,8 @@ FILES = {
     "output_unwritable": "{path}: cannot be written ({detail}); choose another folder or free some room.",
     "output_kept_elsewhere": "{path}: cannot be written ({detail}); the finished result is kept in {kept}: free "
     "some room and move it from there.",
+    "output_folder_absent": "{path}: its folder does not exist or was deleted; the finished result is kept in "
+    "{kept}: move it from there.",
     "series_unknown": "{path}: the folder holds no series {series}; it holds {known}.",
     "series_no_place": "{path}: {first} does not say where it lies in the patient (Image Position and "
     "Orientation Patient); give a CT, MR or PET series, or convert it to NIfTI or NRRD with the right spacing.",

@@ -89,6 +89,10 @@ def files_sentences() -> Mapping[str, str]:
             "{path}: cannot be written ({detail}); the finished result is kept in {kept}: free some room and "
             "move it from there."
         ),
+        "output_folder_absent": _(
+            "{path}: its folder does not exist or was deleted; the finished result is kept in {kept}: move it from "
+            "there."
+        ),
         "manifest_unreadable": _("{path}: the manifest cannot be read ({detail}); save it as CSV in UTF-8."),
         "manifest_columns": _(
             "{path}: the manifest has no column {missing}; its first row must name the columns, for example {header}."
