@@ -27,6 +27,7 @@ from fewshot_annotate.host.annotation.record_store import RECORD_ATTRIBUTE, read
 from fewshot_annotate.host.annotation.review_rows import Origin, ReviewRow, combined_status, worst_first
 from fewshot_annotate.host.fill import run_commit
 from fewshot_annotate.host.fill.saved_segmentation import ReferencedSegmentation
+from fewshot_annotate.host.fill.segment_rows import segment_rows
 from fewshot_annotate.host.review.differences import DIFFERENCES_ATTRIBUTE
 from support import mrml, scene_cases
 from support.review_scene import Review, ReviewScene, parameter_node
@@ -329,6 +330,20 @@ def test_the_expected_dice_is_shown_with_the_current_name_of_the_segment(review_
     assert [name for name, _ in review_scene.controller.view.expected] == ["head", review_scene.scene.ids[1]]
     review_scene.node.GetSegmentation().RemoveSegment(review_scene.scene.ids[0])
     assert [name for name, _ in review_scene.controller.view.expected] == [review_scene.scene.ids[1]]
+
+
+def test_segments_of_the_same_name_each_have_their_own_expected_dice(review_scene: ReviewScene) -> None:
+    node, annotations = review_scene.node, review_scene.annotations
+    expected = dict(
+        zip(review_scene.scene.ids, (ExpectedDice(1, 0.8, 0.7, 0.9), ExpectedDice(2, 0.6, 0.5, 0.7)), strict=True)
+    )
+    annotations.change(node, lambda record: record.with_along(0, replace(record.present, expected=expected)))
+    for name in review_scene.scene.ids:
+        node.GetSegmentation().GetSegment(name).SetName("rib")
+    rows = segment_rows(node, annotations.snapshot(node), annotations.survey)
+    assert [(row.id, row.name, row.dice) for row in rows] == [
+        (name, "rib", label_dice.dice) for name, label_dice in expected.items()
+    ]
 
 
 def test_what_the_last_run_changed_can_be_shown_over_the_segmentation(review_scene: ReviewScene) -> None:

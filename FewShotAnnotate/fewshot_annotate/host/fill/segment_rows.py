@@ -56,13 +56,14 @@ def segment_rows(node: SegmentationNode, snapshot: AnnotationSnapshot, survey: S
         return []
     selection, segmentation, extents = snapshot.selection, node.GetSegmentation(), survey.extents
     axis, labelled, hidden = selection.axis or 0, set(selection.labelled), hidden_segments(node)
-    dice = dict(snapshot.review.expected)
+    # By segment id, as segments may share a name; of a run that was undone, the review shows nothing.
+    dice = snapshot.record.present.expected if snapshot.review.expected else {}
     voxel = survey.grid.geometry.voxel_ml if survey.grid is not None else 0.0
     rows = []
     for name in segmentation.GetSegmentIDs():
         segment, extent = segmentation.GetSegment(name), extents.get(name)
         slices = extent.slices[axis] if extent is not None else ()
-        expected = dice.get(segment.GetName())
+        expected = dice.get(name)
         rows.append(
             SegmentRow(
                 id=name,
