@@ -34,7 +34,7 @@ from fewshot_annotate.host.comparison.controller import CompareController, Compa
 from fewshot_annotate.host.comparison.nodes import ROLE_ATTRIBUTE, SIZES_COLUMN  # noqa: E402
 from fewshot_annotate.host.fill.run_store import RunStore  # noqa: E402
 from support import mrml, processes, scene_cases  # noqa: E402
-from support.scene_cases import Gate, Scene, all_equal, case, scene_of  # noqa: E402
+from support.scene_cases import Gate, Runner, Scene, all_equal, case, scene_of  # noqa: E402
 from support.unexpected_error import UnexpectedError  # noqa: E402
 
 pytest_plugins = ("support.run_fixtures",)
@@ -173,6 +173,26 @@ def test_segments_and_slices_left_out_do_not_take_part(runner: ComparisonRunner,
     other_mask = scene.axis.slices(scene.case.masks[scene.ids[1]])
     painted = [index for index in scene.labelled[1:] if other_mask[index].any()]
     assert found.sizes[-1] == len(painted) - 1  # one is held out
+
+
+def test_a_corrected_slice_takes_part_while_a_segment_of_the_last_run_is_locked(
+    runner: ComparisonRunner, reusing_python: str
+) -> None:
+    from fewshot_annotate.host.mrml.reading import set_locked
+
+    scene, (locked, other) = runner.scene, runner.scene.ids
+    filling = Runner(scene, reusing_python)
+    filling.fill()
+    filling.controller.close()
+    corrected, mask = scene.between[1], scene.array(other)
+    scene.axis.slices(mask)[corrected, :4, :4] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, other, scene.volume_node)
+    set_locked(scene.node.GetSegmentation().GetSegment(locked), True)
+    runner.start(CompareSettings(("propagate",), TrialDesign(draws=1, held_out=1)))
+    found = runner.to_end().summary
+    assert found is not None
+    assert found.labels == (other,)
+    assert found.sizes[-1] == len({*scene.labelled, corrected}) - 1  # one is held out
 
 
 def test_engines_can_be_compared_on_a_fully_labelled_volume(runner: ComparisonRunner) -> None:

@@ -71,7 +71,11 @@ class CompareSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class _ComparisonInput:
-    """Input of a comparison, free of nodes."""
+    """Input of a comparison, free of nodes.
+
+    Of `segments`, which are all of the segmentation, those of `left_out` are not compared. The grid holds them where
+    the last run filled them, because the checksums that show which slices were corrected are of all its segments.
+    """
 
     engines: tuple[EngineSettings, ...]
     settings: CompareSettings
@@ -79,6 +83,7 @@ class _ComparisonInput:
     image: ImageSource
     record: AnnotationRecord
     segments: Mapping[str, Segment]
+    left_out: tuple[str, ...]
     segmentation_name: str
     volume_name: str
     further: tuple[tuple[str, Volume], ...]
@@ -218,18 +223,18 @@ class CompareController:
         segmentation = nodes.segmentation.GetSegmentation()
         grid = self._grids.read(nodes)
         image = read_image(nodes.volume, nodes.segmentation, grid.geometry)
-        left_out, segments = segments_left_out(nodes.segmentation), {}
+        record, left_out, segments = read_record(nodes.segmentation), segments_left_out(nodes.segmentation), {}
         for name in segmentation.GetSegmentIDs():
-            if name not in left_out:
-                segment = segmentation.GetSegment(name)
-                segments[name] = Segment(value=1, name=segment.GetName(), colour=tuple(segment.GetColor()))
+            segment = segmentation.GetSegment(name)
+            segments[name] = Segment(value=1, name=segment.GetName(), colour=tuple(segment.GetColor()))
         return _ComparisonInput(
             engines=engines,
             settings=settings,
-            grid=grid.snapshot(list(segments)),
+            grid=grid.snapshot({*segments} - {*left_out} | {*record.present.segment_ids}),
             image=image,
-            record=read_record(nodes.segmentation),
+            record=record,
             segments=segments,
+            left_out=left_out,
             segmentation_name=nodes.segmentation.GetName(),
             volume_name=nodes.volume.GetName(),
             further=read_channels(nodes),
@@ -270,7 +275,7 @@ def prepare_comparison(source: _ComparisonInput, folder: ComparisonFolder) -> No
     """Find the painted slices, check all voxels and write the folder. Touches no node."""
     survey = survey_segmentation(source.grid, source.record, source.segments)
     shape = source.grid.geometry.shape
-    selection = select(survey.extents, source.record, shape, checksums=survey.checksums)
+    selection = select(survey.extents, source.record, shape, source.left_out, survey.checksums)
     if selection.axis is None or not selection.labelled:
         raise InputError("no_labelled_slice", path=f"Segmentation '{source.segmentation_name}'")
     axis, labelled = SliceAxis(selection.axis), selection.labelled
