@@ -277,6 +277,31 @@ def test_the_button_of_the_next_action_is_emphasised(gate: Gate, panel: Panel) -
     panel.until(lambda: emphasised(panel) == ["Check"])
 
 
+def test_after_a_run_that_was_stopped_early_the_rest_is_filled_before_the_export(gate: Gate, running: Panel) -> None:
+    panel, export = running, running.widget.exportSection
+    panel.click("keepButton")
+    gate.open()
+    panel.until(lambda: emphasised(panel) == ["Next worst"])
+    export.path_edit.setCurrentPath("/nowhere/labels.dcm")
+    panel.widget.reviewSection.accept_all_button.click()
+    panel.until(lambda: panel.widget.reviewSection.all_reviewed)
+    panel.until(lambda: emphasised(panel) == ["Fill"])
+    assert not panel.widget.accordion.is_open("export")
+    assert export.check_button.enabled
+    selection = panel.widget.logic.annotations.snapshot(panel.scene.node).selection
+    assert list(selection.labelled) == panel.scene.labelled  # what the run filled is not painted
+    accepted = panel.widget.logic.review.accepted_slices
+    assert 0 < len(accepted) < len(panel.scene.between)
+    panel.click("nextButton")
+    panel.until(lambda: emphasised(panel) == ["Next worst"])
+    assert panel.widget.logic.review.accepted_slices == accepted
+    panel.widget.reviewSection.accept_all_button.click()
+    panel.until(lambda: emphasised(panel) == ["Check"])
+    assert panel.widget.accordion.is_open("export")
+    panel.parameters.fillAll = True
+    panel.until(lambda: emphasised(panel) == ["Fill"])
+
+
 def unexplained(panel: Panel, enabled_tips: dict[Any, str]) -> list[str]:
     """Disabled controls whose tool tip does not say why; `enabled_tips` collects the tool tips of enabled ones."""
     found = []

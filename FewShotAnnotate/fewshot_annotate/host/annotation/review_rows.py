@@ -95,6 +95,11 @@ class ReviewView:
         return sum(row.origin is Origin.FILLED for row in self.rows)
 
     @property
+    def has_unfilled(self) -> bool:
+        """Whether a slice was neither painted nor filled, such as those that a stopped run did not reach."""
+        return any(row.origin is Origin.UNFILLED for row in self.rows)
+
+    @property
     def has_filled(self) -> bool:
         """Whether a slice was filled, perhaps corrected since, and that was not undone."""
         return any(row.origin in (Origin.FILLED, Origin.CORRECTED) for row in self.rows)

@@ -84,7 +84,10 @@ def select(
     # A complete segment has voxels on all of its slices, so it does not show which were painted.
     painted = painted_slices(free, [name for name in segment_ids if name in sparse], axis)
     on_all = painted_slices(free, segment_ids, axis)
-    named = {*painted, *present.labelled, *present.left_out, *present.corrected(checksums or {})}
+    # After a run that was stopped early, segments still look painted slice by slice; what it filled is not painted.
+    filled, of_run = set(present.filled), set(present.segment_ids)
+    by_hand = {index for index, names in painted.items() if index not in filled or not of_run.issuperset(names)}
+    named = {*by_hand, *present.labelled, *present.left_out, *present.corrected(checksums or {})}
     numbers = sorted(index for index in named if 0 <= index < shape[axis])
     slices = {index: on_all.get(index, []) for index in numbers}
     labelled = tuple(index for index in numbers if present.at(index).labelled is not False)

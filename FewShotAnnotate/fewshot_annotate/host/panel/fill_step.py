@@ -126,6 +126,16 @@ class FillStep(Step):
         parameters = self.parameters()
         return parameters is not None and bool(parameters.fillAll)
 
+    @property
+    def has_unfilled(self) -> bool:
+        """Whether Fill would fill slices that the runs so far did not, because one was stopped early."""
+        view, grid = self._snapshot.review, self._survey.grid
+        if view.has_unfilled:
+            return True
+        # The rows are those from the first to the last painted or filled slice.
+        outside = self._fill_all and grid is not None and view.axis is not None
+        return outside and len(view.rows) < SliceAxis(view.axis).count(grid.geometry)
+
     def why_not_fill(self) -> Refusal:
         """Why Fill cannot be pressed."""
         return why_not_fill(self.logic, self.nodes, self._fill_all)

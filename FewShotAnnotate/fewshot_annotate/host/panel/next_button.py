@@ -61,6 +61,8 @@ class NextButton:
             return ui.fillButton
         if self._review.worst_button.enabled:
             return self._review.worst_button
+        if fill.has_unfilled:
+            return ui.fillButton
         return self._export.export_button if self._export.export_button.enabled else self._export.check_button
 
     def _is_filled(self) -> bool:

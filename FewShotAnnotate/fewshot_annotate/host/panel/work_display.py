@@ -138,7 +138,7 @@ class WorkDisplay:
             return "volume"
         if not self._review.has_filled:
             return "label"
-        return "export" if self._review.all_reviewed else "review"
+        return "export" if self._review.all_reviewed and not self._fill.has_unfilled else "review"
 
     def _open_tools(self) -> list[Any]:
         is_open = self.accordion.is_open(TOOLS)
