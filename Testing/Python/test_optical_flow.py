@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy
-from fewshot_annotate.engines.gaussian import BLOCK_LINES, smooth
+from fewshot_annotate.engines.gaussian import smooth
 from fewshot_annotate.engines.propagate.composed_flow import composed_fields
 from fewshot_annotate.engines.propagate.optical_flow import compose, enlarge, flow, pyramid, warp
 
@@ -79,7 +79,7 @@ def test_a_bright_pixel_is_spread_over_its_neighbours_and_the_border_is_extended
     np.testing.assert_allclose(smooth(image, 1.0)[0, 0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 1, 40), (33, 1), (2, 3, 31, 65), (BLOCK_LINES + 1, BLOCK_LINES + 30)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1, 40), (33, 1), (2, 3, 31, 65), (231, 250)])
 @pytest.mark.parametrize("sigma", [(0.8, 0.8), (2.0, 2.0), (30.0, 30.0), (3.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
 def test_gaussian_smoothing_equals_that_of_scipy(shape: tuple[int, ...], sigma: tuple[float, float]) -> None:
     images = np.random.default_rng(0).random(shape, np.float32)
