@@ -66,14 +66,16 @@ _TRIED: dict[str, tuple[Any, ...]] = {
     "propagate.structure_keeping.SMALL_AREA_PIXELS": (15, 60),
     "propagate.structure_keeping.SMALL_DEPTH_PIXELS": (0.5, 2.0),
 }
-# Constants that this does not measure: limits of memory and of rounding errors, what counts only outside the labelled
-# range, for the progress or with several channels (`channels.py` measures that), and what `AdaptConfig` names itself.
+# Constants that this does not measure: limits of memory and of rounding errors, how much is computed at a time, what
+# counts only outside the labelled range, for the progress or with several channels (`channels.py` measures that), and
+# what `AdaptConfig` names itself.
 NOT_COMPARED = (
     "propagate.candidates.EQUALISED_SHARE",
     "propagate.candidates.MAX_GROWING_SIDE_PIXELS",
     "propagate.expected_time.MAX_GROWING_PIXELS",
     "propagate.fusion.MIN_OPEN_ENDED_PROBABILITY",
     "propagate.image_choice.MIN_CHANNEL_DICE_GAIN",
+    "propagate.label_vote.PART_OFFSETS",
     "propagate.outline_smoothing.MIN_SIGMA_PIXELS",
     "propagate.outline_smoothing.MIN_WEIGHT",
     "propagate.structure_contrast.MIN_STANDARD_ERROR",

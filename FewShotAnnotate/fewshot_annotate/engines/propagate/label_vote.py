@@ -24,6 +24,9 @@ PATCH_SIGMA_PIXELS = 0.6
 # Lower limit of the typical difference (intensities from 0 to 1), because very small differences are due to noise.
 MIN_INTENSITY_DIFFERENCE = 0.02
 
+# Offsets whose weights are computed at a time.
+PART_OFFSETS = 5
+
 Box = tuple[slice, slice]
 
 
@@ -136,27 +139,35 @@ def _weights(
     """Weights of sources and offsets at each active pixel, not normalised: float32 [sources, offsets, h, w]."""
     target = image[(slice(None), *active)]
     offsets = _offsets()
+    # A few offsets at a time, so that arrays stay in the processor's cache.
+    parts = [slice(first, first + PART_OFFSETS) for first in range(0, len(offsets), PART_OFFSETS)]
     weights = np.empty((len(sources), len(offsets), *target.shape[1:]), dtype=np.float32)
     labelled = np.zeros(target.shape[1:], dtype=bool)
-    difference = np.empty_like(target)
     for source_weights, source in zip(weights, sources, strict=True):
         warped = [_padded(channel, source.field, active) for channel in source.image]
-        for offset_weights, offset in zip(source_weights, offsets, strict=True):
-            for of_channel, channel, moved in zip(difference, target, warped, strict=True):
-                np.subtract(channel, _shifted(moved, offset), out=of_channel)
-            np.abs(difference, out=difference)
-            offset_weights[...] = smooth(difference.sum(axis=0), PATCH_SIGMA_PIXELS)
+        for part in parts:
+            total = source_weights[part]
+            total[...] = 0
+            difference = np.empty_like(total)
+            for channel, moved in zip(target, warped, strict=True):
+                for of_offset, offset in zip(difference, offsets[part], strict=True):
+                    np.subtract(channel, _shifted(moved, offset), out=of_offset)
+                total += np.abs(difference, out=difference)
+            total[...] = smooth(total, PATCH_SIGMA_PIXELS)
         mask = np.isin(source.mask, labels).astype(np.float32)
         labelled |= warp(mask, source.field, active) > 0
     typical = float(weights[:, len(offsets) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0
     least = weights.min(axis=(0, 1))
     scale = np.float32(-1 / (tolerance * max(typical, MIN_INTENSITY_DIFFERENCE)))
+    squared_lengths = np.array([down**2 + right**2 for down, right in offsets], dtype=np.float32)[:, None, None]
+    factors = np.exp(squared_lengths / (-2 * SEARCH_SIGMA_PIXELS**2))
     for source_weights, source in zip(weights, sources, strict=True):
-        for offset_weights, (down, right) in zip(source_weights, offsets, strict=True):
-            offset_weights -= least
-            offset_weights *= scale
-            np.exp(offset_weights, out=offset_weights)
-            offset_weights *= np.exp(-(down**2 + right**2) / (2 * SEARCH_SIGMA_PIXELS**2)) / source.distance
+        for part in parts:
+            of_part = source_weights[part]
+            of_part -= least
+            of_part *= scale
+            np.exp(of_part, out=of_part)
+            of_part *= factors[part] / np.float32(source.distance)
     return weights
 
 
