@@ -75,7 +75,7 @@ NOT_COMPARED = (
     "propagate.expected_time.MAX_GROWING_PIXELS",
     "propagate.fusion.MIN_OPEN_ENDED_PROBABILITY",
     "propagate.image_choice.MIN_CHANNEL_DICE_GAIN",
-    "propagate.label_vote.PART_OFFSETS",
+    "propagate.label_vote.OFFSETS_AT_A_TIME",
     "propagate.outline_smoothing.MIN_SIGMA_PIXELS",
     "propagate.outline_smoothing.MIN_WEIGHT",
     "propagate.structure_contrast.MIN_STANDARD_ERROR",

@@ -15,7 +15,7 @@ import scipy
 from ..gaussian import smooth
 from .optical_flow import warp
 
-# Search radius in pixels, and standard deviation of the weight by distance. `ablation.py --parts
+# Search radius in pixels, and standard deviation of the weight by distance. `ablation.py --groups
 # propagate.label_vote` compares these and the next two with smaller and larger values.
 SEARCH_RADIUS_PIXELS = 2
 SEARCH_SIGMA_PIXELS = 2.0
@@ -25,7 +25,7 @@ PATCH_SIGMA_PIXELS = 0.6
 MIN_INTENSITY_DIFFERENCE = 0.02
 
 # Offsets whose weights are computed at a time.
-PART_OFFSETS = 5
+OFFSETS_AT_A_TIME = 5
 
 Box = tuple[slice, slice]
 
@@ -140,17 +140,17 @@ def _weights(
     target = image[(slice(None), *active)]
     offsets = _offsets()
     # A few offsets at a time, so that arrays stay in the processor's cache.
-    parts = [slice(first, first + PART_OFFSETS) for first in range(0, len(offsets), PART_OFFSETS)]
+    groups = [slice(first, first + OFFSETS_AT_A_TIME) for first in range(0, len(offsets), OFFSETS_AT_A_TIME)]
     weights = np.empty((len(sources), len(offsets), *target.shape[1:]), dtype=np.float32)
     labelled = np.zeros(target.shape[1:], dtype=bool)
     for source_weights, source in zip(weights, sources, strict=True):
         warped = [_padded(channel, source.field, active) for channel in source.image]
-        for part in parts:
-            total = source_weights[part]
+        for group in groups:
+            total = source_weights[group]
             total[...] = 0
             difference = np.empty_like(total)
             for channel, moved in zip(target, warped, strict=True):
-                for of_offset, offset in zip(difference, offsets[part], strict=True):
+                for of_offset, offset in zip(difference, offsets[group], strict=True):
                     np.subtract(channel, _shifted(moved, offset), out=of_offset)
                 total += np.abs(difference, out=difference)
             total[...] = smooth(total, PATCH_SIGMA_PIXELS)
@@ -162,12 +162,12 @@ def _weights(
     squared_lengths = np.array([down**2 + right**2 for down, right in offsets], dtype=np.float32)[:, None, None]
     factors = np.exp(squared_lengths / (-2 * SEARCH_SIGMA_PIXELS**2))
     for source_weights, source in zip(weights, sources, strict=True):
-        for part in parts:
-            of_part = source_weights[part]
-            of_part -= least
-            of_part *= scale
-            np.exp(of_part, out=of_part)
-            of_part *= factors[part] / np.float32(source.distance)
+        for group in groups:
+            weights_of_group = source_weights[group]
+            weights_of_group -= least
+            weights_of_group *= scale
+            np.exp(weights_of_group, out=weights_of_group)
+            weights_of_group *= factors[group] / np.float32(source.distance)
     return weights
 
 
