@@ -15,7 +15,7 @@ import scipy
 from ..gaussian import smooth
 from .optical_flow import warp
 
-# Search radius in pixels, and standard deviation of the weight by distance. `ablation.py --groups
+# Search radius in pixels, and standard deviation of the weight by distance. `ablation.py --parts
 # propagate.label_vote` compares these and the next two with smaller and larger values.
 SEARCH_RADIUS_PIXELS = 2
 SEARCH_SIGMA_PIXELS = 2.0
