@@ -42,28 +42,40 @@ def smooth(images: np.ndarray, sigma: float | tuple[float, float], truncate: flo
 
 
 def _smooth_down(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Smooth images `[n, h, w]` from row to row, with the weights of `_block_weights`."""
     count, height, width = images.shape
-    blocks, radius = -(-height // BLOCK_PIXELS), (weights.shape[1] - BLOCK_PIXELS) // 2
-    extended = np.empty((count, blocks * BLOCK_PIXELS + 2 * radius, width), dtype=np.float32)
-    extended[:, :radius] = images[:, :1]
-    extended[:, radius : radius + height] = images
-    extended[:, radius + height :] = images[:, -1:]
-    windows = sliding_window_view(extended, weights.shape[1], axis=1)[:, ::BLOCK_PIXELS].swapaxes(2, 3)
-    smoothed: np.ndarray = np.matmul(weights, windows).reshape(count, -1, width)[:, :height]
+    products = np.matmul(weights, _windows(images, 1, weights.shape[1]).swapaxes(2, 3))
+    smoothed: np.ndarray = products.reshape(count, -1, width)[:, :height]
     return smoothed
 
 
 def _smooth_across(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Smooth images `[n, h, w]` from column to column, with the weights of `_block_weights`."""
     count, height, width = images.shape
-    blocks, radius = -(-width // BLOCK_PIXELS), (weights.shape[1] - BLOCK_PIXELS) // 2
-    extended = np.empty((count, height, blocks * BLOCK_PIXELS + 2 * radius), dtype=np.float32)
-    extended[..., :radius] = images[..., :1]
-    extended[..., radius : radius + width] = images
-    extended[..., radius + width :] = images[..., -1:]
-    windows = sliding_window_view(extended, weights.shape[1], axis=2)[:, :, ::BLOCK_PIXELS].swapaxes(1, 2)
-    smoothed = np.empty((count, height, blocks, BLOCK_PIXELS), dtype=np.float32)
+    windows = _windows(images, 2, weights.shape[1])
+    smoothed = np.empty((count, height, windows.shape[1], BLOCK_PIXELS), dtype=np.float32)
     np.matmul(windows, weights.T, out=smoothed.swapaxes(1, 2))
     return smoothed.reshape(count, height, -1)[..., :width]
+
+
+def _windows(images: np.ndarray, axis: int, length: int) -> np.ndarray:
+    """Pixels in and around each block along an axis of images `[n, h, w]`, the border extended outwards.
+
+    Returns
+    -------
+    float32 ndarray, shape [n, blocks, lines, length]
+        A view; lines are the columns (axis 1) or rows (axis 2).
+    """
+    size, radius = images.shape[axis], (length - BLOCK_PIXELS) // 2
+    shape = list(images.shape)
+    shape[axis] = -(-size // BLOCK_PIXELS) * BLOCK_PIXELS + 2 * radius
+    extended = np.empty(shape, dtype=np.float32)
+    target, source = np.moveaxis(extended, axis, 0), np.moveaxis(images, axis, 0)
+    target[:radius] = source[:1]
+    target[radius : radius + size] = source
+    target[radius + size :] = source[-1:]
+    windows = np.moveaxis(sliding_window_view(extended, length, axis=axis), axis, 1)
+    return windows[:, ::BLOCK_PIXELS]
 
 
 @lru_cache(maxsize=16)
