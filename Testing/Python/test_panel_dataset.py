@@ -103,6 +103,16 @@ def panel(clean: None, dataset: Dataset) -> Iterator[DatasetPanel]:
     mrml.clear_scene()
 
 
+@pytest.fixture
+def panel_with_task(panel: DatasetPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetPanel:
+    """The panel after the choice of a task of two examples."""
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+    task_of_balls("balls", 1, 2)
+    panel.controls.task_box.setEditText("balls")
+    panel.press("task")
+    return panel
+
+
 def test_the_cases_are_listed_with_their_status(panel: DatasetPanel) -> None:
     rows = panel.case_rows()
     assert [row[:2] for row in rows] == [("a", "filled"), ("failed", "failed"), ("b", "filled")]
@@ -297,13 +307,8 @@ def test_a_case_removed_from_the_scene_is_chosen_again_when_it_is_clicked(panel:
     assert panel.parameters.segmentation is panel.review.nodes.segmentation is not None
 
 
-def test_filled_cases_are_reviewed_after_their_task_was_removed(
-    panel: DatasetPanel, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
-    task_of_balls("balls", 1, 2)
-    panel.controls.task_box.setEditText("balls")
-    panel.press("task")
+def test_filled_cases_are_reviewed_without_their_task(panel_with_task: DatasetPanel, dataset: Dataset) -> None:
+    panel = panel_with_task
     remove_task("balls")
     panel.press("refresh")
     reason = "There is no task 'balls'; there are: none yet. Choose one, or type a name, and press Use task."
@@ -324,13 +329,8 @@ def test_filled_cases_are_reviewed_after_their_task_was_removed(
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_while_the_panel_and_the_data_set_are_closed(
-    panel: DatasetPanel, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
-    task_of_balls("balls", 1, 2)
-    panel.controls.task_box.setEditText("balls")
-    panel.press("task")
+def test_a_training_goes_on_while_the_panel_and_the_data_set_are_closed(panel_with_task: DatasetPanel) -> None:
+    panel = panel_with_task
     assert "2 accepted cases are in the task: train a model on them" in panel.controls.status_label.text
     panel.controls.train_row.button.click()
     training = panel.section.controller.training
