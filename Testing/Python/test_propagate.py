@@ -230,6 +230,20 @@ def test_an_unannotated_label_goes_on_where_an_absent_one_ends() -> None:
     assert unannotated[1].sum() > 2 * absent[1].sum()
 
 
+def test_of_labels_painted_on_different_slices_the_nearer_one_wins_where_both_claim_a_pixel() -> None:
+    """Whatever the order of their values."""
+    still = np.tile(np.arange(40.0, dtype=np.float32), (13, 40, 1))
+    masks = np.zeros((2, 40, 40), dtype=np.uint8)
+    masks[:, 10:30, 10:30] = np.array([2, 1])[:, None, None]
+    support = Support(SliceAxis(0), (0, 12), masks, (1, 2), np.array([[False, True], [True, False]]))
+    found = probabilities(still, support)
+    claimed = {index: label_slice(values, support.labels)[0][12:28, 12:28] for index, values in found.items()}
+    assert all((claimed[index] == 2).all() for index in range(1, 6))
+    assert all((claimed[index] == 1).all() for index in range(7, 12))
+    for values in found.values():
+        np.testing.assert_allclose(values.sum(axis=0), 1, atol=1e-5)
+
+
 def test_a_label_that_ends_fades_with_distance() -> None:
     image, labels = middle_slices("ct_liver")
     still = np.repeat(image[[len(image) // 2]], len(image), axis=0)

@@ -33,9 +33,10 @@ class FlowPropagation:
 
     Flow between adjacent slices is composed outward from each labelled slice, so labels are interpolated only once.
     Between labelled slices both neighbours vote, outside of them the nearest one. A label that was not annotated on a
-    labelled slice comes from the nearest slices on which it was. Structures shown by both neighbours are kept on the
-    slices between them, see `structure_keeping`. Adjacent slices are compared too if that makes propagation between
-    labelled slices more accurate.
+    labelled slice comes from the nearest slices on which it was; where labels from different slices claim a pixel,
+    they are weighted by inverse distance. Structures shown by both neighbours are kept on the slices between them,
+    see `structure_keeping`. Adjacent slices are compared too if that makes propagation between labelled slices more
+    accurate.
 
     Parameters
     ----------
@@ -220,8 +221,15 @@ class FlowPropagation:
         total = result[1:].sum(axis=0)
         np.subtract(1, total, out=result[0])
         np.maximum(result[0], 0, out=result[0])
-        # Probabilities of labels from different labelled slices may sum to more than 1.
-        result /= np.maximum(total, 1)
+        if len(labels_by_neighbours) > 1:
+            # Labels from different slices may claim the same pixel; as in the vote, nearer slices count more.
+            for neighbours, label_indices in labels_by_neighbours.items():
+                weight = sum(1 / sources[support_index].distance for support_index in neighbours)
+                result[[label_index + 1 for label_index in label_indices]] *= np.float32(weight)
+            weighted = result[1:].sum(axis=0)
+            result[1:] *= np.minimum(total, 1) / np.where(weighted > 0, weighted, 1)
+        else:
+            result /= np.maximum(total, 1)
         return result
 
     def images(self, index: int, channels: Sequence[int] | None = None) -> np.ndarray:
