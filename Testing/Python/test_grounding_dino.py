@@ -119,6 +119,15 @@ def test_slices_are_resampled_as_by_the_processor_of_transformers(shape: tuple[i
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("shape", "side"), [((60, 90), 32), ((200, 9), 64), ((1, 60), 64)])
+def test_small_and_narrow_inputs_are_enlarged_until_each_query_has_a_cell(
+    model: GroundingModel, shape: tuple[int, int], side: int
+) -> None:
+    (text,) = model.texts(NAMES.values())
+    boxes, _ = model.detect(rgb_slice(*shape), text, side)
+    assert boxes.shape == (model.net.config.num_queries, 4)
+
+
 def test_defaults_of_transformers_are_those_of_the_released_models() -> None:
     from transformers import GroundingDinoConfig
 

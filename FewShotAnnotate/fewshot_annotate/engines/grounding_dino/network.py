@@ -6,6 +6,7 @@ module is that of the package `transformers`; its processor, which needs torchvi
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 # Maximum ratio of the longest side to the requested shortest side.
 LONGEST_PER_SHORTEST = 1333 / 800
+# Pixels of a cell of the finest feature map.
+CELL_PIXELS = 8
 # Attention heads of the detector, and width of a head of the text encoder, in the released models; shapes do not
 # determine them.
 HEADS = 8
@@ -109,7 +112,7 @@ class GroundingModel:
         rgb : uint8 ndarray, shape [h, w, 3]
         text : Text
         shortest : int
-            Shortest side of the model's input in pixels.
+            Shortest side of the model's input in pixels; more where the model would not have a cell for each query.
         report : function
             Called with the finished fraction, 0..1.
 
@@ -120,7 +123,8 @@ class GroundingModel:
         scores : float32 ndarray, shape [names, queries]
             Maximum over the tokens of a name, 0..1.
         """
-        pixels = torch.from_numpy(as_input(rgb, shortest))[None].to(self.device)
+        side = sufficient_side(rgb.shape[0], rgb.shape[1], shortest, self.net.config.num_queries)
+        pixels = torch.from_numpy(as_input(rgb, side))[None].to(self.device)
         ids = torch.tensor([text.ids], device=self.device)
         with report_blocks([*self.net.model.encoder.layers, *self.net.model.decoder.layers], report):
             output = self.net(
@@ -160,6 +164,14 @@ def resized_shape(height: int, width: int, shortest: int) -> tuple[int, int]:
         exact = longest * low / high
     short, long = round(exact), int(exact * high / low)
     return (short, long) if height <= width else (long, short)
+
+
+def sufficient_side(height: int, width: int, shortest: int, queries: int) -> int:
+    """The shortest side, at least `shortest`, of an input that has as many cells as the model has queries."""
+    side = shortest
+    while math.prod(length // CELL_PIXELS for length in resized_shape(height, width, side)) < queries:
+        side += CELL_PIXELS
+    return side
 
 
 def build(state: Mapping[str, Tensor]) -> Any:
