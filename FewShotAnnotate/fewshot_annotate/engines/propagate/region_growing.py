@@ -6,7 +6,7 @@ The same distance as in Zhu et al., "An effective interactive medical image segm
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import scipy
@@ -22,6 +22,8 @@ SMOOTHING_SIGMA_PIXELS = 0.7
 
 _NEIGHBOURS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))
 _HALF_OF_NEIGHBOURS = _NEIGHBOURS[:4]
+# Intensity around each slice, so far from all others that no shortest path leads through it.
+_OUTSIDE = 1e30
 
 
 def grow(images: np.ndarray, seeds: np.ndarray, seeded: Sequence[int]) -> np.ndarray:
@@ -40,66 +42,91 @@ def grow(images: np.ndarray, seeds: np.ndarray, seeded: Sequence[int]) -> np.nda
     -------
     ndarray, shape [n, h, w], dtype of `seeds`
     """
-    labels = np.zeros_like(seeds)
-    distances = np.full(seeds.shape, np.inf, dtype=np.float32)
-    for index in seeded:
-        labels[index] = seeds[index]
-        distances[index] = 0
-    fixed = set(seeded)
-    count = len(images)
+    growth = _Growth(images, seeds, seeded)
+    count, fixed = len(images), set(seeded)
     for _ in range(STACK_SWEEPS):
         for step, path in ((1, range(1, count)), (-1, range(count - 2, -1, -1))):
             for index in path:
                 if index not in fixed:
-                    before, here = (images[other] for other in (index - step, index))
-                    across = {offset: _costs(here, before, offset, 1) for offset in _NEIGHBOURS}
-                    _relax(labels, distances, index, index - step, across)
-                    # The cost between two pixels of a slice is the same in both directions.
-                    half = {offset: _costs(here, here, offset, 0) for offset in _HALF_OF_NEIGHBOURS}
-                    within = half | {(-down, -right): half[down, right] for down, right in reversed(half)}
-                    for _ in range(SLICE_SWEEPS):
-                        _relax(labels, distances, index, index, within)
-    return labels
+                    growth.advance(index, index - step)
+    return growth.label_masks()
 
 
-def _costs(images: np.ndarray, others: np.ndarray, offset: tuple[int, int], slices: int) -> np.ndarray:
-    """Cost of the step to each pixel of a slice from that at an offset, where there is one.
+class _Growth:
+    """Labels and distances of a stack during the sweeps.
 
-    `slices` is 1 if the pixels `others` are those of a neighbouring slice, 0 if of the same one.
+    Slices are vectors, in which an adjacent pixel is at a constant shift. Operations on vectors take a third of the
+    time of those on crops of slices. There is a border around each slice: a row before and after it, and a column,
+    which is the one after a row and before the next. A further row keeps all shifts within the vector.
     """
-    height, width = images.shape[1:]
-    (rows, from_rows), (columns, from_columns) = _overlap(offset[0], height), _overlap(offset[1], width)
-    differences = images[:, rows, columns] - others[:, from_rows, from_columns]
+
+    def __init__(self, images: np.ndarray, seeds: np.ndarray, seeded: Sequence[int]) -> None:
+        count, self._height, width = seeds.shape
+        self._line = width + 1
+        self._start, self._stop = self._line + 1, (self._height + 1) * self._line
+        self._images = self._flat(images, _OUTSIDE)
+        self._labels = self._flat(np.zeros_like(seeds), 0)
+        self._distances = np.full(self._labels.shape, np.inf, dtype=np.float32)
+        for index in seeded:
+            self._labels[index] = self._flat(seeds[index], 0)
+            self._distances[index] = self._flat(np.zeros(seeds.shape[1:], dtype=np.float32), np.inf)
+
+    def label_masks(self) -> np.ndarray:
+        """Labels of all slices, `[n, h, w]`."""
+        rows = self._labels.reshape(len(self._labels), -1, self._line)
+        return np.ascontiguousarray(rows[:, 1 : self._height + 1, 1:])
+
+    def advance(self, index: int, before: int) -> None:
+        """Update slice `index` from the adjacent slice `before`, and then within it."""
+        here, other = self._images[index], self._images[before]
+        across, forward, backward = [], [], []
+        for row, column in _NEIGHBOURS:
+            shift, length = row * self._line + column, (row**2 + column**2 + 1) ** 0.5
+            across.append((shift, _cost(self._pixels(here), self._pixels(other, shift), length)))
+        for row, column in _HALF_OF_NEIGHBOURS:
+            shift, length = row * self._line + column, (row**2 + column**2) ** 0.5
+            # The cost of the step between two pixels of a slice is the same in both directions.
+            start, stop = self._start, self._stop - shift
+            cost = _cost(here[:, start:stop], here[:, start + shift : stop + shift], length)
+            forward.append((shift, cost[:shift]))
+            backward.append((-shift, cost[-shift:]))
+        self._relax(index, before, across)
+        for _ in range(SLICE_SWEEPS):
+            self._relax(index, index, [*forward, *reversed(backward)])
+
+    def _relax(self, index: int, other: int, costs: Sequence[tuple[int, np.ndarray]]) -> None:
+        """Update labels and distances of slice `index` from adjacent pixels on slice `other`.
+
+        `costs` are the shift to an adjacent pixel and the cost of the step from it to each pixel.
+        """
+        labels, distances = self._pixels(self._labels[index]), self._pixels(self._distances[index])
+        for shift, cost in costs:
+            distance_through = cost + self._pixels(self._distances[other], shift)
+            nearer = distance_through < distances
+            np.minimum(distances, distance_through, out=distances)
+            change = self._pixels(self._labels[other], shift) - labels
+            change *= nearer
+            labels += change  # much faster than np.copyto with a mask
+
+    def _flat(self, images: np.ndarray, outside: float) -> np.ndarray:
+        """Images `[..., h, w]` as vectors `[..., pixels and border]`."""
+        border = ((0, 0),) * (images.ndim - 2) + ((1, 2), (1, 0))
+        return np.pad(images, border, constant_values=outside).reshape(*images.shape[:-2], -1)
+
+    def _pixels(self, vectors: np.ndarray, shift: int = 0) -> np.ndarray:
+        """View from the first to the last pixel of a slice, moved by a shift."""
+        return vectors[..., self._start + shift : self._stop + shift]
+
+
+def _cost(images: np.ndarray, others: np.ndarray, length: float) -> np.ndarray:
+    """Cost of steps of a length in pixels between the pixels of two arrays `[channels, n]`."""
+    differences = images - others
     np.abs(differences, out=differences)
     total: np.ndarray = differences[0]
     for difference in differences[1:]:
         total += difference
-    total += np.float32(COST_PER_PIXEL * (offset[0] ** 2 + offset[1] ** 2 + slices) ** 0.5)
+    total += np.float32(COST_PER_PIXEL * length)
     return total
-
-
-def _relax(
-    labels: np.ndarray, distances: np.ndarray, index: int, other: int, costs: Mapping[tuple[int, int], np.ndarray]
-) -> None:
-    """Update labels and distances of slice `index` from adjacent pixels on slice `other`, in place.
-
-    `costs` are those of the step from the adjacent pixel at each offset.
-    """
-    height, width = labels.shape[1:]
-    for (down, right), cost in costs.items():
-        rows, from_rows = _overlap(down, height)
-        columns, from_columns = _overlap(right, width)
-        pixels, neighbours = (index, rows, columns), (other, from_rows, from_columns)
-        distance_through = cost + distances[neighbours]
-        nearer = distance_through < distances[pixels]
-        np.minimum(distances[pixels], distance_through, out=distances[pixels])
-        change = labels[neighbours] - labels[pixels]
-        change *= nearer
-        labels[pixels] += change  # twice as fast as np.copyto with a mask
-
-
-def _overlap(offset: int, size: int) -> tuple[slice, slice]:
-    return slice(max(0, -offset), size - max(0, offset)), slice(max(0, offset), size - max(0, -offset))
 
 
 def soften(mask: np.ndarray, labels: Sequence[int]) -> np.ndarray:
