@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
 # By default, the kernel ends at this many standard deviations.
 TRUNCATE = 2.5
@@ -44,38 +44,32 @@ def smooth(images: np.ndarray, sigma: float | tuple[float, float], truncate: flo
 def _smooth_down(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Smooth images `[n, h, w]` from row to row, with the weights of `_block_weights`."""
     count, height, width = images.shape
-    products = np.matmul(weights, _windows(images, 1, weights.shape[1]).swapaxes(2, 3))
-    smoothed: np.ndarray = products.reshape(count, -1, width)[:, :height]
-    return smoothed
+    length = weights.shape[1]
+    blocks, radius = -(-height // BLOCK_PIXELS), (length - BLOCK_PIXELS) // 2
+    extended = np.empty((count, blocks * BLOCK_PIXELS + 2 * radius, width), dtype=np.float32)
+    extended[:, :radius] = images[:, :1]
+    extended[:, radius : radius + height] = images
+    extended[:, radius + height :] = images[:, -1:]
+    image, row, column = extended.strides
+    windows = as_strided(extended, (count, blocks, length, width), (image, BLOCK_PIXELS * row, row, column))
+    smoothed: np.ndarray = np.matmul(weights, windows).reshape(count, -1, width)
+    return smoothed[:, :height]
 
 
 def _smooth_across(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Smooth images `[n, h, w]` from column to column, with the weights of `_block_weights`."""
     count, height, width = images.shape
-    windows = _windows(images, 2, weights.shape[1])
-    smoothed = np.empty((count, height, windows.shape[1], BLOCK_PIXELS), dtype=np.float32)
-    np.matmul(windows, weights.T, out=smoothed.swapaxes(1, 2))
+    length, lines = weights.shape[1], count * height
+    blocks, radius = -(-width // BLOCK_PIXELS), (length - BLOCK_PIXELS) // 2
+    extended = np.empty((count, height, blocks * BLOCK_PIXELS + 2 * radius), dtype=np.float32)
+    extended[..., :radius] = images[..., :1]
+    extended[..., radius : radius + width] = images
+    extended[..., radius + width :] = images[..., -1:]
+    _, row, column = extended.strides
+    windows = as_strided(extended, (blocks, lines, length), (BLOCK_PIXELS * column, row, column))
+    smoothed = np.empty((lines, blocks, BLOCK_PIXELS), dtype=np.float32)
+    np.matmul(windows, weights.T, out=smoothed.swapaxes(0, 1))
     return smoothed.reshape(count, height, -1)[..., :width]
-
-
-def _windows(images: np.ndarray, axis: int, length: int) -> np.ndarray:
-    """Pixels in and around each block along an axis of images `[n, h, w]`, the border extended outwards.
-
-    Returns
-    -------
-    float32 ndarray, shape [n, blocks, lines, length]
-        A view; lines are the columns (axis 1) or rows (axis 2).
-    """
-    size, radius = images.shape[axis], (length - BLOCK_PIXELS) // 2
-    shape = list(images.shape)
-    shape[axis] = -(-size // BLOCK_PIXELS) * BLOCK_PIXELS + 2 * radius
-    extended = np.empty(shape, dtype=np.float32)
-    target, source = np.moveaxis(extended, axis, 0), np.moveaxis(images, axis, 0)
-    target[:radius] = source[:1]
-    target[radius : radius + size] = source
-    target[radius + size :] = source[-1:]
-    windows = np.moveaxis(sliding_window_view(extended, length, axis=axis), axis, 1)
-    return windows[:, ::BLOCK_PIXELS]
 
 
 @lru_cache(maxsize=16)

@@ -80,8 +80,9 @@ class ThroughPlaneSmoother:
             logits = neighbour[1] if neighbour is not None and is_added else self._labelled_logits(side, current)
             if logits is not None:
                 field = self._images.field(index, side)
-                for label_index in range(1, len(result)):
-                    result[label_index] += self._config.neighbour_weight * warp(logits[label_index], field)
+                warped = warp(logits[1:], field)
+                warped *= self._config.neighbour_weight
+                result[1:] += warped
                 weight += self._config.neighbour_weight
         result /= weight
         return [(index, result)]

@@ -61,7 +61,7 @@ class _Growth:
     """
 
     def __init__(self, images: np.ndarray, seeds: np.ndarray, seeded: Sequence[int]) -> None:
-        count, self._height, width = seeds.shape
+        self._height, width = seeds.shape[1:]
         self._line = width + 1
         self._start, self._stop = self._line + 1, (self._height + 1) * self._line
         self._images = self._flat(images, _OUTSIDE)
