@@ -81,6 +81,26 @@ def test_in_one_folder_names_distinguish_label_maps_from_images(tmp_path: Path) 
     ]
 
 
+LAYOUTS_OF_ONE_FOLDER: dict[str, Rows] = {
+    "a file named label": [(name, f"{name}/image.nii", f"{name}/label.nii") for name in ("p1", "p2")],
+    "a folder of labels for each case": [(f"{n}_t1", f"{n}/t1.nii", f"{n}/labels/t1.nii") for n in ("p1", "p2")],
+    "folders by the kind of file": [(f"p{n}", f"images/p{n}.nii", f"masks/p{n}.nii") for n in (1, 2)],
+    "nnU-Net within": [("a_Tr_x", "a/imagesTr/x_0000.nii", "a/labelsTr/x.nii")],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS_OF_ONE_FOLDER.values(), ids=LAYOUTS_OF_ONE_FOLDER)
+def test_names_of_folders_distinguish_label_maps_from_images(layout: Rows, tmp_path: Path) -> None:
+    for _, image, support in layout:
+        write_files(tmp_path, image, support)
+    assert rows_of(tmp_path, ".", ".") == layout
+
+
+def test_without_a_folder_of_labels_no_label_map_becomes_an_image(tmp_path: Path) -> None:
+    write_files(tmp_path, "p1/ct.nii.gz", "p1/ct_seg.nii.gz", "p2/ct.nii.gz", "p2/labels/ct.nii.gz")
+    assert [image for _, image, _ in rows_of(tmp_path, ".", "--unlabelled")] == ["p1/ct.nii.gz", "p2/ct.nii.gz"]
+
+
 def test_patterns_choose_among_several_images_and_label_maps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,7 +55,7 @@ def find_pairs(
         paths.require_existing(labels)
     found = _sources(images, image_pattern, list_series)
     if labels is None:
-        return pair_sources([source for source in found if not _is_segmentation(source.path)], [])
+        return pair_sources([source for source in found if not is_named_as_labels(source)], [])
     label_maps = _sources(labels, label_pattern, list_segmentations)
     if paths.is_same(images, labels) and label_pattern == "*":
         label_maps = [source for source in label_maps if source.uid or is_named_as_labels(source)]
@@ -196,10 +196,11 @@ def _listed_pairs(folder: Path) -> Pairing | None:
 def _entries(content: Mapping[str, Any]) -> list[tuple[str, list[str], str]]:
     """Name, images and label map of each listed case, of MSD and MONAI or of nnU-Net."""
     listed: list[tuple[str, list[str], str]] = []
-    for entry in content.get("training", ()):
+    for entry in (*content.get("training", ()), *content.get("validation", ())):
         if isinstance(entry, Mapping):
             images = [entry["image"]] if isinstance(entry["image"], str) else list(entry["image"])
-            listed.append(("", images, str(entry["label"])))
+            if (case := ("", images, str(entry["label"]))) not in listed:  # some lists repeat the validation cases
+                listed.append(case)
     for name, entry in content.get("dataset", {}).items():
         listed.append((str(name), [str(image) for image in entry["images"]], str(entry["label"])))
     return listed

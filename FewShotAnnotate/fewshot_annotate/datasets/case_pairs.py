@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..core.errors import Message
+from .folder_names import is_in_label_folder, without_image_folders, without_label_folders
 
 # Suffixes of names: the number of a channel, as nnU-Net writes it, and words for the kind of the file.
 _CHANNEL = re.compile(r"_\d{4}$")
@@ -75,8 +76,9 @@ class Pairing:
 
 
 def is_named_as_labels(source: FoundFile) -> bool:
-    """Whether the name of a file ends in a word such as 'seg' or 'labels'."""
-    return _LABEL_WORD.search(source.relative_path.name) is not None or source.path.name.lower().endswith(".seg.nrrd")
+    """Whether the name of a file ends in a word such as 'seg' or 'labels', or a folder of it has such a name."""
+    named = _LABEL_WORD.search(f"_{source.relative_path.name}") is not None
+    return named or source.path.name.lower().endswith(".seg.nrrd") or is_in_label_folder(source.relative_path)
 
 
 def pair_sources(images: Sequence[FoundFile], labels: Sequence[FoundFile]) -> Pairing:
@@ -150,6 +152,14 @@ def _label_path(source: FoundFile) -> str:
     return str(source.relative_path.with_name(_label_name(source)))
 
 
+def _image_place(source: FoundFile) -> str:
+    return without_image_folders(_image_path(source))
+
+
+def _label_place(source: FoundFile) -> str:
+    return without_label_folders(_label_path(source))
+
+
 def _folder(source: FoundFile) -> str:
     return "/".join(source.relative_path.parts[:-1])
 
@@ -164,6 +174,7 @@ _KEYS: tuple[tuple[_Key, _Key], ...] = (
     (_uid, _uid),
     (_relative_path, _relative_path),
     (_image_path, _label_path),
+    (_image_place, _label_place),
     (_folder, _folder),
     (_image_name, _label_name),
     (_relative_path, _folder),

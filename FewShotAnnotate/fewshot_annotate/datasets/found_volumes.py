@@ -13,6 +13,7 @@ from ..core.errors import InputError
 from ..io.dicom.folder import image_series, is_dicom
 from ..io.files import WRITABLE_SUFFIXES
 from ..io.label_names import sidecar_path
+from .folder_names import is_in_label_folder
 from .manifest import is_folder_name
 
 _SUFFIXES = (*WRITABLE_SUFFIXES, ".nhdr", ".mhd", ".mgz", ".mgh")
@@ -83,7 +84,7 @@ def _found(folder: Path) -> Iterator[FoundVolume]:
         files = [Path(root, name) for name in sorted(names) if not name.startswith(".")]
         for file in files:
             suffix = _suffix(file)
-            if suffix and not _holds_labels(file):
+            if suffix and not _holds_labels(folder, file):
                 yield FoundVolume(_name(folder, file, file.name[: -len(suffix)]), file)
         if any(not _suffix(file) and is_dicom(file) for file in files):
             yield from _series(folder, Path(root))
@@ -102,10 +103,11 @@ def _suffix(file: Path) -> str:
     return next((suffix for suffix in _SUFFIXES if lower.endswith(suffix) and len(lower) > len(suffix)), "")
 
 
-def _holds_labels(file: Path) -> bool:
+def _holds_labels(folder: Path, file: Path) -> bool:
     name_words = set(_WORD.findall(file.name[: -len(_suffix(file))].lower()))
     named_as_labels = file.name.lower().endswith(_LABEL_SUFFIX) or not name_words.isdisjoint(_LABEL_WORDS)
-    return named_as_labels or paths.is_file(sidecar_path(file))
+    in_label_folder = is_in_label_folder(file.relative_to(folder))
+    return named_as_labels or in_label_folder or paths.is_file(sidecar_path(file))
 
 
 def _name(folder: Path, path: Path, stem: str) -> str:
