@@ -19,6 +19,7 @@ from fewshot_annotate.datasets.export.checks import findings
 from fewshot_annotate.datasets.export.delivery import validation_patients
 from fewshot_annotate.datasets.export.facts import CaseFacts
 from fewshot_annotate.datasets.export.source import dataset_source
+from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.datasets.task.adding import Provenance, add_example
 from fewshot_annotate.datasets.task.example import LabelOrigin
 from fewshot_annotate.datasets.task.library import create_task
@@ -76,16 +77,22 @@ if importlib.util.find_spec("nnunetv2"):
         subprocess.run([sys.executable, "-c", check], check=True)
 
 
-def test_the_decathlon_description_lists_every_pair(tmp_path: Path) -> None:
+def test_the_decathlon_description_lists_every_pair_once(tmp_path: Path) -> None:
     task_of_balls("balls", *SEEDS)
     assert export("balls", tmp_path / "msd", "msd", "--number", "7", "--name", "two balls") == 0
     folder = tmp_path / "msd" / "Task07_twoballs"
     content = json.loads((folder / "dataset.json").read_text())
-    assert (content["numTraining"], len(content["training"]), len(content["validation"])) == (3, 3, 1)
+    assert (content["numTraining"], len(content["training"]), len(content["validation"])) == (2, 2, 1)
     assert content["labels"] == {"0": "background", "1": "Core", "2": "Rim"}
-    for pair in content["training"]:
+    pairs = [*content["training"], *content["validation"]]
+    assert {pair["image"] for pair in pairs} == {f"./imagesTr/twoballs_{number:03}.nii.gz" for number in (1, 2, 3)}
+    for pair in pairs:
         assert read_volume(folder / pair["image"]).geometry.shape == GRID.shape
         assert (folder / pair["label"]).is_file()
+    assert main(["manifest", str(folder), "-o", str(tmp_path / "cases.csv")]) == 0
+    assert [case.name for case in read_manifest(tmp_path / "cases.csv").cases] == [
+        Path(pair["label"]).name.removesuffix(".nii.gz") for pair in pairs
+    ]
 
 
 @pytest.mark.slow
@@ -140,6 +147,22 @@ def test_no_patient_is_on_both_sides_of_the_split() -> None:
     assert validation_patients(patients, 0.3, seed=1) != validation
     assert len(validation_patients(["a", "b"], 0.1)) == 1
     assert validation_patients(patients, 0) == validation_patients(["a"], 0.5) - {"a"} == frozenset()
+
+
+def test_label_values_do_not_depend_on_the_segments_that_the_first_case_shows(tmp_path: Path) -> None:
+    batch = batch_of_balls(tmp_path)
+    label = batch.case("0").label
+    (label_map,) = read_label_maps(label)
+    write_label_maps(label, [label_map.with_array(np.where(label_map.array == 2, label_map.array, 0))])
+    assert [segment.name for segment in dataset_source(str(batch.path)).segments] == ["Core", "Rim"]
+
+
+def test_a_label_map_corrected_by_a_program_that_keeps_no_names_has_those_of_the_fill(tmp_path: Path) -> None:
+    batch = batch_of_balls(tmp_path)
+    batch.case("0").names.unlink()
+    assert [segment.name for segment in dataset_source(str(batch.path)).segments] == ["Core", "Rim"]
+    (loaded, _) = (case.load() for case in dataset_source(str(batch.path)).cases)
+    np.testing.assert_array_equal(loaded.labels, ball(0)[1].array)
 
 
 def test_only_accepted_cases_are_exported_with_who_made_their_slices(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,13 @@ from ..core.errors import InputError
 from ..core.expected_dice import ExpectedDice
 from ..core.reading import DamagedContentError, decoding
 from ..core.slice_axis import SliceAxis
-from ..core.volume import Geometry, LabelMap, Volume
+from ..core.volume import Geometry, LabelMap, Segment, Volume, default_segment
 from ..io.files import merge_layers, read_label_maps, read_volume
 from .batch_folder import BatchFolder
 from .case_files import CaseInBatch, recorded_image
 from .status import CaseStatus, Status
 from .task.example import LabelOrigin
+from .task.segments import present_segments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,15 @@ class AcceptedCase(CaseInBatch):
         """Expected Dice of the result as it was filled, by name of the segment; empty if it is not known."""
         return expected_by_name(self.outcome)
 
+    @property
+    def filled_names(self) -> dict[int, str]:
+        """Name of each segment that was to be filled, by label value; empty if it is not known."""
+        try:
+            with decoding():
+                return {int(value): str(name) for value, name in self.outcome.get("names", {}).items()}
+        except DamagedContentError:
+            return {}
+
     def read(self) -> tuple[Volume, LabelMap]:
         """Image and accepted label map.
 
@@ -62,8 +72,20 @@ class AcceptedCase(CaseInBatch):
         InputError
             The file is missing or unreadable, or does not fit the grid.
         """
+        self.files.require_no_later_labels()
         layers = read_label_maps(self.files.label, grid)
-        return layers[0] if len(layers) == 1 else merge_layers(layers, self.files.label)
+        label_map = layers[0] if len(layers) == 1 else merge_layers(layers, self.files.label)
+        return replace(label_map, segments=tuple(self._named(label_map)))
+
+    def _named(self, label_map: LabelMap) -> Iterator[Segment]:
+        """Segments of a label map; those without a name, as of a program that keeps none, get that of the fill."""
+        present = present_segments(label_map.array, label_map.segments)
+        by_value = {segment.value: segment for segment in (*label_map.segments, *present)}
+        taken = {segment.name.casefold() for segment in by_value.values()}
+        for value, segment in sorted(by_value.items()):
+            name = self.filled_names.get(value, segment.name)
+            unnamed = segment.name == default_segment(value).name
+            yield replace(segment, name=name) if unnamed and name.casefold() not in taken else segment
 
     def origins(self, label_map: LabelMap) -> dict[LabelOrigin, int]:
         """Number of slices by who made their labels."""

@@ -169,7 +169,7 @@ class Decathlon(Layout):
     def describe(
         self, folder: Path, cases: Sequence[CaseFacts], files: Mapping[str, CasePaths], validation: frozenset[str]
     ) -> None:
-        """dataset.json; the validation cases are listed again under `validation`."""
+        """dataset.json with the lists `training` and `validation`, which share no case."""
         pairs = {
             number: {"image": f"./{case.image}", "label": f"./{case.labels}"}
             for number, case in sorted(files.items())
@@ -183,9 +183,9 @@ class Decathlon(Layout):
             "tensorImageSize": "3D",
             "modality": {"0": modality(cases, "CT", "MRI")},
             "labels": {str(value): name for value, name in self.names.items()},
-            "numTraining": len(cases),
+            "numTraining": len(cases) - len(validation),
             "numTest": 0,
-            "training": list(pairs.values()),
+            "training": [pair for number, pair in pairs.items() if number not in validation],
             "test": [],
             "validation": [pairs[number] for number in sorted(validation)],
         }

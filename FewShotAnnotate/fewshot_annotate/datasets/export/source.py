@@ -138,13 +138,21 @@ def _of_batch(folder: BatchFolder, only: Collection[str]) -> DatasetSource:
 
 
 def _segments_of(cases: Sequence[AcceptedCase]) -> tuple[Segment, ...]:
-    """Segments of all cases, matched by name, in the order of their first appearance."""
+    """Segments that any case shows, matched by name.
+
+    They are in the order of their label values, among them those that were filled and are not shown, so that the
+    values in the data set do not depend on which case comes first.
+    """
     segments: dict[str, Segment] = {}
+    order: dict[str, None] = {}
     for case in cases:
         label_map = case.read_labels()  # without the image, which is read when the case is exported
-        for segment in present_segments(label_map.array, label_map.segments):
+        present = present_segments(label_map.array, label_map.segments)
+        names = case.filled_names | {segment.value: segment.name for segment in present}
+        order |= {name.casefold(): None for _, name in sorted(names.items()) if name.casefold() not in order}
+        for segment in present:
             segments.setdefault(segment.name.casefold(), segment)
-    return task_segments(list(segments.values()))
+    return task_segments([segments[name] for name in order if name in segments])
 
 
 def _load_accepted(case: AcceptedCase, segments: Sequence[Segment]) -> LoadedCase:
