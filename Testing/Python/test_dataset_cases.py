@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from fewshot_annotate.datasets.status import CaseStatus, Status
 from fewshot_annotate.datasets.task.advice import TrainingAdvice, training_advice
 from fewshot_annotate.datasets.task.library import create_task, task_folder
 from fewshot_annotate.datasets.task.task import read_task
-from fewshot_annotate.io.files import read_label_maps
+from fewshot_annotate.io.files import read_label_maps, write_label_maps
 from support.disk import largest_file
 from support.synthetic_dicom import write_ct_series
 from support.tasks import GRID, SEGMENTS, ball, batch_of_balls, task_of_balls, write_ball
@@ -82,6 +83,15 @@ def test_volumes_of_all_kinds_are_found_and_label_maps_are_not(images: Path) -> 
     }
 
 
+def test_files_in_folders_of_label_maps_are_not_listed_as_volumes(tmp_path: Path) -> None:
+    for name in ("a/imagesTr/x", "a/labelsTr/x", "p1/t1", "p1/labels/t1", "p1/segmentations/liver", "all/Masks/p/y"):
+        path = tmp_path / "labels" / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    found = [volume.path.relative_to(tmp_path).as_posix() for volume in find_volumes(tmp_path / "labels")]
+    assert found == ["labels/a/imagesTr/x.nii.gz", "labels/p1/t1.nii.gz"]
+
+
 def test_each_series_of_a_folder_is_a_volume_of_its_own(tmp_path: Path) -> None:
     folder = write_ct_series(tmp_path / "scan")
     write_ct_series(tmp_path / "other")
@@ -120,6 +130,64 @@ def test_a_data_set_finds_its_images_after_both_were_moved(dataset: BatchFolder,
     for name in ("images", "set"):
         (tmp_path / name).rename(moved / name)
     assert [case.image.is_file() for case in listed_cases(BatchFolder(moved / "set")).values()] == [True, True]
+
+
+def test_filled_cases_stay_done_and_accepted_ones_are_exported_after_a_move(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    _, labels = write_ball(tmp_path / "here", 0)
+    manifest = f'image,support,name,axis,labelled_slices\nball0.nii.gz,{labels.name},a,0,"3,6"\n'
+    (tmp_path / "here" / "cases.csv").write_text(manifest)
+    arguments = ["--engine", "propagate", "--progress", "none"]
+    assert main(["batch", str(tmp_path / "here/cases.csv"), "-o", str(tmp_path / "here/out"), *arguments]) == 0
+    assert main(["dataset", "accept", str(tmp_path / "here/out"), "a"]) == 0
+    (tmp_path / "here").rename(tmp_path / "there")
+    out = tmp_path / "there/out"
+    assert main(["dataset", "accept", str(out), "a", "--undo"]) == 0
+    filled = (out / "a/case.json").stat().st_mtime_ns
+    assert main(["batch", str(tmp_path / "there/cases.csv"), "-o", str(out), "--resume", *arguments]) == 0
+    assert (out / "a/case.json").stat().st_mtime_ns == filled
+    assert main(["dataset", "accept", str(out), "a"]) == 0
+    assert main(["dataset", "export", str(out), "--format", "monai", "-o", str(tmp_path / "exported")]) == 0
+
+
+def test_a_moved_data_set_takes_no_other_image_of_the_same_name(tmp_path: Path) -> None:
+    batch = batch_of_balls(tmp_path)
+    files = batch.case("0")
+    image = tmp_path / "ball0.nii.gz"
+    files.write_record({"image": {"path": str(image), "bytes": image.stat().st_size}}, {"axis": 0})
+    image.unlink()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/ball0.nii.gz").write_bytes(b"of another patient")
+    batch.path.rename(tmp_path / "other/out")
+    record = BatchFolder(tmp_path / "other/out").case("0").read_record()
+    assert record is not None
+    assert record[0]["image"]["path"] == str(image)
+
+
+def test_a_case_of_a_killed_batch_is_to_do(dataset: BatchFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset.status.update([CaseStatus(name="ball0", status=Status.RUNNING)])
+    with dataset.exclusive(resume=True):
+        assert main(["dataset", "list", str(dataset.path)]) == 0
+        assert "2 cases: 1 being filled, 1 to do" in capsys.readouterr().out
+    assert main(["dataset", "list", str(dataset.path)]) == 0
+    assert "2 cases: 2 to do" in capsys.readouterr().out
+
+
+def test_labels_saved_under_another_name_are_not_left_out_silently(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = batch_of_balls(tmp_path)
+    label = batch.case("2").label
+    saved = label.with_name("label.seg.nrrd")
+    write_label_maps(saved, [ball(2)[1]])
+    os.utime(saved, ns=(0, label.stat().st_mtime_ns + 1_000_000))
+    assert main(["dataset", "accept", str(batch.path), "2"]) == 2
+    assert "label.seg.nrrd: this file was saved later than label.nii.gz" in capsys.readouterr().err
+    batch.status.set_accepted("2", True)  # in a spreadsheet
+    export = ["dataset", "export", str(batch.path), "--format", "monai", "-o", str(tmp_path / "exported")]
+    assert main(export) == 2
+    os.utime(label)
+    assert main(export) == 0
 
 
 def test_columns_and_cases_added_by_users_are_kept(dataset: BatchFolder, images: Path) -> None:

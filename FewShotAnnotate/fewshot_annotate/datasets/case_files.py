@@ -6,6 +6,7 @@ is detected by `label.filled.nii.gz` and by the digests in case.json, independen
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -25,9 +26,12 @@ from ..core.temporary import HIDDEN_PREFIX, remove_abandoned
 from ..io.label_names import sidecar_path
 
 _RECORD_VERSION = 1
+_LABEL_MAP_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mgz")
 # The folders hold images of patients, so only the user may read them.
 PRIVATE = 0o700
 _DIGESTS = "digests"
+# Folder of the batch when the record was written: images beside it are found after both were moved.
+_BATCH = "folder"
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,19 @@ class CaseFiles:
             return isinstance(digests, dict) and digests != self.digests()
         except InputError:
             return True  # unknown: assume so, as nothing may be lost
+
+    def require_no_later_labels(self) -> None:
+        """Raise `InputError` if a label map that is not used was saved beside the result, and later than it.
+
+        Programs suggest names such as label.seg.nrrd when a corrected label map is saved.
+        """
+        for path in paths.entries(self.folder):
+            lower = path.name.lower()
+            is_result = lower.startswith((".", "label.", "confidence.")) and lower.endswith(".nii.gz")
+            if lower.endswith(_LABEL_MAP_SUFFIXES) and not is_result and paths.is_file(path):
+                with contextlib.suppress(OSError):
+                    if path.stat().st_mtime_ns > self.label.stat().st_mtime_ns:
+                        raise InputError("case_other_labels", path=path, label=self.label.name)
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of the label map and its sidecar, by file name; missing files are left out.
@@ -146,20 +163,48 @@ class CaseFiles:
         self, request: Mapping[str, Any], outcome: Mapping[str, Any], digests: Mapping[str, str]
     ) -> bytes:
         """Content of case.json for files with these digests."""
-        content = {"version": _RECORD_VERSION, "request": request, "outcome": {**outcome, _DIGESTS: digests}}
+        content = {
+            "version": _RECORD_VERSION,
+            _BATCH: str(self.folder.parent),
+            "request": request,
+            "outcome": {**outcome, _DIGESTS: digests},
+        }
         return (json.dumps(content, indent=1) + "\n").encode("ascii")
 
     def read_record(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Request and outcome of a finished case; None if it is not finished."""
         try:
-            version, request, outcome = read_json_as(self.record, _record)
+            version, batch, request, outcome = read_json_as(self.record, _record)
         except (OSError, DamagedContentError):
             return None
-        return (request, outcome) if version == _RECORD_VERSION and paths.is_file(self.label) else None
+        if version != _RECORD_VERSION or not paths.is_file(self.label):
+            return None
+        return _after_move(request, batch, self.folder.parent), outcome
 
 
-def _record(content: Mapping[str, Any]) -> tuple[int, dict[str, Any], dict[str, Any]]:
-    return content["version"], dict(content["request"]), dict(content["outcome"])
+def _record(content: Mapping[str, Any]) -> tuple[int, str, dict[str, Any], dict[str, Any]]:
+    folder = str(content.get(_BATCH, ""))
+    return content["version"], folder, dict(content["request"]), dict(content["outcome"])
+
+
+def _after_move(request: dict[str, Any], old: str, new: Path) -> dict[str, Any]:
+    """A request with the present paths of files that were moved together with the folder of the batch."""
+    if not old or old == str(new):
+        return request
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [moved(item) for item in value]
+        if not isinstance(value, Mapping) or not isinstance(path := value.get("path"), str) or paths.exists(path):
+            return value
+        for before, now in ((Path(old), new), (Path(old).parent, new.parent)):
+            if Path(path).is_relative_to(before):
+                there = now / Path(path).relative_to(before)
+                if paths.is_folder(there) or (paths.is_file(there) and paths.size(there) == value.get("bytes")):
+                    return {**value, "path": str(there)}
+        return value
+
+    return {key: moved(value) for key, value in request.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

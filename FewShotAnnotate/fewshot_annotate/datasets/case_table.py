@@ -10,8 +10,8 @@ NAME/flagged           its presence flags the case for another review
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ..core import paths
@@ -94,7 +94,10 @@ class CaseTable:
         InputError
             No batch was written there.
         """
-        return [self._row(status, reviewed, leaving) for status in batch_statuses(self.folder).values()]
+        statuses: Collection[CaseStatus] = batch_statuses(self.folder).values()
+        if any(status.status is Status.RUNNING for status in statuses) and not self.folder.busy():
+            statuses = [_interrupted(status) for status in statuses]
+        return [self._row(status, reviewed, leaving) for status in statuses]
 
     @contextlib.contextmanager
     def review(self, name: str) -> Iterator[CaseFiles]:
@@ -113,8 +116,16 @@ class CaseTable:
             lock.release()
 
     def accept(self, name: str, accepted: bool = True) -> None:
-        """Accept the result of a case, or withdraw the acceptance; a flag is removed. Raises as `review`."""
+        """Accept the result of a case, or withdraw the acceptance; a flag is removed.
+
+        Raises
+        ------
+        InputError
+            As `review`, or corrected labels were saved under another name.
+        """
         with self.review(name) as files:
+            if accepted:
+                files.require_no_later_labels()
             set_flag(files, False)
             self.folder.status.set_accepted(name, accepted)
 
@@ -161,6 +172,11 @@ def set_flag(files: CaseFiles, flagged: bool) -> None:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable_error(path, error) from None
+
+
+def _interrupted(status: CaseStatus) -> CaseStatus:
+    """The status of a case whose batch was killed: none fills it now."""
+    return replace(status, status=Status.SKIPPED) if status.status is Status.RUNNING else status
 
 
 def _state(status: CaseStatus, files: CaseFiles, reviewer: Message | str, reviewed_here: bool) -> ReviewState:

@@ -44,6 +44,8 @@ TASKS = {
     "library_engine": "Engine {engine} needs labelled slices of the same volume and cannot use a task; "
     "engines that can: {known}.",
     "no_batch": "{path}: no batch was written here; choose the folder with status.csv.",
+    "case_other_labels": "{path}: this file was saved later than {label}, the result of the case, and is not used; "
+    "save the corrected labels as {label}, or move the file elsewhere.",
     "case_unrecorded": "{path}: it does not say which image the case is of; run the batch again with this case.",
     "task_folder_none": "{path}: this is not the folder of a task; check its name, or create the task first.",
     "task_file_is_folder": "{path}: this is a folder; give the .zip file of an exported task.",

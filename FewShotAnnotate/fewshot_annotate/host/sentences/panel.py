@@ -14,6 +14,10 @@ def panel_sentences() -> Mapping[str, str]:
         "review_unlabelled": _("Nothing is labelled in case '{name}'; label or fill it first."),
         "case_in_review": _("Case '{name}' is being reviewed by {reviewer}; choose another one."),
         "case_unknown": _("{path}: this data set has no case '{name}'; press Refresh."),
+        "case_other_labels": _(
+            "{path}: this file was saved later than {label}, the result of the case, and is not used; save the "
+            "corrected labels as {label}, or move the file elsewhere."
+        ),
         "case_unrecorded": _("{path}: it does not say which image the case is of; run the batch again with it."),
         "task_changed": _("Task '{name}' was changed by somebody else meanwhile; nothing was added, try again."),
         "task_full": _("Task '{name}' holds {most} examples or models, and no more fit; begin another one."),
