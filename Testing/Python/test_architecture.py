@@ -14,6 +14,7 @@ from typing import TypeGuard
 import pytest
 from fewshot_annotate.engines.registry import ENGINES
 from support.processes import PACKAGE_PARENT
+from support.syntax_trees import statements, tree_of
 
 PACKAGE = PACKAGE_PARENT / "fewshot_annotate"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -84,25 +85,25 @@ def name_of(source: Path) -> str:
 
 def imports(source: Path) -> list[tuple[str, bool]]:
     """Absolute dotted names that a file imports, and whether at file scope (not only for types)."""
-    tree = ast.parse(source.read_text(encoding="utf-8"))
+    tree = tree_of(source)
     package = ["fewshot_annotate", *source.relative_to(PACKAGE).parts[:-1]]
     inner = {
-        id(node)
-        for scope in ast.walk(tree)
+        statement
+        for scope in statements(tree)
         if isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)) or _types_only(scope)
-        for node in ast.walk(scope)
+        for statement in statements(scope)
     }
     found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            stem = ".".join([*base, *([node.module] if node.module else [])])
-            names = [f"{stem}.{alias.name}" for alias in node.names]
+    for statement in statements(tree):
+        if isinstance(statement, ast.Import):
+            names = [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom):
+            base = package[: len(package) - statement.level + 1] if statement.level else []
+            stem = ".".join([*base, *([statement.module] if statement.module else [])])
+            names = [f"{stem}.{alias.name}" for alias in statement.names]
         else:
             continue
-        found += [(name, id(node) not in inner) for name in names]
+        found += [(name, statement not in inner) for name in names]
     return found
 
 
@@ -236,8 +237,9 @@ def users_of_modules() -> dict[str, set[str]]:
     users: dict[str, set[str]] = {name: set() for name in modules.values()}
     for source in SOURCES:
         for imported, _ in imports(source):
-            for module in {imported, imported.rpartition(".")[0]} & set(modules):
-                users[modules[module]].add(name_of(source))
+            for module in (imported, imported.rpartition(".")[0]):
+                if module in modules:
+                    users[modules[module]].add(name_of(source))
     return users
 
 
@@ -258,9 +260,7 @@ def test_short_files_serve_several_others() -> None:
 def test_no_variable_or_function_has_a_vague_name() -> None:
     vague = []
     for source in SOURCES:
-        vague += [
-            (name_of(source), word) for word in bound_names(ast.parse(source.read_bytes())) if word in VAGUE_NAMES
-        ]
+        vague += [(name_of(source), word) for word in bound_names(tree_of(source)) if word in VAGUE_NAMES]
     assert vague == []
 
 
@@ -293,19 +293,19 @@ FOREIGN_PRIVATE_NAMES = {
 }
 
 
-def private_names(text: str) -> set[str]:
+def private_names(tree: ast.Module) -> set[str]:
     """Private names of other objects that a test uses, as attributes or as strings to patch."""
-    tree = ast.parse(text)
-    bound = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    bound |= {node.attr for node in ast.walk(tree) if _is_attribute_of_self(node)}
+    nodes = list(ast.walk(tree))
+    bound = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    bound |= {node.attr for node in nodes if _is_attribute_of_self(node)}
     found = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and not _is_attribute_of_self(node):
             if _is_private(node.attr) and node.attr not in bound:
                 found.add(ast.unparse(node))
         elif isinstance(node, ast.ImportFrom):
             found |= {alias.name for alias in node.names if _is_private(alias.name)}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("attr") and len(node.args) > 1:
+        elif isinstance(node, ast.Call) and _last_name(node.func).endswith("attr") and len(node.args) > 1:
             name = node.args[1]
             if isinstance(name, ast.Constant) and _is_private(str(name.value)) and name.value not in bound:
                 found.add(f"{ast.unparse(node.args[0])}.{name.value}")
@@ -319,13 +319,18 @@ def _is_attribute_of_self(node: ast.AST) -> TypeGuard[ast.Attribute]:
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
 
 
+def _last_name(node: ast.expr) -> str:
+    """The name after the last dot of a dotted name; empty for other expressions."""
+    return str(getattr(node, "attr", getattr(node, "id", "")))
+
+
 def _is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
 def test_tests_use_public_names_only() -> None:
     tests = (path for path in TESTING.rglob("*.py"))
-    found = {path.relative_to(TESTING).as_posix(): private_names(path.read_text(encoding="utf-8")) for path in tests}
+    found = {path.relative_to(TESTING).as_posix(): private_names(tree_of(path)) for path in tests}
     assert {name: names for name, names in found.items() if names} == {}
 
 
@@ -339,7 +344,7 @@ def test_a_private_name_is_detected() -> None:
         "other._mine",
         "os._exit(0)",
     )
-    assert private_names("\n".join(lines)) == {
+    assert private_names(ast.parse("\n".join(lines))) == {
         "_hidden",
         "module._patched",
         "package.module._LIMIT",
@@ -438,8 +443,8 @@ def test_slicer_starts_without_panel_engines_and_numerical_packages() -> None:
 
 
 def _classes(sources: Iterable[Path] = SOURCES) -> list[tuple[Path, ast.ClassDef]]:
-    trees = ((source, ast.parse(source.read_text(encoding="utf-8"))) for source in sources)
-    return [(source, node) for source, tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    pairs = ((source, statement) for source in sources for statement in statements(tree_of(source)))
+    return [(source, statement) for source, statement in pairs if isinstance(statement, ast.ClassDef)]
 
 
 def test_no_public_class_name_is_used_twice() -> None:
@@ -480,10 +485,10 @@ MRML_PARAMETERS = {"scene", "segmentation_node", "volume_node", "parameter_node"
 def test_nodes_are_typed_by_what_is_used_of_them() -> None:
     """Slicer's classes have no annotations, so that without `host/mrml/node_types.py` they would be of any type."""
     functions = (
-        (source, node)
+        (source, statement)
         for source in SOURCES
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef)
+        for statement in statements(tree_of(source))
+        if isinstance(statement, ast.FunctionDef)
     )
     untyped = [
         f"{name_of(source)}: {function.name}({argument.arg})"

@@ -10,6 +10,7 @@ from pathlib import Path
 import fewshot_annotate
 import pytest
 from support.processes import PACKAGE_PARENT
+from support.syntax_trees import tree_of
 
 REPOSITORY = PACKAGE_PARENT.parent
 SOURCES = [
@@ -32,7 +33,7 @@ def defined(module: str) -> frozenset[str]:
         path = path / "__init__"
     if not path.with_suffix(".py").is_file():
         return frozenset(names)
-    for node in ast.walk(ast.parse(path.with_suffix(".py").read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path.with_suffix(".py"))):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -46,19 +47,15 @@ def defined(module: str) -> frozenset[str]:
 
 def imported(source: Path) -> set[tuple[str, str]]:
     """(module, name) of all that a file imports from the package."""
-    text = source.read_text(encoding="utf-8")
-    tree = ast.parse(text)
     package = source.relative_to(PACKAGE_PARENT).parts[:-1] if source.is_relative_to(PACKAGE_PARENT) else ()
     found = set()
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-        module = ".".join(part for part in (base, node.module or "") if part)
-        if module.split(".")[0] == "fewshot_annotate":
-            found |= {(module, alias.name) for alias in node.names}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+    for node in ast.walk(tree_of(source)):
+        if isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module or "") if part)
+            if module.split(".")[0] == "fewshot_annotate":
+                found |= {(module, alias.name) for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             for module, names in IN_STRINGS.findall(node.value):
                 found |= {(module, name.split(" as ")[0].strip()) for name in names.split(",") if name.strip()}
     return found

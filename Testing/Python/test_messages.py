@@ -23,6 +23,7 @@ from fewshot_annotate.messages import SENTENCES, installation
 from fewshot_annotate.messages.details import DETAILS
 from fewshot_annotate.messages.installation import PINNED, install_command
 from support.processes import PACKAGE_PARENT
+from support.syntax_trees import statements, tree_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = PACKAGE_PARENT / "fewshot_annotate"
@@ -38,11 +39,6 @@ OPEN_ENDED |= {"one_shot", "few_shot", "segmentation_named"}
 WITHOUT_PANEL = {"core/clean_up.py", "datasets/case.py", "datasets/case_plan.py", "guidance/poor_dice_warning.py"}
 
 
-@cache
-def tree_of(source: Path) -> ast.Module:
-    return ast.parse(source.read_text(encoding="utf-8"))
-
-
 def part_of(source: Path) -> str:
     return source.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
@@ -51,8 +47,10 @@ def placeholders(sentence: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(sentence) if name}
 
 
-def messages_in(source: Path) -> Iterator[tuple[str, ast.Call]]:
+@cache
+def messages_in(source: Path) -> list[tuple[str, ast.Call]]:
     """Code and call of each error and message that a file creates, except the file that decodes them from JSON."""
+    found = []
     for node in ast.walk(tree_of(source)):
         if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in ("InputError", "Message"):
             continue
@@ -60,7 +58,8 @@ def messages_in(source: Path) -> Iterator[tuple[str, ast.Call]]:
         for choice in (code.body, code.orelse) if isinstance(code, ast.IfExp) else (code,):
             if source != PACKAGE / "core/errors.py":
                 assert isinstance(choice, ast.Constant), f"{source}:{node.lineno}"
-                yield str(choice.value), node
+                found.append((str(choice.value), node))
+    return found
 
 
 @cache
@@ -104,7 +103,7 @@ def test_every_sentence_is_used() -> None:
 def modules_of(source: Path) -> Iterator[Path]:
     """Files of the package that a file imports, also within functions."""
     package = ["fewshot_annotate", *source.relative_to(PACKAGE).parts[:-1]]
-    for node in ast.walk(tree_of(source)):
+    for node in statements(tree_of(source)):
         if not isinstance(node, ast.ImportFrom):
             continue
         base = package[: len(package) - node.level + 1] if node.level else []
@@ -179,9 +178,10 @@ def texts_of(value: ast.expr, scope: ast.AST, module: ast.AST) -> Iterator[str]:
 def words_in_data(source: Path) -> Iterator[tuple[str, int, str]]:
     """What a file puts into the placeholders of sentences in English words: texts with a space."""
     module = tree_of(source)
-    functions = [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in statements(module) if isinstance(node, ast.FunctionDef)]
+    contents = [(function, set(ast.walk(function))) for function in functions] if messages_in(source) else []
     for _, call in messages_in(source):
-        scope = next((function for function in functions if call in set(ast.walk(function))), module)
+        scope = next((function for function, nodes in contents if call in nodes), module)
         for keyword in call.keywords:
             for text in texts_of(keyword.value, scope, module) if keyword.arg not in NAMES else ():
                 if " " in text.strip() and re.search("[a-z]{2}", text):
@@ -215,7 +215,7 @@ def test_evaluation_and_export_hold_no_english_words(part: str) -> None:
     for source in (PACKAGE / part).rglob("*.py"):
         name = source.relative_to(PACKAGE).as_posix()
         allowed = ENGLISH_IN_FILES.get(name, set()) | NAMES_IN_THE_API
-        raised = [node for node in ast.walk(tree_of(source)) if isinstance(node, ast.Raise) and node.exc]
+        raised = [node for node in statements(tree_of(source)) if isinstance(node, ast.Raise) and node.exc]
         damage = {node.lineno for node in raised if "ValueError" in ast.unparse(node)}
         if name.startswith("evaluation/report/") or name in PROGRAMS:
             continue
