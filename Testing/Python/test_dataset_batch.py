@@ -26,9 +26,10 @@ from fewshot_annotate.datasets.batch_folder import BatchFolder
 from fewshot_annotate.datasets.status import COLUMNS, DETAILS, CaseStatus, Status, StatusFile
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_array, write_label_maps
 from PIL import Image
-from support.batches import Dataset, environment_with_standins, make_dataset, register
+from support.batches import Dataset, make_dataset
 from support.labels import overlapping_layers, small_case
 from support.processes import Spawned, alive, wait_for
+from support.standin_engines import environment_with_standins, register
 
 AXIS = SliceAxis(0)
 

@@ -16,9 +16,10 @@ from fewshot_annotate import __version__
 from fewshot_annotate.cli import main
 from fewshot_annotate.datasets import cluster
 from fewshot_annotate.datasets.status import Status
-from support.batches import Dataset, environment_with_standins, make_dataset, register
+from support.batches import Dataset, make_dataset
 from support.cluster import free_port, start_scheduler, start_worker
 from support.processes import Spawned, alive, wait_for
+from support.standin_engines import environment_with_standins, register
 
 CASES = [f"case {number}" for number in range(4)]
 

@@ -20,8 +20,9 @@ from fewshot_annotate.datasets.batch_folder import BatchFolder
 from fewshot_annotate.datasets.batch_state import BatchState
 from fewshot_annotate.datasets.case import CaseJob
 from fewshot_annotate.datasets.status import CaseStatus, Status, StatusFile
-from support.batches import Dataset, copy_of, environment_with_standins, make_dataset, register
+from support.batches import Dataset, copy_of, make_dataset
 from support.processes import Spawned, wait_for
+from support.standin_engines import environment_with_standins, register
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.batches import Dataset, environment_with_standins, make_dataset, register
+from support.batches import Dataset, make_dataset
+from support.standin_engines import environment_with_standins, register
 
 
 @pytest.fixture
