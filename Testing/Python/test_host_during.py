@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from fewshot_annotate.host.annotation.record_store import read_record
+from fewshot_annotate.host.annotation.record_store import read_record, write_record
 from fewshot_annotate.host.fill import run_commit
 from fewshot_annotate.host.fill.preview import PREVIEW_ATTRIBUTE
 from fewshot_annotate.host.fill.run_state import State
@@ -265,6 +265,21 @@ def test_painting_just_before_the_changes_are_written_is_kept(
     runner.to_end()
     assert len(saved) == 2
     np.testing.assert_array_equal(scene.array(name)[index], painted)
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+def test_a_slice_marked_as_labelled_and_empty_stays_empty(
+    running: tuple[Scene, Runner], gate: Gate, axis: int | None
+) -> None:
+    """Otherwise it would count as painted with the voxels of the fill."""
+    scene, runner = running
+    index = scene.between[1]
+    write_record(scene.node, read_record(scene.node).with_axis(axis).with_slice(index, True))
+    _end(gate, runner)
+    assert not any(mask[index].any() for mask in scene.arrays().values())
+    assert any(mask[scene.between[0]].any() for mask in scene.arrays().values())
+    assert index in read_record(scene.node).present.labelled
+    assert f"Slices painted during the run were left as they are: {index}." in runner.controller.warnings
 
 
 @pytest.mark.parametrize("action", ["nothing", "discard", "suspend", "close", "volume removed"])

@@ -39,7 +39,7 @@ class FillResult:
     confidence : dict of int to float
         Filled slice -> its confidence, 0..1, see `guidance.confidence`.
     painted : list of int
-        Slices that were painted during the run; they are not changed.
+        Slices that were painted or marked as labelled during the run; they are not changed.
     accepted : list of int
         Slices that were accepted during the run; they are not changed.
     contested : ContestedVoxels
@@ -109,6 +109,7 @@ def compute_result(
     }
     if changed:
         changed -= _restored(record, grid, axis, plan.query_slices)
+    changed |= {*record.labelled} & {*plan.query_slices}
     accepted = _accepted(record, grid, axis, [index for index in plan.query_slices if index not in changed])
     done = prepared.finished()
     slices = [index for index in plan.query_slices if done[index] and index not in {*changed, *accepted}]

@@ -143,10 +143,10 @@ class RunCommit:
         self._tasks.start(computed.surfaces.read, partial(self._prepare, run, computed))
 
     def _rules(self, run: ActiveRun) -> tuple[EditRules, tuple[object, ...]]:
-        """From what a commit is computed: rules, labels, acceptances and surfaces; with others, computed again."""
-        node = run.nodes.segmentation
+        """From what a commit is computed: rules, labels, record and surfaces; with others, computed again."""
+        node, record = run.nodes.segmentation, _record(run)
         rules = EditRules.from_nodes(node, self._editor().node(), run.plan.may_overwrite)
-        return rules, (labels_version(node), _record(run).accepted, surface_settings(node))
+        return rules, (labels_version(node), record.accepted, record.labelled, surface_settings(node))
 
     def _prepare(self, run: ActiveRun, computed: ComputedCommit, surfaces: Mapping[str, Any]) -> None:
         """Save the segmentation in case of a failure, so that the next step only has to write."""
@@ -186,4 +186,9 @@ class RunCommit:
 
 def _record(run: ActiveRun) -> AxisRecord:
     """What is stored now of the slices along the axis of a run."""
-    return read_record(run.nodes.segmentation).along(run.plan.axis.index)
+    record = read_record(run.nodes.segmentation)
+    present = record.along(run.plan.axis.index)
+    if record.axis is None:  # no run was committed yet
+        for index in record.present.labelled:
+            present = present.with_labelled(index, True)
+    return present
