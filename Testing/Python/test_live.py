@@ -21,6 +21,7 @@ from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.composed_flow import FlowCache, FlowKey
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation, label_window
 from fewshot_annotate.host.annotation.record_store import read_record
+from fewshot_annotate.host.fill import active_run
 from fewshot_annotate.host.fill.live_updates import slices_beside
 from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.jobs.live_process import LiveProcess
@@ -152,6 +153,21 @@ def test_a_newer_request_replaces_the_older_and_takes_over_its_slices(tmp_path: 
     until(lambda: not process.poll() and not process.running)
 
 
+def test_results_that_no_longer_lie_between_labelled_slices_are_withdrawn(tmp_path: Path) -> None:
+    """Such as those of a stroke beyond the others that was undone, and of a slice that was marked as empty."""
+    job = Job(engine="propagate", slices=tuple(range(1, 13)))
+    folder = JobFolder.create(tmp_path / "run", job, volume(), support(0))
+    process = LiveProcess(folder, python())
+    process.start()
+    filled_by(process, LiveRequest(support(0, 8, 12), (*range(1, 8), 9, 10, 11)))
+    process.request(LiveRequest(support(0, 4, 8), ()))
+    assert not process.outstanding
+    until(lambda: not process.poll() and not process.pending)
+    assert np.flatnonzero(folder.finished()).tolist() == [1, 2, 3, 5, 6, 7]
+    process.cancel()
+    until(lambda: not process.poll() and not process.running)
+
+
 def python() -> str:
     from fewshot_annotate.core.python_executable import python_executable
 
@@ -277,6 +293,51 @@ def test_what_was_applied_and_undone_is_in_the_preview_again_and_can_be_applied_
     runner.to_end()
     assert all_equal(scene.arrays(), applied)
     assert read_record(scene.node).present.labelled == tuple(scene.labelled)
+
+
+def previewed(runner: Runner) -> np.ndarray:
+    """What the preview shows of the first segment."""
+    node, volume_node = runner.controller.run.preview.node, runner.scene.volume_node
+    shown: np.ndarray = slicer.util.arrayFromSegmentBinaryLabelmap(node, "Preview_0_1", volume_node) > 0
+    return shown
+
+
+def test_an_undone_stroke_beyond_the_others_leaves_nothing_behind(runs: Runs) -> None:
+    scene = scene_of(cube())
+    last = scene.labelled.pop()
+    erase(scene, last)
+    before, runner = scene.array(scene.ids[0]), runs(scene)
+    live(runner, scene)
+    stroke(runner, last)
+    runner.until(lambda: runner.controller.outstanding == 0)
+    assert previewed(runner)[last - 1].any()
+    erase(scene, last)
+    scene.labelled.remove(last)
+    update(runner)
+    runner.until(lambda: not runner.controller.run.to_show and not previewed(runner)[last - 1].any())
+    runner.controller.cancel(keep=True)
+    runner.to_end()
+    after = scene.array(scene.ids[0])
+    np.testing.assert_array_equal(after[scene.labelled[-1] :], before[scene.labelled[-1] :])
+    assert after[scene.between].any(axis=(1, 2)).all()
+
+
+def test_slices_that_wait_to_be_shown_are_shown_after_another_stroke(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    runner = runs(scene)
+    with monkeypatch.context() as patch:
+        patch.setattr(active_run, "MAX_SHOW_SECONDS", 0.0)
+        live(runner, scene)
+        assert len(runner.controller.run.to_show) == len(scene.between)
+        index = scene.labelled[0] + 2
+        stroke(runner, index)
+    runner.until(lambda: runner.controller.outstanding == 0 and not runner.controller.run.to_show)
+    others = [other for other in scene.between if other != index]
+    results = [runner.controller.run.prepared.folders[0].result_slice(other) == 1 for other in others]
+    np.testing.assert_array_equal(previewed(runner)[others], results)
+    runner.controller.cancel(keep=False)
 
 
 def test_everything_is_filled_again_after_a_run_that_was_cancelled_during_an_update(runs: Runs) -> None:

@@ -31,9 +31,14 @@ class LiveProcess(WorkerProcess):
         self._support: Support | None = None  # of the latest request
 
     @property
+    def pending(self) -> bool:
+        """Whether a request is still to be taken or filled."""
+        return bool(self.outstanding) or self._taken != self._number
+
+    @property
     def unfinished(self) -> LiveRequest | None:
         """What is left of the requests, for another process if this one has failed; None if nothing is."""
-        if self._support is None or not self.outstanding:
+        if self._support is None or not self.pending:
             return None
         return LiveRequest(self._support, tuple(sorted(self.outstanding)))
 
@@ -43,17 +48,21 @@ class LiveProcess(WorkerProcess):
         super().start()
 
     def request(self, request: LiveRequest) -> None:
-        """Request slices; unfilled slices of earlier requests are requested again, unless they are labelled now.
+        """Request slices; unfilled slices of earlier requests are requested again.
+
+        Slices that are labelled, or not between labelled ones, are left out.
 
         Raises
         ------
         OSError, InputError
             The request cannot be written.
         """
-        self.outstanding = (self.outstanding | set(request.slices)) - set(request.support.indices)
+        support = request.support
+        fillable = set(support.unlabelled(support.labelled_range()))
+        self.outstanding = (self.outstanding | set(request.slices)) & fillable
         self._number += 1
-        self._support = request.support
-        self._requests.write(self._number, LiveRequest(request.support, tuple(sorted(self.outstanding))))
+        self._support = support
+        self._requests.write(self._number, LiveRequest(support, tuple(sorted(self.outstanding))))
 
     def poll(self) -> list[Event]:
         """Events since the last call, see `WorkerProcess.poll`."""

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 if __name__ == "__main__":
     # Replaces this file's folder, so that the package of this file is imported even if another one is installed.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
@@ -62,6 +64,12 @@ def _contains(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> bool:
     return all(wide.start <= narrow.start and narrow.stop <= wide.stop for wide, narrow in pairs)
 
 
+def outdated_slices(finished: np.ndarray, request: LiveRequest) -> list[int]:
+    """Finished slices, given bool [n], that a request fills again, or that are not between labelled slices now."""
+    fillable = {*request.support.unlabelled(request.support.labelled_range())} - {*request.slices}
+    return [index for index in map(int, np.flatnonzero(finished)) if index not in fillable]
+
+
 def serve(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
     """Fill requested slices until the host cancels or exits; a newer request ends the current one."""
     volume = folder.read_volume()
@@ -76,6 +84,7 @@ def serve(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> 
                 continue
             served, request = number, requests.read(number)
             requests.remove_before(number)
+            writer.withdraw(outdated_slices(folder.finished(), request))
             report(RequestTaken(number))
             for index, probabilities in engine.propagation(request).predict(request.slices):
                 writer.write(index, *label_slice(probabilities, request.support.labels))

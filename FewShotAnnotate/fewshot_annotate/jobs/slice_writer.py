@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from enum import IntEnum
 from typing import IO, TYPE_CHECKING
 
@@ -53,6 +54,13 @@ class SliceWriter:
             file.seek(start + index * size)
             while data:
                 data = data[file.write(data) :]
+
+    def withdraw(self, indices: Collection[int]) -> None:
+        """Mark slices as pending again."""
+        file, dtype, start, size = self._files["finished"]
+        for index in indices:
+            file.seek(start + index * size)
+            file.write(np.array([SliceState.PENDING]).astype(dtype).tobytes())
 
     def close(self) -> None:
         """Close the files."""

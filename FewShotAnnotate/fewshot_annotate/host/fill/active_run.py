@@ -85,6 +85,7 @@ class ActiveRun:
         self.process: WorkerProcess | None = None
         self.surfaces: ComputedCommit | None = None
         self.to_show: deque[tuple[int, int]] = deque()
+        self._shown: set[int] = set()
         self._scene = scene
         self._segments = _preview_segments(nodes.segmentation, plan)
         self._layer_runs: list[LayerRun] = []  # the current one, then those that follow
@@ -190,14 +191,22 @@ class ActiveRun:
         """How many slices the worker of a live run still has to fill."""
         return len(self.process.outstanding) if isinstance(self.process, LiveProcess) else 0
 
+    @property
+    def has_pending_request(self) -> bool:
+        """Whether the worker of a live run has a request to take or to fill."""
+        return isinstance(self.process, LiveProcess) and self.process.pending
+
     def send_request(self, request: LiveRequest) -> None:
-        """Ask the worker of a live run for slices, and show no preview on slices that are labelled now."""
+        """Ask the worker of a live run for slices, and show only slices between labelled ones."""
         assert isinstance(self.process, LiveProcess)
         assert self.preview is not None
         self.process.request(request)
-        self.to_show.clear()
-        for index in set(request.support.indices) & set(self.plan.query_slices):
+        fillable = set(request.support.unlabelled(request.support.labelled_range()))
+        valid = fillable - self.process.outstanding
+        self.to_show = deque((layer, index) for layer, index in self.to_show if index in valid)
+        for index in self._shown - fillable:
             self.preview.write(0, self.plan.axis, index, np.zeros(1, dtype=np.uint8))
+        self._shown &= fillable
 
     def kill_worker(self) -> None:
         """End the worker at once; no commit waits for its surfaces any more."""
@@ -263,6 +272,7 @@ class ActiveRun:
             layer, index = self.to_show[0]
             labels = prepared.folders[layer].result_slice(index)
             self.preview.write(layer, self.plan.axis, index, labels)
+            self._shown.add(index)
             self.to_show.popleft()
         self.preview.follow(self.nodes.segmentation)
         self.preview.redraw()

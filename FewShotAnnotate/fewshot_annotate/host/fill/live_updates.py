@@ -60,7 +60,7 @@ class LiveUpdates:
 
     def has_pending_slices(self, run: ActiveRun) -> bool:
         """Whether a live run still has slices to fill or to request."""
-        return run.live and (run.outstanding > 0 or self._tasks.has_pending_results)
+        return run.live and (run.has_pending_request or self._tasks.has_pending_results)
 
     def request(self, run: ActiveRun, painted: PaintedInput) -> None:
         """Request from the worker of a live run the slices next to those that have changed."""
