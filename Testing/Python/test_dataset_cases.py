@@ -135,17 +135,20 @@ def test_a_data_set_finds_its_images_after_both_were_moved(dataset: BatchFolder,
 def test_filled_cases_stay_done_and_accepted_ones_are_exported_after_a_move(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     _, labels = write_ball(tmp_path / "here", 0)
-    manifest = f'image,support,name,axis,labelled_slices\nball0.nii.gz,{labels.name},a,0,"3,6"\n'
+    manifest = f'image,support,name,axis,labelled_slices,patient\nball0.nii.gz,{labels.name},a,0,"3,6",P1\n'
     (tmp_path / "here" / "cases.csv").write_text(manifest)
     arguments = ["--engine", "propagate", "--progress", "none"]
     assert main(["batch", str(tmp_path / "here/cases.csv"), "-o", str(tmp_path / "here/out"), *arguments]) == 0
     assert main(["dataset", "accept", str(tmp_path / "here/out"), "a"]) == 0
+    assert BatchFolder(tmp_path / "here/out").status.read()["a"].patient == "P1"
+    (tmp_path / "here" / "cases.csv").write_text(manifest.replace("P1", "P2"))
     (tmp_path / "here").rename(tmp_path / "there")
     out = tmp_path / "there/out"
     assert main(["dataset", "accept", str(out), "a", "--undo"]) == 0
     filled = (out / "a/case.json").stat().st_mtime_ns
     assert main(["batch", str(tmp_path / "there/cases.csv"), "-o", str(out), "--resume", *arguments]) == 0
     assert (out / "a/case.json").stat().st_mtime_ns == filled
+    assert BatchFolder(out).status.read()["a"].patient == "P2"
     assert main(["dataset", "accept", str(out), "a"]) == 0
     assert main(["dataset", "export", str(out), "--format", "monai", "-o", str(tmp_path / "exported")]) == 0
 

@@ -16,13 +16,14 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.datasets.export.checks import findings
-from fewshot_annotate.datasets.export.delivery import validation_patients
+from fewshot_annotate.datasets.export.delivery import same_patients, validation_patients
 from fewshot_annotate.datasets.export.facts import CaseFacts
 from fewshot_annotate.datasets.export.source import dataset_source
 from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.datasets.task.adding import Provenance, add_example
 from fewshot_annotate.datasets.task.example import LabelOrigin
 from fewshot_annotate.datasets.task.library import create_task
+from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_label_maps
 from support.tasks import GRID, SEGMENTS, ball, batch_of_balls, task_of_balls
 
@@ -137,6 +138,29 @@ def test_names_in_the_table_of_bids_are_text_in_one_cell(tmp_path: Path) -> None
     assert export("balls", tmp_path / "bids", "bids", "--suffix", "T2w") == 0
     rows = (tmp_path / "bids" / "desc-accepted_dseg.tsv").read_text().splitlines()
     assert rows[2:] == ['1\t\'=HYPERLINK("x")', r"2	two\tcells\n+1"]
+
+
+def test_cases_of_one_patient_in_a_batch_are_on_one_side_of_the_split(tmp_path: Path) -> None:
+    batch = batch_of_balls(tmp_path, accepted=("0", "1", "2"))
+    lines = batch.status.path.read_text().splitlines()
+    patients = ("patient", "A", "B", "A")  # in a spreadsheet
+    rows = [f"{line},{cell}" for line, cell in zip(lines, patients, strict=True)]
+    batch.status.path.write_text("\n".join(rows) + "\n")
+    assert export(batch.path, tmp_path / "bids", "bids", "--suffix", "T2w", "--validation", "0.5") == 0
+    rows = (tmp_path / "bids" / "participants.tsv").read_text().splitlines()
+    assert sorted(row.split("\t")[1] for row in rows[1:]) == ["training", "validation"]
+    assert json.loads((tmp_path / "bids" / "data_sheet.json").read_text())["patients"] == 2
+    task = create_task("balls")
+    assert main(["task", "add", "balls", str(batch.path)]) == 0
+    first, second, third = (example.patient for example in read_task(task.folder).examples)
+    assert first == third != second
+
+
+def test_images_and_pseudonyms_together_say_what_is_of_one_patient() -> None:
+    pairs = (("a", "1"), ("b", "2"), ("P", "1"), ("P", "3"), ("c", "4"), ("Q", "2"))
+    cases = same_patients([facts(0, patient=patient, digest=digest) for patient, digest in pairs])
+    assert [cases[0].patient == case.patient for case in cases] == [True, False, True, True, False, False]
+    assert cases[1].patient == cases[5].patient != cases[4].patient
 
 
 def test_no_patient_is_on_both_sides_of_the_split() -> None:

@@ -210,5 +210,5 @@ def _as_line(progress: BatchProgress, options: argparse.Namespace) -> str:
     if progress.case is None:
         return json.dumps({"event": "batch", "counts": counts, "eta": progress.eta})
     case = asdict(replace(progress.case, message=_message(progress.case, options), error=None))
-    del case["accepted"], case["error"]
+    del case["accepted"], case["error"], case["patient"]
     return json.dumps({"event": "case", **case, "counts": counts, "eta": progress.eta}, ensure_ascii=True)

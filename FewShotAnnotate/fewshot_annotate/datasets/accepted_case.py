@@ -30,9 +30,12 @@ class AcceptedCase(CaseInBatch):
     ----------
     outcome : mapping
         Outcome in case.json.
+    patient : str
+        As of `Case`.
     """
 
     outcome: Mapping[str, Any]
+    patient: str
 
     @property
     def engine(self) -> str:
@@ -137,7 +140,7 @@ def accepted_cases(folder: BatchFolder) -> Iterator[AcceptedCase | tuple[str, In
     """
     for status in batch_statuses(folder).values():
         if is_accepted(status):
-            yield accepted_case(folder, status.name)
+            yield accepted_case(folder, status)
 
 
 def batch_statuses(folder: BatchFolder) -> dict[str, CaseStatus]:
@@ -161,8 +164,9 @@ def is_accepted(status: CaseStatus) -> bool:
     return status.accepted and status.status is Status.DONE
 
 
-def accepted_case(folder: BatchFolder, name: str) -> AcceptedCase | tuple[str, InputError]:
+def accepted_case(folder: BatchFolder, status: CaseStatus) -> AcceptedCase | tuple[str, InputError]:
     """A case whose result was accepted, or its name with the reason why it cannot be used."""
+    name = status.name
     files = folder.case(name)
     record = files.read_record()
     try:
@@ -171,6 +175,8 @@ def accepted_case(folder: BatchFolder, name: str) -> AcceptedCase | tuple[str, I
                 raise ValueError
             request, outcome = record
             image, series = recorded_image(request)
-            return AcceptedCase(name=name, files=files, image=image, series=series, outcome=outcome)
+            return AcceptedCase(
+                name=name, files=files, image=image, series=series, outcome=outcome, patient=status.patient
+            )
     except DamagedContentError:
         return name, InputError("case_unrecorded", path=files.record)

@@ -107,7 +107,8 @@ class BatchState:
                 row = rows.get(name)
                 keeps = row is not None and name in there and (row.accepted or name in in_review)
                 kept = _kept(row, case_job) if row is not None and keeps else finished[name]
-                first.append(kept or CaseStatus(name=name, status=Status.SKIPPED, seconds=None, message=NOT_BEGUN))
+                kept = kept or CaseStatus(name=name, status=Status.SKIPPED, seconds=None, message=NOT_BEGUN)
+                first.append(replace(kept, patient=case_job.case.patient or kept.patient))
             failed = [
                 CaseStatus(name=bad.name, status=Status.FAILED, message=str(bad.error), error=bad.error)
                 for bad in bad_rows

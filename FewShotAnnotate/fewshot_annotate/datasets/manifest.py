@@ -12,7 +12,7 @@ from ..core.slice_axis import AxisChoice, parse_axis, parse_slice_indices
 from ..io.table import Row, read_table
 
 REQUIRED = ("image", "support")
-OPTIONAL = ("name", "engine", "axis", "labelled_slices", "labels", "library", "series", "task", "also")
+OPTIONAL = ("name", "engine", "axis", "labelled_slices", "labels", "library", "series", "task", "also", "patient")
 # Suffixes of image files, longest first.
 IMAGE_SUFFIXES = (
     ".nii.gz",
@@ -68,6 +68,8 @@ class Case:
         Name or path of the task whose model is used; empty for none.
     also : tuple of Path
         Further volumes of the same patient in the same position: image files or DICOM folders, absolute.
+    patient : str
+        The same text for all cases of one patient, such as a pseudonym; empty if it is not known.
     """
 
     row: int
@@ -82,6 +84,7 @@ class Case:
     series: str = ""
     task: str = ""
     also: tuple[Path, ...] = ()
+    patient: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,7 @@ def _case(row: Row, default_task: str) -> Case:
         series=row.cell("series"),
         also=row.several_existing("also"),
         task=task,
+        patient=row.cell("patient"),
     )
 
 

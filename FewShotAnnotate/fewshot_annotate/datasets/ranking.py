@@ -92,7 +92,7 @@ def rank_batch(
     for status in batch_statuses(folder).values():
         if status.status is not Status.DONE:
             continue
-        case = accepted_case(folder, status.name)
+        case = accepted_case(folder, status)
         try:
             if not isinstance(case, AcceptedCase):
                 raise case[1]

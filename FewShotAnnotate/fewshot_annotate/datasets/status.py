@@ -26,6 +26,8 @@ COLUMNS = ("name", "status", "seconds", "message")
 DETAILS = ("axis", "plane", "expected_dice", "ml", "least_confidence", "least_confident_slice")
 # Added by the first review.
 ACCEPTED = "accepted"
+# Added if the manifest has it, or by people.
+PATIENT = "patient"
 # Message of a case that waits.
 NOT_BEGUN = "not begun"
 _YES = frozenset(("yes", "y", "true", "1", "x"))
@@ -58,6 +60,8 @@ class CaseStatus:
         Whether a user accepted the result in a review.
     details : tuple of str
         Cells of `DETAILS`; empty if the case was not filled.
+    patient : str
+        As of `Case`; if it is empty, that in the table stays.
     error : InputError or None
         The error that `message` describes, for callers; not in the table.
     """
@@ -68,6 +72,7 @@ class CaseStatus:
     message: str = ""
     accepted: bool = False
     details: tuple[str, ...] = ()
+    patient: str = ""
     error: InputError | None = field(default=None, compare=False)
 
     def cells(self) -> dict[str, str]:
@@ -75,7 +80,7 @@ class CaseStatus:
         seconds = "" if self.seconds is None else f"{self.seconds:.2f}"
         texts = (self.name, str(self.status), seconds, self.message, "yes" if self.accepted else "")
         details = dict(zip(DETAILS, self.details, strict=False))
-        return dict(zip((*COLUMNS, ACCEPTED), texts, strict=True)) | details
+        return dict(zip((*COLUMNS, ACCEPTED), texts, strict=True)) | details | {PATIENT: self.patient}
 
 
 # Function from the current rows by name to the rows to add or replace.
@@ -211,12 +216,16 @@ class _Table:
     def put(self, changed: Mapping[str, CaseStatus]) -> None:
         """Put rows in place of those of the same name or at the end."""
         for name, status in changed.items():
+            if not status.patient and name in self.statuses:
+                status = replace(status, patient=self.statuses[name].patient)
+            self.statuses[name] = status
             self._cells[name] = {**self._cells.get(name, {}), **status.cells()}
-        self.statuses.update(changed)
         if any(status.details for status in self.statuses.values()):
             self._add_columns(DETAILS)
         if any(status.accepted for status in self.statuses.values()):
             self._add_columns((ACCEPTED,))
+        if any(status.patient for status in self.statuses.values()):
+            self._add_columns((PATIENT,))
 
     def _add_columns(self, names: Sequence[str]) -> None:
         new = [name for name in names if name not in self.columns]
@@ -243,6 +252,7 @@ def _from_cells(cells: Mapping[str, str]) -> CaseStatus:
             message=message,
             accepted=accepted in _YES,
             details=details if any(details) else (),
+            patient=cells.get(PATIENT, "").strip(),
         )
     except ValueError:
         raise InputError("status_row", name=name) from None

@@ -93,6 +93,7 @@ def export_dataset(
         root = hidden / layout.root
         cases, files = _write_cases(source, root, layout, previews, report)
         require_consistent(source.segments, cases)
+        cases = same_patients(cases)
         held = validation_patients((case.patient for case in cases), validation, seed)
         held_cases = frozenset(case.number for case in cases if case.patient in held)
         layout.describe(root, cases, files, held_cases)
@@ -101,6 +102,20 @@ def export_dataset(
         warnings = [*findings(source.segments, renamed), *_same_images(renamed)]
         write_data_sheet(root, data_sheet(options.name, layout_name, source.segments, cases, held_cases, warnings))
     return ExportedDataset(output / layout.root, tuple(cases), held_cases, tuple(problems))
+
+
+def same_patients(cases: Sequence[CaseFacts]) -> list[CaseFacts]:
+    """Cases with one patient for all that share an image or a patient, directly or through others."""
+    patients: dict[str, str] = {}
+
+    def first_of(identifier: str) -> str:
+        while (other := patients.setdefault(identifier, identifier)) != identifier:
+            identifier = other
+        return identifier
+
+    for case in cases:
+        patients[first_of(case.digest)] = first_of(case.patient)
+    return [replace(case, patient=first_of(case.patient)) for case in cases]
 
 
 def validation_patients(patients: Iterable[str], fraction: float, seed: int = 0) -> frozenset[str]:

@@ -14,7 +14,7 @@ from ...core.expected_dice import ExpectedDice
 from ...core.volume import Segment, Volume
 from ..accepted_case import AcceptedCase, accepted_case, batch_statuses, is_accepted
 from ..batch_folder import BatchFolder
-from ..task.example import LabelOrigin, TaskExample, image_digest
+from ..task.example import LabelOrigin, TaskExample, image_digest, patient_digest
 from ..task.library import task_folder, task_names
 from ..task.models import newest_model
 from ..task.segments import present_segments, task_segments, values_in_task, with_values
@@ -118,7 +118,7 @@ def _of_batch(folder: BatchFolder, only: Collection[str]) -> DatasetSource:
     names = [name for name, status in statuses.items() if is_accepted(status) and (not only or name in only)]
     cases = []
     for name in names:
-        case = accepted_case(folder, name)
+        case = accepted_case(folder, statuses[name])
         if not isinstance(case, AcceptedCase):
             raise case[1]
         cases.append(case)
@@ -160,7 +160,8 @@ def _load_accepted(case: AcceptedCase, segments: Sequence[Segment]) -> LoadedCas
     present = present_segments(label_map.array, label_map.segments)
     values = values_in_task(segments, present, name=case.name, path=case.files.label)
     labels = with_values(label_map.array, values)
-    return LoadedCase(volume, labels, image_digest(volume.array), case.origins(label_map))
+    patient = patient_digest(case.patient) if case.patient else image_digest(volume.array)
+    return LoadedCase(volume, labels, patient, case.origins(label_map))
 
 
 def _of_task(task: Task, only: Collection[str]) -> DatasetSource:

@@ -57,7 +57,7 @@ def add_accepted(task: Path, batch: BatchFolder) -> AddedCases:
 
 def add_reviewed(task: Path, batch: BatchFolder, case: ReviewedCase) -> Added:
     """Add a case that was just accepted to a task; raises `InputError` as `add_example`."""
-    accepted = accepted_case(batch, case.name)
+    accepted = accepted_case(batch, batch_statuses(batch)[case.name])
     if not isinstance(accepted, AcceptedCase):
         raise accepted[1]
     return _add(task, accepted, case.volume, case.label_map)
@@ -72,5 +72,5 @@ def remove_reviewed(task: Path, case: ReviewedCase) -> None:
 
 
 def _add(task: Path, case: AcceptedCase, volume: Volume, label_map: LabelMap) -> Added:
-    provenance = Provenance(origins=case.origins(label_map), engine=case.engine)
+    provenance = Provenance(origins=case.origins(label_map), engine=case.engine, patient=case.patient)
     return add_example(task, volume, label_map, provenance=provenance, path=case.files.label)

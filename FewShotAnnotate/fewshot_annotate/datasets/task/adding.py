@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from .example import (
     TaskExample,
     file_digest,
     image_digest,
+    patient_digest,
 )
 from .library import task_lock
 from .segments import present_segments, task_segments, values_in_task, with_values
@@ -189,7 +189,7 @@ def _example(
     return labels, TaskExample(
         number="",
         digest=digest,
-        patient=_patient(provenance.patient) if provenance.patient else digest,
+        patient=patient_digest(provenance.patient) if provenance.patient else digest,
         geometry=grid,
         axis=None if axis is None or chosen is None else axis.index,
         labelled_slices=chosen,
@@ -233,11 +233,6 @@ def _plane(example: TaskExample) -> str:
     if example.axis is None:
         return ""
     return SliceAxis(example.axis).nearest_plane(example.geometry)
-
-
-def _patient(pseudonym: str) -> str:
-    """Digest of a pseudonym."""
-    return hashlib.sha256(f"patient {pseudonym.strip()}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _by_number(example: TaskExample) -> str:

@@ -239,6 +239,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def patient_digest(pseudonym: str) -> str:
+    """Digest of a pseudonym of a patient."""
+    return hashlib.sha256(f"patient {pseudonym.strip()}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def image_digest(array: np.ndarray) -> str:
     """SHA-256 of voxels or pixels, independent of the byte order."""
     # By the type's name: numpy writes the same type in more than one way, as '<f4' and as 'float32'.
