@@ -42,6 +42,7 @@ def run(*arguments: object, shell: str = "", **environment: str) -> subprocess.C
     if shell:
         command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), **environment}
+    environment.pop("PYTHONUNBUFFERED", None)  # output is then written at the end, as by default
     return subprocess.run(command, capture_output=True, env=environment, timeout=120)
 
 
@@ -64,19 +65,19 @@ STREAMS = {
 
 @pytest.mark.parametrize("streams", STREAMS)
 def test_names_that_a_stream_cannot_encode_cause_no_error(streams: str, tmp_path: Path) -> None:
-    for number, name in enumerate(NAMES):
-        folder = tmp_path / str(number)
-        write_case(folder)
-        (folder / name).mkdir()
-        for file in ("image.nrrd", "support.seg.nrrd"):
-            shutil.move(folder / file, folder / name / file)
-        output = folder / name / f"{name}.nii.gz"
-        completed = fill(folder / name, output, **STREAMS[streams])
-        assert (completed.returncode, completed.stderr) == (0, b""), name
-        require_no_control_characters(completed.stdout)
-        shutil.copy(output, tmp_path / "copy.nii.gz")
-        (read,) = read_label_maps(tmp_path / "copy.nii.gz", GRID)
-        assert (read.array != 0).any(axis=(1, 2)).all()
+    folder = tmp_path.joinpath(*NAMES)
+    folder.mkdir(parents=True)
+    write_case(tmp_path)
+    for file in ("image.nrrd", "support.seg.nrrd"):
+        shutil.move(tmp_path / file, folder / file)
+    output = folder / f"{NAMES[0]}{NAMES[1]}{NAMES[2]}.nii.gz"
+    completed = fill(folder, output, **STREAMS[streams])
+    assert (completed.returncode, completed.stderr) == (0, b"")
+    assert completed.stdout.count(b"[bold]") == 2
+    require_no_control_characters(completed.stdout)
+    shutil.copy(output, tmp_path / "copy.nii.gz")
+    (read,) = read_label_maps(tmp_path / "copy.nii.gz", GRID)
+    assert (read.array != 0).any(axis=(1, 2)).all()
 
 
 def require_no_control_characters(printed: bytes) -> None:

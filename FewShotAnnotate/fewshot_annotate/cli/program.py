@@ -108,6 +108,10 @@ def _print_error(message: str) -> None:
 class _Parser(argparse.ArgumentParser):
     """Prints usage errors on one line, as other errors."""
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        sys.stdout.flush()  # a help text that cannot be printed is reported as other output
+        super().exit(status, message)
+
     def error(self, message: str) -> NoReturn:
         self.exit(ExitCode.BAD_INPUT, f"fewshot-annotate: {shortened(printable(message))}; see {self.prog} --help.\n")
 
