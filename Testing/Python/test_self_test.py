@@ -37,9 +37,9 @@ class _SampleData(types.ModuleType):
         class SampleDataLogic:
             def downloadSample(self, name: str) -> Any:
                 volume, _ = load_case("mni152")
-                cut = np.ascontiguousarray(volume.array[::4, ::4, ::4])
+                cut = np.ascontiguousarray(volume.array[::4, ::8, ::8])
                 bright = cut * (60.0 / np.percentile(cut, 90))
-                return mrml.add_volume(bright.astype(np.int16), (4, 4, 4), name=name)
+                return mrml.add_volume(bright.astype(np.int16), (8, 8, 4), name=name)
 
             @staticmethod
             def registerCustomSampleDataSource(**what: Any) -> None:

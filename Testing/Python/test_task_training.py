@@ -28,7 +28,7 @@ from support.disk import largest_file
 from support.processes import Spawned
 from support.tasks import GRID, SEGMENTS, SHAPE, ball, task_of_balls, write_ball
 
-SECONDS = 4.0
+SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
