@@ -17,8 +17,10 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
 from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.engines.registry import engine_class
 from fewshot_annotate.evaluation import trials as trial_module
 from fewshot_annotate.evaluation.case import ComparisonCase, support_subset
+from fewshot_annotate.evaluation.compare import available_engines
 from fewshot_annotate.evaluation.design import Trial, TrialDesign, design_trials
 from fewshot_annotate.evaluation.recommendation import Evidence, recommend
 from fewshot_annotate.evaluation.scores import dice_difference, engine_score, mean_dice
@@ -122,6 +124,16 @@ def test_an_engine_sees_no_label_of_a_held_out_slice(monkeypatch: pytest.MonkeyP
         run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None)
     assert folders
     assert not list(tmp_path.iterdir())
+
+
+def test_an_engine_is_compared_once_and_by_its_own_name() -> None:
+    """Scores are stored by name, and 'auto' would be no advice."""
+    best = engine_class("auto").name
+    asked = [EngineSettings("auto", {}, budget=5.0), PROPAGATE, EngineSettings(best), PROPAGATE]
+    available, unscored = available_engines(asked)
+    assert [settings.engine for settings in available] == list(dict.fromkeys((best, "propagate")))
+    assert available[0].budget == 5.0
+    assert not unscored
 
 
 def test_an_error_of_an_engine_names_no_temporary_folder(tmp_path: Path) -> None:

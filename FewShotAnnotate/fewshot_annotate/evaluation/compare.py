@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, Message
+from ..engines.registry import engine_class
 from ..jobs.fingerprints import fingerprints
 from ..jobs.planning import EngineSettings
 from .case import ComparisonCase
@@ -81,13 +83,19 @@ def compare(
 def available_engines(engine_settings: Sequence[EngineSettings]) -> tuple[list[EngineSettings], list[UnscoredEngine]]:
     """Engines that can run here, and the reasons why the others cannot.
 
+    'auto' is replaced by the engine that it stands for; of several settings of one engine the first are used.
+
     Raises
     ------
     InputError
         No engine can run, an engine does not exist, or it has no such option.
     """
     available, unscored = [], []
+    distinct: dict[str, EngineSettings] = {}
     for settings in engine_settings:
+        name = engine_class(settings.engine).name
+        distinct.setdefault(name, replace(settings, engine=name))
+    for settings in distinct.values():
         try:
             settings.require_runnable()
             available.append(settings)
