@@ -60,6 +60,15 @@ def test_only_gaps_beside_a_changed_slice_are_filled_again() -> None:
     assert slices_beside(set(), labelled, fillable) == ()
 
 
+def test_gaps_that_a_partly_painted_slice_fills_from_afar_are_filled_again() -> None:
+    annotated = np.array([[True, True], [True, False], [True, True], [True, False]])
+    partial = replace(support(0, 4, 8, 12), labels=(1, 2), annotated=annotated)
+    fillable = range(1, 12)
+    assert slices_beside({8}, partial, fillable) == (1, 2, 3, 5, 6, 7, 9, 10, 11)
+    assert slices_beside({0}, partial, fillable) == (1, 2, 3, 5, 6, 7)
+    assert slices_beside({4}, partial, fillable) == (1, 2, 3, 5, 6, 7)
+
+
 class CountingCache(FlowCache):
     """Counts the fields that were computed."""
 
@@ -364,6 +373,15 @@ def test_a_run_whose_worker_died_goes_on_with_the_slices_beside_the_last_stroke(
     assert runner.controller.outstanding == 2
     runner.until(lambda: runner.controller.outstanding == 0)
     assert runner.controller.state is State.RUNNING
+    runner.controller.cancel(keep=False)
+
+
+def test_slices_are_filled_again_once_painted_slices_are_no_longer_complete(runs: Runs) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    runner = runs(scene)
+    live(runner, scene)
+    update(runner, complete=False)
+    runner.until(lambda: runner.controller.outstanding > 0)
     runner.controller.cancel(keep=False)
 
 

@@ -23,8 +23,8 @@ from .run_plan import RunPlan
 class LiveUpdates:
     """The labelled slices as they were last sent to the worker of live runs; outlives a commit.
 
-    After a change of a labelled slice, the slices between it and the neighbouring labelled ones are filled again.
-    So are slices that were committed, once that was undone.
+    After a change of a labelled slice, the slices that depend on it are filled again, see `slices_beside`. So are
+    slices that were committed, once that was undone.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class SentSlices:
 
     def __init__(self) -> None:
         self._sent_for: tuple[object, ...] = ()  # axis and segments
-        self._digests: dict[int, int] = {}  # labelled slice -> checksum of its masks when the worker got them
+        self._digests: dict[int, int] = {}  # labelled slice -> checksum of its labels when the worker got them
         self._committed: dict[int, int] = {}  # filled slice -> checksum of its voxels after the commit
 
     def add_committed(self, checksums: Mapping[int, int]) -> None:
@@ -145,15 +145,18 @@ class SentSlices:
 
 
 def slices_beside(changed: Collection[int], support: Support, fillable: Collection[int]) -> tuple[int, ...]:
-    """Slices of the gaps, between labelled slices, that a changed slice borders on or lies in; ascending."""
-    asked: list[int] = []
-    for gap in support.gaps(sorted(set(fillable) & set(support.labelled_range()))):
-        if gap.before is None or gap.after is None:
-            continue
-        first, last = support.indices[gap.before], support.indices[gap.after]
-        if any(first <= index <= last for index in changed):
-            asked += gap.slices
-    return tuple(asked)
+    """Slices, ascending, whose labels depend on a changed slice.
+
+    For each label, they lie between the nearest labelled slices on both sides on which it is annotated.
+    """
+    asked: set[int] = set()
+    for index in changed:
+        for annotated in support.annotated.T:
+            labelled = np.array(support.indices)[annotated]
+            before, after = labelled[labelled < index], labelled[labelled > index]
+            first = before[-1] if before.size else support.indices[0] - 1
+            asked.update(range(first + 1, after[0] if after.size else support.indices[-1]))
+    return tuple(sorted(asked & set(support.unlabelled(support.labelled_range())) & set(fillable)))
 
 
 def _node_ids(nodes: ChosenNodes) -> tuple[str, ...]:
@@ -161,5 +164,8 @@ def _node_ids(nodes: ChosenNodes) -> tuple[str, ...]:
 
 
 def _digests(support: Support) -> dict[int, int]:
-    masks = zip(support.indices, support.masks, strict=True)
-    return {index: zlib.crc32(np.ascontiguousarray(mask).data) for index, mask in masks}
+    slices = zip(support.indices, support.masks, support.annotated, strict=True)
+    return {
+        index: zlib.crc32(np.ascontiguousarray(mask).data, zlib.crc32(annotated.tobytes()))
+        for index, mask, annotated in slices
+    }
