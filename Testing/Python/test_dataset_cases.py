@@ -124,6 +124,12 @@ def test_added_volumes_become_cases_of_a_batch_and_none_is_added_twice(
     assert "3 cases: 3 to do" in capsys.readouterr().out
 
 
+def test_a_file_and_a_link_to_it_are_one_case(dataset: BatchFolder, images: Path) -> None:
+    write_ball(images, 2)
+    (images / "a link.nii.gz").symlink_to(images / "ball2.nii.gz")
+    assert add_volumes(dataset, find_volumes(images)) == ["ball2"]
+
+
 def test_a_data_set_finds_its_images_after_both_were_moved(dataset: BatchFolder, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     moved.mkdir()
