@@ -140,6 +140,16 @@ def test_names_in_the_table_of_bids_are_text_in_one_cell(tmp_path: Path) -> None
     assert rows[2:] == ['1\t\'=HYPERLINK("x")', r"2	two\tcells\n+1"]
 
 
+def test_a_case_with_a_comma_in_its_name_is_chosen_in_quotes(tmp_path: Path) -> None:
+    batch = batch_of_balls(tmp_path)
+    batch.case("1").folder.rename(batch.path / "a, b#1")
+    text = batch.status.path.read_text()
+    batch.status.path.write_text(text.replace("\n1,", '\n"a, b#1",'))
+    assert export(batch.path, tmp_path / "monai", "monai", "--cases", '0, "a, b#1"') == 0
+    assert export(batch.path, tmp_path / "other", "monai", "--cases", "0, a") == 2
+    assert len(list((tmp_path / "monai" / "labels").iterdir())) == 2
+
+
 def test_cases_of_one_patient_in_a_batch_are_on_one_side_of_the_split(tmp_path: Path) -> None:
     batch = batch_of_balls(tmp_path, accepted=("0", "1", "2"))
     lines = batch.status.path.read_text().splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from collections import Counter
 from pathlib import Path
@@ -131,7 +132,8 @@ def _export(options: argparse.Namespace) -> int:
     number = parse_int(options.number, "data sets", 1, _MAX_DATASET_NUMBER)
     if not options.no_previews:
         require_page_packages()
-    only = [name.strip() for name in options.cases.split(",") if name.strip()]
+    names = next(csv.reader([options.cases], skipinitialspace=True), [])  # a name with a comma is quoted
+    only = [name.strip() for name in names if name.strip()]
     source = dataset_source(options.source, only)
     layout = LayoutOptions(name=options.name or source.name, number=number, suffix=options.suffix)
     total = len(source.cases)
