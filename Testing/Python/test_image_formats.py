@@ -10,6 +10,7 @@ import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import nibabel
@@ -19,6 +20,7 @@ import SimpleITK as sitk
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.volume import Geometry
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_array
+from fewshot_annotate.io.foreign_formats import describe_format
 from scipy.spatial.transform import Rotation
 from support.disk import largest_file
 
@@ -201,30 +203,42 @@ def zipped() -> bytes:
     return stream.getvalue()
 
 
+NAMES = ("image.nii.gz", "image.nrrd", "image")
+FOREIGN = [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    (b"<!DOCTYPE html><html><body>Log in</body></html>", "web page"),
+    (b"%PDF-1.7\n", "PDF"),
+    (b"\x89HDF\r\n\x1a\n" + bytes(100), "mnc2nii"),
+    (b"CDF\x01" + bytes(100), "mnc2nii"),
+    (b"MATLAB 5.0 MAT-file" + bytes(200), "MATLAB"),
+    (b"\x93NUMPY\x01\x00", "NumPy"),
+    (zipped(), "zip archive"),
+    (b"{}", "JSON"),
+    (b"Label,Name\n1,liver\n", "text file"),
+    (b'<MRML version="Slicer5"></MRML>', "3D Slicer"),
+    (b"# === DATA DESCRIPTION FILE ====\n#\n", "dcm2niix"),
+    (b"\ntype  = string-attribute\nname  = TYPESTRING\n", "3dAFNItoNIFTI"),
+    (b"# AmiraMesh BINARY-LITTLE-ENDIAN 2.1\n", "Amira"),
+    (b"ZISRAWFILE" + bytes(100), "Fiji"),
+    (b"\xff\xff\xfecreated by somebody", "FreeSurfer"),
+    (b"\x1f\x9d" + bytes(100), "gunzip"),
+    (b"\x04\x22\x4d\x18" + bytes(100), "LZ4"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("content", "message"), FOREIGN)
+def test_a_foreign_format_is_recognised_whatever_the_name(
+    content: bytes, message: str, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert message in describe_format(tmp_path / name)
+
+
+# Each file is given to ITK in a process of its own, hence under one of the names alone.
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-        (b"<!DOCTYPE html><html><body>Log in</body></html>", "web page"),
-        (b"%PDF-1.7\n", "PDF"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(100), "mnc2nii"),
-        (b"CDF\x01" + bytes(100), "mnc2nii"),
-        (b"MATLAB 5.0 MAT-file" + bytes(200), "MATLAB"),
-        (b"\x93NUMPY\x01\x00", "NumPy"),
-        (zipped(), "zip archive"),
-        (b"{}", "JSON"),
-        (b"Label,Name\n1,liver\n", "text file"),
-        (b'<MRML version="Slicer5"></MRML>', "3D Slicer"),
-        (b"# === DATA DESCRIPTION FILE ====\n#\n", "dcm2niix"),
-        (b"\ntype  = string-attribute\nname  = TYPESTRING\n", "3dAFNItoNIFTI"),
-        (b"# AmiraMesh BINARY-LITTLE-ENDIAN 2.1\n", "Amira"),
-        (b"ZISRAWFILE" + bytes(100), "Fiji"),
-        (b"\xff\xff\xfecreated by somebody", "FreeSurfer"),
-        (b"\x1f\x9d" + bytes(100), "gunzip"),
-        (b"\x04\x22\x4d\x18" + bytes(100), "LZ4"),
-    ],
+    ("content", "message", "name"), [(*foreign, name) for foreign, name in zip(FOREIGN, cycle(NAMES), strict=False)]
 )
-@pytest.mark.parametrize("name", ["image.nii.gz", "image.nrrd", "image"])
 def test_other_files_are_refused_with_their_format(content: bytes, message: str, name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     error = refusal(tmp_path / name)

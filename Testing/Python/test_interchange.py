@@ -330,25 +330,37 @@ def points_of(image: object) -> set[tuple[float, ...]]:
     return {tuple(row) for row in np.round(points, 2) + 0.0}
 
 
-@pytest.mark.parametrize("kind", ["codes 0 0", "forms differ", "metres", "sheared sform", "nrrd LAS", "mha flipped"])
-def test_files_of_a_batch_cover_each_image(kind: str, tmp_path: Path) -> None:
-    image = IMAGES[kind](tmp_path)
-    support = support_of(image)
-    with (tmp_path / "cases.csv").open("w", newline="") as file:
-        rows = [("image", "support", "name", "engine", "axis"), (image.name, support.name, "a", "propagate", "0")]
+KINDS_OF_A_BATCH = ("codes 0 0", "forms differ", "metres", "sheared sform", "nrrd LAS", "mha flipped")
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished batch, with a case for each kind of image."""
+    folder = tmp_path_factory.mktemp("batch")
+    rows = [("image", "support", "name", "engine", "axis")]
+    for kind in KINDS_OF_A_BATCH:
+        (folder / kind).mkdir()
+        image = IMAGES[kind](folder / kind)
+        support = support_of(image)
+        rows.append((f"{kind}/{image.name}", f"{kind}/{support.name}", kind, "propagate", "0"))
+    with (folder / "cases.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    out = tmp_path / "out"
-    assert main(["batch", str(tmp_path / "cases.csv"), "-o", str(out), "--progress", "json"]) == 0
-    label, _ = quietly(by_nibabel, out / "a" / "label.nii.gz")
+    assert main(["batch", str(folder / "cases.csv"), "-o", str(folder / "out"), "--progress", "json"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_A_BATCH)
+def test_files_of_a_batch_cover_each_image(kind: str, batch: Path) -> None:
+    out = batch / "out" / kind
+    (image,) = (path for path in (batch / kind).iterdir() if path.name.startswith("image."))
+    label, _ = quietly(by_nibabel, out / "label.nii.gz")
     if suffix_of(image) == ".nii.gz":
-        assert assert_covers(out / "a" / "label.nii.gz", image, label) >= 2
-        np.testing.assert_array_equal(
-            nibabel.load(out / "a" / "confidence.nii.gz").affine, nibabel.load(image).affine
-        )
+        assert assert_covers(out / "label.nii.gz", image, label) >= 2
+        np.testing.assert_array_equal(nibabel.load(out / "confidence.nii.gz").affine, nibabel.load(image).affine)
         return
     _, image_matrix = quietly(by_itk, image)
     for read in READERS[".nii.gz"]:
-        found = world(*quietly(read, out / "a" / "label.nii.gz"))
+        found = world(*quietly(read, out / "label.nii.gz"))
         np.testing.assert_allclose(found, world(label, image_matrix), atol=2e-3, err_msg=read.__name__)
 
 
