@@ -385,6 +385,25 @@ def test_slices_are_filled_again_once_painted_slices_are_no_longer_complete(runs
     runner.controller.cancel(keep=False)
 
 
+def test_a_live_run_that_is_resumed_later_fills_nothing_but_its_finished_slices(runs: Runs) -> None:
+    """Its worker could fill any slice, also those beyond the labelled ones."""
+    scene = scene_of(cube())
+    before, runner = scene.arrays(), runs(scene)
+    live(runner, scene)
+    runner.controller.suspend()
+    runner.until(lambda: runner.controller.unfinished_runs.find(scene.node) is not None)
+    found = runner.controller.unfinished_runs.find(scene.node)
+    assert found is not None
+    assert found.done == found.total == len(scene.between)
+    runner.controller.unfinished_runs.resume(scene.nodes)
+    runner.to_end()
+    assert runner.controller.error is None, runner.controller.message
+    outside = [index for index in range(24) if index not in scene.between]
+    for name, mask in scene.arrays().items():
+        assert mask[scene.between].any(axis=(1, 2)).all()
+        np.testing.assert_array_equal(mask[outside], before[name][outside])
+
+
 def test_segments_that_begin_to_overlap_end_the_updates_without_a_change(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)

@@ -140,7 +140,7 @@ class ActiveRun:
         self._overall = OverallProgress(len(layers))
         if self.resumed:
             self._restore_finished(prepared)
-        return bool(self._layer_runs) and not self.stopping
+        return bool(self._layer_runs) and not self.stopping and not (self.resumed and self.plan.live)
 
     def start_worker(self, python: str) -> None:
         """Start the worker of the next layer."""

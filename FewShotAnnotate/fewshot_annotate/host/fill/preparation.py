@@ -193,6 +193,7 @@ def read_input(nodes: ChosenNodes, settings: FillSettings, grids: GridReader) ->
         first=grid.first,
         grid_to_array=image.matrix,
         sample=image.sample(),
+        live=settings.live,
     )
     painted = PaintedInput(
         axis=plan.axis,

@@ -48,6 +48,9 @@ class RunPlan:
         Array index in the grid -> array index in the volume, row by row; None if the grids are the same.
     sample : str
         Checksum of some voxels of the volume.
+    live : bool
+        Whether it followed what was painted. Then only its finished slices can be used in another process, as the
+        job has all slices, also those that are not between labelled ones.
     """
 
     axis: SliceAxis
@@ -61,6 +64,7 @@ class RunPlan:
     first: tuple[int, int, int]
     grid_to_array: tuple[float, ...] | None
     sample: str
+    live: bool = False
 
     @property
     def segment_ids(self) -> tuple[str, ...]:
@@ -108,6 +112,7 @@ class RunPlan:
             first=(i, j, k),
             grid_to_array=None if matrix is None else tuple(map(float, matrix)),
             sample=str(data["sample"]),
+            live=bool(data.get("live", False)),  # missing in files of version 0.1
         )
 
 

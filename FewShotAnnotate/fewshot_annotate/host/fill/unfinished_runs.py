@@ -129,10 +129,12 @@ class UnfinishedRuns:
 def _unfinished_run(held: RunFolder) -> UnfinishedRun | None:
     try:
         prepared = PreparedRun.open(held.path)
-        slices = prepared.plan.query_slices
-        done = prepared.finished()[slices]
-        drafts = int(np.count_nonzero(prepared.drafts()[slices] & done))
-        return UnfinishedRun(held.run_id, prepared.plan.job.engine, int(np.count_nonzero(done)), len(slices), drafts)
+        plan = prepared.plan
+        finished = prepared.finished()[plan.query_slices]
+        drafts = int(np.count_nonzero(prepared.drafts()[plan.query_slices] & finished))
+        done = int(np.count_nonzero(finished))
+        total = done if plan.live else len(finished)
+        return UnfinishedRun(held.run_id, plan.job.engine, done, total, drafts) if total else None
     except InputError:
         return None
 
