@@ -35,7 +35,7 @@ class PropagationTime:
     @property
     def flow(self) -> float:
         """Flow between two adjacent slices."""
-        return 3e-3 + 0.6e-6 * self.pixels * (0.7 + 0.3 * self.images)
+        return 2.5e-3 + 0.52e-6 * self.pixels * (0.7 + 0.3 * self.images)
 
     @property
     def slice(self) -> float:
@@ -55,7 +55,7 @@ class PropagationTime:
     def growing(self, support: Support, index: int) -> float:
         """Region growing for one slice, which is done in the whole gap between the labelled slices of a support."""
         gap = max(index, *support.indices) - min(index, *support.indices)
-        return gap * (1e-3 + 0.2e-6 * min(self.pixels, MAX_GROWING_PIXELS)) + 4e-3 * self.labels
+        return gap * (0.5e-3 + 0.1e-6 * min(self.pixels, MAX_GROWING_PIXELS)) + 4e-3 * self.labels
 
     def of(self, support: Support, query: Sequence[int]) -> float:
         """All flow and labels of query slices."""
