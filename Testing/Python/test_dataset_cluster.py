@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from distributed import Client
 from fewshot_annotate import __version__
 from fewshot_annotate.cli import main
 from fewshot_annotate.datasets import cluster
@@ -175,6 +174,8 @@ def test_an_address_where_no_scheduler_answers_is_refused(
 def test_workers_of_another_version_are_refused(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from distributed import Client  # takes half a second, of each process that collects the tests
+
     address, _ = start_scheduler(spawned, standins)
     start_worker(spawned, address, standins)
     code = (
