@@ -382,10 +382,17 @@ def test_the_list_of_models_names_the_device_without_torch(tmp_path: Path) -> No
     assert not loaded & {"torch", "scipy.ndimage", "SimpleITK", "tqdm"}
 
 
-@pytest.mark.parametrize("command", ["fill", "suggest", "compare", "batch", "library", "export", "demo", "models"])
-def test_a_command_loads_scipy_rich_and_pydicom_only_when_it_needs_them(command: str) -> None:
-    loaded = modules_after(f"from fewshot_annotate.cli import main; main([{command!r}, '--help'])")
-    assert f"fewshot_annotate.cli.{command}" in loaded
+def test_commands_load_scipy_rich_and_pydicom_only_when_they_need_them() -> None:
+    commands = ("fill", "suggest", "compare", "batch", "library", "export", "demo", "models")
+    code = (
+        "import contextlib",
+        "from fewshot_annotate.cli import main",
+        f"for command in {commands}:",
+        "    with contextlib.suppress(SystemExit):",
+        "        main([command, '--help'])",
+    )
+    loaded = modules_after("\n".join(code))
+    assert loaded >= {f"fewshot_annotate.cli.{command}" for command in commands}
     assert not loaded & {"scipy.ndimage", "scipy.optimize", "rich", "pydicom", "nibabel", "torch"}
 
 
