@@ -33,6 +33,7 @@ COMPARISON = {
     "recommended_much_quicker": "With {painted} {engine} reached a mean Dice of {dice:.3f} on hidden slices. "
     "{other} had {difference:+.3f} (95 % CI {low:.3f} to {high:.3f}), a lead that may be chance and costs much more "
     "time. {engine} takes {time}, {other} {other_time}.",
+    "recommended_duration_of_one": "Filling the one slice between yours should take {time}.",
     "recommended_duration": "Filling the {count} slices between yours should take {time}.",
     "recommended_dice_low": "A mean Dice of {dice:.2f} is low: expect to correct much, or paint more slices first.",
     "more_slices_help": "More slices should still help: from {first} to {last} its Dice rose by {difference:.3f}.",

@@ -60,6 +60,7 @@ def comparison_sentences() -> Mapping[str, str]:
             "{difference:+.3f} (95 % CI {low:.3f} to {high:.3f}), a lead that may be chance and costs much more "
             "time. {engine} takes {time}, {other} {other_time}."
         ),
+        "recommended_duration_of_one": _("Filling the one slice between yours should take {time}."),
         "recommended_duration": _("Filling the {count} slices between yours should take {time}."),
         "recommended_dice_low": _(
             "A mean Dice of {dice:.2f} is low: expect to correct much, or paint more slices first."
