@@ -101,6 +101,18 @@ def test_without_a_folder_of_labels_no_label_map_becomes_an_image(tmp_path: Path
     assert [image for _, image, _ in rows_of(tmp_path, ".", "--unlabelled")] == ["p1/ct.nii.gz", "p2/ct.nii.gz"]
 
 
+def test_label_maps_are_no_images_and_are_named_unless_a_pattern_asks_for_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_files(tmp_path, "p1/ct.nii.gz", "p1/ct_mask.nii.gz", "p2/ct.nii.gz", "p2/segmentations/liver.nii.gz")
+    cts = [("p1_ct", "p1/ct.nii.gz", ""), ("p2_ct", "p2/ct.nii.gz", "")]
+    assert rows_of(tmp_path, ".", "--unlabelled") == cts
+    assert "without an image are left out: p1/ct_mask, p2/segmentations/liver." in capsys.readouterr().err
+    assert rows_of(tmp_path, ".", "--unlabelled", "--images=*_mask*", "--overwrite") == [
+        ("p1_ct_mask", "p1/ct_mask.nii.gz", "")
+    ]
+
+
 def test_patterns_choose_among_several_images_and_label_maps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,11 +18,12 @@ from ..io.dicom.folder import is_dicom
 from ..io.dicom.listing import list_segmentations, list_series
 from ..io.label_names import DATASET_LIST
 from .case_pairs import FoundFile, Pair, Pairing, is_named_as_labels, pair_sources, unlabelled_pair
+from .image_and_label_names import is_segmentation
 from .manifest import IMAGE_SUFFIXES, as_case_name, same_folder, without_suffix
 
 # Folders of the labelled cases of nnU-Net and the Medical Segmentation Decathlon.
 _TRAINING_IMAGES, _TRAINING_LABELS = "imagesTr", "labelsTr"
-_DICOM_SUFFIX, _SEGMENTATION_SUFFIX = ".dcm", ".seg.nrrd"
+_DICOM_SUFFIX = ".dcm"
 
 
 def find_pairs(
@@ -55,12 +57,16 @@ def find_pairs(
         paths.require_existing(labels)
     found = _sources(images, image_pattern, list_series)
     if labels is None:
-        return pair_sources([source for source in found if not is_named_as_labels(source)], [])
+        are_labels = [
+            is_named_as_labels(source) if image_pattern == "*" else is_segmentation(source.path) for source in found
+        ]
+        image_files = [source for source, is_label_map in zip(found, are_labels, strict=True) if not is_label_map]
+        return replace(pair_sources(image_files, []), unused=tuple(compress(found, are_labels)))
     label_maps = _sources(labels, label_pattern, list_segmentations)
     if paths.is_same(images, labels) and label_pattern == "*":
         label_maps = [source for source in label_maps if source.uid or is_named_as_labels(source)]
     taken = {paths.resolve(source.path) for source in label_maps}
-    image_files = [source for source in found if not _is_segmentation(source.path)]
+    image_files = [source for source in found if not is_segmentation(source.path)]
     return pair_sources([source for source in image_files if paths.resolve(source.path) not in taken], label_maps)
 
 
@@ -156,10 +162,6 @@ def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
             PurePosixPath(Path(folder).relative_to(root).as_posix()),
             [name for name in visible if paths.is_file(Path(folder, name))],
         )
-
-
-def _is_segmentation(path: Path) -> bool:
-    return path.name.lower().endswith(_SEGMENTATION_SUFFIX)
 
 
 def _listed_pairs(folder: Path) -> Pairing | None:

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..core.errors import Message
-from .folder_names import is_in_label_folder, without_image_folders, without_label_folders
-
-# Suffixes of names: the number of a channel, as nnU-Net writes it, and words for the kind of the file.
-_CHANNEL = re.compile(r"_\d{4}$")
-_IMAGE_WORD = re.compile(r"[ _.-](image|img|volume|vol)$", re.IGNORECASE)
-_LABEL_WORD = re.compile(
-    r"[ _.-](d?seg|segmentation|segmentations|labels?|labelmap|mask|gt|ground[ _-]?truth|support|painted)$",
-    re.IGNORECASE,
+from .image_and_label_names import (
+    ends_in_label_name,
+    is_in_label_folder,
+    is_segmentation,
+    without_image_folders,
+    without_image_name,
+    without_label_folders,
+    without_label_name,
 )
+
+# The number of a channel at the end of a name, as nnU-Net writes it.
+_CHANNEL = re.compile(r"_\d{4}$")
 _MAX_LISTED = 4
 _Key = Callable[["FoundFile"], str]
 
@@ -77,8 +80,8 @@ class Pairing:
 
 def is_named_as_labels(source: FoundFile) -> bool:
     """Whether the name of a file ends in a word such as 'seg' or 'labels', or a folder of it has such a name."""
-    named = _LABEL_WORD.search(f"_{source.relative_path.name}") is not None
-    return named or source.path.name.lower().endswith(".seg.nrrd") or is_in_label_folder(source.relative_path)
+    named = ends_in_label_name(source.relative_path.name)
+    return named or is_segmentation(source.path) or is_in_label_folder(source.relative_path)
 
 
 def pair_sources(images: Sequence[FoundFile], labels: Sequence[FoundFile]) -> Pairing:
@@ -137,11 +140,11 @@ def _relative_path(source: FoundFile) -> str:
 
 
 def _image_name(source: FoundFile) -> str:
-    return _IMAGE_WORD.sub("", _CHANNEL.sub("", source.relative_path.name))
+    return without_image_name(_CHANNEL.sub("", source.relative_path.name))
 
 
 def _label_name(source: FoundFile) -> str:
-    return _LABEL_WORD.sub("", _CHANNEL.sub("", source.relative_path.name))
+    return without_label_name(_CHANNEL.sub("", source.relative_path.name))
 
 
 def _image_path(source: FoundFile) -> str:

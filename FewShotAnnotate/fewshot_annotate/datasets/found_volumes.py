@@ -13,32 +13,12 @@ from ..core.errors import InputError
 from ..io.dicom.folder import image_series, is_dicom
 from ..io.files import WRITABLE_SUFFIXES
 from ..io.label_names import sidecar_path
-from .folder_names import is_in_label_folder
+from .image_and_label_names import has_label_name, is_in_label_folder, is_segmentation
 from .manifest import is_folder_name
 
 _SUFFIXES = (*WRITABLE_SUFFIXES, ".nhdr", ".mhd", ".mgz", ".mgh")
-_LABEL_SUFFIX = ".seg.nrrd"
-# Words in the names of files that hold labels.
-_LABEL_WORDS = frozenset(
-    [
-        "label",
-        "labels",
-        "labelmap",
-        "seg",
-        "segmentation",
-        "segmentations",
-        "mask",
-        "masks",
-        "dseg",
-        "aseg",
-        "gt",
-        "support",
-        "painted",
-    ]
-)
 # Files that mark a folder as the result of a batch.
 _RESULTS = frozenset(("status.csv", "case.json"))
-_WORD = re.compile(r"[a-z]+")
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
@@ -104,8 +84,7 @@ def _suffix(file: Path) -> str:
 
 
 def _holds_labels(folder: Path, file: Path) -> bool:
-    name_words = set(_WORD.findall(file.name[: -len(_suffix(file))].lower()))
-    named_as_labels = file.name.lower().endswith(_LABEL_SUFFIX) or not name_words.isdisjoint(_LABEL_WORDS)
+    named_as_labels = is_segmentation(file) or has_label_name(file.name[: -len(_suffix(file))])
     in_label_folder = is_in_label_folder(file.relative_to(folder))
     return named_as_labels or in_label_folder or paths.is_file(sidecar_path(file))
 

@@ -123,8 +123,11 @@ def recommend(
         evidence, reasons = _uncertain(ranked, differences[ranked[1].engine], to_fill)
     if to_fill:
         time = duration_message(chosen.fill_seconds(to_fill))
-        code = "recommended_duration_of_one" if to_fill == 1 else "recommended_duration"
-        reasons.append(Message(code, count=to_fill, time=time))
+        reasons.append(
+            Message(
+                "recommended_duration_of_one" if to_fill == 1 else "recommended_duration", count=to_fill, time=time
+            )
+        )
     reasons += _notes(chosen, points, labels)
     return Recommendation(chosen.engine, evidence, size, differences, tuple(reasons))
 

@@ -1,0 +1,66 @@
+"""Names of files and folders that tell whether they are images or label maps."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath, PurePosixPath
+
+_SEGMENTATION_SUFFIX = ".seg.nrrd"
+# `aseg` is of FreeSurfer, `dseg` of BIDS.
+_LABEL_NAMES = r"[ad]?seg|segs|segmentations?|labels?|labelmaps?|masks?|gt|ground[ _-]?truth|support|painted"
+_IMAGE_NAMES = r"images?|imgs?|volumes?|vols?"
+# `labelsTr` of nnU-Net and the Decathlon: Tr or Ts says of which part of a data set the files are.
+_SUBSET = r"([ _-]?(tr|ts|val|train|training|test|validation))?"
+_IMAGE_FOLDER, _LABEL_FOLDER = (
+    re.compile(rf"({names}){_SUBSET}", re.IGNORECASE) for names in (_IMAGE_NAMES, _LABEL_NAMES)
+)
+_LAST_IMAGE_NAME, _LAST_LABEL_NAME = (
+    re.compile(rf"[ _.-]({names})$", re.IGNORECASE) for names in (_IMAGE_NAMES, _LABEL_NAMES)
+)
+_LABEL_NAME = re.compile(rf"(?<![a-z])({_LABEL_NAMES})(?![a-z])", re.IGNORECASE)
+
+
+def is_segmentation(file: PurePath) -> bool:
+    """Whether a file is a segmentation of Slicer."""
+    return file.name.lower().endswith(_SEGMENTATION_SUFFIX)
+
+
+def has_label_name(stem: str) -> bool:
+    """Whether a word of a file's name without suffix is 'seg', 'labels' or the like."""
+    return _LABEL_NAME.search(stem) is not None
+
+
+def ends_in_label_name(stem: str) -> bool:
+    """Whether the last word of a file's name without suffix is 'seg', 'labels' or the like."""
+    return _LAST_LABEL_NAME.search(f"_{stem}") is not None
+
+
+def without_image_name(stem: str) -> str:
+    """A file's name without suffix, up to a last word such as 'image'."""
+    return _LAST_IMAGE_NAME.sub("", stem)
+
+
+def without_label_name(stem: str) -> str:
+    """A file's name without suffix, up to a last word such as 'seg'."""
+    return _LAST_LABEL_NAME.sub("", stem)
+
+
+def is_in_label_folder(relative_path: PurePath) -> bool:
+    """Whether a folder of a path has a name such as 'labels', 'masks' or 'labelsTr'."""
+    return any(_LABEL_FOLDER.fullmatch(folder) for folder in relative_path.parts[:-1])
+
+
+def without_image_folders(path: str) -> str:
+    """A path without folders such as 'images'; of 'imagesTr', Tr is kept."""
+    return _without_kind(_IMAGE_FOLDER, path)
+
+
+def without_label_folders(path: str) -> str:
+    """A path without folders such as 'labels'; of 'labelsTr', Tr is kept."""
+    return _without_kind(_LABEL_FOLDER, path)
+
+
+def _without_kind(kind: re.Pattern[str], path: str) -> str:
+    *folders, name = PurePosixPath(path).parts
+    kept = (match[2] or "" if (match := kind.fullmatch(folder)) else folder for folder in folders)
+    return "/".join(filter(None, (*kept, name)))
