@@ -50,7 +50,7 @@ class PropagationTime:
     @property
     def evaluation(self) -> float:
         """Evaluation of the candidates on a held-out slice."""
-        return 20e-3 + self.labels * (8e-3 + 0.12e-6 * self.pixels)
+        return 20e-3 + self.labels * (2e-3 + 0.5e-6 * self.pixels)
 
     def growing(self, support: Support, index: int) -> float:
         """Region growing for one slice, which is done in the whole gap between the labelled slices of a support."""
