@@ -58,6 +58,7 @@ def held_out(flow: np.ndarray, network: np.ndarray, truth: np.ndarray, copied: n
         extents=np.zeros(1, dtype=int),
         copied=copied,
         showing_neighbours=np.array([2]),
+        annotated=np.array([True]),
     )
 
 

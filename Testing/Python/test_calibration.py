@@ -111,6 +111,28 @@ def make_setting(name: str, spacing: int) -> Setting:
 SETTINGS = list(itertools.product(SMALL, SPACINGS))
 
 
+def bars(first: int, second: int) -> np.ndarray:
+    """Label indices of a slice with two bars, the upper one to column `first` and the lower one to `second`."""
+    slice_labels = np.zeros((24, 40), dtype=int)
+    slice_labels[2:10, 4:first] = 1
+    slice_labels[14:22, 4:second] = 2
+    return slice_labels
+
+
+@pytest.mark.parametrize("column", [12, 24, 36])
+def test_the_truth_of_a_label_that_was_not_painted_changes_nothing(column: int) -> None:
+    filled = bars(24, 24)
+    logits = np.where(filled == np.arange(3)[:, None, None], 3.0, 0.0).astype(np.float32)
+    first_painted = np.array([True, False])
+    painted, other = (
+        Calibration.fit([HeldOutPrediction(logits, bars(22, end), (4, 4), annotated=first_painted)] * 4, CONFIG)
+        for end in (24, column)
+    )
+    assert other.inverse_temperature == painted.inverse_temperature
+    assert other.evidence[1:].tolist() == painted.evidence[1:].tolist() == [4 * 8 * 19, 0]
+    assert other.correction.tolist() == painted.correction.tolist()
+
+
 def test_a_label_with_a_low_threshold_fills_voxels_where_background_is_more_probable() -> None:
     probabilities = np.array([[0.6, 0.8], [0.4, 0.2]])
     assert filling_labels(probabilities, np.array([0.5, 0.5])).tolist() == [0, 0]

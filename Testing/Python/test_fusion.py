@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fewshot_annotate.core.slice_axis import SliceAxis
@@ -52,6 +54,7 @@ def held_out(
         extents=np.full(labels, extent),
         copied=truth,
         showing_neighbours=np.full(labels, 2),
+        annotated=np.ones(labels, dtype=bool),
     )
 
 
@@ -70,6 +73,18 @@ def test_a_candidate_that_is_right_on_held_out_slices_has_more_weight() -> None:
 def test_a_network_that_is_wrong_on_held_out_slices_has_less_weight() -> None:
     weights, _ = chosen([0, 4, 4, 4])
     assert (weights.far[NETWORK] < 0.5 * DEFAULT_WEIGHTS[NETWORK]).all()
+
+
+def test_labels_that_were_not_painted_on_a_held_out_slice_are_not_judged_by_it() -> None:
+    truths, labels = slices_with_all_labels(1)
+    slice_held_out = held_out(truths[0], labels, [0, 4, 4, 4])
+    all_judged = WeightingCounts.of(slice_held_out, CONFIG)
+    second_judged = WeightingCounts.of(replace(slice_held_out, annotated=np.arange(labels) == 1), CONFIG)
+    for name in ("correct", "sizes", "shown"):
+        every, second = getattr(all_judged, name), getattr(second_judged, name)
+        assert every[..., 0].all()
+        assert not second[..., np.arange(labels) != 1].any()
+        np.testing.assert_array_equal(second[..., 1], every[..., 1])
 
 
 def test_equally_good_candidates_keep_the_default_weights() -> None:

@@ -35,6 +35,8 @@ class CandidatePool(SimpleCandidates):
         Results of propagation in the window by slice index, as from drafts.
     contrasts : sequence of Contrast, optional
         One for each of `channels`. Default: fitted to the labelled slices, also to those that are held out later.
+    annotated : bool ndarray, shape [labelled slices, labels], optional
+        Labels that were painted on each labelled slice, before `complete_support`. Default: all.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class CandidatePool(SimpleCandidates):
         flow: FlowPropagation | None = None,
         precomputed: Mapping[int, np.ndarray] | None = None,
         contrasts: Sequence[Contrast] | None = None,
+        annotated: np.ndarray | None = None,
     ) -> None:
         flow = flow or FlowPropagation(volume, support)
         super().__init__(volume, flow, config.equalised_share, config.max_growing_side, contrasts)
         self.config = config
         self._precomputed = precomputed or {}
+        self.annotated = support.annotated if annotated is None else annotated
 
     def candidates(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Predict query slices with every candidate, gap by gap.

@@ -196,10 +196,11 @@ class Adapt(Engine):
         """Candidates; drafts are reused as the results of propagation if all labels are annotated on all slices."""
         from .candidates import CandidatePool, complete_support
 
+        annotated = self._support.annotated
         complete = complete_support(self._volume, self._support, self._draft.compared)
-        propagated = self._propagated if self._support.annotated.all() else {}
+        propagated = self._propagated if annotated.all() else {}
         flow = self._draft.with_support(complete)
-        return CandidatePool(self._volume, complete, self._config.candidates, flow, propagated)
+        return CandidatePool(self._volume, complete, self._config.candidates, flow, propagated, annotated=annotated)
 
     def _new_specialist(self) -> Specialist | None:
         """The engine that uses the model of the run, if there is one."""

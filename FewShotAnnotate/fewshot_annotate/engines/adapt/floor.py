@@ -63,6 +63,7 @@ class PropagationFloor:
                 _simple(held_out_slice.log_probs, held_out_slice.copied, config),
                 held_out_slice.truth,
                 held_out_slice.showing_neighbours,
+                annotated=held_out_slice.annotated,
             )
             for held_out_slice in held_out
         ]
@@ -82,6 +83,7 @@ class PropagationFloor:
                 held_out_slice.truth,
                 held_out_slice.showing_neighbours,
                 mixtures,
+                held_out_slice.annotated,
             )
             for held_out_slice, logits in zip(held_out, fused, strict=True)
         ]

@@ -48,6 +48,8 @@ class HeldOutCandidates:
         Label index of each pixel on the nearer of these labelled slices.
     showing_neighbours : int ndarray, shape [labels]
         Number of these labelled slices, 0 to 2, that show each label.
+    annotated : bool ndarray, shape [labels]
+        Labels that were painted here; where they were not, the truth of the others is propagated, and not judged by.
     """
 
     log_probs: np.ndarray
@@ -56,6 +58,7 @@ class HeldOutCandidates:
     extents: np.ndarray
     copied: np.ndarray
     showing_neighbours: np.ndarray
+    annotated: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -173,9 +176,10 @@ class WeightingCounts:
             chosen = _pool(odds, weights[:, None] * scale).argmax(axis=0)
             correct.append(certain_correct + np.bincount(chosen[chosen == truth], minlength=label_count))
             sizes.append(certain_all + np.bincount(chosen, minlength=label_count) + true_sizes)
-        shown = (true_sizes[1:] > 0).astype(int)
+        judged = held_out.annotated
+        shown = (true_sizes[1:] > 0) * judged
         nearest = min(side for side in held_out.distances if side is not None)
-        return cls(np.array(correct)[:, 1:], np.array(sizes)[:, 1:], shown, nearest)
+        return cls(np.array(correct)[:, 1:] * judged, np.array(sizes)[:, 1:] * judged, shown.astype(int), nearest)
 
 
 def _default(candidates: int, config: FusionConfig) -> np.ndarray:

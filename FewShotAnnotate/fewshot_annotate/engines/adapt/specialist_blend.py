@@ -174,9 +174,10 @@ def _growth(
     distance = 0.0
     for prediction in held_out:
         filled = calibration.probabilities(prediction.logits, prediction.distances).argmax(axis=0)
-        overlap += np.bincount(filled[filled == prediction.truth], minlength=labels + 1)
-        sizes += np.bincount(filled.reshape(-1), minlength=labels + 1)
-        sizes += np.bincount(prediction.truth.reshape(-1), minlength=labels + 1)
+        judged = prediction.judged_labels()
+        overlap += np.bincount(filled[filled == prediction.truth], minlength=labels + 1) * judged
+        sizes += np.bincount(filled.reshape(-1), minlength=labels + 1) * judged
+        sizes += np.bincount(prediction.truth.reshape(-1), minlength=labels + 1) * judged
         distance += effective_distance(prediction.distances)
     count = len(held_out)
     if not count:

@@ -274,6 +274,7 @@ def fit_fusion(
             predicted.truth,
             predicted.distances,
             predicted.extents != LabelExtent.CONTINUES,
+            predicted.annotated,
         )
         for predicted, logits in zip(slices, fused, strict=True)
     ]
@@ -289,7 +290,7 @@ def _growing_is_reliable(held_out: Mapping[int, np.ndarray], pool: CandidatePool
         correct, size = np.zeros((2, len(support.labels) + 1))
         for support_index, log_probs in held_out.items():
             around = support.around(support.indices[support_index])
-            extents = np.append(False, shown[around[0]] ^ shown[around[-1]])
+            extents = np.append(False, (shown[around[0]] ^ shown[around[-1]]) & pool.annotated[support_index])
             truth, filled = pool.label_indices(support.indices[support_index]), log_probs[candidate].argmax(axis=0)
             true, predicted, hits = (
                 np.bincount(label_indices.reshape(-1), minlength=len(extents))
@@ -323,6 +324,7 @@ def held_out_candidates(
         extents=nearest_and_extents(others, pool.areas[other_indices], index, growing_is_reliable, tip_pixels)[1],
         copied=pool.label_indices(support.indices[nearest]),
         showing_neighbours=(pool.areas[around] > 0).sum(axis=0),
+        annotated=pool.annotated[support_index],
     )
 
 

@@ -30,12 +30,20 @@ class HeldOutPrediction:
         Number of slices to the labelled slices before and after that the prediction used; None where there is none.
     open_ended : bool ndarray, shape [L], optional
         As in `DiceExpectation.add`.
+    annotated : bool ndarray, shape [L], optional
+        Labels whose truth is known; nothing is fitted on the others. Default: all.
     """
 
     logits: np.ndarray
     truth: np.ndarray
     distances: Distances
     open_ended: np.ndarray | None = None
+    annotated: np.ndarray | None = None
+
+    def judged_labels(self) -> np.ndarray:
+        """Whether the truth of each label index is known, that of background always, bool `[L + 1]`."""
+        count = len(self.logits)
+        return np.ones(count, dtype=bool) if self.annotated is None else np.append(True, self.annotated)
 
 
 class Calibration:
@@ -128,9 +136,10 @@ class _ContestedPixels:
         margins = _margins(logits)
         logits /= margins.max()
         truth = held_out.truth.reshape(-1)
-        contested = margins < config.max_relative_margin * margins.max()
+        judged, filled = held_out.judged_labels(), logits.argmax(axis=0)
+        contested = (margins < config.max_relative_margin * margins.max()) & judged[truth] & judged[filled]
         count = len(logits)
-        voxels = (np.bincount(logits.argmax(axis=0), minlength=count) + np.bincount(truth, minlength=count)) / 2
+        voxels = (np.bincount(filled, minlength=count) + np.bincount(truth, minlength=count)) / 2 * judged
         # If all margins are tiny, other logits are outside the range of float16; at its minimum, probabilities are 0.
         kept = np.maximum(logits[:, contested], np.finfo(np.float16).min).astype(np.float16)
         return cls(kept, truth[contested], voxels, held_out.distances)
@@ -167,11 +176,12 @@ def _correction(calibration: Calibration, held_out: Sequence[HeldOutPrediction])
     sums = np.zeros((4, count))
     correct, true_sizes, slices_of_label = np.zeros((3, count))
     for prediction in held_out:
+        judged = prediction.judged_labels()
         probabilities = calibration.probabilities(prediction.logits, prediction.distances)
-        sums += slice_sums(probabilities, prediction.open_ended, thresholds, config.min_probability)
+        sums += slice_sums(probabilities, prediction.open_ended, thresholds, config.min_probability) * judged
         filled = probabilities.argmax(axis=0)
-        sizes = np.bincount(prediction.truth.reshape(-1), minlength=count)
-        correct += np.bincount(filled[filled == prediction.truth], minlength=count)
+        sizes = np.bincount(prediction.truth.reshape(-1), minlength=count) * judged
+        correct += np.bincount(filled[filled == prediction.truth], minlength=count) * judged
         true_sizes += sizes
         slices_of_label += sizes > 0
     log_odds = np.log((2 * correct + 1) / (true_sizes + sums[2] - 2 * correct + 1))

@@ -133,6 +133,7 @@ class HeldOutCounts:
         truth: np.ndarray,
         showing_neighbours: np.ndarray,
         mixtures: MixtureSet | None = None,
+        annotated: np.ndarray | bool = True,
     ) -> HeldOutCounts:
         """Count the pixels of a held-out slice.
 
@@ -145,6 +146,8 @@ class HeldOutCounts:
         showing_neighbours : int ndarray, shape [labels]
         mixtures : MixtureSet, optional
             Default: those of `propagate`.
+        annotated : bool ndarray, shape [labels], optional
+            Labels that are judged, because they were painted on the slice. Default: all.
         """
         label_count = len(candidates[0])
         true_sizes = np.bincount(truth.reshape(-1), minlength=label_count)
@@ -154,7 +157,7 @@ class HeldOutCounts:
             filled = np.asarray(mixed).argmax(axis=0)
             correct.append(np.bincount(filled[filled == truth], minlength=label_count))
             sizes.append(np.bincount(filled.reshape(-1), minlength=label_count) + true_sizes)
-        return cls(np.array(correct)[:, 1:], np.array(sizes)[:, 1:], showing_neighbours)
+        return cls(np.array(correct)[:, 1:] * annotated, np.array(sizes)[:, 1:] * annotated, showing_neighbours)
 
 
 @dataclass(frozen=True)
