@@ -87,8 +87,8 @@ def is_named_as_labels(source: FoundFile) -> bool:
 def pair_sources(images: Sequence[FoundFile], labels: Sequence[FoundFile]) -> Pairing:
     """Pair images and label maps: by DICOM references, then by equal names, the most specific names first.
 
-    Two names are equal if the relative paths are, or the file names without the number of a channel and without words
-    such as 'seg', or the names of the folders of the cases.
+    Two names are equal if the relative paths are, with or without folders such as 'labels', or the file names without
+    the number of a channel and without words such as 'seg', or the names of the folders of the cases.
     """
     pairs: list[Pair] = []
     problems: list[Message] = []

@@ -49,7 +49,7 @@ class HeldOutCandidates:
     showing_neighbours : int ndarray, shape [labels]
         Number of these labelled slices, 0 to 2, that show each label.
     annotated : bool ndarray, shape [labels]
-        Labels that were painted here; where they were not, the truth of the others is propagated, and not judged by.
+        Labels that were annotated on this slice. The truth of the others is propagated, so nothing is fitted to it.
     """
 
     log_probs: np.ndarray

@@ -21,7 +21,7 @@ _DICE_MARGIN = 0.005
 # The Dice of the ensemble is higher than that of its networks on held-out patients: 1 - Dice is assumed to be
 # proportional to the number of patients trained on to the power -PATIENTS_EXPONENT, and to the number of networks to
 # the power -MEMBERS_EXPONENT. For 4 networks this is 0.86 times the error of one; `Testing/Benchmarks/ensemble.py`
-# measured 0.94 to 0.97 on hippocampi and 0.79 to 0.88 on hearts.
+# measured 0.95 to 0.97 on hippocampi and 0.79 to 0.88 on hearts.
 PATIENTS_EXPONENT = 0.22
 MEMBERS_EXPONENT = 0.06
 # Weight of the prior, in patients: with few held-out patients, the slope is shrunk towards PRIOR_SLOPE and the spread
