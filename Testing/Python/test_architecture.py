@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 import tomllib
 from collections import Counter
@@ -350,83 +349,6 @@ def test_a_private_name_is_detected() -> None:
         "package.module._LIMIT",
         "panel.widget._timer",
     }
-
-
-def modules_after(code: str) -> set[str]:
-    """Dotted names of the modules that a new process has loaded after some code."""
-    lines = "import atexit, sys", "atexit.register(lambda: print(*sys.modules, file=sys.stderr))", code
-    result = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)],
-        env={"PYTHONPATH": str(PACKAGE_PARENT)},
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    return set(result.stderr.split())
-
-
-SLOW_TO_IMPORT = {"numpy", "scipy", "SimpleITK", "torch", "rich", "pydicom", "nibabel"}
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
-def test_help_loads_nothing_that_is_slow(arguments: list[str]) -> None:
-    loaded = modules_after(f"from fewshot_annotate.cli import main; main({arguments!r})")
-    assert "fewshot_annotate.cli.program" in loaded
-    assert not loaded & SLOW_TO_IMPORT
-
-
-def test_the_list_of_models_names_the_device_without_torch(tmp_path: Path) -> None:
-    code = f"import os; os.environ['FEWSHOT_ANNOTATE_HOME'] = {str(tmp_path)!r}"
-    loaded = modules_after(f"{code}; from fewshot_annotate.cli import main; main(['models', 'list'])")
-    assert "rich" in loaded
-    assert not loaded & {"torch", "scipy.ndimage", "SimpleITK", "tqdm"}
-
-
-def test_commands_load_scipy_rich_and_pydicom_only_when_they_need_them() -> None:
-    commands = ("fill", "suggest", "compare", "batch", "library", "export", "demo", "models")
-    code = (
-        "import contextlib",
-        "from fewshot_annotate.cli import main",
-        f"for command in {commands}:",
-        "    with contextlib.suppress(SystemExit):",
-        "        main([command, '--help'])",
-    )
-    loaded = modules_after("\n".join(code))
-    assert loaded >= {f"fewshot_annotate.cli.{command}" for command in commands}
-    assert not loaded & {"scipy.ndimage", "scipy.optimize", "rich", "pydicom", "nibabel", "torch"}
-
-
-@pytest.mark.parametrize(
-    "module", ["io.files", "engines.propagate.engine", "jobs.filling", "jobs.worker", "guidance.contact_sheet", "cli"]
-)
-def test_importing_the_package_loads_neither_torch_nor_slicer_nor_qt(module: str) -> None:
-    loaded = {name.split(".")[0] for name in modules_after(f"import fewshot_annotate.{module}")}
-    assert "fewshot_annotate" in loaded
-    forbidden = {"torch", "slicer", "vtk", "qt", "ctk", "PySide6", "PyQt5", "PyQt6", "nilearn", "PIL"}
-    assert not loaded & forbidden
-    if module == "jobs.worker":
-        assert "SimpleITK" not in loaded
-        assert "rich" not in loaded
-
-
-def test_a_fit_does_not_load_the_compiler_of_torch() -> None:
-    code = (
-        "import numpy as np",
-        "from fewshot_annotate.core.slice_axis import SliceAxis",
-        "from fewshot_annotate.core.support import Support",
-        "from fewshot_annotate.core.volume import Geometry, Volume",
-        "from fewshot_annotate.engines.adapt.engine import Adapt",
-        "masks = np.zeros((3, 24, 24), np.uint8)",
-        "masks[:, 8:16, 8:16] = 1",
-        "support = Support(SliceAxis(0), (0, 5, 10), masks, (1,), np.ones((3, 1), bool))",
-        "engine = Adapt(options={'steps': 1})",
-        "image = np.random.default_rng(0).random((11, 24, 24), np.float32)",
-        "engine.prepare(Volume(image, Geometry(image.shape)), support)",
-        "assert len(list(engine.predict(range(1, 10)))) == 9",
-    )
-    loaded = modules_after("\n".join(code))
-    assert "torch.nn" in loaded
-    assert not loaded & {"torch._dynamo", "torch._inductor", "sympy"}
 
 
 def test_slicer_starts_without_panel_engines_and_numerical_packages() -> None:

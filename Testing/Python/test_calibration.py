@@ -468,35 +468,3 @@ def test_confidence_ranks_the_slices_of_all_settings_by_their_dice() -> None:
         confidences(make_setting(*key), Calibration.fit(make_setting(*key).held_out, CONFIG)) for key in SETTINGS
     ]
     assert spearmanr(*(np.concatenate(each) for each in zip(*pairs, strict=True)))[0] > 0.5
-
-
-def test_confidence_of_a_slice_is_the_same_from_bytes_and_from_probabilities() -> None:
-    labels = np.zeros((8, 8), dtype=np.uint16)
-    labels[2:6, 2:6] = 3
-    confidence = np.linspace(0.5, 1, 64, dtype=np.float32).reshape(8, 8)
-    stored = np.round(255 * confidence).astype(np.uint8)
-    assert slice_confidence(labels, stored) == pytest.approx(slice_confidence(labels, confidence), abs=0.01)
-
-
-def test_a_certainly_empty_slice_has_a_high_confidence_and_a_possibly_empty_one_a_low_one() -> None:
-    nothing = np.zeros((8, 8), dtype=np.uint8)
-    assert slice_confidence(nothing, np.full((8, 8), 255, dtype=np.uint8)) == 1
-    assert slice_confidence(nothing, np.full((8, 8), 150, dtype=np.uint8)) == 0
-
-
-def test_a_small_uncertain_label_counts_as_much_as_a_large_one() -> None:
-    labels = np.zeros((32, 32), dtype=np.uint8)
-    labels[:, :16], labels[:3, 20:23] = 1, 2
-    certain = np.ones(labels.shape)
-    uncertain = np.where(labels == 2, 0.5, certain)
-    assert slice_confidence(labels, certain) - slice_confidence(labels, uncertain) == pytest.approx(
-        0.5 * 0.5 * 9 / 12
-    )
-
-
-def test_a_possibly_missed_structure_lowers_the_confidence() -> None:
-    labels = np.zeros((32, 32), dtype=np.uint8)
-    labels[:16, :16] = 1
-    missed = np.ones(labels.shape)
-    missed[17:] = 0.55
-    assert slice_confidence(labels, missed) < slice_confidence(labels, np.ones(labels.shape)) - 0.05

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable
 from multiprocessing import resource_tracker, spawn
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +16,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fewshot_annotate.cli import main
-from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.exit_codes import ExitCode
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry
@@ -429,29 +427,6 @@ def test_the_page_lists_every_case_and_escapes_names(dataset: Dataset) -> None:
     assert not re.search(r"https?://", page)
 
 
-def test_an_invalid_status_file_is_refused(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
-    dataset.add("a")
-    assert main(dataset.command()) == 0
-    (dataset.output / "status.csv").write_text("shopping list\nmilk\n")
-    assert main(dataset.command("--resume")) == 2
-    assert "this is no table of cases" in capsys.readouterr().err
-
-
-def test_a_batch_whose_table_was_moved_away_is_continued_from_the_records_of_its_cases(
-    dataset: Dataset, capsys: pytest.CaptureFixture[str]
-) -> None:
-    dataset.add("a")
-    assert main(dataset.command()) == 0
-    before = dataset.case("a").record.stat().st_mtime_ns
-    (dataset.output / "status.csv").rename(dataset.folder / "damaged.csv")
-    dataset.add("b")
-    assert main(dataset.command()) == 2
-    assert "continue that one (--resume)" in capsys.readouterr().err
-    assert main(dataset.command("--resume")) == 0
-    assert [row.status for row in dataset.status().values()] == [Status.DONE] * 2
-    assert dataset.case("a").record.stat().st_mtime_ns == before
-
-
 def test_a_batch_that_cannot_be_accessed_is_not_said_to_be_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -469,36 +444,6 @@ def test_invalid_numbers_are_refused(
     assert main(dataset.command("=".join(arguments))) == 2
     assert f"'{arguments[1]}' is no number of {arguments[0].strip('-')}" in capsys.readouterr().err
     assert not dataset.output.exists()
-
-
-def test_a_status_file_that_cannot_be_written_temporarily_does_not_stop_the_batch(
-    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset.add("a", "b")
-    update, calls = StatusFile.update, []
-
-    def fail_twice(self: StatusFile, changed: Iterable[CaseStatus]) -> dict[str, CaseStatus]:
-        calls.append(changed)
-        if len(calls) in (2, 3):  # as while a spreadsheet program has the file open on Windows
-            raise InputError("output_unwritable", path=self.path, detail="Permission denied")
-        return update(self, changed)
-
-    monkeypatch.setattr(StatusFile, "update", fail_twice)
-    assert main(dataset.command()) == 0
-    assert [row.status for row in dataset.status().values()] == [Status.DONE] * 2
-
-
-def test_two_writers_of_the_status_lose_no_row(tmp_path: Path, spawned: Spawned) -> None:
-    path = tmp_path / "status.csv"
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from fewshot_annotate.datasets.status import CaseStatus, Status, StatusFile\n"
-        "for number in range(40):\n"
-        "    StatusFile(Path(sys.argv[1])).update([CaseStatus(name=f'{sys.argv[2]}{number}', status=Status.DONE)])\n"
-    )
-    writers = [spawned.python("-c", code, str(path), name) for name in "ab"]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
-    assert len(StatusFile(path).read()) == 80
 
 
 def test_missing_packages_of_the_pages_are_reported_before_anything_runs(
