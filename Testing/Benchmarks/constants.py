@@ -105,7 +105,7 @@ class ConstantValue:
         own = own_value(self.name)
         users = [
             used
-            for name, used in list(sys.modules.items())
+            for name, used in sys.modules.copy().items()
             if name == f"{_ENGINES}.{module}" or (name.startswith(_PACKAGE) and vars(used).get(constant) is own)
         ]
         try:

@@ -57,7 +57,7 @@ def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weights
 @pytest.fixture(autouse=True)
 def nothing_loaded() -> None:
     """A model is kept for the life of a process: each test loads its own."""
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         if name.startswith("fewshot_annotate.engines."):
             getattr(getattr(module, "load_network", None), "cache_clear", lambda: None)()
 

@@ -81,4 +81,4 @@ def library() -> Iterator[dict[str, ModuleType]]:
 
 
 def _own_modules() -> dict[str, ModuleType]:
-    return {name: module for name, module in list(sys.modules.items()) if name.split(".")[0] == "fewshot_annotate"}
+    return {name: module for name, module in sys.modules.copy().items() if name.split(".")[0] == "fewshot_annotate"}

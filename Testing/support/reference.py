@@ -46,7 +46,7 @@ def from_checkout(folder: Path, name: str, also_unload: tuple[str, ...] = ()) ->
             return importlib.import_module(name)
         finally:
             for loaded in [
-                loaded for loaded in sys.modules if loaded.split(".")[0] in (name.split(".")[0], *also_unload)
+                loaded for loaded in list(sys.modules) if loaded.split(".")[0] in (name.split(".")[0], *also_unload)
             ]:
                 del sys.modules[loaded]
 
@@ -180,7 +180,7 @@ def medsam2(checkout: Path, side: int) -> Any:
         try:
             return make(configuration).eval()
         finally:
-            for loaded in [loaded for loaded in sys.modules if loaded.split(".")[0] == "sam2"]:
+            for loaded in [loaded for loaded in list(sys.modules) if loaded.split(".")[0] == "sam2"]:
                 del sys.modules[loaded]
 
 
