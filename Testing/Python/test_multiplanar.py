@@ -111,7 +111,7 @@ def test_pixels_outside_the_refined_slab_hold_no_label() -> None:
     slab, _, _ = slab_of(max_shift=0)
     log_odds = predicted_odds(slab, steps=1)
     assert log_odds is not None
-    rows, columns = (sorted(set(range(log_odds.shape[2 + axis])) - set(slab.planes(axis))) for axis in (0, 1))
+    rows, columns = (sorted(set(range(log_odds.shape[2 + axis])) - set(slab.planes()[axis])) for axis in (0, 1))
     assert rows
     assert columns
     assert log_odds[:, :, rows][..., columns] == pytest.approx(np.log(NETWORK.floor), abs=0.01)

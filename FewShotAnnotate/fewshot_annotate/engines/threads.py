@@ -67,6 +67,12 @@ def _requested_cores() -> int | None:
 ENGINE_THREADS = max_threads(2)
 
 
+def map_all(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """`function(item)` of all items in order, in threads of their own."""
+    with ThreadPoolExecutor(ENGINE_THREADS) as threads:
+        return list(threads.map(function, items))
+
+
 def map_few(
     threads: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[Result]:

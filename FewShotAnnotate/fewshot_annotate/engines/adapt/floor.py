@@ -14,6 +14,7 @@ import numpy as np
 
 from ..propagate.fusion import MIN_PROBABILITY
 from ..propagate.mixing import HeldOutCounts, Mixture, MixtureChoice, MixtureSet, mix
+from ..threads import map_all
 from .candidates import CANDIDATES
 from .config import AdaptConfig
 from .fusion import HeldOutCandidates
@@ -58,35 +59,35 @@ class PropagationFloor:
         config : AdaptConfig
         """
         labels = areas.shape[1]
-        counts = [
-            HeldOutCounts.of(
+
+        def simple_counts(held_out_slice: HeldOutCandidates) -> HeldOutCounts:
+            return HeldOutCounts.of(
                 _simple(held_out_slice.log_probs, held_out_slice.copied, config),
                 held_out_slice.truth,
                 held_out_slice.showing_neighbours,
                 annotated=held_out_slice.annotated,
             )
-            for held_out_slice in held_out
-        ]
+
         mixtures = _mixtures(config)
         usual = mixtures.best([], 2, labels)
-        floor = cls(MixtureChoice.on(counts, areas), usual, usual, config)
+        floor = cls(MixtureChoice.on(map_all(simple_counts, held_out), areas), usual, usual, config)
         if not config.fusion.floor:
             return floor
-        counts = [
-            HeldOutCounts.of(
-                [
-                    logits,
-                    floor._propagated(
-                        held_out_slice.log_probs, held_out_slice.copied, held_out_slice.showing_neighbours, False
-                    ),
-                ],
+
+        def mixture_counts(position: int) -> HeldOutCounts:
+            held_out_slice = held_out[position]
+            propagated = floor._propagated(
+                held_out_slice.log_probs, held_out_slice.copied, held_out_slice.showing_neighbours, False
+            )
+            return HeldOutCounts.of(
+                [fused[position], propagated],
                 held_out_slice.truth,
                 held_out_slice.showing_neighbours,
                 mixtures,
                 held_out_slice.annotated,
             )
-            for held_out_slice, logits in zip(held_out, fused, strict=True)
-        ]
+
+        counts = map_all(mixture_counts, range(len(held_out)))
         return cls(floor.propagation, mixtures.best(counts, 2, labels), mixtures.best(counts, 1, labels), config)
 
     def mixed(

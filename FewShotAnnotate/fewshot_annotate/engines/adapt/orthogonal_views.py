@@ -81,12 +81,12 @@ class Slab:
         logits: np.ndarray = self.logits[index - self.first].astype(np.float32)
         return logits
 
-    def planes(self, axis: int) -> list[int]:
-        """Rows (axis 0) or columns (axis 1) whose orthogonal plane may show a label."""
+    def planes(self) -> tuple[list[int], list[int]]:
+        """Rows, and columns, whose orthogonal plane may show a label."""
         shown = np.zeros(self.logits.shape[2:], dtype=bool)
         for logits in self.logits:  # one after the other: there may be gigabytes
-            shown |= (logits[1:] > self.config.min_plane_log_odds).any(axis=0)
-        return [int(row_or_column) for row_or_column in np.flatnonzero(shown.any(axis=1 - axis))]
+            shown |= logits[1:].max(axis=0) > self.config.min_plane_log_odds
+        return np.flatnonzero(shown.any(axis=1)).tolist(), np.flatnonzero(shown.any(axis=0)).tolist()
 
     def plane(self, axis: int, row_or_column: int) -> np.ndarray:
         """Probabilities in the orthogonal plane at a row or column, float32 `[labels + 1, n, w or h]`."""
@@ -135,8 +135,8 @@ def predict_orthogonal(
         their networks; None if the slab shows no label.
     """
     count, label_count, *shape = slab.logits.shape
-    seen = {axis: slab.planes(axis) for axis in (0, 1)}
-    if not all(seen.values()):
+    seen = slab.planes()
+    if not all(seen):
         return None
     # In planes that are not predicted, no label is probable.
     min_log_prob = np.log(np.float32(config.floor))
@@ -175,7 +175,9 @@ def predict_orthogonal(
                 done((1 - share_of_fits) / (2 * len(seen[axis])))
 
             list(threads.map(view, seen[axis]))
-    log_odds *= np.float16(min(network.fusion_weight for network in networks))
+    fusion_weight = min(network.fusion_weight for network in networks)
+    if fusion_weight < 1:
+        log_odds *= np.float16(fusion_weight)
     return log_odds
 
 

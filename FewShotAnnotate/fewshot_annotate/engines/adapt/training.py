@@ -16,7 +16,7 @@ from ...core.gaps import neighbour_distances
 from ...core.support import Support
 from ..calibration.temperature import Calibration, HeldOutPrediction
 from ..progress_counter import ProgressCounter
-from ..threads import ENGINE_THREADS
+from ..threads import ENGINE_THREADS, map_all
 from .candidates import CANDIDATES, CandidatePool
 from .config import AdaptConfig, CandidateConfig, FusionConfig, NetworkConfig
 from .expected_time import AdaptTime
@@ -126,11 +126,11 @@ def fit_support(
         soft_targets = _soft_targets(query, pool.support, config.network)
         folds = held_out_folds(pool.support, config.held_out)
         with ThreadPoolExecutor(ENGINE_THREADS) as threads:
+            in_gaps = [gap.slices for gap in pool.support.gaps(soft_targets)]
+            soft_examples = threads.map(holding.soft_examples, in_gaps)
             held_out, examples = holding.slices(chosen, scored, threads)
             reliable = _growing_is_reliable(held_out, pool, config.candidates)
-            examples += chain(
-                *threads.map(holding.soft_examples, [gap.slices for gap in pool.support.gaps(soft_targets)])
-            )
+            examples += chain(*soft_examples)
             fitting = _NetworkFits(
                 stack=stack,
                 examples=examples,
@@ -259,25 +259,33 @@ def fit_fusion(
     counts_per_slice = [[counts for _, counts in group] for group in groups]
     labels = len(pool.support.labels)
     weights = choose_weights(list(chain(*counts_per_slice)), candidates, labels, config.fusion)
-    fused = []
+    unseen_weights = []  # of each held-out slice
     for number, group in enumerate(held_out):
         others = list(chain(*counts_per_slice[:number], *counts_per_slice[number + 1 :]))
-        unseen = choose_weights(others, candidates, labels, config.fusion)
-        for predicted in group:
-            nearest = min(side for side in predicted.distances if side is not None)
-            fused.append(unseen.fuse(predicted.log_probs, nearest, predicted.extents))
+        unseen_weights += [choose_weights(others, candidates, labels, config.fusion)] * len(group)
     slices = list(chain(*held_out))
+
+    def fuse(position: int) -> np.ndarray:
+        predicted = slices[position]
+        nearest = min(side for side in predicted.distances if side is not None)
+        return unseen_weights[position].fuse(predicted.log_probs, nearest, predicted.extents)
+
+    fused = map_all(fuse, range(len(slices)))
     floor = PropagationFloor.choose(slices, fused, pool.areas, config)
-    predictions = [
-        HeldOutPrediction(
-            floor.mixed(logits, predicted.log_probs, predicted.copied, predicted.showing_neighbours, beyond=False),
+
+    def prediction(position: int) -> HeldOutPrediction:
+        predicted = slices[position]
+        return HeldOutPrediction(
+            floor.mixed(
+                fused[position], predicted.log_probs, predicted.copied, predicted.showing_neighbours, beyond=False
+            ),
             predicted.truth,
             predicted.distances,
             predicted.extents != LabelExtent.CONTINUES,
             predicted.annotated,
         )
-        for predicted, logits in zip(slices, fused, strict=True)
-    ]
+
+    predictions = map_all(prediction, range(len(slices)))
     return weights, floor, Calibration.fit(predictions, config), predictions
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..threads import map_all
 from .config import CalibrationConfig, CalibrationSections
 from .soft_dice import expected_log_odds, slice_sums
 
@@ -80,7 +81,7 @@ class Calibration:
     @classmethod
     def fit(cls, held_out: Sequence[HeldOutPrediction], config: CalibrationSections) -> Calibration:
         """Fit on held-out slices; without any, the prior is returned."""
-        slices = [_ContestedPixels.of(prediction, config.calibration) for prediction in held_out]
+        slices = map_all(lambda prediction: _ContestedPixels.of(prediction, config.calibration), held_out)
         if not slices:
             return cls(config)
         fitted = (
@@ -199,5 +200,5 @@ def _fit_inverse_temperature(slices: Sequence[_ContestedPixels], config: Calibra
     """The most probable inverse temperature at distance 1, given a log-normal prior."""
     deviation = LOG_INVERSE_TEMPERATURES - np.log(config.inverse_temperature)
     loss = deviation**2 / (2 * config.inverse_temperature_log_sd**2)
-    loss = loss + sum(contested.loss(LOG_INVERSE_TEMPERATURES, config) for contested in slices)
+    loss = loss + sum(map_all(lambda contested: contested.loss(LOG_INVERSE_TEMPERATURES, config), slices))
     return float(np.exp(LOG_INVERSE_TEMPERATURES[loss.argmin()]))
