@@ -148,6 +148,23 @@ def test_painted_slices_are_unchanged_and_keep_their_own_values(trained: Path, t
     assert filled.array[5].any()
 
 
+def test_painted_labels_without_names_get_those_of_the_task(trained: Path) -> None:
+    volume, truth = ball(9)
+    painted = np.zeros(SHAPE, np.uint8)
+    painted[[4, 6]] = truth.array[[4, 6]]
+    filled = fsa.fill(volume, painted, axis=0, task="balls", engine="specialist", slices="between")
+    assert [segment.name for segment in filled.layers[0].segments] == list(filled.expected_dice) == ["Core", "Rim"]
+
+
+def test_the_expected_dice_names_segments_as_the_painted_labels_do(trained: Path) -> None:
+    volume, truth = ball(9)
+    segments = (Segment(value=1, name="core"), Segment(value=2, name="RIM"))
+    painted = LabelMap(np.zeros(SHAPE, np.uint8), volume.geometry, segments)
+    painted.array[[4, 6]] = truth.array[[4, 6]]
+    filled = fsa.fill(volume, painted, axis=0, task="balls", engine="specialist", slices="between")
+    assert [segment.name for segment in filled.layers[0].segments] == list(filled.expected_dice) == ["core", "RIM"]
+
+
 @pytest.mark.slow
 def test_a_batch_fills_by_the_task_and_its_accepted_cases_become_examples(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

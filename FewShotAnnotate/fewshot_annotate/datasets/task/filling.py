@@ -87,7 +87,7 @@ def plan_with_task(request: FillRequest, task: Task, model: TaskModel | None = N
     support = _empty_support(request, task) if painted is None else _support(request, task, label_map)
     engine_name = require_task_engine(request.settings.engine, bool(support.indices))
     engine = replace(request.settings, engine=engine_name, model=model.folder)
-    names = {segment.value: segment.name for segment in task.segments}
+    names = {segment.value: segment.name for segment in label_map.segments}
     layer = LabelledLayer(0, support, names)
     (run,) = planned_runs([layer], request.volume, request.slices, engine, request.source)
     return TaskPlan(run, label_map, labels)

@@ -99,40 +99,50 @@ class TaskLabels:
         self, task_segments: Sequence[Segment], label_map: LabelMap | None, *, name: str, path: object = "The labels"
     ) -> None:
         self._task_segments = task_segments
-        self._painted = label_map
         present = [] if label_map is None else present_segments(label_map.array, label_map.segments)
         self._values = values_in_task(task_segments, present, name=name, path=path)
+        painted = () if label_map is None else label_map.segments
+        self._painted = {segment.value: self._named(segment) for segment in painted}
+        for value in self._values:
+            self._painted.setdefault(value, self._named(default_segment(value)))
 
     def of_task(self, label_map: LabelMap) -> LabelMap:
-        """The painted labels with the values and segments of the task."""
+        """The painted labels with the values and segments of the task, named as in the case."""
         array = with_values(label_map.array, self._values)
-        return LabelMap(array, label_map.geometry, tuple(self._task_segments))
+        names = {new: self._painted[old].name for old, new in self._values.items()}
+        segments = (replace(segment, name=names.get(segment.value, segment.name)) for segment in self._task_segments)
+        return LabelMap(array, label_map.geometry, tuple(segments))
 
     def of_case(self, label_map: LabelMap) -> LabelMap:
         """Labels of the task with the values and segments of the case, so that painted voxels are as they were.
 
         Segments that were not painted keep the task's value, or get a free one.
         """
-        if self._painted is None:
+        if not self._painted:
             return label_map
         back = {new: old for old, new in self._values.items()}
-        used = {segment.value for segment in self._painted.segments} | set(back.values())
-        segments = {segment.value: segment for segment in self._painted.segments}
+        segments = dict(self._painted)
+        used = set(segments)
+        by_name = {segment.name.casefold(): segment.value for segment in reversed(self._painted.values())}
         for segment in self._task_segments:
-            if segment.value not in back:
-                values = [
-                    other.value
-                    for other in self._painted.segments
-                    if other.name.casefold() == segment.name.casefold()
-                ]
-                value = values[0] if values else segment.value if segment.value not in used else max(used) + 1
-                back[segment.value] = value
-                used.add(value)
-                segments.setdefault(value, replace(segment, value=value))
-        for new, old in back.items():
-            segments.setdefault(old, replace(self._task_segments[new - 1], value=old))
+            if segment.value in back:
+                continue
+            value = by_name.get(segment.name.casefold())
+            if value is None:
+                value = segment.value if segment.value not in used else max(used) + 1
+            back[segment.value] = value
+            used.add(value)
+            segments.setdefault(value, replace(segment, value=value))
         ordered = tuple(segments[value] for value in sorted(segments))
         return LabelMap(with_values(label_map.array, back), label_map.geometry, ordered)
+
+    def _named(self, segment: Segment) -> Segment:
+        """A segment of the case; one without a name gets name, colour and code of the task's."""
+        value = self._values.get(segment.value)
+        if value is None or segment.name != default_segment(segment.value).name:
+            return segment
+        (counterpart,) = (other for other in self._task_segments if other.value == value)
+        return replace(counterpart, value=segment.value)
 
 
 def terminology_of(segment: Segment) -> dict[str, str]:
