@@ -273,7 +273,9 @@ def test_a_trial_fills_only_the_held_out_slices(tmp_path: Path) -> None:
 # --- recommendation
 
 
-def advice(slices: int, to_fill: int = 50, **engines_seconds: tuple[Sequence[float], float]):  # type: ignore[no-untyped-def]
+def advice(  # type: ignore[no-untyped-def]
+    slices: int, labelled: int = 6, to_fill: int = 50, **engines_seconds: tuple[Sequence[float], float]
+):
     """Recommendation for engines that each fill a share of 100 voxels of a slice correctly, in seconds per slice."""
     counts = {}
     points = []
@@ -282,7 +284,7 @@ def advice(slices: int, to_fill: int = 50, **engines_seconds: tuple[Sequence[flo
         voxels = np.stack([np.full(slices, 100), np.full(slices, 100), right], axis=-1)[:, None]
         counts[engine] = voxels
         points += [engine_score(engine, 4, voxels[None], [(seconds, seconds)])]
-    return recommend(points, counts, ["organ"], slices, to_fill)
+    return recommend(points, counts, ["organ"], slices, labelled, to_fill)
 
 
 def test_a_clear_lead_is_called_clear() -> None:
@@ -320,6 +322,12 @@ def test_too_few_held_out_slices_give_no_recommendation() -> None:
     assert found.evidence is Evidence.TOO_LITTLE
     assert "too little evidence" in str(found.reasons[0])
     assert "at least 7 slices" in str(found.reasons[0])
+
+
+def test_where_enough_slices_are_painted_more_of_them_are_to_be_hidden() -> None:
+    reason = str(advice(4, labelled=13, one=([0.9], 1.0), other=([0.2], 1.0)).reasons[0])
+    assert "only 4 of the painted slices were hidden. Compare again with at least 5." in reason
+    assert "Paint" not in reason
 
 
 def test_a_single_engine_has_no_other_to_be_compared_with() -> None:

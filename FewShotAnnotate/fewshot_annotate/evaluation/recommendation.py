@@ -75,6 +75,7 @@ def recommend(
     counts: Mapping[str, np.ndarray],
     labels: Sequence[str],
     held_out: int,
+    labelled: int,
     to_fill: int,
 ) -> Recommendation:
     """Recommend the engine of best mean Dice at the largest support size, or a quicker one that is nearly as good.
@@ -90,8 +91,8 @@ def recommend(
         Voxel counts at the largest size, summed over draws.
     labels : sequence of str
         Names of the scored labels.
-    held_out : int
-        Number of held-out slices.
+    held_out, labelled : int
+        Number of held-out slices, and of all labelled ones.
     to_fill : int
         Number of slices that the user wants to fill.
     """
@@ -114,7 +115,7 @@ def recommend(
         evidence, reasons = Evidence.ONE_ENGINE, [_alone(best)]
     elif held_out < MIN_HELD_OUT:
         chosen = best
-        evidence, reasons = Evidence.TOO_LITTLE, [_too_little(ranked, held_out)]
+        evidence, reasons = Evidence.TOO_LITTLE, [_too_little(ranked, held_out, labelled)]
     elif chosen is not best:
         evidence, reasons = Evidence.EQUAL, [_quicker(chosen, best, differences[chosen.engine], to_fill)]
     elif differences[ranked[1].engine].significant and not _practically_equal(differences[ranked[1].engine]):
@@ -169,15 +170,16 @@ def _alone(best: EngineScore) -> Message:
     return Message("recommended_alone", painted=painted(best.size), engine=best.engine, dice=best.dice)
 
 
-def _too_little(ranked: Sequence[EngineScore], held_out: int) -> Message:
+def _too_little(ranked: Sequence[EngineScore], held_out: int, labelled: int) -> Message:
+    """What to do for more evidence: hold out more of the labelled slices, or paint more where these are too few."""
     first, second = ranked[:2]
+    lead = {"engine": first.engine, "dice": first.dice, "other": second.engine, "other_dice": second.dice}
+    if labelled >= MIN_LABELLED:
+        return Message("evidence_of_few_held_out", count=held_out, **lead, needed=MIN_HELD_OUT)
     return Message(
         "evidence_of_one_slice" if held_out == 1 else "evidence_of_few_slices",
         count=held_out,
-        engine=first.engine,
-        dice=first.dice,
-        other=second.engine,
-        other_dice=second.dice,
+        **lead,
         needed=MIN_LABELLED,
     )
 

@@ -181,7 +181,7 @@ def summarize(
     ]
     labels = tuple(names[position] for position in scored)
     largest = {engine: counts[engine, sizes[-1]].sum(axis=0) for engine in engines}
-    advice = recommend(points, largest, labels, len(support_indices), case.to_fill)
+    advice = recommend(points, largest, labels, len(support_indices), len(case.indices), case.to_fill)
     return Comparison(
         labels=labels,
         not_scored=tuple(name for position, name in enumerate(names) if position not in scored),

@@ -15,6 +15,9 @@ COMPARISON = {
     "evidence_of_few_slices": "There is too little evidence to prefer an engine: on the {count} slices that could "
     "be hidden, {engine} was ahead of {other} ({dice:.3f} against {other_dice:.3f}), which may be chance. Paint at "
     "least {needed} slices and compare again.",
+    "evidence_of_few_held_out": "There is too little evidence to prefer an engine: {engine} was ahead of {other} "
+    "({dice:.3f} against {other_dice:.3f}), which may be chance, as only {count} of the painted slices were hidden. "
+    "Compare again with at least {needed}.",
     "recommended_clearly": "With {painted} {engine} reached a mean Dice of {dice:.3f} on hidden slices, "
     "{difference:.3f} more than the next best, {other}. The lead is beyond the variation from slice to slice (95 % "
     "CI {low:.3f} to {high:.3f}).",

@@ -30,6 +30,11 @@ def comparison_sentences() -> Mapping[str, str]:
             "was ahead of {other} ({dice:.3f} against {other_dice:.3f}), which may be chance. Paint at least "
             "{needed} slices and compare again."
         ),
+        "evidence_of_few_held_out": _(
+            "There is too little evidence to prefer an engine: {engine} was ahead of {other} ({dice:.3f} against "
+            "{other_dice:.3f}), which may be chance, as only {count} of the painted slices were hidden. Compare "
+            "again with at least {needed}."
+        ),
         "recommended_clearly": _(
             "With {painted} {engine} reached a mean Dice of {dice:.3f} on hidden slices, {difference:.3f} more than "
             "the next best, {other}. The lead is beyond the variation from slice to slice (95 % CI {low:.3f} to "
