@@ -65,6 +65,14 @@ def test_an_engine_that_cannot_be_made_ready_has_a_reason(monkeypatch: pytest.Mo
     assert (state.readiness, state.reason) == (Readiness.CANNOT_RUN, REASON)
 
 
+def test_an_engine_that_needs_the_model_of_a_task_is_left_to_data_sets() -> None:
+    state = engine_state("specialist")
+    assert (state.readiness, state.packages) == (Readiness.CANNOT_RUN, ())
+    assert state.reason == Message("engine_for_data_sets")
+    adapt = engine_state("adapt")  # it can do without a model
+    assert adapt.reason is None
+
+
 def test_every_engine_has_a_state_and_auto_names_the_engine_it_uses() -> None:
     monitor = EngineStateMonitor()
     try:

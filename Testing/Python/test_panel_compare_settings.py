@@ -253,11 +253,12 @@ def test_every_disabled_control_states_the_reason(comparison: ComparisonPanel) -
 
 def test_bad_sizes_and_unpainted_segmentations_are_refused(comparison: ComparisonPanel) -> None:
     section = comparison.section
-    section.sizes_edit.text = "two"
-    comparison.press("compare")
-    (text,) = slicer_standin.dialogs().texts
-    assert text == "'two' is not a list of slice numbers, which count from 0; write for example 3,10,20."
-    assert not section.busy
+    for sizes in ("two", "2.5", "0", "2;;3"):
+        section.sizes_edit.text = sizes
+        comparison.press("compare")
+        text = slicer_standin.dialogs().texts[-1]
+        assert text.startswith(f"'{sizes}' is not a list of support sizes, which are numbers of")
+        assert not section.busy
     section.sizes_edit.text = ""
     comparison.segmentation = mrml.add_segmentation(comparison.volume, {})
     comparison.press("compare")

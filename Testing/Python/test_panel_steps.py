@@ -185,7 +185,8 @@ def test_an_engine_that_cannot_run_shows_the_reason_and_cannot_be_chosen(
     card = cards(panel)["propagate"]
     assert card.toolTip().startswith("it needs the Python package luck;")
     assert not card.flags() & qt.Qt.ItemIsEnabled
-    assert list(cards(panel))[-1] == "propagate"
+    assert list(cards(panel))[-2:] == ["propagate", "specialist"]
+    assert "section Data set" in cards(panel)["specialist"].toolTip()
 
 
 def test_an_interrupted_run_is_resumed_in_the_panel(gate: Gate, panel: Panel) -> None:

@@ -136,6 +136,8 @@ class Engine(ABC):
         Whether the engine can fill a volume from `examples` alone, without labelled slices of the same volume.
     uses_model : bool
         Whether the engine uses a `model` that was trained on the examples of a task.
+    needs_model : bool
+        Whether it cannot run without one.
     uses_channels : bool
         Whether the engine uses the further channels of a volume; otherwise it uses the volume alone.
 
@@ -156,6 +158,7 @@ class Engine(ABC):
     uses_library: ClassVar[bool] = False
     uses_names: ClassVar[bool] = False
     uses_model: ClassVar[bool] = False
+    needs_model: ClassVar[bool] = False
     uses_channels: ClassVar[bool] = False
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:

@@ -84,7 +84,7 @@ class TrialDesign:
             A value is not a whole number, or out of range.
         """
         return cls(
-            _parse_sizes(sizes),
+            parse_sizes(sizes),
             parse_int(str(draws), "draws", 1, MAX_DRAWS),
             parse_int(str(held_out), "slices", 1, MAX_SLICES),
             parse_int(str(seed), "a seed", 0, MAX_SEED),
@@ -137,7 +137,14 @@ def spread(indices: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(indices[int((position + 0.5) * len(indices) / count)] for position in range(count))
 
 
-def _parse_sizes(sizes: str | Iterable[object] | None) -> tuple[int, ...]:
+def parse_sizes(sizes: str | Iterable[object] | None) -> tuple[int, ...]:
+    """Support sizes that a user gave, as text such as '1,2,4' or as numbers; none are the default ones.
+
+    Raises
+    ------
+    InputError
+        One is not a whole number of at least 1.
+    """
     if sizes is not None and not isinstance(sizes, Iterable):
         raise InputError("sizes_malformed", text=sizes)
     entries = () if sizes is None else (sizes,) if isinstance(sizes, str) else tuple(map(str, sizes))

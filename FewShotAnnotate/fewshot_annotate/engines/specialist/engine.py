@@ -36,7 +36,7 @@ class Specialist(Engine):
     summary = "Networks trained on the accepted cases of a task; needs no painted slice. No download."
     licence = "Apache-2.0 (built in)"
     devices = (Device.CPU, Device.CUDA, Device.MPS)
-    uses_model = True
+    uses_model = needs_model = True
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(device, options)

@@ -92,6 +92,8 @@ def engine_state(name: str) -> EngineState:
     engine = engine_class(name)
     packages, checkpoints = engine.missing_packages(), engine.missing_checkpoints()
     reason = engine.unavailable_reason()
+    if engine.needs_model:  # only the fills of a data set have one
+        packages, reason = (), Message("engine_for_data_sets")
     readiness = Readiness.READY
     if reason:
         readiness = Readiness.NEEDS_DOWNLOAD if checkpoints else Readiness.CANNOT_RUN

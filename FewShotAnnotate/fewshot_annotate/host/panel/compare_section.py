@@ -10,7 +10,7 @@ import qt
 import slicer
 
 from ...core.errors import InputError
-from ...evaluation.design import TrialDesign
+from ...evaluation.design import TrialDesign, parse_sizes
 from ...evaluation.report.page import missing_packages
 from ...evaluation.results import UnscoredEngine
 from ..comparison.controller import CompareController, CompareSettings, CompareState
@@ -224,7 +224,7 @@ class CompareSection:
         attempt(self._start)
 
     def _start(self) -> None:
-        design = replace(_designs()[self.design_box.currentIndex][1], sizes=_sizes(self.sizes_edit.text))
+        design = replace(_designs()[self.design_box.currentIndex][1], sizes=parse_sizes(self.sizes_edit.text.strip() or None))
         self._controller.start(self._nodes(), CompareSettings(self.checklist.checked, design, self._complete()))
 
     def _on_cancel(self, checked: bool = False) -> None:
@@ -258,11 +258,3 @@ class CompareSection:
 def _unscored_text(unscored: UnscoredEngine) -> str:
     text = _("{engine} failed: {reason}") if unscored.started else _("{engine} was not compared: {reason}")
     return text.format(engine=unscored.engine, reason=error_text(unscored.content))
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    """Support sizes that a text names; InputError if it names none."""
-    try:
-        return tuple(int(number) for number in text.replace(";", ",").split(",")) if text.strip() else ()
-    except ValueError:
-        raise InputError("slices_malformed", text=text) from None

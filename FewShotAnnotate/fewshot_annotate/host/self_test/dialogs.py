@@ -121,7 +121,7 @@ class SelfDialogs(SelfTestPart):
         section = self._widget.compareSection
         self._walk.until(lambda: section.compare_button.enabled)
         section.sizes_edit.text = "two"
-        self._require_error(section.compare_button.click, error_text(InputError("slices_malformed", text="two")))
+        self._require_error(section.compare_button.click, error_text(InputError("sizes_malformed", text="two")))
         section.sizes_edit.text = ""
 
     def _dataset(self) -> None:

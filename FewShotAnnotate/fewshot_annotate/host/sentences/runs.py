@@ -124,6 +124,9 @@ def runs_sentences() -> Mapping[str, str]:
         "names_and_last": _("{names} and {last}"),
         "engine_unknown": _("There is no engine named '{engine}'; choose one of: {known}."),
         "engine_unavailable": _("Engine {engine} cannot run here: {detail}"),
+        "engine_for_data_sets": _(
+            "it fills the cases of a data set, with the model of its task; see the section Data set"
+        ),
         "needs_package": _("it needs the Python package {package}; choose it and press Fill to install that"),
         "needs_packages": _("it needs the Python packages {packages}; choose it and press Fill to install them"),
         "model_missing": _("{path}: there is no trained model in it; train the task first."),
@@ -131,7 +134,9 @@ def runs_sentences() -> Mapping[str, str]:
         "model_labels_differ": _(
             "{path}: the model was trained on {found} segments and the task has {wanted}; train the task again."
         ),
-        "model_not_given": _("Engine {engine} needs a task with a trained model; name the task."),
+        "model_not_given": _(
+            "Engine {engine} needs a task with a trained model; choose another engine, or use the section Data set."
+        ),
         "training_other_budget": _(
             "The interrupted training had a time limit of {earlier:g} s; with {seconds:g} s training begins anew."
         ),
