@@ -224,7 +224,8 @@ class CompareSection:
         attempt(self._start)
 
     def _start(self) -> None:
-        design = replace(_designs()[self.design_box.currentIndex][1], sizes=parse_sizes(self.sizes_edit.text.strip() or None))
+        sizes = parse_sizes(self.sizes_edit.text.strip() or None)
+        design = replace(_designs()[self.design_box.currentIndex][1], sizes=sizes)
         self._controller.start(self._nodes(), CompareSettings(self.checklist.checked, design, self._complete()))
 
     def _on_cancel(self, checked: bool = False) -> None:
