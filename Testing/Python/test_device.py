@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -9,10 +12,12 @@ import pytest
 import torch
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.job import Device
+from fewshot_annotate.core.unexpected_errors import is_out_of_memory
 from fewshot_annotate.engines import device, gpu
 from fewshot_annotate.engines.base import RunContext
 from fewshot_annotate.engines.in_context import universeg
 from fewshot_annotate.engines.pretrained.base import PRECISION, PretrainedEngine
+from support.processes import PACKAGE_PARENT
 
 CPU = torch.device("cpu")
 
@@ -138,15 +143,41 @@ def test_smaller_sizes_are_tried_until_memory_suffices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "is_out_of_memory"),
+    ("error", "expected"),
     [
         (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
         (MemoryError(), True),
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("could not create a primitive descriptor for a convolution primitive"), False),
         (RuntimeError("shape mismatch"), False),
         (ValueError("out of memory"), False),
     ],
     ids=str,
 )
-def test_other_errors_are_not_mistaken_for_lack_of_memory(error: Exception, is_out_of_memory: bool) -> None:
-    assert device.is_out_of_memory(error) is is_out_of_memory
+def test_other_errors_are_not_mistaken_for_lack_of_memory(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory through /proc")
+def test_a_convolution_that_runs_out_of_memory_is_recognised() -> None:
+    code = """
+import resource, torch
+from fewshot_annotate.core.unexpected_errors import is_out_of_memory
+network, image = torch.nn.Conv2d(8, 32, 3), torch.rand(4, 8, 64, 64)
+network(image).sum().backward()
+bytes_now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (bytes_now, bytes_now))
+try:
+    for side in range(8, 64):
+        network(image[:, :, :side, :side]).sum().backward()
+except RuntimeError as error:
+    print(is_out_of_memory(error))
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(PACKAGE_PARENT)},
+    )
+    assert process.stdout == "True\n", process.stderr

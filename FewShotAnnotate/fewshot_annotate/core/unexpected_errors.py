@@ -30,15 +30,19 @@ _OUT_OF_MEMORY_PHRASES = (
     "can't start new thread",  # for its stack
     "failed to map segment",  # of a library that is loaded
 )
+# What torch's convolutions on the CPU report, as a whole: oneDNN gives no reason. Messages that continue, such as with
+# "descriptor", are about operations that it does not support.
+_ONEDNN_OUT_OF_MEMORY = "could not create a primitive"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out; C libraries report that in various messages."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
-    return isinstance(error, RuntimeError | ImportError) and any(
-        phrase in str(error).lower() for phrase in _OUT_OF_MEMORY_PHRASES
-    )
+    if not isinstance(error, RuntimeError | ImportError):
+        return False
+    text = str(error).lower()
+    return text == _ONEDNN_OUT_OF_MEMORY or any(phrase in text for phrase in _OUT_OF_MEMORY_PHRASES)
 
 
 def traceback_lines(error: BaseException) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 
 from ..core.errors import InputError, Message
 from ..core.job import Device
+from ..core.unexpected_errors import is_out_of_memory
 from .gpu import reason_without_gpu
 
 Result = TypeVar("Result")
@@ -50,14 +51,6 @@ def half_precision(device: torch.device, enabled: bool) -> AbstractContextManage
         return nullcontext()
     dtype = torch.float16 if device.type == "cuda" and not torch.cuda.is_bf16_supported() else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception reports that memory of the CPU or of a GPU ran out."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
 
 
 def with_less_memory(

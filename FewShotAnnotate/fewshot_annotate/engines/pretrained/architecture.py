@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...core.errors import InputError
+from ...core.unexpected_errors import is_out_of_memory
 from ...weights.catalog import Checkpoint
 from ...weights.loading import load_state
 
@@ -80,8 +81,6 @@ def architecture_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
-        from ..device import is_out_of_memory
-
         if is_out_of_memory(error) or isinstance(error, InputError):
             raise
         what = f"no {error.args[0]}" if isinstance(error, KeyError) and error.args else str(error)
