@@ -30,7 +30,7 @@ _OUT_OF_MEMORY_PHRASES = (
     "can't start new thread",  # for its stack
     "failed to map segment",  # of a library that is loaded
 )
-# What torch's convolutions on the CPU report, as a whole: oneDNN gives no reason. Messages that continue, such as with
+# All that torch's convolutions on the CPU report: oneDNN gives no reason. Messages that continue, such as with
 # "descriptor", are about operations that it does not support.
 _ONEDNN_OUT_OF_MEMORY = "could not create a primitive"
 
