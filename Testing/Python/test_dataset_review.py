@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import slicer
 from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.volume import LPS_TO_RAS_4X4
 from fewshot_annotate.datasets.batch_folder import BatchFolder
 from fewshot_annotate.datasets.case_table import ReviewState
 from fewshot_annotate.datasets.review_lock import reviewer_name
@@ -192,8 +193,31 @@ def test_a_result_corrected_on_a_larger_grid_is_written_on_the_grid_of_the_image
     cyst[0, 0, 0] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(cyst, node, "cyst", larger)
     with pytest.raises(InputError, match="review_off_grid"):
-        review.accept()
+        accept(review)
     assert dataset.results() == kept
+
+
+def test_a_transform_of_the_labels_alone_is_applied_to_what_is_written(review: CaseReview, dataset: Dataset) -> None:
+    show(review, "a")
+    geometry = oblique(*small_case())[0].geometry
+    (before,) = read_label_maps(dataset.case("a").label, geometry)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    review.nodes.segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    review.nodes.volume.SetAndObserveTransformNodeID(transform.GetID())
+    to_next_column = np.eye(4)
+    to_next_column[:3, 3] = (LPS_TO_RAS_4X4[:3, :3] @ geometry.index_to_world)[:, 0]
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(to_next_column))
+    accept(review)
+    (kept,) = read_label_maps(dataset.case("a").label, geometry)
+    np.testing.assert_array_equal(kept.array, before.array)
+    review.nodes.volume.SetAndObserveTransformNodeID(None)
+    accept(review)
+    (moved,) = read_label_maps(dataset.case("a").label, geometry)
+    np.testing.assert_array_equal(moved.array[:, :, 1:], before.array[:, :, :-1])
+    to_next_column[:3, 3] *= 0.3
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(to_next_column))
+    with pytest.raises(InputError, match="review_off_grid"):
+        accept(review)
 
 
 def test_overlapping_segments_are_refused_and_nothing_is_written(review: CaseReview, dataset: Dataset) -> None:
@@ -204,8 +228,9 @@ def test_overlapping_segments_are_refused_and_nothing_is_written(review: CaseRev
     slicer.util.updateSegmentBinaryLabelmapFromArray(whole_volume, node, "other", review.nodes.volume)
     node.GetSegmentation().CollapseBinaryLabelmaps(False)
     before = dataset.results()
+    review.accept()  # voxels are compared by the thread, so that nothing blocks meanwhile
     with pytest.raises(InputError, match="review_overlap"):
-        review.accept()
+        review.wait()
     assert dataset.results() == before
     assert not dataset.status()["a"].accepted
 

@@ -176,8 +176,9 @@ def test_without_a_model_cases_are_painted_and_become_examples(
     settle(controller)
     review = controller.review
     assert review is not None
+    review.accept()
     with pytest.raises(InputError, match="review_unlabelled"):
-        review.accept()
+        settle(controller)
     node = review.nodes.segmentation
     for segment in ball(5)[1].segments:
         node.GetSegmentation().AddEmptySegment("", segment.name)

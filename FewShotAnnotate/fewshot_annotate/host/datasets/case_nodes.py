@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,16 @@ from ...core.errors import InputError
 from ...core.regrid import regrid
 from ...core.volume import Geometry, LabelMap, Segment, Volume
 from ..mrml.chosen_nodes import ChosenNodes
+from ..mrml.grid import SegmentationGrid
 from ..mrml.node_types import Scene, SegmentationNode, VolumeNode
-from ..mrml.reading import BINARY_LABELMAP, ijk_to_ras, labels_version, read_grid
+from ..mrml.reading import (
+    BINARY_LABELMAP,
+    grid_in_volume,
+    ijk_to_ras,
+    labels_version,
+    read_grid,
+    segmentation_to_volume,
+)
 
 REVIEW_ATTRIBUTE = "FewShotAnnotate.Review"
 
@@ -39,42 +48,94 @@ def remove_nodes(scene: Scene, nodes: ChosenNodes) -> None:
             scene.RemoveNode(node)
 
 
-def nodes_label_map(nodes: ChosenNodes, geometry: Geometry, original: Sequence[Segment]) -> LabelMap:
-    """The segmentation of a case as one label map on the grid of its image.
+@dataclass(frozen=True, kw_only=True)
+class CaseLabels:
+    """Copy of the labels of a case, free of nodes.
+
+    Attributes
+    ----------
+    name : str
+        Of the segmentation node.
+    grid : SegmentationGrid
+    geometry : Geometry
+        The grid in the coordinates of the image: the transforms of both nodes are applied.
+    segments : mapping of str to Segment
+        By segment id; their label values are those to write.
+    """
+
+    name: str
+    grid: SegmentationGrid
+    geometry: Geometry
+    segments: Mapping[str, Segment]
+
+    def label_map(self, geometry: Geometry) -> LabelMap:
+        """One label map on the grid of the image. For a background thread.
+
+        Raises
+        ------
+        InputError
+            Segments overlap, or labelled voxels lie outside the image.
+        """
+        array = np.zeros(self.geometry.shape, dtype=np.uint16)
+        for layer in self.grid.layers:
+            box = tuple(slice(at, at + size) for at, size in zip(layer.offset, layer.array.shape, strict=True))
+            for target, labels in zip(array[box], layer.array, strict=True):  # in between, the GUI thread can run
+                if labels.any():
+                    self._write(target, labels, layer.segments)
+        labels = array.astype(np.uint8) if array.max() <= 255 else array
+        try:
+            return regrid([LabelMap(labels, self.geometry, tuple(self.segments.values()))], geometry).layers[0]
+        except InputError:
+            raise InputError("review_off_grid", name=self.name) from None
+
+    def _write(self, target: np.ndarray, labels: np.ndarray, segment_ids: Mapping[int, str]) -> None:
+        for label, segment_id in segment_ids.items():
+            mask, segment = labels == label, self.segments[segment_id]
+            if target[mask].any():
+                raise InputError("review_overlap", segment=segment.name)
+            target[mask] = segment.value
+
+
+def copy_labels(nodes: ChosenNodes, original: Sequence[Segment]) -> CaseLabels:
+    """Copy the labels of a case, so that the user can continue to paint.
 
     Parameters
     ----------
     nodes : ChosenNodes
-    geometry : Geometry
-        Of the image.
+        The volume may be None: the user may have removed it.
     original : sequence of Segment
         Segments of the case when it was added: their label values and tags are kept.
 
     Raises
     ------
     InputError
-        Segments overlap, or labelled voxels lie outside the image.
+        The segmentation cannot be read, or a transform between the nodes is not linear.
     """
     node = nodes.segmentation
     grid = read_grid(nodes.volume, node)
     original_segments = {_segment_id(segment): segment for segment in original}
     free_values = iter(sorted(set(range(1, 65536)) - {segment.value for segment in original}))
-    array = np.zeros(grid.geometry.shape, dtype=np.uint16)
-    segments = []
+    segments = {}
     for segment_id in node.GetSegmentation().GetSegmentIDs():
         segment = node.GetSegmentation().GetSegment(segment_id)
         original_segment = original_segments.get(segment_id)
         value, tags = (original_segment.value, original_segment.tags) if original_segment else (next(free_values), {})
-        segments.append(Segment(value=value, name=segment.GetName(), colour=tuple(segment.GetColor()), tags=tags))
-        mask = grid.segment_box(segment_id, (0, 0, 0), grid.geometry.shape)
-        if (array[mask] != 0).any():
-            raise InputError("review_overlap", segment=segment.GetName())
-        array[mask] = value
-    labels = array.astype(np.uint8) if array.max() <= 255 else array
-    try:
-        return regrid([LabelMap(labels, grid.geometry, tuple(segments))], geometry).layers[0]
-    except InputError:
-        raise InputError("review_off_grid", name=node.GetName()) from None
+        segments[segment_id] = Segment(
+            value=value, name=segment.GetName(), colour=tuple(segment.GetColor()), tags=tags
+        )
+    return CaseLabels(
+        name=node.GetName(),
+        grid=grid.snapshot(segments),
+        geometry=grid_in_volume(grid.geometry, nodes.volume, node) if nodes.volume is not None else grid.geometry,
+        segments=segments,
+    )
+
+
+def is_moved(nodes: ChosenNodes) -> bool:
+    """Whether a transform moves the labels of a case relative to its image. Raises InputError if it is not linear."""
+    if nodes.volume is None:
+        return False
+    return not np.allclose(segmentation_to_volume(nodes.segmentation, nodes.volume), np.eye(4))
 
 
 def segmentation_version(node: SegmentationNode) -> tuple[object, ...]:

@@ -29,7 +29,7 @@ from ..diagnostics.unexpected_errors import as_input_error
 from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.node_types import Scene
 from ..tasks import BackgroundTasks
-from .case_nodes import add_case_nodes, nodes_label_map, remove_nodes, segmentation_version
+from .case_nodes import CaseLabels, add_case_nodes, copy_labels, is_moved, remove_nodes, segmentation_version
 
 
 @dataclass
@@ -148,8 +148,8 @@ class CaseReview:
         Raises
         ------
         InputError
-            Something is under way, no case is shown, its segments overlap, or nothing is labelled. `poll` raises the
-            latter two if the case is accepted later.
+            Something is under way, no case is shown, or its segmentation cannot be read. What `poll` raises: segments
+            overlap, labels lie outside the image, or nothing is labelled.
         """
         shown = self._require_shown()
         if shown.case.is_filled or self._is_surveyed():
@@ -159,12 +159,12 @@ class CaseReview:
 
     def _accept(self, shown: _Shown) -> None:
         case = shown.case
-        corrected = history = None
-        if self.changed or not case.is_filled:
-            corrected = nodes_label_map(self.nodes, case.volume.geometry, case.label_map.segments)
+        labels = history = None
+        if self.changed or not case.is_filled or is_moved(self.nodes):
+            labels = copy_labels(self.nodes, case.label_map.segments)
         if not case.is_filled:
             history = self._history()
-            if history is None or corrected is None or not corrected.array.any():
+            if history is None:
                 raise InputError("review_unlabelled", name=case.name)
         version = segmentation_version(self.nodes.segmentation)
 
@@ -173,7 +173,7 @@ class CaseReview:
                 shown.version, shown.case = version, result.case
             self._take(result)
 
-        self._tasks.start(partial(write_acceptance, case, corrected, self.folder, history), written)
+        self._tasks.start(partial(_write_acceptance, case, labels, self.folder, history), written)
 
     def reset(self) -> None:
         """Begin to write that the case in the scene is not accepted; it is also removed from the task."""
@@ -267,3 +267,13 @@ class CaseReview:
         if self._reading is not None:
             self._reading.abandon()
             self._reading = None
+
+
+def _write_acceptance(
+    case: ReviewedCase, labels: CaseLabels | None, folder: BatchFolder, history: LabelHistory | None
+) -> Acceptance:
+    """Accept a case with the labels that are in the scene if they were changed; runs in the thread."""
+    corrected = labels.label_map(case.volume.geometry) if labels is not None else None
+    if not case.is_filled and (corrected is None or not corrected.array.any()):
+        raise InputError("review_unlabelled", name=case.name)
+    return write_acceptance(case, corrected, folder, history)
