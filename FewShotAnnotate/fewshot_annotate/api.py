@@ -105,8 +105,8 @@ def fill(
     axis : 0, 1, 2, 'axial', 'coronal' or 'sagittal', optional
         Axis of the labelled slices, by array index or plane. Found from the labels by default.
     labelled_slices : sequence of int, optional
-        Slices that were labelled completely, those without any label too. Labels on others do not count and are
-        replaced. By default all that hold one.
+        Slices that were labelled completely, those without any label too. Labels on others do not count and are not
+        in the result. By default all that hold one.
     slices : 'between', 'all' or (start, stop), optional
         Slices to fill: between the outermost labelled slices (default), all (default with a task), or a half-open
         range.

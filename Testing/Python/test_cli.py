@@ -88,11 +88,14 @@ def test_a_slice_labelled_and_empty_stays_empty(case_folder: CaseFolder) -> None
     assert not slices[empty].any()
 
 
-def test_labels_on_unnamed_slices_do_not_influence_the_result(case_folder: CaseFolder) -> None:
+def test_labels_on_unnamed_slices_do_not_influence_the_result(
+    case_folder: CaseFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     complete = small_case()[1]
     case_folder.put_support(complete)
     labelled = ",".join(map(str, case_folder.indices))
     assert main(case_folder.fill("--axis", "0", "--labelled-slices", labelled)) == 0
+    assert "Note: Labels on slices that were not named as labelled are not in the result: " in capsys.readouterr().err
     from_complete = case_folder.output.read_bytes()
     case_folder.put_support(keep_slices(complete, AXIS, case_folder.indices))
     assert main(case_folder.fill("--axis", "0")) == 0

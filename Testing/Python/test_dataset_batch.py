@@ -144,7 +144,9 @@ def test_a_row_may_set_how_its_case_is_run(dataset: Dataset) -> None:
     assert main(dataset.command()) == 0
     _, outcome = dataset.case("a").read_record() or ({}, {})
     assert (outcome["labelled_slices"], outcome["filled_slices"]) == ([8, 24], 15)
-    assert dataset.status()["a"].message.startswith("Labels on slices not named were replaced: 16.")
+    assert dataset.status()["a"].message.startswith(
+        "Labels on slices that were not named as labelled are not in the result: 16."
+    )
 
 
 def test_an_unreadable_case_is_reported_with_its_row_and_the_others_are_filled(

@@ -37,6 +37,7 @@ OPEN_ENDED |= {"study_scores_and_lead"}
 OPEN_ENDED |= {"one_shot", "few_shot", "segmentation_named"}
 # Files that only the command line runs, so that the panel needs no sentences for their errors.
 WITHOUT_PANEL = {"core/clean_up.py", "datasets/case.py", "datasets/case_plan.py", "guidance/poor_dice_warning.py"}
+WITHOUT_PANEL |= {"io/ignored_labels.py"}
 
 
 def part_of(source: Path) -> str:

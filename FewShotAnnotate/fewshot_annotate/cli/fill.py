@@ -29,6 +29,7 @@ from ..io.files import (
     require_not_input,
     require_writable,
 )
+from ..io.ignored_labels import ignored_label_notes
 from ..io.label_names import sidecar_path
 from ..jobs.planning import EngineSettings, FillRequest, PlannedRun, SliceRange, plan
 from .activity_indicator import activity_indicator
@@ -46,8 +47,8 @@ from .arguments import (
     parse_time_limit,
 )
 from .consent import add_overwrite, require_different, require_free
-from .fill_results import FilledVolume, warn_of_poor, warn_of_unnamed
-from .labels import add_label_names, add_regrid_options, read_labels
+from .fill_results import FilledVolume, warn_of_poor
+from .labels import add_label_names, add_regrid_options, print_note, read_labels
 from .running import run_all
 
 
@@ -85,7 +86,8 @@ def _fill(options: argparse.Namespace) -> int:
     task = read_task(task_folder(options.task)) if options.task else None
     volume, layers, reading_seconds = _read(options)
     plan = _plan(options, arguments, volume, layers, task)
-    warn_of_unnamed(plan.runs[0], layers)
+    for note in ignored_label_notes(layers, plan.runs[0].support):
+        print_note(note)
     began = time.monotonic()
     # Writing is expected to take about as long as reading, since it packs as many voxels.
     result = run_all(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from ..core.events import Warned
 from ..core.expected_dice import ExpectedDice
 from ..core.job import Job
 from ..core.results import Result
-from ..core.slice_axis import labelled_indices
 from ..core.storage import write_bytes
 from ..core.support import Support
 from ..core.text import printable
@@ -116,15 +114,3 @@ def warn_of_poor(runs: Sequence[PlannedRun], result: FilledLayers, as_events: bo
         else:
             for label in poor:
                 print(f"  {label.message(printable(names[label.label]))}")
-
-
-def warn_of_unnamed(run: PlannedRun, layers: Sequence[LabelMap]) -> None:
-    """Print which slices hold labels but were not named as labelled; their labels are not used as support."""
-    labelled = {index for layer in layers for index in labelled_indices(layer.array, run.support.axis)}
-    unnamed = sorted(labelled - set(run.support.indices))
-    if unnamed:
-        listed = ", ".join(map(str, unnamed[:10])) + (" ..." if len(unnamed) > 10 else "")
-        print(
-            f"fewshot-annotate: labels on slices not named were not used and are replaced: {listed}.",
-            file=sys.stderr,
-        )

@@ -14,9 +14,10 @@ from ..core.errors import InputError, Message
 from ..core.job import Device
 from ..core.labelled_example import Example
 from ..core.regrid import Consent
-from ..core.slice_axis import labelled_indices, resolve_axis
+from ..core.slice_axis import resolve_axis
 from ..core.volume import LabelMap, Volume
 from ..io.files import merge_layers, read_on_grid
+from ..io.ignored_labels import ignored_label_notes
 from ..io.label_names import named_from
 from ..io.label_notes import label_notes
 from ..jobs.labelled_layers import LabelledLayer
@@ -26,9 +27,6 @@ from .task.filling import TaskPlan, plan_with_task
 from .task.matching import axis_of_plane, empty_support, examples_of, values_by_name
 from .task.models import required_model
 from .task.task import Task, read_task
-
-# Maximum number of slices listed in a message.
-_MAX_LISTED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +122,7 @@ def plan_case(
         return _plan_from_examples(case, settings, volume, examples)
     label_map, notes = _read_labels(case, case.support, settings, volume)
     (run,) = plan(_request(case, settings, volume, [label_map]))
-    notes += [*_note_on_ignored_slices(label_map, run)]
+    notes += ignored_label_notes([label_map], run.support)
     if examples is None:
         return CasePlan(label_map=label_map, run=run, notes=notes)
     values = values_by_name(examples, label_map.segments, run.support.labels)
@@ -140,7 +138,7 @@ def _plan_with_task(case: Case, settings: BatchSettings, volume: Volume, task: T
         layers = [label_map]
     request = _request(case, settings, volume, layers)
     planned = plan_with_task(request, task, required_model(task, model.name))
-    notes += _note_on_ignored_slices(planned.label_map, planned.run)
+    notes += ignored_label_notes([planned.label_map], planned.run.support)
     return CasePlan(label_map=planned.label_map, run=planned.run, notes=notes, by_task=planned)
 
 
@@ -187,13 +185,3 @@ def _request(case: Case, settings: BatchSettings, volume: Volume, layers: Sequen
 
 def _engine_settings(case: Case, settings: BatchSettings) -> EngineSettings:
     return EngineSettings(case.engine, dict(settings.options), settings.device, settings.budget)
-
-
-def _note_on_ignored_slices(label_map: LabelMap, run: PlannedRun) -> list[Message]:
-    """Note on slices with labels that are not listed as labelled: their labels are ignored."""
-    unnamed = sorted(set(labelled_indices(label_map.array, run.support.axis)) - set(run.support.indices))
-    return [Message("labels_on_other_slices", slices=_listed(unnamed))] if unnamed else []
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers[:_MAX_LISTED])) + (" ..." if len(numbers) > _MAX_LISTED else "")

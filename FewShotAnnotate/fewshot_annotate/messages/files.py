@@ -101,7 +101,7 @@ FILES = {
     "more are labelled.",
     "probabilities_as_labels": "{path}: the segmentation holds fractions (probability); voxels of {least} of {most} "
     "or more are labelled.",
-    "labels_on_other_slices": "Labels on slices not named were replaced: {slices}.",
+    "labels_on_other_slices": "Labels on slices that were not named as labelled are not in the result: {slices}.",
     "labels_regridded": "{path}: the labels were put on the image's grid{how}: {done}{lost}.",
     "output_exists": "{path}: it is there already; choose another name, or agree to overwrite it.",
     "package_missing": "The package {package} is missing; install it with: {install}",
