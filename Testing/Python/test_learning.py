@@ -9,7 +9,7 @@ import pytest
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
-from fewshot_annotate.engines.adapt import training
+from fewshot_annotate.engines.adapt import fusion_fit, training
 from fewshot_annotate.engines.adapt.candidates import CandidatePool
 from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.engine import Adapt
@@ -113,8 +113,8 @@ def test_weights_for_a_held_out_slice_are_chosen_on_the_others(monkeypatch: pyte
         groups.extend(map(len, held_out))
         return fit_fusion(held_out, *arguments)
 
-    choose, fit_fusion = training.choose_weights, training.fit_fusion
-    monkeypatch.setattr(training, "choose_weights", recording_choice)
+    choose, fit_fusion = fusion_fit.choose_weights, training.fit_fusion
+    monkeypatch.setattr(fusion_fit, "choose_weights", recording_choice)
     monkeypatch.setattr(training, "fit_fusion", recording_fusion)
     engine = Adapt(options={"steps": 1})
     engine.prepare(volume, support)

@@ -1,4 +1,4 @@
-"""Fits of `adapt` on the labelled slices: networks, fusion weights and calibration, by cross-validation."""
+"""Fits of `adapt` on the labelled slices: networks by cross-validation, and what is fitted to held-out slices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
@@ -16,19 +16,13 @@ from ...core.gaps import neighbour_distances
 from ...core.support import Support
 from ..calibration.temperature import Calibration, HeldOutPrediction
 from ..progress_counter import ProgressCounter
-from ..threads import ENGINE_THREADS, map_all
+from ..threads import ENGINE_THREADS
 from .candidates import CANDIDATES, CandidatePool
-from .config import AdaptConfig, CandidateConfig, FusionConfig, NetworkConfig
+from .config import CandidateConfig, FusionConfig, NetworkConfig
 from .expected_time import AdaptTime
 from .floor import PropagationFloor
-from .fusion import (
-    FusionWeights,
-    HeldOutCandidates,
-    LabelExtent,
-    WeightingCounts,
-    choose_weights,
-    default_weights,
-)
+from .fusion import FusionWeights, HeldOutCandidates, WeightingCounts, default_weights
+from .fusion_fit import JudgedSlice, fit_fusion
 from .held_out import held_out_folds, held_out_indices, scored_indices
 from .neighbours import between, labelled_around, nearest_and_extents, spread
 from .schedule import FitPlan
@@ -36,9 +30,6 @@ from .schedule import FitPlan
 if TYPE_CHECKING:
     from .network import FittedNetwork
     from .stack import Stack, TrainingSlice
-
-# A held-out slice, and its counts for the choice of fusion weights.
-JudgedSlice: TypeAlias = tuple[HeldOutCandidates, WeightingCounts]
 
 
 @dataclass(frozen=True)
@@ -242,51 +233,6 @@ class _NetworkFits:
         expected = self.times.fit(steps, seconds)
         network = fit(self.stack, seen, steps, seed, lambda fraction: self.work.done(fraction * expected), seconds)
         return OptionalNetwork(config.fusion, network)
-
-
-def fit_fusion(
-    judged: Sequence[Sequence[JudgedSlice]],
-    candidates: int,
-    pool: CandidatePool,
-    config: AdaptConfig,
-) -> tuple[FusionWeights, PropagationFloor, Calibration, list[HeldOutPrediction]]:
-    """Fusion weights from all held-out slices; floor and calibration from folds fused with the weights of the others.
-
-    `judged` are the held-out slices of each fold. Their fused predictions are returned too.
-    """
-    groups = [group for group in judged if group]
-    held_out = [[predicted for predicted, _ in group] for group in groups]
-    counts_per_slice = [[counts for _, counts in group] for group in groups]
-    labels = len(pool.support.labels)
-    weights = choose_weights(list(chain(*counts_per_slice)), candidates, labels, config.fusion)
-    unseen_weights = []  # of each held-out slice
-    for number, group in enumerate(held_out):
-        others = list(chain(*counts_per_slice[:number], *counts_per_slice[number + 1 :]))
-        unseen_weights += [choose_weights(others, candidates, labels, config.fusion)] * len(group)
-    slices = list(chain(*held_out))
-
-    def fuse(position: int) -> np.ndarray:
-        predicted = slices[position]
-        nearest = min(side for side in predicted.distances if side is not None)
-        return unseen_weights[position].fuse(predicted.log_probs, nearest, predicted.extents)
-
-    fused = map_all(fuse, range(len(slices)))
-    floor = PropagationFloor.choose(slices, fused, pool.areas, config)
-
-    def prediction(position: int) -> HeldOutPrediction:
-        predicted = slices[position]
-        return HeldOutPrediction(
-            floor.mixed(
-                fused[position], predicted.log_probs, predicted.copied, predicted.showing_neighbours, beyond=False
-            ),
-            predicted.truth,
-            predicted.distances,
-            predicted.extents != LabelExtent.CONTINUES,
-            predicted.annotated,
-        )
-
-    predictions = map_all(prediction, range(len(slices)))
-    return weights, floor, Calibration.fit(predictions, config), predictions
 
 
 def _growing_is_reliable(held_out: Mapping[int, np.ndarray], pool: CandidatePool, config: CandidateConfig) -> bool:
