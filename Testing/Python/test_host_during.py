@@ -99,6 +99,15 @@ def test_a_deleted_segment_is_left_out_with_a_warning(
     assert f"Removed during the run and not filled: {removed}." in runner.controller.warnings
 
 
+def test_without_any_segment_left_no_slice_is_filled(running: tuple[Scene, Runner], gate: Gate) -> None:
+    scene, runner = running
+    scene.node.GetSegmentation().RemoveAllSegments()
+    _end(gate, runner)
+    assert runner.controller.message == "0 slices filled."
+    assert runner.controller.warnings == [f"Removed during the run and not filled: {', '.join(scene.ids)}."]
+    assert read_record(scene.node).present.filled == ()
+
+
 def test_another_segmentation_with_the_same_segments_is_left_alone(
     running: tuple[Scene, Runner], gate: Gate, undisturbed: dict[str, np.ndarray]
 ) -> None:
@@ -374,7 +383,10 @@ def test_a_volume_moved_relative_to_the_segmentation_is_detected(running: tuple[
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
     scene.volume_node.SetAndObserveTransformNodeID(transform.GetID())
     _end(gate, runner)
-    assert runner.controller.message.startswith("The geometry of segmentation 'Segmentation' changed")
+    assert runner.controller.message == (
+        "Spacing, position or size of volume 'Volume' relative to the segmentation changed during the run; "
+        "nothing was filled."
+    )
     scene.volume_node.SetAndObserveTransformNodeID(None)
     assert all_equal(scene.arrays(), before)
 

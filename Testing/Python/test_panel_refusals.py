@@ -93,6 +93,11 @@ def _set_empty(panel: Panel) -> None:
     panel.parameters.volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
 
 
+def _set_elsewhere(panel: Panel) -> None:
+    panel.parameters.volume = scene_cases.add_volume(case("ct_vertebrae").volume, "Other patient")
+    panel.parameters.volume.SetOrigin(5000.0, 0.0, 0.0)
+
+
 def _set_engine(panel: Panel) -> None:
     panel.parameters.engine = "unknown"
 
@@ -102,6 +107,11 @@ def _set_engine(panel: Panel) -> None:
     [
         (_set_vector, "Volume 'Colours' is not a single-channel 3D volume; choose another one."),
         (_set_empty, "Volume 'Nothing' holds no voxels; choose another one."),
+        (
+            _set_elsewhere,
+            "Volume 'Other patient' covers nothing of segmentation 'Segmentation'; "
+            "choose the volume that it belongs to.",
+        ),
         (
             _set_engine,
             f"There is no engine named 'unknown'; choose one of: {', '.join(['auto', *engine_names()])}.",

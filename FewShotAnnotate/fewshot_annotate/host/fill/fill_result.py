@@ -112,7 +112,8 @@ def compute_result(
     changed |= {*record.labelled} & {*plan.query_slices}
     accepted = _accepted(record, grid, axis, [index for index in plan.query_slices if index not in changed])
     done = prepared.finished()
-    slices = [index for index in plan.query_slices if done[index] and index not in {*changed, *accepted}]
+    free = {*plan.query_slices} - {*changed, *accepted} if ids else set()
+    slices = [index for index in plan.query_slices if done[index] and index in free]
 
     def read(index: int) -> dict[str, np.ndarray]:
         masks = {}

@@ -234,7 +234,7 @@ def read_unchanged(plan: RunPlan, nodes: ChosenNodes, grids: GridReader) -> tupl
     if grid.geometry.difference(plan.geometry, SAME_VOXEL_TOLERANCE) or grid.first != plan.first:
         raise InputError("grid_changed", name=nodes.segmentation.GetName())
     if not _same_matrix(image.matrix, plan.grid_to_array):
-        raise InputError("grid_changed", name=nodes.segmentation.GetName())
+        raise InputError("volume_moved", name=nodes.volume.GetName())
     if image.sample() != plan.sample:
         raise InputError("volume_changed", name=nodes.volume.GetName())
     return grid, image

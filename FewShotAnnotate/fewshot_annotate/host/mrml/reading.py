@@ -69,7 +69,8 @@ def read_image(volume_node: VolumeNode, segmentation_node: SegmentationNode, gri
     Raises
     ------
     InputError
-        The volume is empty or not a single-channel 3D volume, or a transform between the two nodes is not linear.
+        The volume is empty or not a single-channel 3D volume, a transform between the two nodes is not linear, or the
+        volume covers nothing of the grid, as one of another patient may.
     """
     array = _voxels(volume_node)
     volume_ijk_to_ras = vtk.vtkMatrix4x4()
@@ -82,6 +83,8 @@ def read_image(volume_node: VolumeNode, segmentation_node: SegmentationNode, gri
     last = np.array(grid.shape[::-1]) - 1
     corners = np.array([(*(last * (i, j, k)), 1.0) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     moved = corners @ grid_ijk_to_volume_ijk.T
+    if (moved.max(axis=0)[:3] < -0.5).any() or (moved.min(axis=0)[:3] > np.array(array.shape[::-1]) - 0.5).any():
+        raise InputError("volume_elsewhere", name=volume_node.GetName(), segmentation=segmentation_node.GetName())
     if array.shape == grid.shape and np.abs(moved - corners).max() < SAME_VOXEL_TOLERANCE:
         return ImageSource(array, None)
     flip = np.eye(4)[[2, 1, 0, 3]]

@@ -72,6 +72,13 @@ def panel_sentences() -> Mapping[str, str]:
         "transform_not_linear": _(
             "Volume '{name}' and the segmentation are related by a non-linear transform; harden it first."
         ),
+        "volume_elsewhere": _(
+            "Volume '{name}' covers nothing of segmentation '{segmentation}'; choose the volume that it belongs to."
+        ),
+        "volume_moved": _(
+            "Spacing, position or size of volume '{name}' relative to the segmentation changed during the run; "
+            "nothing was filled."
+        ),
         "volume_changed": _(
             "The voxels of volume '{name}' changed during the run (another time frame?); nothing was filled."
         ),
