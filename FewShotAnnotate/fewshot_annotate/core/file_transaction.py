@@ -227,13 +227,6 @@ class _NewFile:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, suffix: str, check: Check) -> Iterator[Path]:
-    """Write one file atomically by its temporary path; see `FileTransaction.file`."""
-    with FileTransaction() as files:
-        yield files.file(path, suffix, check)
-
-
-@contextlib.contextmanager
 def atomic_stream(path: Path) -> Iterator[CheckedStream]:
     """Write one file atomically as a stream; see `FileTransaction.stream`."""
     with FileTransaction() as files:

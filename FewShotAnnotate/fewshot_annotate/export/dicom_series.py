@@ -119,7 +119,7 @@ def read_series(path: str | Path, series: str | None = None) -> DicomSeries:
 def read_series_files(files: Iterable[Path], path: Path, series: str | None = None) -> DicomSeries:
     """As `read_series`, for these files; `path` denotes them in errors."""
     require_packages()
-    return _as_series(choose_series(image_headers(files, path), path, series), path)
+    return _as_series(choose_series(image_headers(files), path, series), path)
 
 
 def _as_series(headers: list[Dataset], path: Path) -> DicomSeries:

@@ -19,10 +19,10 @@ from fewshot_annotate.jobs.labelled_layers import LabelledLayer
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.suggestion_process import names_path, suggestion_path
 from fewshot_annotate.jobs.suggestions import suggest_slices
-from fewshot_annotate.jobs.worker_program import EventWriter, run_program, run_worker, worker_parser
+from fewshot_annotate.jobs.worker_program import run_program, run_worker, worker_parser
 
 
-def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
+def run(folder: JobFolder, host_monitor: HostMonitor) -> Event:
     """Write the best slice to label next, if there is any, and return the last event."""
     began = time.monotonic()
     names_of_layers = read_json_as(names_path(folder), lambda content: [dict(pairs) for pairs in content])
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--layer", type=int, default=0, help="ignored: all layers are read")
     options = parser.parse_args(arguments)
     folder = JobFolder.open(options.folder)
-    return run_worker(folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid)))
+    return run_worker(folder, Path(__file__), lambda _report: run(folder, HostMonitor(options.host_pid)))
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def add_example(
                 latest = read_task(folder)
                 if latest.segments != task.segments:  # another person added the first example meanwhile
                     raise InputError("task_changed", name=task.name)
-                return _commit(latest, example, new, _segments_of(task, label_map, path), _plane(example), path)
+                return _commit(latest, example, new, _segments_of(task, label_map), _plane(example), path)
     except OSError as error:
         raise unwritable_error(folder, error) from None
 
@@ -154,7 +154,7 @@ def sparsely_labelled_slices(label_map: LabelMap) -> list[int] | None:
     return None
 
 
-def _segments_of(task: Task, label_map: LabelMap, path: object) -> tuple[Segment, ...]:
+def _segments_of(task: Task, label_map: LabelMap) -> tuple[Segment, ...]:
     if task.segments:
         return task.segments
     return task_segments(present_segments(label_map.array, label_map.segments))
@@ -181,7 +181,7 @@ def _example(
     present = present_segments(shown, label_map.segments)
     if not present and not chosen:
         raise InputError("task_no_labels", path=path)
-    segments = _segments_of(task, label_map, path)
+    segments = _segments_of(task, label_map)
     labels = with_values(shown, values_in_task(segments, present, name=task.name, path=path))
     grid = Geometry(volume.geometry.shape, volume.geometry.spacing, direction=volume.geometry.direction)
     digest = image_digest(volume.array)

@@ -114,11 +114,6 @@ def read_report(folder: Path) -> SpecialistReport:
         raise InputError("model_damaged", path=folder, detail=str(error)) from None
 
 
-def model_labels(folder: Path) -> int:
-    """Number of labels of the model in a folder; raises `InputError` as `read_description`."""
-    return read_description(folder).plan.labels
-
-
 def require_labels(folder: Path, labels: int) -> ModelDescription:
     """Description of the model in a folder, which must have a given number of labels.
 

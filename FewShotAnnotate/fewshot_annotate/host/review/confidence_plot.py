@@ -36,7 +36,7 @@ def update_plot(segmentation_node: SegmentationNode, rows: Sequence[ReviewRow]) 
     """Update a segmentation's chart, if it has one."""
     chart = find_plot(segmentation_node)
     if chart is not None:
-        _fill(chart, segmentation_node, rows)
+        _fill(chart, rows)
 
 
 def show_plot(segmentation_node: SegmentationNode, rows: Sequence[ReviewRow], application_logic: Any) -> Any:
@@ -47,7 +47,7 @@ def show_plot(segmentation_node: SegmentationNode, rows: Sequence[ReviewRow], ap
     vtkMRMLPlotChartNode
     """
     chart = find_plot(segmentation_node) or _add_chart(segmentation_node)
-    _fill(chart, segmentation_node, rows)
+    _fill(chart, rows)
     show_chart(chart, application_logic)
     return chart
 
@@ -131,7 +131,7 @@ def _height(row: ReviewRow, marked: bool) -> float:
     return (1.0 if row.confidence is None else row.confidence) if marked else _NO_POINT
 
 
-def _fill(chart: Any, segmentation_node: SegmentationNode, rows: Sequence[ReviewRow]) -> None:
+def _fill(chart: Any, rows: Sequence[ReviewRow]) -> None:
     table_node = chart.GetNthPlotSeriesNode(0).GetTableNode()
     values: list[_Value] = [lambda row: float(row.index), *(value for *_rest, value in _series())]
     table = vtk.vtkTable()

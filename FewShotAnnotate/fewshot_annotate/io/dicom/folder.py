@@ -51,15 +51,15 @@ def read_image_headers(path: Path, series: str | None = None) -> list[Dataset]:
     """
     paths.require_existing(path)
     if not paths.is_folder(path):
-        return choose_series(image_headers([path], path), path, series)
-    headers = image_headers(filter(paths.is_file, paths.entries(path)), path)
+        return choose_series(image_headers([path]), path, series)
+    headers = image_headers(filter(paths.is_file, paths.entries(path)))
     if not headers:
-        headers = image_headers(_files_below(path), path)
+        headers = image_headers(_files_below(path))
     return choose_series(headers, path, series)
 
 
-def image_headers(files: Iterable[Path], path: Path) -> list[Dataset]:
-    """Headers without pixel data of the images among some files; `path` names them in errors.
+def image_headers(files: Iterable[Path]) -> list[Dataset]:
+    """Headers without pixel data of the images among some files.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def image_series(folder: Path) -> list[str]:
     headers = []
     for file in filter(paths.is_file, paths.entries(folder)):
         try:
-            headers += image_headers([file], folder)
+            headers += image_headers([file])
         except InputError as error:
             if error.code == "package_missing":
                 raise

@@ -41,7 +41,7 @@ def list_series(files: Sequence[Path], folder: Path) -> list[DicomObject]:
     InputError
         pydicom is missing, or a file is damaged.
     """
-    listed = [series for series in usable_series(image_headers(files, folder)) if series.images >= _MIN_IMAGES]
+    listed = [series for series in usable_series(image_headers(files)) if series.images >= _MIN_IMAGES]
     numbers = [series.number for series in listed]
     return [
         DicomObject(
