@@ -13,8 +13,10 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.datasets.accepting import LabelHistory, accept_case
 from fewshot_annotate.datasets.batch import run_batch
 from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.case_folders import find_pairs
 from fewshot_annotate.datasets.case_plan import BatchSettings
 from fewshot_annotate.datasets.found_volumes import find_volumes
+from fewshot_annotate.datasets.image_and_label_names import IMAGE_SUFFIXES
 from fewshot_annotate.datasets.listed_cases import (
     add_volumes,
     cases_path,
@@ -60,7 +62,7 @@ def dataset(tmp_path: Path, images: Path) -> BatchFolder:
     """A data set of two cases of the task `balls`, which has no examples yet."""
     create_task("balls", SEGMENTS)
     folder = create_dataset(tmp_path / "set")
-    add_volumes(folder, find_volumes(images))
+    add_volumes(folder, find_volumes(images).volumes)
     set_dataset_task(folder, "balls")
     return folder
 
@@ -74,7 +76,7 @@ def test_volumes_of_all_kinds_are_found_and_label_maps_are_not(images: Path) -> 
     (patient / "painted.nii.gz").write_bytes(b"")
     (patient / "Segmentation.seg.nrrd").write_bytes(b"")
     (patient / "notes.txt").write_text("not DICOM")
-    found = {volume.name: volume.path.relative_to(images).as_posix() for volume in find_volumes(images)}
+    found = {volume.name: volume.path.relative_to(images).as_posix() for volume in find_volumes(images).volumes}
     assert found == {
         "ball0": "ball0.nii.gz",
         "ball1": "ball1.nii.gz",
@@ -88,8 +90,46 @@ def test_files_in_folders_of_label_maps_are_not_listed_as_volumes(tmp_path: Path
         path = tmp_path / "labels" / f"{name}.nii.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    found = [volume.path.relative_to(tmp_path).as_posix() for volume in find_volumes(tmp_path / "labels")]
+    found = [volume.path.relative_to(tmp_path).as_posix() for volume in find_volumes(tmp_path / "labels").volumes]
     assert found == ["labels/a/imagesTr/x.nii.gz", "labels/p1/t1.nii.gz"]
+
+
+def test_what_is_left_out_of_a_data_set_is_said(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(7):
+        (images / f"ball{number}_seg.nii.gz").write_bytes(b"")
+    (images / "link.nii.gz").symlink_to(images / "ball0.nii.gz")
+    assert main(["dataset", "add", str(tmp_path / "set"), str(images)]) == 0
+    output = capsys.readouterr()
+    assert output.out.splitlines()[-1].endswith("cases.csv: 2 cases added, 0 were there")
+    assert "label maps (by the names of files and folders) are left out: ball0.labels.nii.gz, " in output.err
+    assert "ball2_seg.nii.gz and 4 more." in output.err
+    assert "links to volumes that are listed by themselves are left out: 1." in output.err
+
+
+def test_a_folder_of_label_maps_alone_is_refused_as_one(tmp_path: Path) -> None:
+    (tmp_path / "a_seg.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"all 1 image files there, .*, such as a_seg\.nii\.gz;"):
+        find_volumes(tmp_path)
+
+
+def test_volumes_of_the_same_name_are_named_by_their_whole_path(tmp_path: Path) -> None:
+    for name in ("p1/anat/t1", "p2/anat/t1", "p2/anat/t2"):
+        path = tmp_path / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    assert [volume.name for volume in find_volumes(tmp_path).volumes] == ["p1-anat-t1", "p2-anat-t1", "anat-t2"]
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in IMAGE_SUFFIXES if suffix != ".seg.nrrd"])
+def test_data_sets_and_manifests_find_the_same_image_files(suffix: str, tmp_path: Path) -> None:
+    images, labels = tmp_path / "scans", tmp_path / "painted"
+    for folder in (images, labels):
+        folder.mkdir()
+        (folder / f"p1{suffix.upper()}").write_bytes(b"")
+    assert [pair.image.path.name for pair in find_pairs(images, labels).pairs] == [f"p1{suffix.upper()}"]
+    assert [volume.name for volume in find_volumes(images).volumes] == ["p1"]
 
 
 def test_each_series_of_a_folder_is_a_volume_of_its_own(tmp_path: Path) -> None:
@@ -98,7 +138,7 @@ def test_each_series_of_a_folder_is_a_volume_of_its_own(tmp_path: Path) -> None:
     for path in (tmp_path / "other").iterdir():
         path.rename(folder / f"b{path.name}")
     (tmp_path / "other").rmdir()
-    assert [(volume.name, volume.path.name, bool(volume.series)) for volume in find_volumes(tmp_path)] == [
+    assert [(volume.name, volume.path.name, bool(volume.series)) for volume in find_volumes(tmp_path).volumes] == [
         ("scan-001.dcm", "scan", True),
         ("scan-b001.dcm", "scan", True),
     ]
@@ -106,7 +146,7 @@ def test_each_series_of_a_folder_is_a_volume_of_its_own(tmp_path: Path) -> None:
 
 def test_results_of_a_batch_are_not_listed_as_volumes(tmp_path: Path) -> None:
     batch_of_balls(tmp_path)
-    assert [volume.name for volume in find_volumes(tmp_path)] == ["ball0", "ball1", "ball2"]
+    assert [volume.name for volume in find_volumes(tmp_path).volumes] == ["ball0", "ball1", "ball2"]
     with pytest.raises(InputError, match="no volume was found there"):
         find_volumes(tmp_path / "out")
 
@@ -127,7 +167,7 @@ def test_added_volumes_become_cases_of_a_batch_and_none_is_added_twice(
 def test_a_file_and_a_link_to_it_are_one_case(dataset: BatchFolder, images: Path) -> None:
     write_ball(images, 2)
     (images / "a link.nii.gz").symlink_to(images / "ball2.nii.gz")
-    assert add_volumes(dataset, find_volumes(images)) == ["ball2"]
+    assert add_volumes(dataset, find_volumes(images).volumes) == ["ball2"]
 
 
 def test_a_data_set_finds_its_images_after_both_were_moved(dataset: BatchFolder, tmp_path: Path) -> None:
@@ -204,7 +244,7 @@ def test_columns_and_cases_added_by_users_are_kept(dataset: BatchFolder, images:
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([f"{lines[0]},remark", f"{lines[1]},rare", lines[2]]) + "\n", encoding="utf-8")
     write_ball(images, 2)
-    add_volumes(dataset, find_volumes(images))
+    add_volumes(dataset, find_volumes(images).volumes)
     assert "rare" in path.read_text(encoding="utf-8").splitlines()[1]
     assert len(listed_cases(dataset)) == 3
 

@@ -23,7 +23,7 @@ from ..datasets.listed_cases import add_volumes, cases_path, create_dataset, set
 from ..datasets.task.library import task_folder
 from .activity_indicator import activity_indicator
 from .arguments import add_progress
-from .labels import print_note
+from .labels import print_left_out, print_note
 from .messages import error_text
 from .progress import Bar, Column, Display, open_display
 from .terminal import table_console, text_table
@@ -82,16 +82,19 @@ def _add(options: argparse.Namespace) -> int:
     if options.task is not None:
         task_folder(options.task)
     with activity_indicator("bar", "Searching"):
-        volumes = find_volumes(options.images)
+        found = find_volumes(options.images)
     folder = create_dataset(options.batch)
     with activity_indicator("bar", "Adding"):
-        names = add_volumes(folder, volumes)
+        names = add_volumes(folder, found.volumes)
     if options.task is not None:
         set_dataset_task(folder, options.task)
     for name in names:
         print(printable(name))
+    print_left_out("label maps (by the names of files and folders)", found.label_maps)
+    if found.links:
+        print_note(f"links to volumes that are listed by themselves are left out: {found.links}.")
     cases = "1 case" if len(names) == 1 else f"{len(names)} cases"
-    print(f"{printable(cases_path(folder))}: {cases} added, {len(volumes) - len(names)} were there")
+    print(f"{printable(cases_path(folder))}: {cases} added, {len(found.volumes) - len(names)} were there")
     return ExitCode.DONE
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 
 from ..core.regrid import Consent
 from ..core.text import printable
@@ -13,6 +14,8 @@ from ..io.files import read_on_grid
 from ..io.label_names import named_from
 from ..io.label_notes import label_notes
 from ..io.shear_note import shear_note
+
+_MAX_LISTED = 5
 
 
 def add_regrid_options(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +53,14 @@ def read_labels(path: Path, volume: Volume, options: argparse.Namespace) -> list
         if note is not None:
             print_note(note)
     return named_from(regridded.layers, getattr(options, "label_names", None))
+
+
+def print_left_out(kind: str, files: Sequence[PurePath]) -> None:
+    """Print a note with the first of the files that are left out, if any, and how many more there are."""
+    if not files:
+        return
+    names, more = ", ".join(map(str, files[:_MAX_LISTED])), len(files) - _MAX_LISTED
+    print_note(f"{kind} are left out: {names} and {more} more." if more > 0 else f"{kind} are left out: {names}.")
 
 
 def print_note(note: object) -> None:

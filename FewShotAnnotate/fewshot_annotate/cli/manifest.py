@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import InputError
@@ -12,15 +11,12 @@ from ..core.exit_codes import ExitCode
 from ..core.storage import write_bytes
 from ..core.text import printable
 from ..datasets.case_folders import find_pairs, manifest_bytes
-from ..datasets.case_pairs import FoundFile
 from ..io.label_names import read_list
 from .activity_indicator import activity_indicator
 from .arguments import add_progress
 from .consent import add_overwrite, require_free
-from .labels import add_label_names, print_note
+from .labels import add_label_names, print_left_out
 from .messages import error_text
-
-_MAX_LISTED = 5
 
 
 def add_arguments(manifest: argparse.ArgumentParser) -> None:
@@ -74,16 +70,12 @@ def _manifest(options: argparse.Namespace) -> int:
         raise error.with_data(path=options.images) if error.code == "pairs_none" else error from None
     write_bytes(options.output, content)
     if pairing.unlabelled and not options.unlabelled:
-        print_note(f"images without labels are left out: {_listed(pairing.unlabelled)}.")
+        print_left_out("images without labels", [source.relative_path for source in pairing.unlabelled])
     if pairing.unlisted:
-        print_note(f"images that dataset.json does not list are left out: {_listed(pairing.unlisted)}.")
+        print_left_out(
+            "images that dataset.json does not list", [source.relative_path for source in pairing.unlisted]
+        )
     if pairing.unused:
-        print_note(f"label maps without an image are left out: {_listed(pairing.unused)}.")
+        print_left_out("label maps without an image", [source.relative_path for source in pairing.unused])
     print(f"{printable(options.output)}: {count} {'case' if count == 1 else 'cases'}")
     return ExitCode.DONE
-
-
-def _listed(sources: Sequence[FoundFile]) -> str:
-    names = ", ".join(str(source.relative_path) for source in sources[:_MAX_LISTED])
-    more = len(sources) - _MAX_LISTED
-    return f"{names} and {more} more" if more > 0 else names

@@ -24,9 +24,9 @@ from ..core.reading import DamagedContentError, read_json_as
 from ..core.storage import write_bytes
 from ..core.temporary import HIDDEN_PREFIX, remove_abandoned
 from ..io.label_names import sidecar_path
+from .image_and_label_names import image_suffix
 
 _RECORD_VERSION = 1
-_LABEL_MAP_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mgz")
 # The folders hold images of patients, so only the user may read them.
 PRIVATE = 0o700
 _DIGESTS = "digests"
@@ -96,7 +96,7 @@ class CaseFiles:
         for path in paths.entries(self.folder):
             lower = path.name.lower()
             is_result = lower.startswith((".", "label.", "confidence.")) and lower.endswith(".nii.gz")
-            if lower.endswith(_LABEL_MAP_SUFFIXES) and not is_result and paths.is_file(path):
+            if image_suffix(lower) and not is_result and paths.is_file(path):
                 with contextlib.suppress(OSError):
                     if path.stat().st_mtime_ns > self.label.stat().st_mtime_ns:
                         raise InputError("case_other_labels", path=path, label=self.label.name)

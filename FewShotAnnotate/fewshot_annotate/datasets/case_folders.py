@@ -18,12 +18,11 @@ from ..io.dicom.folder import is_dicom
 from ..io.dicom.listing import list_segmentations, list_series
 from ..io.label_names import DATASET_LIST
 from .case_pairs import FoundFile, Pair, Pairing, is_named_as_labels, pair_sources, unlabelled_pair
-from .image_and_label_names import is_segmentation
-from .manifest import IMAGE_SUFFIXES, as_case_name, same_folder, without_suffix
+from .image_and_label_names import image_suffix, is_segmentation, without_suffix
+from .manifest import as_case_name, same_folder
 
 # Folders of the labelled cases of nnU-Net and the Medical Segmentation Decathlon.
 _TRAINING_IMAGES, _TRAINING_LABELS = "imagesTr", "labelsTr"
-_DICOM_SUFFIX = ".dcm"
 
 
 def find_pairs(
@@ -133,8 +132,7 @@ def _sources(root: Path, pattern: str, list_dicom: Any) -> list[FoundFile]:
     for relative, names in _walk(root):
         folder, others = root / relative, []
         for name in names:
-            suffix = name[len(without_suffix(name)) :].lower()
-            if suffix in IMAGE_SUFFIXES and suffix != _DICOM_SUFFIX:
+            if image_suffix(name):
                 if (relative / name).match(pattern):
                     found.append(FoundFile(path=folder / name, relative_path=relative / without_suffix(name)))
             elif is_dicom(folder / name):

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core import paths
 from ..core.errors import InputError
 from ..io.dicom.folder import image_series, is_dicom
-from ..io.files import WRITABLE_SUFFIXES
 from ..io.label_names import sidecar_path
-from .image_and_label_names import has_label_name, is_in_label_folder, is_segmentation
-from .manifest import is_folder_name
+from .image_and_label_names import has_label_name, image_suffix, is_in_label_folder, is_segmentation, without_suffix
+from .manifest import is_folder_name, same_folder
 
-_SUFFIXES = (*WRITABLE_SUFFIXES, ".nhdr", ".mhd", ".mgz", ".mgh")
 # Files that mark a folder as the result of a batch.
 _RESULTS = frozenset(("status.csv", "case.json"))
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+_NAME_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,26 @@ class FoundVolume:
     series: str = ""
 
 
-def find_volumes(folder: Path) -> list[FoundVolume]:
-    """Volumes in a folder and all folders within. Files that look like label maps are left out.
+@dataclass(frozen=True)
+class FoundVolumes:
+    """The volumes in a folder, and what was left out.
+
+    Attributes
+    ----------
+    volumes : tuple of FoundVolume, at least one
+    label_maps : tuple of Path
+        Image files that are named as label maps, or lie in a folder that is; relative to the folder.
+    links : int
+        Number of links to volumes that were found.
+    """
+
+    volumes: tuple[FoundVolume, ...]
+    label_maps: tuple[Path, ...]
+    links: int
+
+
+def find_volumes(folder: Path) -> FoundVolumes:
+    """Find the volumes in a folder and all folders within. Files that look like label maps are left out.
 
     Raises
     ------
@@ -49,13 +67,31 @@ def find_volumes(folder: Path) -> list[FoundVolume]:
         There is no such folder, or there is no volume in it.
     """
     paths.require_existing(folder)
-    found = list(_found(paths.resolve(folder)))
+    root = paths.resolve(folder)
+    label_maps: list[Path] = []
+    found = list(_found(root, label_maps))
     if not found:
+        if label_maps:
+            raise InputError("no_volumes_but_labels", path=folder, count=len(label_maps), file=label_maps[0])
         raise InputError("no_volumes", path=folder)
-    return found
+    unique: dict[tuple[Path, str], FoundVolume] = {}  # a file and a link to it are one volume
+    for volume in sorted(found, key=lambda volume: paths.is_link(volume.path)):
+        unique.setdefault((paths.resolve(volume.path), volume.series), volume)
+    volumes = _with_unique_names(root, list(unique.values()))
+    return FoundVolumes(volumes, tuple(label_maps), len(found) - len(volumes))
 
 
-def _found(folder: Path) -> Iterator[FoundVolume]:
+def _with_unique_names(root: Path, volumes: Sequence[FoundVolume]) -> tuple[FoundVolume, ...]:
+    """Volumes named by their whole path in the folder where shorter names would be the same."""
+    counts = Counter(same_folder(volume.name) for volume in volumes)
+    return tuple(
+        volume if counts[same_folder(volume.name)] == 1 else replace(volume, name=_long_name(root, volume))
+        for volume in volumes
+    )
+
+
+def _found(folder: Path, label_maps: list[Path]) -> Iterator[FoundVolume]:
+    """The volumes; files that look like label maps are added to a list."""
     for root, folders, names in os.walk(folder):
         if _RESULTS & set(names):
             folders.clear()
@@ -63,10 +99,13 @@ def _found(folder: Path) -> Iterator[FoundVolume]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files = [Path(root, name) for name in sorted(names) if not name.startswith(".")]
         for file in files:
-            suffix = _suffix(file)
-            if suffix and not _holds_labels(folder, file):
-                yield FoundVolume(_name(folder, file, file.name[: -len(suffix)]), file)
-        if any(not _suffix(file) and is_dicom(file) for file in files):
+            if not image_suffix(file.name):
+                continue
+            if _holds_labels(folder, file):
+                label_maps.append(file.relative_to(folder))
+            else:
+                yield FoundVolume(_name(folder, file, without_suffix(file.name)), file)
+        if any(not image_suffix(file.name) and is_dicom(file) for file in files):
             yield from _series(folder, Path(root))
 
 
@@ -78,13 +117,8 @@ def _series(folder: Path, root: Path) -> Iterator[FoundVolume]:
         yield FoundVolume(name, root, "" if len(all_series) == 1 else series)
 
 
-def _suffix(file: Path) -> str:
-    lower = file.name.lower()
-    return next((suffix for suffix in _SUFFIXES if lower.endswith(suffix) and len(lower) > len(suffix)), "")
-
-
 def _holds_labels(folder: Path, file: Path) -> bool:
-    named_as_labels = is_segmentation(file) or has_label_name(file.name[: -len(_suffix(file))])
+    named_as_labels = is_segmentation(file) or has_label_name(without_suffix(file.name))
     in_label_folder = is_in_label_folder(file.relative_to(folder))
     return named_as_labels or in_label_folder or paths.is_file(sidecar_path(file))
 
@@ -96,5 +130,12 @@ def _name(folder: Path, path: Path, stem: str) -> str:
     return name if is_folder_name(name) else "case"
 
 
+def _long_name(root: Path, volume: FoundVolume) -> str:
+    """Name of a case: its whole path in the searched folder."""
+    path = without_suffix(volume.path.relative_to(root).as_posix())
+    name = _plain("-".join([*path.split("/"), *([_plain(volume.series)] if volume.series else [])]))
+    return name if is_folder_name(name) else volume.name
+
+
 def _plain(text: str) -> str:
-    return _NOT_IN_NAMES.sub("-", text).strip("-. ")[:80]
+    return _NOT_IN_NAMES.sub("-", text).strip("-. ")[:_NAME_CHARACTERS]

@@ -6,6 +6,21 @@ import re
 from pathlib import PurePath, PurePosixPath
 
 _SEGMENTATION_SUFFIX = ".seg.nrrd"
+# Suffixes of files that hold a volume, other than DICOM; one that ends in another comes before it.
+IMAGE_SUFFIXES = (
+    ".nii.gz",
+    ".nii",
+    _SEGMENTATION_SUFFIX,
+    ".nrrd",
+    ".nhdr",
+    ".mha",
+    ".mhd",
+    ".mgz",
+    ".mgh",
+    ".gipl",
+    ".hdr",
+)
+_DICOM_SUFFIX = ".dcm"
 # `aseg` is of FreeSurfer, `dseg` of BIDS.
 _LABEL_NAMES = r"[ad]?seg|segs|segmentations?|labels?|labelmaps?|masks?|gt|ground[ _-]?truth|support|painted"
 _IMAGE_NAMES = r"images?|imgs?|volumes?|vols?"
@@ -18,6 +33,19 @@ _LAST_IMAGE_NAME, _LAST_LABEL_NAME = (
     re.compile(rf"[ _.-]({names})$", re.IGNORECASE) for names in (_IMAGE_NAMES, _LABEL_NAMES)
 )
 _LABEL_NAME = re.compile(rf"(?<![a-z])({_LABEL_NAMES})(?![a-z])", re.IGNORECASE)
+
+
+def image_suffix(name: str) -> str:
+    """Suffix of the name of an image file, as it is written there; empty for DICOM and other files."""
+    lower = name.lower()
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if lower.endswith(suffix) and lower != suffix), "")
+    return name[len(name) - len(suffix) :]
+
+
+def without_suffix(name: str) -> str:
+    """Name of a file without the suffix of an image or of DICOM."""
+    suffix = _DICOM_SUFFIX if name.lower().endswith(_DICOM_SUFFIX) else image_suffix(name)
+    return name[: len(name) - len(suffix)]
 
 
 def is_segmentation(file: PurePath) -> bool:

@@ -99,10 +99,7 @@ def add_volumes(folder: BatchFolder, volumes: Sequence[FoundVolume]) -> list[str
         lines, columns = _lines(folder)
         listed = {(paths.resolve(case.image), case.series) for case in listed_cases(folder).values()}
         taken = {name.casefold() for name in rows}
-        new: dict[tuple[Path, str], FoundVolume] = {}  # a file and a link to it are one volume
-        for volume in sorted(volumes, key=lambda volume: paths.is_link(volume.path)):
-            new.setdefault((paths.resolve(volume.path), volume.series), volume)
-        chosen = [volume for key, volume in new.items() if key not in listed]
+        chosen = [volume for volume in volumes if (paths.resolve(volume.path), volume.series) not in listed]
         for volume in chosen:
             names.append(_free_name(volume.name, taken))
             cells = {"image": _path_text(folder, volume.path), "name": names[-1], "series": volume.series}

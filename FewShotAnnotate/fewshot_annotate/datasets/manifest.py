@@ -10,24 +10,10 @@ from pathlib import Path
 from ..core.errors import InputError
 from ..core.slice_axis import AxisChoice, parse_axis, parse_slice_indices
 from ..io.table import Row, read_table
+from .image_and_label_names import without_suffix
 
 REQUIRED = ("image", "support")
 OPTIONAL = ("name", "engine", "axis", "labelled_slices", "labels", "library", "series", "task", "also", "patient")
-# Suffixes of image files, longest first.
-IMAGE_SUFFIXES = (
-    ".nii.gz",
-    ".seg.nrrd",
-    ".nii",
-    ".nrrd",
-    ".nhdr",
-    ".mha",
-    ".mhd",
-    ".mgz",
-    ".mgh",
-    ".gipl",
-    ".hdr",
-    ".dcm",
-)
 _MAX_CHARACTERS = 120
 _MAX_BYTES = 255
 # Of names that are made, so that their bytes and a number at their end fit.
@@ -216,12 +202,6 @@ def _case(row: Row, default_task: str) -> Case:
         task=task,
         patient=row.cell("patient"),
     )
-
-
-def without_suffix(name: str) -> str:
-    """Name of a file without the suffix of an image."""
-    suffix = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
-    return name[: len(name) - len(suffix)]
 
 
 def same_folder(name: str) -> str:

@@ -66,6 +66,8 @@ TASKS = {
     "review_not_done": "Case '{name}' has no result to review; choose one that is done.",
     "review_running": "Case '{name}' is just being filled; nothing was written. Wait for its result.",
     "no_volumes": "{path}: no volume was found there; choose a folder with NIfTI, NRRD or DICOM files.",
+    "no_volumes_but_labels": "{path}: all {count} image files there, or their folders, are named as label maps, "
+    "such as {file}; rename them, or choose another folder.",
     "dataset_settings": "{path}: it does not say which task it belongs to; choose the task again.",
     "filling_can_be_continued": "filled cases are kept; fill again to go on",
     "training_can_be_continued": "train again to go on where it ended",

@@ -253,7 +253,7 @@ class DatasetController:
 
 
 def _add(folder: BatchFolder, images: Path) -> list[str]:
-    return add_volumes(folder, find_volumes(images))
+    return add_volumes(folder, find_volumes(images).volumes)
 
 
 def _is_task(name: str) -> bool:

@@ -34,6 +34,10 @@ def panel_sentences() -> Mapping[str, str]:
         ),
         "task_without_examples": _("Task '{name}' has no labelled examples; accept some cases before it is trained."),
         "no_volumes": _("{path}: no volume was found there; choose a folder with NIfTI, NRRD or DICOM files."),
+        "no_volumes_but_labels": _(
+            "{path}: all {count} image files there, or their folders, are named as label maps, such as {file}; "
+            "rename them, or choose another folder."
+        ),
         "dataset_settings": _("{path}: it does not say which task it belongs to; choose the task again."),
         "dataset_no_task": _("Choose a task first."),
         "dataset_untrained": _("The task has no model yet; train it on accepted cases first."),
