@@ -287,6 +287,24 @@ def test_a_new_data_set_is_made_labelled_and_added_to_its_task(
     assert read_task(task_folder("balls")).examples == ()
 
 
+def test_folders_without_a_whole_path_lie_in_the_home_folder(
+    panel: DatasetPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "images").mkdir()
+    write_ball(tmp_path / "images", 1)
+    panel.controls.folder_edit.setCurrentPath(" ")
+    panel.tick()
+    assert tool_tip(panel.controls.open_button) == "Choose a folder first."
+    panel.controls.folder_edit.setCurrentPath("~/set")
+    panel.press("open")
+    panel.controls.images_edit.setCurrentPath("images")
+    panel.press("add")
+    assert panel.review.folder.path == tmp_path / "set"
+    assert panel.controls.folder_edit.currentPath == str(tmp_path / "set")
+    assert panel.case_rows() == [("ball1", "to do", "")]
+
+
 def test_a_case_that_somebody_else_reviews_is_refused_in_one_line(panel: DatasetPanel, dataset: Dataset) -> None:
     lock = ReviewLock(dataset.case("a"))
     panel.click_case(0)

@@ -144,6 +144,22 @@ def test_the_export_goes_into_the_dicom_database_unless_a_file_is_chosen(
     assert [dcmread(path).Modality for path in (tmp_path / "database").iterdir()].count("SEG") == 1
 
 
+@pytest.mark.parametrize("typed", ["~/liver.nii.gz", "liver.nii.gz", "~liver.nii.gz"])
+def test_a_name_without_a_folder_goes_into_the_home_folder(
+    panel: ExportPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home é"))
+    (tmp_path / "home é").mkdir()
+    panel.export.target_box.setCurrentIndex(1)
+    panel.export.path_edit.setCurrentPath(typed)
+    panel.press("Check")
+    expected = tmp_path / "home é" / typed.removeprefix("~/")
+    assert panel.export.path_edit.currentPath == str(expected)
+    panel.press("Export")
+    assert panel.status.startswith(f"Verified: {expected.name}")
+    assert expected.is_file()
+
+
 def test_an_existing_file_is_overwritten_only_after_a_click(panel: ExportPanel) -> None:
     path = panel.into_file("seg.dcm")
     path.write_bytes(b"older")

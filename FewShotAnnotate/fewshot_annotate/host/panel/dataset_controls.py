@@ -18,7 +18,7 @@ from ..messages import Refusal
 from .background_row import BackgroundRow
 from .case_table_view import CaseTableView
 from .dataset_status import dataset_status
-from .widgets import Controls, attempt, body_layout, row_layout, text_label
+from .widgets import Controls, attempt, body_layout, chosen_path, row_layout, text_label
 
 _DEFAULT_MINUTES, _MAX_MINUTES = 5, 24 * 60
 
@@ -58,8 +58,8 @@ class DatasetControls:
         closed = None if self._controller.review is not None else InputError("no_batch_open")
         now = busy or self._why_not_now()
         case = self._case()
-        folder = None if self.folder_edit.currentPath else InputError("batch_folder_not_chosen")
-        images = None if self.images_edit.currentPath else InputError("images_not_chosen")
+        folder = None if chosen_path(self.folder_edit) else InputError("batch_folder_not_chosen")
+        images = None if chosen_path(self.images_edit) else InputError("images_not_chosen")
         named = None if self.task_box.currentText.strip() else InputError("task_not_named")
         tip = _("Folder of a data set, or one that a batch was written to; an empty folder becomes a data set.")
         enable(self.folder_edit, busy, tip)

@@ -13,7 +13,7 @@ from ..messages import Refusal
 from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.node_types import VolumeNode
 from .dataset_controls import DatasetControls
-from .widgets import attempt
+from .widgets import attempt, chosen_path, show_path
 
 
 class DatasetSection:
@@ -143,7 +143,9 @@ class DatasetSection:
     def _on_open(self, checked: bool = False) -> None:
         if not self._may_close_case():
             return
-        if attempt(lambda: self.controller.open(self.controls.folder_edit.currentPath)) is None:
+        folder = chosen_path(self.controls.folder_edit)
+        if folder is not None and attempt(lambda: self.controller.open(folder)) is None:
+            show_path(self.controls.folder_edit, folder)
             self._shown, self._node_ids, self._next_requested = None, None, False
         self.controls.show_tasks()
         self._show()
@@ -153,7 +155,9 @@ class DatasetSection:
         self.controls.show()
 
     def _on_add(self, checked: bool = False) -> None:
-        attempt(lambda: self.controller.add(self.controls.images_edit.currentPath))
+        folder = chosen_path(self.controls.images_edit)
+        if folder is not None and attempt(lambda: self.controller.add(folder)) is None:
+            show_path(self.controls.images_edit, folder)
         self.controls.show()
 
     def _on_case(self, name: str) -> None:

@@ -21,7 +21,17 @@ from ..i18n import tr as _
 from ..messages import Refusal, error_text
 from ..mrml.chosen_nodes import ChosenNodes
 from .problem_list import ProblemList
-from .widgets import Controls, body_layout, combo_box, row_layout, select_data, show_error, text_label
+from .widgets import (
+    Controls,
+    body_layout,
+    chosen_path,
+    combo_box,
+    row_layout,
+    select_data,
+    show_error,
+    show_path,
+    text_label,
+)
 
 _BUSY = (ExportState.CHECKING, ExportState.EXPORTING)
 
@@ -152,8 +162,8 @@ class ExportSection:
         select_data(self.target_box, str(settings.target))
         select_data(self.type_box, str(settings.type))
         self.each_box.checked = settings.one_file_per_segment
-        if settings.output is not None and self.path_edit.currentPath != str(settings.output):
-            self.path_edit.currentPath = str(settings.output)
+        if settings.output is not None:
+            show_path(self.path_edit, settings.output)
         self._showing = False
 
     def _show_buttons(self) -> None:
@@ -229,7 +239,7 @@ class ExportSection:
         nodes = self._nodes()
         if not nodes.complete:
             return nodes.refusal
-        if not self._into_database and not self.path_edit.currentPath:
+        if not self._into_database and chosen_path(self.path_edit) is None:
             return InputError("file_not_chosen")
         return None
 
@@ -252,10 +262,9 @@ class ExportSection:
         return self._has_database and self._target is Target.DICOM_SEG and self.database_box.checked
 
     def _settings(self) -> ExportSettings:
-        path = Path(self.path_edit.currentPath).expanduser()
         return ExportSettings(
             target=self._target,
-            output=None if self._into_database else path,
+            output=None if self._into_database else chosen_path(self.path_edit),
             type=SegType(self.type_box.currentData),
             one_file_per_segment=self.each_box.checked and self._target is not Target.DICOM_SEG,
             modality=Modality(self.modality_box.currentData),

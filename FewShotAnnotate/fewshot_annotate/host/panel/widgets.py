@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -162,6 +163,22 @@ def combo_box(titles: Mapping[Any, str], tool_tip: str) -> Any:
     for value, title in titles.items():
         box.addItem(title, str(value))
     return box
+
+
+def chosen_path(edit: Any) -> Path | None:
+    """Path in a ctkPathLineEdit; None if it is empty.
+
+    A relative one lies in the home folder: users do not see in which folder Slicer was started.
+    """
+    text = edit.currentPath.strip()
+    in_home = text[2:] if text[:2] in ("~", "~/", "~\\") else text
+    return Path(qt.QDir.homePath()) / in_home if text else None
+
+
+def show_path(edit: Any, path: Path) -> None:
+    """Show in a ctkPathLineEdit the whole path that is used."""
+    if edit.currentPath != str(path):
+        edit.currentPath = str(path)
 
 
 def text_label(text: str = "") -> Any:
