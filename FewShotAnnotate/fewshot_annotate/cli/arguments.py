@@ -37,12 +37,68 @@ def add_also(parser: argparse.ArgumentParser) -> None:
     )
 
 
-AXIS_HELP = (
-    "axis of the labelled slices: array axis 0 (slices as stored), 1 (rows) or 2 (columns), or axial, coronal or "
-    "sagittal (default: %(default)s, found from the labels)"
-)
 # Upper bound for the standard deviation of smoothing, above the size of any organ's detail.
 MAX_SMOOTHING_MM = 50.0
+
+
+def add_image_and_labels(
+    parser: argparse.ArgumentParser, labels: str = "support", *, image_optional: bool = False, optional: bool = False
+) -> None:
+    """Add the arguments for an image and its label map; `labels` is the name of the latter."""
+    parser.add_argument(
+        "image",
+        metavar="IMAGE",
+        type=Path,
+        nargs="?" if image_optional else None,
+        help="any image file SimpleITK reads, or a DICOM folder",
+    )
+    parser.add_argument(
+        labels,
+        metavar=labels.upper(),
+        type=Path,
+        nargs="?" if optional else None,
+        help="label map of the image, or DICOM segmentation",
+    )
+
+
+def add_axis(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the axis of the labelled slices."""
+    parser.add_argument(
+        "--axis",
+        default="auto",
+        help="axis of the labelled slices: array axis 0 (slices as stored), 1 (rows) or 2 (columns), or axial, "
+        "coronal or sagittal (default: %(default)s, found from the labels)",
+    )
+
+
+def add_labelled_slices(parser: Any, default: str = "slices with any label") -> None:
+    """Add the option that names the labelled slices."""
+    parser.add_argument(
+        "--labelled-slices",
+        metavar="3,10,20",
+        help=f"array indices, from 0, of the labelled slices, including empty ones (default: {default})",
+    )
+
+
+def add_slices(parser: argparse.ArgumentParser, purpose: str, default: str | None = None) -> None:
+    """Add the option for a range of slices; by default `between`, or `all` with a task."""
+    parser.add_argument(
+        "--slices",
+        default=default,
+        metavar="between|all|A:B",
+        help=f"{purpose}: between the labelled slices, all, or indices from A up to but not including B "
+        f"(default: {'%(default)s' if default else 'between, all with a task'})",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the device."""
+    parser.add_argument(
+        "--device",
+        choices=[str(device) for device in Device],
+        default="auto",
+        help="where networks compute; auto is cuda if torch can use an NVIDIA GPU, else cpu (default: %(default)s)",
+    )
 
 
 def add_task(parser: argparse.ArgumentParser, purpose: str) -> None:
@@ -54,35 +110,13 @@ def add_input(
     parser: argparse.ArgumentParser, purpose: str, slices: str | None, *, support_optional: bool = False
 ) -> None:
     """Add the arguments for image, labels and slice ranges."""
-    parser.add_argument("image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder")
-    parser.add_argument(
-        "support",
-        metavar="SUPPORT",
-        type=Path,
-        nargs="?" if support_optional else None,
-        help="label map of the image, or DICOM segmentation",
-    )
+    add_image_and_labels(parser, optional=support_optional)
     add_series(parser)
     add_also(parser)
-    parser.add_argument(
-        "--axis",
-        default="auto",
-        help=AXIS_HELP,
-    )
-    parser.add_argument(
-        "--labelled-slices",
-        metavar="3,10,20",
-        help="array indices, from 0, of the labelled slices, including empty ones (default: slices with any label)",
-    )
+    add_axis(parser)
+    add_labelled_slices(parser)
     add_partial(parser)
-    default = "%(default)s" if slices else "between, all with a task"
-    parser.add_argument(
-        "--slices",
-        default=slices,
-        metavar="between|all|A:B",
-        help=f"{purpose}: between the labelled slices, all, or indices from A up to but not including B "
-        f"(default: {default})",
-    )
+    add_slices(parser, purpose, slices)
 
 
 def add_partial(parser: argparse.ArgumentParser) -> None:
@@ -101,14 +135,14 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add the options for the device and for engine options."""
-    parser.add_argument("--device", choices=[str(device) for device in Device], default="auto")
+    add_device(parser)
     parser.add_argument(
         "--option",
         metavar="NAME=VALUE",
         action="append",
         default=[],
         dest="settings",
-        help="an option of the engine; may be given several times",
+        help="an option of the engine (models info ENGINE lists them); may be given several times",
     )
     parser.add_argument(
         "--implementation",
@@ -122,7 +156,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def add_progress(parser: argparse.ArgumentParser) -> None:
     """Add the option for the form of progress output."""
-    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
+    parser.add_argument(
+        "--progress",
+        choices=("bar", "json", "none"),
+        default="bar",
+        help="progress as a bar on stderr, as JSON lines on stdout, or none (default: %(default)s)",
+    )
 
 
 def parse_labelled_slices(text: str | None) -> list[int] | None:

@@ -26,6 +26,7 @@ from .arguments import (
     add_partial,
     add_progress,
     add_settings,
+    add_slices,
     add_task,
     parse_clean_up,
     parse_count,
@@ -63,9 +64,7 @@ def add_arguments(batch: argparse.ArgumentParser) -> None:
     batch.add_argument("--resume", action="store_true", help="run only the cases that are not done yet in OUT_DIR")
     add_engine(batch)
     add_task(batch, "whose model is used for rows that name no task; their support may be empty")
-    batch.add_argument(
-        "--slices", metavar="between|all|A:B", help="slices to fill (default: between; all with a task)"
-    )
+    add_slices(batch, "slices to fill")
     add_settings(batch)
     add_regrid_options(batch)
     add_partial(batch)
@@ -80,7 +79,7 @@ def add_arguments(batch: argparse.ArgumentParser) -> None:
         help="processor cores that a case may use (default: %(default)s); results may depend on it in the last digit",
     )
     where = batch.add_mutually_exclusive_group()
-    where.add_argument("--workers", metavar="N", help="run N cases at the same time on this machine")
+    where.add_argument("--workers", metavar="N", help="run N cases at the same time on this machine (default: 1)")
     where.add_argument(
         "--scheduler",
         metavar="ADDRESS",

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.exit_codes import ExitCode
-from ..core.job import Device
 from ..core.layers import merge_disjoint
 from ..core.slice_axis import parse_axis
 from ..core.storage import write_bytes, write_json
@@ -29,7 +28,17 @@ from ..evaluation.study_scores import GroupPoint, findings, group_points
 from ..io.files import read_channels, read_volume
 from ..jobs.planning import EngineSettings
 from .activity_indicator import activity_indicator
-from .arguments import AXIS_HELP, add_also, add_partial, add_progress, add_series, parse_labelled_slices
+from .arguments import (
+    add_also,
+    add_axis,
+    add_device,
+    add_image_and_labels,
+    add_labelled_slices,
+    add_partial,
+    add_progress,
+    add_series,
+    parse_labelled_slices,
+)
 from .comparing import (
     COMPARISON,
     exit_code_of_comparison,
@@ -46,8 +55,7 @@ from .terminal import table_console, text_table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.set_defaults(command=_compare)
-    parser.add_argument("image", metavar="IMAGE", nargs="?", type=Path, help="any image file, or a DICOM folder")
-    parser.add_argument("support", metavar="SUPPORT", nargs="?", type=Path, help="label map of the image")
+    add_image_and_labels(parser, image_optional=True, optional=True)
     add_series(parser)
     add_also(parser)
     parser.add_argument(
@@ -65,26 +73,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B,C",
         help=f"all, or some of {', '.join(engine_names())} (default: all)",
     )
-    parser.add_argument("--axis", default="auto", help=AXIS_HELP)
-    parser.add_argument(
-        "--labelled-slices", metavar="3,10,20", help="array indices of the labelled slices, including empty ones"
-    )
+    add_axis(parser)
+    add_labelled_slices(parser)
     add_partial(parser)
     add_regrid_options(parser)
-    parser.add_argument("--sizes", metavar="1,2,4", help="support sizes (default: 1, 2, 4, 8, ... and all)")
+    parser.add_argument(
+        "--sizes",
+        metavar="1,2,4",
+        help="support sizes, that is numbers of labelled slices to fill from (default: 1, 2, 4, 8, ... and all)",
+    )
     parser.add_argument("--draws", default="3", metavar="N", help="random supports per size (default: %(default)s)")
     parser.add_argument(
         "--held-out", default="16", metavar="N", help="maximum number of held-out slices (default: %(default)s)"
     )
     parser.add_argument("--seed", default="0", metavar="N", help="random seed of the supports (default: %(default)s)")
-    parser.add_argument("--device", choices=[str(device) for device in Device], default="auto")
+    add_device(parser)
     parser.add_argument(
         "--option",
         metavar="ENGINE.NAME=VALUE",
         action="append",
         default=[],
         dest="settings",
-        help="an option of one engine; may be given several times",
+        help="an option of one engine (models info ENGINE lists them); may be given several times",
     )
     parser.add_argument(
         "--budget", metavar="SECONDS", help="time limit per fill, in seconds (ignored by engines without one)"

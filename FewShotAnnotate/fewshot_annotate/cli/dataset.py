@@ -34,7 +34,7 @@ _MAX_DATASET_NUMBER = 999
 def add_arguments(dataset: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     actions = dataset.add_subparsers(required=True, metavar="ACTION")
-    add = actions.add_parser("add", help="add the volumes of a folder to a data set, for `batch` to fill")
+    add = actions.add_parser("add", help="add the volumes of a folder to a data set, for batch to fill")
     add.set_defaults(command=_add)
     add.add_argument(
         "batch", metavar="BATCH_DIR", type=Path, help="folder of the data set; a new or empty folder becomes one"

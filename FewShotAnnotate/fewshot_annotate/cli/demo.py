@@ -29,7 +29,14 @@ WRITING_PER_READING = 5.0
 def add_arguments(show: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     show.set_defaults(command=_demo)
-    show.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("demo-output"))
+    show.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        type=Path,
+        default=Path("demo-output"),
+        help="folder to write (default: %(default)s)",
+    )
     add_overwrite(show, "what is in DIR")
     add_engine(show)
     add_progress(show)

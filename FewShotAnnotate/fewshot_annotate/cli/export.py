@@ -18,8 +18,8 @@ from ..io.files import read_layers, read_volume
 from ..io.shear_note import shear_note
 from .activity_indicator import activity_indicator
 from .arguments import add_series
-from .consent import require_different
-from .labels import print_note
+from .consent import add_overwrite, require_different
+from .labels import add_regrid_options, print_note
 from .messages import error_text
 
 if TYPE_CHECKING:
@@ -41,16 +41,17 @@ def add_arguments(export: argparse.ArgumentParser) -> None:
     export.add_argument(
         "labels", metavar="LABELMAP", type=Path, help="label map, with its names in it or beside it, or DICOM SEG"
     )
-    export.add_argument("--to", choices=[str(target) for target in Target], required=True)
+    export.add_argument(
+        "--to", choices=[str(target) for target in Target], required=True, help="format of the file or files"
+    )
     export.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="file to write, or folder")
-    export.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    add_overwrite(export)
     export.add_argument(
         "--one-file-per-segment",
         action="store_true",
         help="OUT is a folder with a file for each segment; not for dicom-seg",
     )
-    export.add_argument("--resample", action="store_true", help="put labels of another grid onto the images' grid")
-    export.add_argument("--crop", action="store_true", help="remove labels outside the images")
+    add_regrid_options(export)
     codes = export.add_argument_group("codes (SNOMED CT)")
     codes.add_argument("--suggest-codes", action="store_true", help="take codes from the segments' names")
     codes.add_argument(
@@ -75,7 +76,12 @@ def add_arguments(export: argparse.ArgumentParser) -> None:
         help="DICOM series of the labels (folder or multi-frame file), or image",
     )
     add_series(dicom, "the folder")
-    dicom.add_argument("--type", choices=[str(kind) for kind in SegType], default="binary")
+    dicom.add_argument(
+        "--type",
+        choices=[str(kind) for kind in SegType],
+        default="binary",
+        help="type of DICOM SEG; few programs read labelmap yet (default: %(default)s)",
+    )
     dicom.add_argument(
         "--leave-out-missing-slices", action="store_true", help="export although slices of the series are missing"
     )
@@ -91,9 +97,14 @@ def add_arguments(export: argparse.ArgumentParser) -> None:
     derive = export.add_argument_group("images that did not come from DICOM")
     derive.add_argument("--derive-series", metavar="DIR", type=Path, help="write a DICOM series of IMAGE there")
     derive.add_argument("--image", metavar="IMAGE", type=Path, help="the image of the labels")
-    derive.add_argument("--modality", choices=[str(kind) for kind in Modality], default="OT")
-    derive.add_argument("--patient-id", metavar="ID", default="", help="(default: generated)")
-    derive.add_argument("--patient-name", metavar="NAME", default="", help="(default: Anonymous)")
+    derive.add_argument(
+        "--modality",
+        choices=[str(kind) for kind in Modality],
+        default="OT",
+        help="modality of the series; OT is other (default: %(default)s)",
+    )
+    derive.add_argument("--patient-id", metavar="ID", default="", help="Patient ID (default: generated)")
+    derive.add_argument("--patient-name", metavar="NAME", default="", help="Patient's Name (default: Anonymous)")
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.exit_codes import ExitCode
@@ -14,7 +13,14 @@ from ..datasets.task.library import remove_task, save_slices, task_folder
 from ..datasets.task.task import SliceOrigin, Task, read_task
 from ..io.files import read_volume
 from .activity_indicator import activity_indicator
-from .arguments import AXIS_HELP, add_partial, add_series, parse_labelled_slices
+from .arguments import (
+    add_axis,
+    add_image_and_labels,
+    add_labelled_slices,
+    add_partial,
+    add_series,
+    parse_labelled_slices,
+)
 from .consent import add_yes, require_yes
 from .labels import add_regrid_options
 from .task_actions import add_action, add_export_and_import, print_tasks, read_one_label_map, segment_names
@@ -33,17 +39,12 @@ def add_arguments(library: argparse.ArgumentParser) -> None:
     add.set_defaults(add=True)
     add.add_argument("--corrected", action="store_true", help="the slices were filled and then corrected")
     for parser in (save, add):
-        parser.add_argument(
-            "image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder"
-        )
-        parser.add_argument("labels", metavar="LABELS", type=Path, help="label map of the image")
+        add_image_and_labels(parser, "labels")
         add_regrid_options(parser)
         add_partial(parser)
         add_series(parser)
-        parser.add_argument("--axis", default="auto", help=AXIS_HELP)
-        parser.add_argument(
-            "--labelled-slices", metavar="3,10,20", help="the slices to keep (default: those with any label)"
-        )
+        add_axis(parser)
+        add_labelled_slices(parser)
     add_export_and_import(actions, _summary)
     add_yes(add_action(actions, "remove", "remove a task", _remove))
 

@@ -29,7 +29,7 @@ def add_arguments(manifest: argparse.ArgumentParser) -> None:
         "label_maps", metavar="LABELS_DIR", type=Path, nargs="?", help="folder of the label maps; may be the same"
     )
     manifest.add_argument("-o", "--output", metavar="MANIFEST.csv", type=Path, required=True, help="table to write")
-    add_overwrite(manifest)
+    add_overwrite(manifest, "MANIFEST.csv")
     manifest.add_argument(
         "--images",
         metavar="PATTERN",

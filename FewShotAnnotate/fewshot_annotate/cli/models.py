@@ -47,7 +47,7 @@ def add_arguments(models: argparse.ArgumentParser) -> None:
     add_progress(download)
     import_parser = _add(actions, "import", _import, "import weights from a file, for use without internet")
     import_parser.add_argument("name", metavar="NAME", help="of the weights")
-    import_parser.add_argument("file", metavar="FILE", type=Path)
+    import_parser.add_argument("file", metavar="FILE", type=Path, help="file that was downloaded elsewhere")
     verify = _add(actions, "verify", _verify, "compare weights with their checksums")
     verify.add_argument("names", metavar="NAME", nargs="*", help="of weights or engines (default: all that are here)")
     remove = _add(actions, "remove", _remove, "delete weights")

@@ -23,9 +23,12 @@ def add_arguments(suggest: argparse.ArgumentParser) -> None:
     suggest.set_defaults(command=_suggest)
     add_input(suggest, "slices that may be suggested", "all")
     add_regrid_options(suggest)
-    suggest.add_argument("--count", metavar="N", default="3", help="at most so many slices (default: %(default)s)")
+    suggest.add_argument("--count", metavar="N", default="3", help="maximum number of slices (default: %(default)s)")
     suggest.add_argument(
-        "--progress", choices=("bar", "none"), default="bar", help="on stderr (default: %(default)s)"
+        "--progress",
+        choices=("bar", "none"),
+        default="bar",
+        help="progress as a bar on stderr, or none (default: %(default)s)",
     )
 
 

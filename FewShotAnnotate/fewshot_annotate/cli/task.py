@@ -26,7 +26,7 @@ from ..datasets.task.task import Task, read_task
 from ..io.files import read_volume
 from ..io.label_names import read_segments
 from .activity_indicator import activity_indicator
-from .arguments import AXIS_HELP, add_series, parse_count, parse_labelled_slices
+from .arguments import add_axis, add_labelled_slices, add_series, parse_count, parse_labelled_slices
 from .consent import add_yes, require_yes
 from .labels import add_regrid_options, print_note
 from .messages import error_text
@@ -61,20 +61,24 @@ def add_arguments(task: argparse.ArgumentParser) -> None:
 
 def _add_example_arguments(add: argparse.ArgumentParser) -> None:
     add.add_argument(
-        "image", metavar="IMAGE", type=Path, help="image file or DICOM folder; or folder of a batch, without LABELS"
+        "image",
+        metavar="IMAGE",
+        type=Path,
+        help="any image file SimpleITK reads, or a DICOM folder; or folder of a batch, without LABELS",
     )
-    add.add_argument("labels", metavar="LABELS", type=Path, nargs="?", help="label map of the image")
+    add.add_argument(
+        "labels", metavar="LABELS", type=Path, nargs="?", help="label map of the image, or DICOM segmentation"
+    )
     extent = add.add_mutually_exclusive_group()
-    extent.add_argument(
-        "--labelled-slices", metavar="3,10,20", help="only these slices are labelled (default: the whole volume)"
-    )
+    add_labelled_slices(extent, "the whole volume is labelled")
     extent.add_argument("--whole", action="store_true", help="all slices are labelled, even if few have labels")
-    add.add_argument("--axis", default="auto", help=AXIS_HELP)
+    add_axis(add)
     add.add_argument(
         "--origin",
         choices=[str(origin) for origin in LabelOrigin],
         default=str(LabelOrigin.PAINTED),
-        help="who made the labels: painted by a person, or filled and then corrected, or accepted as they were",
+        help="who made the labels: painted by a person, or filled and then corrected, or accepted as they were "
+        "(default: %(default)s)",
     )
     add.add_argument(
         "--patient",

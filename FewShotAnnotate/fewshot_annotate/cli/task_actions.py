@@ -48,11 +48,11 @@ def add_export_and_import(actions: Any, summary: Callable[[Task], str]) -> None:
         return ExitCode.DONE
 
     export = add_action(actions, "export", "write a task to one file", _export)
-    export.add_argument("-o", "--output", metavar="FILE.zip", type=Path, required=True)
+    export.add_argument("-o", "--output", metavar="FILE.zip", type=Path, required=True, help="file to write")
     add_overwrite(export, "FILE.zip")
     importing = actions.add_parser("import", help="make a task from a file that was exported")
     importing.set_defaults(command=import_file)
-    importing.add_argument("file", metavar="FILE.zip", type=Path)
+    importing.add_argument("file", metavar="FILE.zip", type=Path, help="file that was exported")
     importing.add_argument("--name", metavar="TASK", help="name of the new task (default: as in the file)")
 
 

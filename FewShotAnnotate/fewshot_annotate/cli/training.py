@@ -16,7 +16,7 @@ from ..datasets.task.models import TaskModel
 from ..datasets.task.task import Task, read_task
 from ..datasets.task.training import DEFAULT_SECONDS, TrainingRequest, require_trainable, train_task
 from ..engines.base import RunContext, Stopped
-from .arguments import add_progress, parse_time_limit
+from .arguments import add_device, add_progress, parse_time_limit
 from .messages import error_text
 from .progress import Bar, Column, Display, open_display
 from .task_actions import add_task_name
@@ -41,7 +41,7 @@ def add_train_arguments(train: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"time limit, in seconds; more time gives a better model (default: {DEFAULT_SECONDS:.0f})",
     )
-    train.add_argument("--device", choices=[str(device) for device in Device], default="auto")
+    add_device(train)
     train.add_argument("--from-scratch", action="store_true", help="do not start from the newest model of the task")
     train.add_argument(
         "--scheduler",
