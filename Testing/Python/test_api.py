@@ -50,6 +50,14 @@ def test_a_box_is_filled_from_arrays(box: tuple[np.ndarray, np.ndarray]) -> None
     assert filled.filled_slices == (1, 2, 3, 5, 6, 7)
 
 
+def test_results_are_displayed_without_their_voxels(box: tuple[np.ndarray, np.ndarray]) -> None:
+    filled = fsa.fill(*box, engine="propagate", axis=0)
+    comparison = fsa.compare(*box, engines=["propagate"], axis=0, draws=1)
+    for result in (filled, filled.layers[0], comparison, fsa.Volume(box[0], filled.layers[0].geometry)):
+        assert "array(" not in repr(result)
+    assert "engine='propagate'" in repr(filled)
+
+
 def test_a_volume_of_true_and_false_is_filled_as_one_of_ones_and_zeros(box: tuple[np.ndarray, np.ndarray]) -> None:
     image, painted = box
     bright = image > 50

@@ -171,7 +171,7 @@ class Volume:
         The other channels, each on its own grid; they have no further channels themselves. See `core.channels`.
     """
 
-    array: np.ndarray
+    array: np.ndarray = field(repr=False)
     geometry: Geometry
     further: tuple[Volume, ...] = ()
 
@@ -234,7 +234,7 @@ class LabelMap:
         One for each label value that may occur, in display order.
     """
 
-    array: np.ndarray
+    array: np.ndarray = field(repr=False)
     geometry: Geometry
     segments: tuple[Segment, ...] = ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ class HeldOutSlice:
     index: int
     support_index: int
     dice: Mapping[str, float]
-    masks: Mapping[str, np.ndarray]
+    masks: Mapping[str, np.ndarray] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class Comparison:
     recommendation: Recommendation
     warnings: Mapping[str, tuple[str, ...]]
     samples: tuple[HeldOutSlice, ...]
-    counts: Mapping[tuple[str, int], np.ndarray]
+    counts: Mapping[tuple[str, int], np.ndarray] = field(repr=False)
 
     @property
     def engines(self) -> tuple[str, ...]:

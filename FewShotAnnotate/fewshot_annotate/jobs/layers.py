@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,7 @@ class Filled:
     """
 
     layers: tuple[LabelMap, ...]
-    confidence: np.ndarray
+    confidence: np.ndarray = field(repr=False)
     expected_dice: dict[str, ExpectedDice]
     engine: str
     axis: SliceAxis
