@@ -327,6 +327,25 @@ def unexplained(panel: Panel, enabled_tips: dict[Any, str]) -> list[str]:
     return found
 
 
+def test_once_every_slice_is_accepted_there_is_nothing_to_fill(panel: Panel) -> None:
+    panel.fill()
+    panel.until(lambda: panel.widget.reviewSection.accept_all_button.enabled)
+    panel.widget.reviewSection.accept_all_button.click()
+    panel.until(lambda: not panel.ui.fillButton.enabled)
+    assert tool_tip(panel.ui.fillButton) == "Every slice is painted, corrected or accepted."
+    assert panel.status == f"{len(panel.scene.between)} slices filled."
+    panel.ui.segmentEditor.undo()
+    panel.until(lambda: panel.ui.fillButton.enabled)
+
+
+def test_a_segment_without_a_gap_between_its_slices_is_not_said_to_be_unpainted(
+    open_panel: Callable[..., Panel],
+) -> None:
+    panel = open_panel(scene_of(case("ct_vertebrae"), step=1))
+    panel.until(lambda: panel.status.startswith("There is no slice to fill: paint at least two slices"))
+    assert panel.status == tool_tip(panel.ui.fillButton)
+
+
 def test_every_disabled_control_states_the_reason_in_every_state(
     gate: Gate, open_panel: Callable[..., Panel]
 ) -> None:

@@ -95,6 +95,12 @@ class ReviewView:
         return sum(row.origin is Origin.FILLED for row in self.rows)
 
     @property
+    def accepted(self) -> frozenset[int]:
+        """Accepted slices, which a fill must not change; painted and corrected slices are never changed anyway."""
+        rows = self.rows
+        return frozenset(row.index for row in rows if row.status is SliceStatus.ACCEPTED and not row.manual)
+
+    @property
     def has_unfilled(self) -> bool:
         """Whether a slice was neither painted nor filled, such as those that a stopped run did not reach."""
         return any(row.origin is Origin.UNFILLED for row in self.rows)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...core.errors import InputError
 from ...core.events import Progress, Stage
+from ...core.slice_axis import SliceAxis
 from ..i18n import tr as _
 from ..messages import Refusal, error_text, refusal_text
 from ..mrml.chosen_nodes import ChosenNodes
@@ -154,12 +155,28 @@ def why_not_fill(logic: Any, nodes: ChosenNodes, fill_all: bool) -> Refusal:
         return survey_error
     if logic.annotations.survey.grid is None:
         return InputError("segmentation_being_read")
-    selection = logic.annotations.snapshot(nodes.segmentation).selection
+    snapshot = logic.annotations.snapshot(nodes.segmentation)
+    selection = snapshot.selection
     if not selection.labelled or not selection.segment_ids:
-        return InputError("segments_left_out" if _paints_only_left_out(logic, nodes) else "too_few_painted")
+        return _why_nothing_labelled(logic, nodes)
     if len(selection.labelled) == 1 and not fill_all:
         return InputError("one_painted")
-    return None
+    count = SliceAxis(selection.axis or 0).count(logic.annotations.survey.grid.geometry)
+    fixed = {*selection.labelled, *snapshot.review.accepted}
+    fillable = range(count) if fill_all else range(min(fixed), max(fixed) + 1)
+    if not fixed.issuperset(fillable):
+        return None
+    return InputError("nothing_to_refill" if fill_all or snapshot.review.accepted else "none_between")
+
+
+def _why_nothing_labelled(logic: Any, nodes: ChosenNodes) -> InputError:
+    """Why no slice counts as labelled: nothing is painted yet, or what is there has no gap between its slices."""
+    if _paints_only_left_out(logic, nodes):
+        return InputError("segments_left_out")
+    left_out = segments_left_out(nodes.segmentation)
+    extents = logic.annotations.survey.extents.items()
+    complete = any(extent.slices[0] for name, extent in extents if name not in left_out)
+    return InputError("none_between" if complete else "too_few_painted")
 
 
 def _paints_only_left_out(logic: Any, nodes: ChosenNodes) -> bool:

@@ -55,10 +55,8 @@ class NextButton:
             return ui.resumeButton
         if not fill.idle:
             return None
-        if fill.why_not_fill():
-            return ui.suggestButton
         if not self._is_filled():
-            return ui.fillButton
+            return ui.suggestButton if fill.why_not_fill() else ui.fillButton
         if self._review.worst_button.enabled:
             return self._review.worst_button
         if fill.has_unfilled:

@@ -96,8 +96,7 @@ class ReviewController:
     @property
     def accepted_slices(self) -> frozenset[int]:
         """Accepted slices, which a fill must not change; painted and corrected slices are never changed anyway."""
-        rows = self.view.rows
-        return frozenset(row.index for row in rows if row.status is SliceStatus.ACCEPTED and not row.manual)
+        return self.view.accepted
 
     def needing_review(self, indices: Sequence[int]) -> list[int]:
         """Those of the slices that are neither accepted nor manual."""

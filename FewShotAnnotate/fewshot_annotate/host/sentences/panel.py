@@ -123,6 +123,9 @@ def panel_sentences() -> Mapping[str, str]:
         "segmentation_being_read": _("Reading the segmentation ..."),
         "too_few_painted": _("Paint at least two slices first."),
         "one_painted": _("Paint one more slice: there are no slices between yet."),
+        "none_between": _(
+            "There is no slice to fill: paint at least two slices of a segment with others between them."
+        ),
         "nothing_running": _("Nothing is running."),
         "no_interrupted_run": _("No run was interrupted."),
         "no_labelled_before": _("No slice before this one is labelled."),
