@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -259,6 +260,15 @@ def test_the_demo_writes_its_results_elsewhere_if_its_folder_cannot_be_written(
     assert (output / "contact-sheet.png").stat().st_size
     (kept,) = elsewhere.glob("*/label.nii.gz")
     assert str(kept) in capfd.readouterr().err
+
+
+def test_a_preview_without_pillow_is_refused_before_the_run(
+    case_folder: CaseFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)  # as if it were not installed
+    assert main(case_folder.fill("--preview", str(case_folder.folder / "preview.png"))) == 2
+    assert "The package pillow is missing; install it with:" in capsys.readouterr().err
+    assert not case_folder.output.exists()
 
 
 def test_fill_writes_a_picture_and_statistics(case_folder: CaseFolder) -> None:

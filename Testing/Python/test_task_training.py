@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,24 @@ def test_the_export_of_a_trained_task_says_that_models_are_not_in_the_file(
     )
     assert main(["task", "import", str(file), "--name", "again"]) == 0
     assert newest_model(read_task(home / "library" / "again")) is None
+
+
+@pytest.mark.parametrize("package", ["torch", "safetensors"])
+def test_a_training_without_its_packages_says_what_to_install(
+    package: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    assert main(["task", "train", "balls", "--progress", "none"]) == 2
+    assert f"Engine specialist cannot run here: it needs the Python package {package}:" in capsys.readouterr().err
+    assert [model.number for model in task_models(balls(home))] == ["0001"]
+
+
+def test_a_training_on_a_cluster_without_dask_says_what_to_install(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)  # as if it were not installed
+    assert main(["task", "train", "balls", "--scheduler", "tls://localhost:1", "--progress", "none"]) == 2
+    assert "The package distributed is missing; install it with:" in capsys.readouterr().err
 
 
 def test_compiled_files_of_a_training_are_removed_with_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

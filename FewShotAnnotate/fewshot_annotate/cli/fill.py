@@ -31,6 +31,7 @@ from ..io.files import (
 )
 from ..io.ignored_labels import ignored_label_notes
 from ..io.label_names import sidecar_path
+from ..io.slice_picture import require_pillow
 from ..jobs.planning import EngineSettings, FillRequest, PlannedRun, SliceRange, plan
 from .activity_indicator import activity_indicator
 from .arguments import (
@@ -155,6 +156,8 @@ def _require_outputs(options: argparse.Namespace) -> None:
         raise InputError("confidence_no_labels", path=options.confidence)
     if options.support is None and options.task is None:
         raise InputError("support_missing")
+    if options.preview:
+        require_pillow()
     extras = [path for path in (options.preview, options.statistics) if path]
     for path, suffix in ((options.preview, ".png"), (options.statistics, ".csv")):
         if path and path.suffix.lower() != suffix:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.errors import InputError
 from ..core.intensity import IntensityRange
 from ..core.slice_axis import SliceAxis
 from ..core.volume import LabelMap, Segment, Volume
-from ..io.slice_picture import draw_slice, label_regions, radiological_flips, scaled_size, write_png
+from ..io.slice_picture import draw_slice, label_regions, radiological_flips, require_pillow, scaled_size, write_png
 from .confidence import slice_confidence
 
 if TYPE_CHECKING:
@@ -60,10 +59,9 @@ def contact_sheet(
     InputError
         Pillow is missing, or the file cannot be written.
     """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise InputError("package_missing", package="pillow", install="pillow") from None
+    require_pillow()
+    from PIL import Image
+
     intensities = IntensityRange.of_volume(volume.array)
     tiles = [_tile(volume, label_map, axis, index, intensities, index in set(painted)) for index in indices]
     width, height = tiles[0].size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,12 @@ class Region:
     colour: Colour
 
 
+def require_pillow() -> None:
+    """Raise `InputError` if Pillow is missing."""
+    if find_spec("PIL") is None:
+        raise InputError("package_missing", package="pillow", install="pillow")
+
+
 def draw_slice(
     image: np.ndarray,
     intensities: IntensityRange,
@@ -62,10 +69,9 @@ def draw_slice(
     InputError
         Pillow is missing.
     """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise InputError("package_missing", package="pillow", install="pillow") from None
+    require_pillow()
+    from PIL import Image
+
     step = max(1, max(image.shape) // (_OVERSAMPLING * max(size)))
     grey = (intensities.normalise(image[::step, ::step]) * 255).astype(np.uint8)
     resized = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC), dtype=np.float32)

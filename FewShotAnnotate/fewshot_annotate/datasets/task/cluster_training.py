@@ -36,9 +36,9 @@ def train_on_cluster(
     KeyboardInterrupt
         Training was asked to stop before; its checkpoints stay.
     """
+    client = connect(address)
     from distributed import CancelledError, KilledWorker, wait
 
-    client = connect(address)
     try:
         future = client.submit(train_task, request, pure=False)
         try:

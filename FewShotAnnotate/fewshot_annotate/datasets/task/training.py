@@ -15,6 +15,7 @@ from ...core.job import Device
 from ...core.locks import open_locked, share_lock
 from ...core.temporary import remove_path
 from ...engines.base import RunContext
+from ...engines.registry import runnable_engine
 from ...engines.specialist.model_file import is_loadable
 from ...engines.threads import temporary_compile_cache
 from .library import TRAINING_LOCK, task_lock
@@ -60,8 +61,8 @@ def train_task(request: TrainingRequest, context: RunContext = RunContext()) -> 
     Raises
     ------
     InputError
-        No labelled examples; a segment that no example shows; a damaged example; another process trains the task; the
-        folder cannot be written.
+        A package is missing; no labelled examples; a segment that no example shows; a damaged example; another
+        process trains the task; the folder cannot be written.
     Stopped
         The training was asked to stop; the next call continues it.
     """
@@ -69,6 +70,7 @@ def train_task(request: TrainingRequest, context: RunContext = RunContext()) -> 
 
     task = read_task(request.task)
     require_trainable(task)
+    runnable_engine("specialist")
     with _exclusive(task), temporary_compile_cache():
         model, start = _open_or_create(task, request.warm, context)
         with _removed_if_refused(model):
