@@ -178,7 +178,9 @@ def test_a_data_set_finds_its_images_after_both_were_moved(dataset: BatchFolder,
     assert [case.image.is_file() for case in listed_cases(BatchFolder(moved / "set")).values()] == [True, True]
 
 
-def test_filled_cases_stay_done_and_accepted_ones_are_exported_after_a_move(tmp_path: Path) -> None:
+def test_filled_cases_stay_done_and_accepted_ones_are_exported_after_a_move(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "here").mkdir()
     _, labels = write_ball(tmp_path / "here", 0)
     manifest = f'image,support,name,axis,labelled_slices,patient\nball0.nii.gz,{labels.name},a,0,"3,6",P1\n'
@@ -197,6 +199,7 @@ def test_filled_cases_stay_done_and_accepted_ones_are_exported_after_a_move(tmp_
     assert BatchFolder(out).status.read()["a"].patient == "P2"
     assert main(["dataset", "accept", str(out), "a"]) == 0
     assert main(["dataset", "export", str(out), "--format", "monai", "-o", str(tmp_path / "exported")]) == 0
+    assert ": 1 case, 1 for training and 0 for validation;" in capsys.readouterr().out
 
 
 def test_a_moved_data_set_takes_no_other_image_of_the_same_name(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from .arguments import add_progress
 from .labels import print_left_out, print_note
 from .messages import error_text
 from .progress import Bar, Column, Display, open_display
-from .terminal import table_console, text_table
+from .terminal import case_count, table_console, text_table
 
 _MAX_DATASET_NUMBER = 999
 
@@ -93,8 +93,8 @@ def _add(options: argparse.Namespace) -> int:
     print_left_out("label maps (by the names of files and folders)", found.label_maps)
     if found.links:
         print_note(f"links to volumes that are listed by themselves are left out: {found.links}.")
-    cases = "1 case" if len(names) == 1 else f"{len(names)} cases"
-    print(f"{printable(cases_path(folder))}: {cases} added, {len(found.volumes) - len(names)} were there")
+    there = len(found.volumes) - len(names)
+    print(f"{printable(cases_path(folder))}: {case_count(len(names))} added, {there} were there")
     return ExitCode.DONE
 
 
@@ -107,7 +107,7 @@ def _list(options: argparse.Namespace) -> int:
         table.add_row(printable(row.name), str(row.state), "" if mean is None else f"{mean:.3f}", str(row.reviewer))
     table_console().print(table)
     counts = sorted(Counter(str(row.state) for row in rows).items())
-    print(f"{len(rows)} cases: {', '.join(f'{count} {state}' for state, count in counts)}")
+    print(f"{case_count(len(rows))}: {', '.join(f'{count} {state}' for state, count in counts)}")
     return ExitCode.DONE
 
 
@@ -156,7 +156,7 @@ def _export(options: argparse.Namespace) -> int:
     if options.progress != "json":
         held = len(made.validation)
         print(
-            f"{printable(made.folder)}: {total} cases, {total - held} for training and {held} for validation; "
+            f"{printable(made.folder)}: {case_count(total)}, {total - held} for training and {held} for validation; "
             f"{source.left_out} left out that are not accepted or not labelled completely"
         )
     return ExitCode.DONE

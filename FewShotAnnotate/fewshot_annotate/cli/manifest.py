@@ -17,6 +17,7 @@ from .arguments import add_progress
 from .consent import add_overwrite, require_free
 from .labels import add_label_names, print_left_out
 from .messages import error_text
+from .terminal import case_count
 
 
 def add_arguments(manifest: argparse.ArgumentParser) -> None:
@@ -77,5 +78,5 @@ def _manifest(options: argparse.Namespace) -> int:
         )
     if pairing.unused:
         print_left_out("label maps without an image", [source.relative_path for source in pairing.unused])
-    print(f"{printable(options.output)}: {count} {'case' if count == 1 else 'cases'}")
+    print(f"{printable(options.output)}: {case_count(count)}")
     return ExitCode.DONE

@@ -31,7 +31,7 @@ from .consent import add_yes, require_yes
 from .labels import add_regrid_options, print_note
 from .messages import error_text
 from .task_actions import add_action, add_export_and_import, print_tasks, read_one_label_map, segment_names
-from .terminal import table_console, text_table
+from .terminal import case_count, table_console, text_table
 from .training import add_train_arguments, print_expected_dice
 
 
@@ -227,7 +227,7 @@ def _add_batch(options: argparse.Namespace, folder: Path) -> int:
         if count > 1:
             same = ", ".join(name for name, added in result.added if added.example.digest == digest)
             print_note(f"{same}: these cases have the same image; the labels of the last one are kept.")
-    cases = "1 case" if len(result.added) == 1 else f"{len(result.added)} cases"
+    cases = case_count(len(result.added))
     print(f"{_summary(read_task(folder))}; {cases} added, {result.waiting} not accepted yet")
     return ExitCode.BAD_INPUT if result.refused else ExitCode.DONE
 

@@ -156,6 +156,11 @@ def bar_console() -> Console:
     )
 
 
+def case_count(count: int) -> str:
+    """A number of cases in words."""
+    return "1 case" if count == 1 else f"{count} cases"
+
+
 def _width() -> int | None:
     """Width for rich where it cannot use what COLUMNS says; None leaves it to rich, which follows the terminal."""
     text = os.environ.get("COLUMNS", "")
