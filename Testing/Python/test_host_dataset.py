@@ -183,6 +183,11 @@ def test_without_a_model_cases_are_painted_and_become_examples(
     for segment in ball(5)[1].segments:
         node.GetSegmentation().AddEmptySegment("", segment.name)
     paint(controller, 5)
+    image = review.nodes.volume
+    slicer.mrmlScene.RemoveNode(image)
+    with pytest.raises(InputError, match="review_image_removed"):
+        review.accept()
+    slicer.mrmlScene.AddNode(image)
     review.accept()
     settle(controller)
     assert states(controller) == ["accepted", "to do", "to do"]

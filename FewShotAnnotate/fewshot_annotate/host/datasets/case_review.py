@@ -148,8 +148,8 @@ class CaseReview:
         Raises
         ------
         InputError
-            Something is under way, no case is shown, or its segmentation cannot be read. What `poll` raises: segments
-            overlap, labels lie outside the image, or nothing is labelled.
+            Something is under way, no case is shown, its segmentation cannot be read, or its image was removed and no
+            batch filled it. What `poll` raises: segments overlap, labels lie outside the image, or nothing is labelled.
         """
         shown = self._require_shown()
         if shown.case.is_filled or self._is_surveyed():
@@ -163,6 +163,8 @@ class CaseReview:
         if self.changed or not case.is_filled or is_moved(self.nodes):
             labels = copy_labels(self.nodes, case.label_map.segments)
         if not case.is_filled:
+            if self.nodes.volume is None:  # without it, what was painted is not known
+                raise InputError("review_image_removed", name=case.name)
             history = self._history()
             if history is None:
                 raise InputError("review_unlabelled", name=case.name)

@@ -11,6 +11,9 @@ def panel_sentences() -> Mapping[str, str]:
     """Code -> sentence, in the language of the application."""
     return {
         "review_nothing": _("No case is shown; choose one from the table first."),
+        "review_image_removed": _(
+            "The image of case '{name}' is no longer in the scene; click the case to load it again."
+        ),
         "review_unlabelled": _("Nothing is labelled in case '{name}'; label or fill it first."),
         "case_in_review": _("Case '{name}' is being reviewed by {reviewer}; choose another one."),
         "case_unknown": _("{path}: this data set has no case '{name}'; press Refresh."),
