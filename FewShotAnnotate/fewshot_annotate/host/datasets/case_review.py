@@ -149,7 +149,8 @@ class CaseReview:
         ------
         InputError
             Something is under way, no case is shown, its segmentation cannot be read, or its image was removed and no
-            batch filled it. What `poll` raises: segments overlap, labels lie outside the image, or nothing is labelled.
+            batch filled it. What `poll` raises: segments overlap, labels lie outside the image, or nothing is
+            labelled.
         """
         shown = self._require_shown()
         if shown.case.is_filled or self._is_surveyed():
