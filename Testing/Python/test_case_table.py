@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.datasets.batch_folder import BatchFolder
 from fewshot_annotate.datasets.case_table import CaseTable
-from fewshot_annotate.datasets.review_lock import reviewer_name
+from fewshot_annotate.datasets.review_lock import ReviewLock, reviewer_name
 from fewshot_annotate.datasets.status import CaseStatus, Status
 from support.tasks import batch_of_balls
 
@@ -29,6 +31,16 @@ def states(table: CaseTable) -> dict[str, str]:
     return {row.name: str(row.state) for row in table.rows()}
 
 
+@contextlib.contextmanager
+def in_review(table: CaseTable, name: str) -> Iterator[None]:
+    """Context manager: somebody reviews a case."""
+    lock = ReviewLock(table.folder.case(name))
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def test_each_case_has_a_state_and_its_expected_dice(table: CaseTable) -> None:
     assert states(table) == {"0": "accepted", "1": "filled", "2": "filled", "3": "to do", "4": "failed"}
     assert [row.mean_expected_dice for row in table.rows()] == [0.8, 0.8, 0.8, None, None]
@@ -36,7 +48,7 @@ def test_each_case_has_a_state_and_its_expected_dice(table: CaseTable) -> None:
 
 def test_a_case_in_review_is_locked_and_its_reviewer_named(table: CaseTable) -> None:
     other = CaseTable(BatchFolder(table.folder.path))
-    with table.review("1"):
+    with in_review(table, "1"):
         assert states(other)["1"] == "in review"
         for change in (other.accept, other.flag):
             with pytest.raises(InputError, match=f"Case '1' is being reviewed by {reviewer_name()}"):
@@ -52,7 +64,7 @@ def test_a_flagged_case_is_not_accepted_until_somebody_accepts_it(table: CaseTab
     table.accept("0")
     assert states(table)["0"] == "accepted"
     table.flag("0")
-    table.flag("0", False)
+    table.flag("0", flagged=False)
     assert states(table)["0"] == "filled"
 
 
@@ -66,7 +78,7 @@ def test_a_flag_is_not_written_through_a_link(table: CaseTable, tmp_path: Path) 
 def test_the_lock_of_a_case_has_the_permissions_of_its_folder(table: CaseTable) -> None:
     folder = table.folder.case("1").folder
     folder.chmod(0o770)
-    with table.review("1"):
+    with in_review(table, "1"):
         assert stat.S_IMODE((folder / ".review.lock").stat().st_mode) == 0o660
 
 
@@ -106,3 +118,21 @@ def test_only_filled_cases_are_accepted(
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("action", ["accept", "flag"])
+@pytest.mark.parametrize("refused", ["nosuch", "3", "2"])
+def test_if_one_of_several_cases_is_refused_none_is_changed(table: CaseTable, action: str, refused: str) -> None:
+    table.flag("1")
+    with in_review(table, "2"):
+        before = states(table)
+        assert main(["dataset", action, str(table.folder.path), "0", "1", refused]) == 2
+        assert states(table) == before
+
+
+def test_a_case_with_labels_under_another_name_keeps_all_from_being_accepted(table: CaseTable) -> None:
+    folder = table.folder.case("2").folder
+    (folder / "label.mhd").write_bytes(b"")
+    before = states(table)
+    assert main(["dataset", "accept", str(table.folder.path), "1", "2"]) == 2
+    assert states(table) == before

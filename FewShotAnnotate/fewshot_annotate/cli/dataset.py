@@ -112,16 +112,12 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _accept(options: argparse.Namespace) -> int:
-    table = CaseTable(BatchFolder(options.batch))
-    for name in options.names:
-        table.accept(name, not options.undo)
+    CaseTable(BatchFolder(options.batch)).accept(*options.names, accepted=not options.undo)
     return ExitCode.DONE
 
 
 def _flag(options: argparse.Namespace) -> int:
-    table = CaseTable(BatchFolder(options.batch))
-    for name in options.names:
-        table.flag(name, not options.undo)
+    CaseTable(BatchFolder(options.batch)).flag(*options.names, flagged=not options.undo)
     return ExitCode.DONE
 
 

@@ -10,7 +10,7 @@ NAME/flagged           its presence flags the case for another review
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -18,10 +18,11 @@ from ..core import paths
 from ..core.disk import unwritable_error
 from ..core.errors import InputError, Message
 from ..core.expected_dice import ExpectedDice
+from ..core.file_transaction import FileTransaction
 from .accepted_case import batch_statuses, expected_by_name
 from .batch_folder import BatchFolder
 from .case_files import CaseFiles
-from .review_lock import ReviewLock, reviewer_of
+from .review_lock import reviewer_of
 from .status import CaseStatus, Status
 
 _FLAG = "flagged"
@@ -99,51 +100,49 @@ class CaseTable:
             statuses = [_interrupted(status) for status in statuses]
         return [self._row(status, reviewed, leaving) for status in statuses]
 
-    @contextlib.contextmanager
-    def review(self, name: str) -> Iterator[CaseFiles]:
-        """Context manager: the files of a case, which nobody else may review meanwhile.
+    def accept(self, *names: str, accepted: bool = True) -> None:
+        """Accept the results of cases, or withdraw the acceptance; their flags are removed. All are changed, or none.
 
         Raises
         ------
         InputError
-            There is no such case, it is not filled, or somebody else reviews it.
+            There is no such case, it is not filled, somebody reviews it, or corrected labels were saved under another
+            name.
         """
-        files = self._filled(name)
-        lock = ReviewLock(files)
-        try:
-            yield files
-        finally:
-            lock.release()
+        batch_statuses(self.folder)
 
-    def accept(self, name: str, accepted: bool = True) -> None:
-        """Accept the result of a case, or withdraw the acceptance; a flag is removed.
+        def change(rows: Mapping[str, CaseStatus], transaction: FileTransaction) -> list[CaseStatus]:
+            for files in self._not_in_review(names, rows):
+                if accepted:
+                    files.require_no_later_labels()
+                if paths.lexists(files.folder / _FLAG):
+                    transaction.remove(files.folder / _FLAG)
+            return [replace(rows[name], accepted=accepted) for name in names]
 
-        Raises
-        ------
-        InputError
-            As `review`, or corrected labels were saved under another name.
-        """
-        with self.review(name) as files:
-            if accepted:
-                files.require_no_later_labels()
-            set_flag(files, False)
-            self.folder.status.set_accepted(name, accepted)
+        self.folder.status.change_with_files(change)
 
-    def flag(self, name: str, flagged: bool = True) -> None:
-        """Flag a case for another review, which removes its acceptance, or remove the flag. Raises as `review`."""
-        with self.review(name) as files:
-            if flagged:
-                self.folder.status.set_accepted(name, False)
+    def flag(self, *names: str, flagged: bool = True) -> None:
+        """Flag cases for another review, which removes their acceptance, or remove the flags. Raises as `accept`."""
+        cases = self._not_in_review(names, batch_statuses(self.folder))
+        if flagged:
+            self.accept(*names, accepted=False)
+        for files in cases:
             set_flag(files, flagged)
 
-    def _filled(self, name: str) -> CaseFiles:
-        statuses = batch_statuses(self.folder)
-        if name not in statuses:
-            raise InputError("case_unknown", path=self.folder.path, name=name)
-        files = self.folder.case(name)
-        if statuses[name].status is not Status.DONE or not paths.is_file(files.label):
-            raise InputError("case_not_filled", name=name)
-        return files
+    def _not_in_review(self, names: Sequence[str], statuses: Mapping[str, CaseStatus]) -> list[CaseFiles]:
+        """The files of filled cases that nobody reviews."""
+        cases = []
+        for name in names:
+            if name not in statuses:
+                raise InputError("case_unknown", path=self.folder.path, name=name)
+            files = self.folder.case(name)
+            if statuses[name].status is not Status.DONE or not paths.is_file(files.label):
+                raise InputError("case_not_filled", name=name)
+            reviewer = reviewer_of(files)
+            if reviewer:
+                raise InputError("case_in_review", name=name, reviewer=reviewer)
+            cases.append(files)
+        return cases
 
     def _row(self, status: CaseStatus, reviewed: str, leaving: str) -> CaseRow:
         files = self.folder.case(status.name)
