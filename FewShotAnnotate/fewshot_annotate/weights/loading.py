@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from zipfile import ZIP_STORED, ZipFile
@@ -24,11 +24,7 @@ _MAX_PICKLE_BYTES = 64 << 20
 _MAX_NAMES = 3
 
 
-def load_state(
-    checkpoint: Checkpoint,
-    expected: Mapping[str, Sequence[int]] | None = None,
-    optional: Collection[str] = (),
-) -> dict[str, Tensor]:
+def load_state(checkpoint: Checkpoint, expected: Mapping[str, Sequence[int]] | None = None) -> dict[str, Tensor]:
     """The checkpoint's tensors by name, on the CPU, with the stored data types.
 
     Parameters
@@ -36,8 +32,6 @@ def load_state(
     checkpoint : Checkpoint
     expected : mapping of str to shape, optional
         Required names and their shapes; other names are not allowed.
-    optional : collection of str
-        Names that are allowed in addition, with any shape.
 
     Raises
     ------
@@ -46,20 +40,19 @@ def load_state(
         memory than its size, or is of another architecture.
     """
     with open_verified(checkpoint) as opened:
-        return read_state(opened, expected, optional, checkpoint.state_key, Path(checkpoint.file).suffix)
+        return read_state(opened, expected, checkpoint.state_key, Path(checkpoint.file).suffix)
 
 
 def read_state(
     path: Path,
     expected: Mapping[str, Sequence[int]] | None = None,
-    optional: Collection[str] = (),
     state_key: str = "",
     suffix: str = "",
 ) -> dict[str, Tensor]:
     """As `load_state`, from any file, whose origin is not verified; `suffix` is that of the path by default."""
     if (suffix or path.suffix) == ".safetensors":
-        return _read_safetensors(path, expected, optional)
-    return _read_torch(path, expected, optional, state_key)
+        return _read_safetensors(path, expected)
+    return _read_torch(path, expected, state_key)
 
 
 def read_json_object(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -122,28 +115,22 @@ def require_sound_archive(path: Path) -> None:
 
 def require_shapes(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]]) -> None:
     """Raise `InputError` naming `path` unless a state has exactly these names and shapes."""
-    _require_architecture(path, {name: tuple(tensor.shape) for name, tensor in state.items()}, expected, ())
+    _require_architecture(path, {name: tuple(tensor.shape) for name, tensor in state.items()}, expected)
 
 
-def _read_safetensors(
-    path: Path, expected: Mapping[str, Sequence[int]] | None, optional: Collection[str]
-) -> dict[str, Tensor]:
+def _read_safetensors(path: Path, expected: Mapping[str, Sequence[int]] | None) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             names = list(file.keys())
-            _require_architecture(
-                path, {name: file.get_slice(name).get_shape() for name in names}, expected, optional
-            )
+            _require_architecture(path, {name: file.get_slice(name).get_shape() for name in names}, expected)
             return {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise InputError("weights_damaged", path=path, detail=_first_line(error)) from None
 
 
-def _read_torch(
-    path: Path, expected: Mapping[str, Sequence[int]] | None, optional: Collection[str], state_key: str
-) -> dict[str, Tensor]:
+def _read_torch(path: Path, expected: Mapping[str, Sequence[int]] | None, state_key: str) -> dict[str, Tensor]:
     import torch
 
     _require_plain_zip(path)
@@ -152,7 +139,7 @@ def _read_torch(
     size = path.stat().st_size
     if any(shape.numel() * shape.element_size() > size for shape in shapes.values()):
         raise InputError("weights_bomb", path=path)
-    _require_architecture(path, {name: tuple(tensor.shape) for name, tensor in shapes.items()}, expected, optional)
+    _require_architecture(path, {name: tuple(tensor.shape) for name, tensor in shapes.items()}, expected)
     state = _tensors(path, _unpickle(path, "cpu"), state_key)
     # The tensors are memory-mapped, so they take no memory yet.
     if _bytes(state.values()) > size:
@@ -237,15 +224,12 @@ def _require_plain_zip(path: Path) -> None:
 
 
 def _require_architecture(
-    path: Path,
-    shapes: Mapping[str, Sequence[int]],
-    expected: Mapping[str, Sequence[int]] | None,
-    optional: Collection[str],
+    path: Path, shapes: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]] | None
 ) -> None:
     if expected is None:
         return
     missing = [name for name in expected if name not in shapes]
-    surplus = [name for name in shapes if name not in expected and name not in optional]
+    surplus = [name for name in shapes if name not in expected]
     other = [
         f"{name} is {_shape(shapes[name])} and not {_shape(expected[name])}"
         for name in expected

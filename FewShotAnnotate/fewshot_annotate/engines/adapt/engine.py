@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ...core.errors import InputError, Message
+from ...core.errors import Message
 from ...core.expected_dice import ExpectedDice
 from ...core.gaps import neighbour_distances
 from ...core.job import Device
@@ -206,11 +206,10 @@ class Adapt(Engine):
         """The engine that uses the model of the run, if there is one."""
         if self.context.model is None or not self._config.blend.enabled:
             return None
+        from ..registry import runnable_engine
         from ..specialist.engine import Specialist
 
-        reason = Specialist.unavailable_reason()
-        if reason is not None:
-            raise InputError("engine_unavailable", engine=Specialist.name, detail=reason)
+        runnable_engine(Specialist.name)
         specialist = Specialist(self._requested_device)
         specialist.prepare(self._volume, self._support, replace(self.context, on_progress=lambda fraction: None))
         return specialist

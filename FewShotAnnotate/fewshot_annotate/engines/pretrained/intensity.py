@@ -48,23 +48,15 @@ class GreyscaleSlices:
     slices : ndarray, shape [n, h, w], any real dtype
     scale : IntensityScale
         `AUTO` is `CT` if the values range from -200 or less to 100 or more, else `RANGE`.
-    level, width : float
-        Centre and width of the range of CT, in Hounsfield units.
     """
 
-    def __init__(
-        self,
-        slices: np.ndarray,
-        scale: IntensityScale = IntensityScale.AUTO,
-        level: float = CT_LEVEL,
-        width: float = CT_WIDTH,
-    ) -> None:
+    def __init__(self, slices: np.ndarray, scale: IntensityScale = IntensityScale.AUTO) -> None:
         self._slices = slices
         minimum, maximum = float(slices.min()), float(slices.max())
         is_ct = minimum <= HOUNSFIELD_LOW and maximum >= HOUNSFIELD_HIGH
         self.scale = (IntensityScale.CT if is_ct else IntensityScale.RANGE) if scale is IntensityScale.AUTO else scale
         if self.scale is IntensityScale.CT:
-            low, high = level - width / 2, level + width / 2
+            low, high = CT_LEVEL - CT_WIDTH / 2, CT_LEVEL + CT_WIDTH / 2
         else:
             low, high = _range_without_zeros(slices, minimum)
         low, high = max(low, minimum), min(high, maximum)

@@ -60,16 +60,9 @@ class FusedPropagation:
     work : ProgressCounter
         Counts the work on held-out slices, which is planned here, and on the candidates of query slices, which is
         planned already.
-    config : PropagateConfig
     """
 
-    def __init__(
-        self,
-        volume: Volume,
-        flow: FlowPropagation,
-        work: ProgressCounter,
-        config: PropagateConfig | None = None,
-    ) -> None:
+    def __init__(self, volume: Volume, flow: FlowPropagation, work: ProgressCounter) -> None:
         self._volume = volume
         self._flow = flow
         self._work = work
@@ -85,9 +78,7 @@ class FusedPropagation:
         self._choice = (
             MixtureChoice.on([predicted.counts() for predicted in held_out], self._simple.areas) if complete else None
         )
-        self._calibration = Calibration.fit(
-            [self._mixed(predicted) for predicted in held_out], config or PropagateConfig()
-        )
+        self._calibration = Calibration.fit([self._mixed(predicted) for predicted in held_out], PropagateConfig())
         self._expectation = DiceExpectation(self._calibration)
         work.done(len(held_out) * flow.expected_time.evaluation)
 
