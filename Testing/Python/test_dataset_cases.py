@@ -375,3 +375,17 @@ def test_a_case_is_unlocked_even_if_the_disk_is_full(tmp_path: Path) -> None:
     with largest_file(0):
         ReviewLock(files).release()
     ReviewLock(files).release()
+
+
+def test_adding_a_batch_to_a_task_fails_as_a_whole_or_in_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_task("balls", SEGMENTS)
+    batch = batch_of_balls(tmp_path)
+    batch.case("1").label.write_text("damaged")
+    add = ["task", "add", "balls", str(batch.path)]
+    assert main(add) == 1
+    assert "1 example, Core, Rim; 1 case added, 1 not accepted yet" in capsys.readouterr().out
+    batch.status.set_accepted("0", False)
+    assert main(add) == 2
+    assert "1 example, Core, Rim; 0 cases added" in capsys.readouterr().out

@@ -229,7 +229,9 @@ def _add_batch(options: argparse.Namespace, folder: Path) -> int:
             print_note(f"{same}: these cases have the same image; the labels of the last one are kept.")
     cases = case_count(len(result.added))
     print(f"{_summary(read_task(folder))}; {cases} added, {result.waiting} not accepted yet")
-    return ExitCode.BAD_INPUT if result.refused else ExitCode.DONE
+    if not result.refused:
+        return ExitCode.DONE
+    return ExitCode.FAILED if result.added else ExitCode.BAD_INPUT
 
 
 def _note_replaced(added: Added, image: object) -> None:
