@@ -95,6 +95,7 @@ def test_the_command_line_shows_and_changes_the_same_table(
 ) -> None:
     folder = str(table.folder.path)
     assert main(["dataset", "accept", folder, "1", "2"]) == 0
+    assert capsys.readouterr().out == "2 cases accepted\n"
     assert main(["dataset", "flag", folder, "2"]) == 0
     assert main(["dataset", "list", folder]) == 0
     out = capsys.readouterr().out

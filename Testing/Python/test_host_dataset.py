@@ -19,7 +19,7 @@ from fewshot_annotate.datasets.task.library import task_folder
 from fewshot_annotate.datasets.task.models import task_models
 from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.datasets.task.training import TrainingRequest, train_task
-from fewshot_annotate.host.datasets.controller import DatasetController
+from fewshot_annotate.host.datasets.controller import AddedVolumes, DatasetController
 from support import mrml
 from support.tasks import ball, task_of_balls, write_ball
 
@@ -169,7 +169,7 @@ def test_without_a_model_cases_are_painted_and_become_examples(
     controller.choose_task("new")
     controller.add(images)
     settle(controller)
-    assert controller.added == 3
+    assert controller.added == AddedVolumes(3, listed=0, label_maps=3)
     assert states(controller) == ["to do"] * 3
     assert not controller.filling.busy
     controller.next()

@@ -264,9 +264,11 @@ def test_a_new_data_set_is_made_labelled_and_added_to_its_task(
     assert tool_tip(controls.fill_row.button) == "The task has no model yet; train it on accepted cases first."
     assert controls.status_label.text.splitlines() == [
         "0 of 2 cases accepted.",
-        "2 volumes were added.",
+        "2 volumes were added. Label maps left out: 2.",
         "Cases to label and accept before the first training: 2.",
     ]
+    panel.press("add")
+    assert "0 volumes were added. Cases already: 2. Label maps left out: 2." in controls.status_label.text
     panel.press("next")
     assert panel.parameters.segmentation is panel.review.nodes.segmentation
     assert panel.case_rows()[0][1] == "in review"

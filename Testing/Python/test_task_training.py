@@ -232,6 +232,18 @@ def test_a_stopped_training_is_resumed_and_the_next_one_starts_from_its_model(
     assert (later.number, later.record.start, later.record.examples) == ("0002", "0001", 3)
 
 
+def test_a_training_that_made_the_model_worse_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (model,) = task_models(balls(home))
+    report = json.loads((model.folder / "report.json").read_text())
+    for expected in report["expected_dice"]:
+        expected |= {"dice": 0.999, "high": 1.0}
+    (model.folder / "report.json").write_text(json.dumps(report))
+    assert main(["task", "train", "balls", "--budget", str(SECONDS), "--progress", "none"]) == 0
+    assert "that of model 0001 was 0.999; a longer --budget gives a better model." in capsys.readouterr().err
+    assert main(["task", "train", "balls", "--budget", str(2 * SECONDS), "--progress", "none"]) == 0
+    assert "longer" not in capsys.readouterr().err, "better than the second model, which is the one before"
+
+
 def test_a_stopped_training_with_another_time_limit_says_that_it_begins_anew(home: Path) -> None:
     task = task_of_balls("limits", 0, 1)
     warned: list[str] = []

@@ -113,11 +113,13 @@ def _list(options: argparse.Namespace) -> int:
 
 def _accept(options: argparse.Namespace) -> int:
     CaseTable(BatchFolder(options.batch)).accept(*options.names, accepted=not options.undo)
+    print(f"{case_count(len(set(options.names)))} {'no longer accepted' if options.undo else 'accepted'}")
     return ExitCode.DONE
 
 
 def _flag(options: argparse.Namespace) -> int:
     CaseTable(BatchFolder(options.batch)).flag(*options.names, flagged=not options.undo)
+    print(f"{case_count(len(set(options.names)))} {'no longer flagged' if options.undo else 'flagged'}")
     return ExitCode.DONE
 
 

@@ -12,16 +12,19 @@ from ..core.exit_codes import ExitCode
 from ..core.job import Device
 from ..core.text import printable
 from ..datasets.task.library import task_folder
-from ..datasets.task.models import TaskModel
+from ..datasets.task.models import TaskModel, task_models
 from ..datasets.task.task import Task, read_task
 from ..datasets.task.training import DEFAULT_SECONDS, TrainingRequest, require_trainable, train_task
 from ..engines.base import RunContext, Stopped
 from .arguments import add_device, add_progress, parse_time_limit
+from .labels import print_note
 from .messages import error_text
 from .progress import Bar, Column, Display, open_display
 from .task_actions import add_task_name
 
 _STOPPED = "training stopped; the same command continues it."
+# Loss of mean expected Dice that is told: smaller ones are usual between two trainings.
+_NOTABLE_LOSS = 0.01
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,30 @@ def _print_report(model: TaskModel, name: str) -> None:
         f"{printable(name)}: model {model.number}, {report.examples} examples of {report.patients} patients, "
         f"{report.steps} steps in {report.seconds:.0f} s"
     )
-    print_expected_dice(model, read_task(model.folder.parent.parent))
+    task = read_task(model.folder.parent.parent)
+    print_expected_dice(model, task)
     if not report.expected_dice:
         print("  No expected Dice: it takes examples of at least two patients.")
+    _note_lower_dice(model, task)
+
+
+def _note_lower_dice(model: TaskModel, task: Task) -> None:
+    """Say so if a new model is expected to be clearly less accurate than the one before."""
+    expected = [
+        (other.number, other.report.mean_expected_dice)
+        for other in task_models(task)
+        if other.report is not None and other.fits(task)
+    ]
+    earlier = [(number, dice) for number, dice in expected if number != model.number]
+    dice = dict(expected).get(model.number)
+    if not earlier or dice is None:
+        return
+    number, before = earlier[-1]
+    if before is not None and dice < before - _NOTABLE_LOSS:
+        print_note(
+            f"fills use this model from now on. Its mean expected Dice is {dice:.3f}, that of model {number} was "
+            f"{before:.3f}; a longer --budget gives a better model."
+        )
 
 
 def print_expected_dice(model: TaskModel, task: Task) -> None:

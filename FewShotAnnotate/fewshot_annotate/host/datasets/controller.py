@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,23 @@ from ..mrml.node_types import Scene
 from ..tasks import BackgroundTasks
 from .case_review import CaseReview
 from .child_process import ChildProcess
+
+
+@dataclass(frozen=True)
+class AddedVolumes:
+    """Numbers of what was found in a folder of volumes.
+
+    Attributes
+    ----------
+    added, listed : int
+        New cases, and volumes that were cases already.
+    label_maps : int
+        Files that look like label maps, which were left out.
+    """
+
+    added: int
+    listed: int
+    label_maps: int
 
 
 class DatasetController:
@@ -52,8 +70,8 @@ class DatasetController:
         As it was read last.
     error : Message or str or None
         Why cases are not being filled, though they could be.
-    added : int or None
-        Number of cases that were added last; None while nothing was.
+    added : AddedVolumes or None
+        What was added last; None while nothing was.
     """
 
     def __init__(
@@ -68,7 +86,7 @@ class DatasetController:
         self.filling = ChildProcess(FillingProcess, python)
         self.training = ChildProcess(TrainingProcess, python)
         self.overview = Overview()
-        self.added: int | None = None
+        self.added: AddedVolumes | None = None
         self._scene = scene
         self._device = device
         self._history = history
@@ -237,8 +255,8 @@ class DatasetController:
 
         self._tasks.start(partial(read_overview, review.folder, review.table), take)
 
-    def _was_added(self, names: list[str]) -> None:
-        self.added = len(names)
+    def _was_added(self, added: AddedVolumes) -> None:
+        self.added = added
         self._fill_wanted = self._reload_wanted = True
 
     def _fill_if_useful(self) -> None:
@@ -252,8 +270,10 @@ class DatasetController:
         self.filling.start(request)
 
 
-def _add(folder: BatchFolder, images: Path) -> list[str]:
-    return add_volumes(folder, find_volumes(images).volumes)
+def _add(folder: BatchFolder, images: Path) -> AddedVolumes:
+    found = find_volumes(images)
+    added = len(add_volumes(folder, found.volumes))
+    return AddedVolumes(added, len(found.volumes) - added, len(found.label_maps))
 
 
 def _is_task(name: str) -> bool:

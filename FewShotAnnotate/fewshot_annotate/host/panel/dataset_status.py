@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...datasets.case_table import CaseRow, ReviewState
 from ...datasets.task.advice import TrainingAdvice
-from ..datasets.controller import DatasetController
+from ..datasets.controller import AddedVolumes, DatasetController
 from ..i18n import tr as _
 from ..messages import error_text
 
@@ -34,7 +34,7 @@ def dataset_status(controller: DatasetController, case: CaseRow | None) -> str:
     if reason is not None and reason.code != "next_usual":
         lines.append(_("Next is {name}: {reason}").format(name=following, reason=error_text(reason)))
     if controller.added is not None:
-        lines.append(_("{count} volumes were added.").format(count=controller.added))
+        lines.append(_added_text(controller.added))
     if overview.error is not None:
         lines.append(error_text(overview.error))
     elif overview.advice is not None:
@@ -42,6 +42,16 @@ def dataset_status(controller: DatasetController, case: CaseRow | None) -> str:
     if controller.error is not None:
         lines.append(error_text(controller.error))
     return "\n".join(lines)
+
+
+def _added_text(volumes: AddedVolumes) -> str:
+    """What was added of a folder of volumes."""
+    text: str = _("{count} volumes were added.").format(count=volumes.added)
+    if volumes.listed:
+        text += _(" Cases already: {count}.").format(count=volumes.listed)
+    if volumes.label_maps:
+        text += _(" Label maps left out: {count}.").format(count=volumes.label_maps)
+    return text
 
 
 def _advice_text(advice: TrainingAdvice) -> str:
