@@ -18,6 +18,8 @@ from fewshot_annotate.datasets.review_lock import reviewer_name
 from fewshot_annotate.datasets.status import CaseStatus, Status
 from fewshot_annotate.host.datasets.case_review import CaseReview
 from fewshot_annotate.host.messages import error_text
+from fewshot_annotate.host.mrml.reading import image_array
+from fewshot_annotate.host.tasks import wait_for_threads
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from support import mrml
 from support.batches import AXIS, Dataset, copy_of, finish_but_one, make_dataset
@@ -164,6 +166,42 @@ def test_a_corrected_result_is_written_and_the_filled_one_kept(review: CaseRevie
     show(review, "a")
     for name, voxels in labels(review).items():
         np.testing.assert_array_equal(voxels, expected[name])
+
+
+def erase_row(review: CaseReview, row: int) -> None:
+    """Erase a row of all segments, in the labelmap itself as the Segment Editor does."""
+    image = review.nodes.segmentation.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    image_array(image)[:, row] = 0
+    image.GetPointData().GetScalars().Modified()
+    image.Modified()
+
+
+def test_what_is_edited_while_the_labels_are_copied_is_accepted_too(review: CaseReview, dataset: Dataset) -> None:
+    show(review, "a")
+    rows = np.flatnonzero(np.logical_or.reduce(list(labels(review).values())).any(axis=(0, 2)))[:4]
+    erase_row(review, rows[0])
+    review.accept()
+    for row in rows[1:]:
+        erase_row(review, row)
+        review.poll()
+    review.wait()
+    assert not review.changed
+    (written,) = read_label_maps(dataset.case("a").label, oblique(*small_case())[0].geometry)
+    for segment in written.segments:
+        np.testing.assert_array_equal(written.array == segment.value, labels(review)[segment.name])
+
+
+def test_a_case_is_accepted_although_the_data_set_is_closed_at_once(review: CaseReview, dataset: Dataset) -> None:
+    show(review, "a")
+    rows = np.flatnonzero(np.logical_or.reduce(list(labels(review).values())).any(axis=(0, 2)))
+    erase_row(review, rows[0])
+    review.accept()
+    review.close()
+    assert wait_for_threads(60)
+    assert dataset.status()["a"].accepted
+    (written,) = read_label_maps(dataset.case("a").label, oblique(*small_case())[0].geometry)
+    assert not written.array[:, rows[0]].any()
+    assert written.array[:, rows[1]].any()
 
 
 def test_a_result_corrected_on_a_larger_grid_is_written_on_the_grid_of_the_image(

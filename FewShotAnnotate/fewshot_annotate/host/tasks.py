@@ -77,6 +77,36 @@ class BackgroundTasks:
         _calls.add(future)
         self._started.append((future, on_result))
 
+    def start_copy(
+        self, read: Callable[[], Callable[[], T]], version: Callable[[], object], on_result: Callable[[T], object]
+    ) -> None:
+        """Copy in the thread what the main thread may change; the copy is of one state, the last before `on_result`.
+
+        Parameters
+        ----------
+        read : function
+            Called at once, by the main thread: reads nodes and returns the function that copies their voxels, which
+            the thread calls. Both are called again if `version` has changed by the time the copy is delivered.
+        version : function
+            Returns a value that changes with what is copied. Takes microseconds.
+        on_result : function
+            Called by `poll` with the copy.
+
+        Raises
+        ------
+        Exception
+            What `read` raises; later on, `poll` raises it.
+        """
+        before = version()
+
+        def deliver(copy: T) -> None:
+            if version() == before:
+                on_result(copy)
+            else:
+                self.start_copy(read, version, on_result)
+
+        self.start(read(), deliver)
+
     def poll(self) -> bool:
         """Let the thread run for at most `MAX_WAIT_SECONDS`, then deliver one result.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from ..fill.run_store import RunFolder, RunStore, delete_orphaned_runs, discard_
 from ..messages import error_text
 from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid import ImageSource, SegmentationGrid
-from ..mrml.grid_reader import GridReader
+from ..mrml.grid_reader import GridReader, grid_version
 from ..mrml.node_types import Scene
 from ..mrml.reading import read_image, segments_left_out
 from ..tasks import BackgroundTasks, Signal
@@ -79,7 +79,7 @@ class _ComparisonInput:
 
     engines: tuple[EngineSettings, ...]
     settings: CompareSettings
-    grid: SegmentationGrid
+    grid: SegmentationGrid  # a view of the nodes' voxels until `copied`
     image: ImageSource
     record: AnnotationRecord
     segments: Mapping[str, Segment]
@@ -87,6 +87,11 @@ class _ComparisonInput:
     segmentation_name: str
     volume_name: str
     further: tuple[tuple[str, Volume], ...]
+
+    def copied(self) -> _ComparisonInput:
+        """The input with a copy of the labels, so that the user can continue to paint. For a background thread."""
+        segment_ids = {*self.segments} - {*self.left_out} | {*self.record.present.segment_ids}
+        return replace(self, grid=self.grid.snapshot(segment_ids))
 
 
 class CompareController:
@@ -160,6 +165,8 @@ class CompareController:
     def start(self, nodes: ChosenNodes, settings: CompareSettings) -> None:
         """Begin a comparison. Reads the nodes; copying and checking voxels is done by a background thread.
 
+        What is painted while the labels are copied is compared, too.
+
         Raises
         ------
         InputError
@@ -167,14 +174,20 @@ class CompareController:
         """
         if self.busy:
             raise InputError("run_active")
-        comparison_input = self._read(nodes, settings)
+        self._read(nodes, settings)  # refuses before the last result is cleared
         store = RunStore(data_folder() / "comparisons")
         held = store.create()
         self.reset()
         folder = ComparisonFolder(held.path)
         self._held, self.folder = held, folder
         self._tasks.start(partial(delete_orphaned_runs, store))
-        self._tasks.start(partial(prepare_comparison, comparison_input, folder), lambda _: self._start_worker(folder))
+        self._tasks.start_copy(
+            lambda: self._read(nodes, settings).copied,
+            partial(grid_version, nodes),
+            lambda copied: self._tasks.start(
+                partial(prepare_comparison, copied, folder), lambda _: self._start_worker(folder)
+            ),
+        )
         self._change(CompareState.PREPARING)
 
     def write_report(self) -> None:
@@ -230,7 +243,7 @@ class CompareController:
         return _ComparisonInput(
             engines=engines,
             settings=settings,
-            grid=grid.snapshot({*segments} - {*left_out} | {*record.present.segment_ids}),
+            grid=grid,
             image=image,
             record=record,
             segments=segments,

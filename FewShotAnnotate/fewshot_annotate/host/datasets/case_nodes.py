@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def remove_nodes(scene: Scene, nodes: ChosenNodes) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseLabels:
-    """Copy of the labels of a case, free of nodes.
+    """The labels of a case, free of nodes; `grid` is a view of their voxels until `copied`.
 
     Attributes
     ----------
@@ -67,6 +67,10 @@ class CaseLabels:
     grid: SegmentationGrid
     geometry: Geometry
     segments: Mapping[str, Segment]
+
+    def copied(self) -> CaseLabels:
+        """The same with a copy of the voxels, so that the user can continue to paint. For a background thread."""
+        return replace(self, grid=self.grid.snapshot(self.segments))
 
     def label_map(self, geometry: Geometry) -> LabelMap:
         """One label map on the grid of the image. For a background thread.
@@ -96,8 +100,8 @@ class CaseLabels:
             target[mask] = segment.value
 
 
-def copy_labels(nodes: ChosenNodes, original: Sequence[Segment]) -> CaseLabels:
-    """Copy the labels of a case, so that the user can continue to paint.
+def read_labels(nodes: ChosenNodes, original: Sequence[Segment]) -> CaseLabels:
+    """Read the labels of a case; no voxel is copied yet.
 
     Parameters
     ----------
@@ -125,7 +129,7 @@ def copy_labels(nodes: ChosenNodes, original: Sequence[Segment]) -> CaseLabels:
         )
     return CaseLabels(
         name=node.GetName(),
-        grid=grid.snapshot(segments),
+        grid=grid,
         geometry=grid_in_volume(grid.geometry, nodes.volume, node) if nodes.volume is not None else grid.geometry,
         segments=segments,
     )

@@ -7,6 +7,7 @@ long as `busy`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from ..diagnostics.unexpected_errors import as_input_error
 from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.node_types import Scene
 from ..tasks import BackgroundTasks
-from .case_nodes import CaseLabels, add_case_nodes, copy_labels, is_moved, remove_nodes, segmentation_version
+from .case_nodes import CaseLabels, add_case_nodes, is_moved, read_labels, remove_nodes, segmentation_version
 
 
 @dataclass
@@ -75,7 +76,7 @@ class CaseReview:
         self._scene = scene
         self._history = history
         self._is_surveyed = is_surveyed
-        self._accept_requested = False
+        self._accept_requested = self._copying = False
         self._tasks = BackgroundTasks("CaseReview")
         self._shown: _Shown | None = None
         self._reading: CaseReading | None = None
@@ -142,6 +143,7 @@ class CaseReview:
     def accept(self) -> None:
         """Accept the case in the scene: begin to write its labels if they were edited, and the table.
 
+        What is painted while the labels are copied is accepted, too; what is painted later is not.
         The labels as they were filled are kept as label.filled.nii.gz. If the data set has a task, the case becomes
         an example of it.
 
@@ -159,16 +161,33 @@ class CaseReview:
             self._accept_requested = True
 
     def _accept(self, shown: _Shown) -> None:
-        case = shown.case
-        labels = history = None
-        if self.changed or not case.is_filled or is_moved(self.nodes):
-            labels = copy_labels(self.nodes, case.label_map.segments)
-        if not case.is_filled:
-            if self.nodes.volume is None:  # without it, what was painted is not known
-                raise InputError("review_image_removed", name=case.name)
+        case, nodes = shown.case, self.nodes
+        if not (self.changed or not case.is_filled or is_moved(nodes)):
+            self._write(shown, None, None)
+            return
+        if not case.is_filled and nodes.volume is None:  # without it, what was painted is not known
+            raise InputError("review_image_removed", name=case.name)
+        self._tasks.start_copy(
+            lambda: read_labels(nodes, case.label_map.segments).copied,
+            partial(segmentation_version, nodes.segmentation),
+            partial(self._write_copied, shown),
+        )
+        self._copying = True
+
+    def _write_copied(self, shown: _Shown, labels: CaseLabels) -> None:
+        self._copying = False
+        history = None
+        if not shown.case.is_filled:
+            if not self._is_surveyed():  # painted while the labels were copied
+                self._accept_requested = True
+                return
             history = self._history()
             if history is None:
-                raise InputError("review_unlabelled", name=case.name)
+                raise InputError("review_unlabelled", name=shown.case.name)
+        self._write(shown, labels, history)
+
+    def _write(self, shown: _Shown, labels: CaseLabels | None, history: LabelHistory | None) -> None:
+        case = shown.case
         version = segmentation_version(self.nodes.segmentation)
 
         def written(result: Acceptance) -> None:
@@ -207,6 +226,7 @@ class CaseReview:
                 self._accept_requested = False
                 self._accept(self._require_shown())
         except Exception as error:
+            self._copying = False
             self._release_reading()
             raise as_input_error(error) from None
 
@@ -216,7 +236,10 @@ class CaseReview:
             self.poll()
 
     def clear(self) -> None:
-        """Remove the case from the scene; others may review it."""
+        """Remove the case from the scene; others may review it. Labels that are being copied are accepted first."""
+        with suppress(InputError):  # they cannot be read: the case is not accepted
+            while self._copying:
+                self.poll()
         if self._shown is not None:
             self._shown.lock.release()
         self._remove()

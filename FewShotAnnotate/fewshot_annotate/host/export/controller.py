@@ -17,7 +17,14 @@ from ..diagnostics.unexpected_errors import as_input_error
 from ..mrml.chosen_nodes import ChosenNodes
 from ..tasks import BackgroundTasks, Signal
 from .dicom_database import DicomDatabase, insert_files
-from .segmentation_copy import ExportSettings, SegmentationCopy, check_copy, copy_segmentation, with_remedy
+from .segmentation_copy import (
+    ExportSettings,
+    SegmentationCopy,
+    check_copy,
+    read_segmentation,
+    voxels_version,
+    with_remedy,
+)
 
 
 class ExportState(Enum):
@@ -76,7 +83,9 @@ class ExportController:
         return self.preflight.blocking if self.preflight else ()
 
     def check(self, nodes: ChosenNodes, settings: ExportSettings) -> None:
-        """Read the nodes and begin the pre-flight.
+        """Read the nodes and begin to copy their voxels, then the pre-flight.
+
+        What is painted while the voxels are copied is exported, too; what is painted later is not.
 
         Raises
         ------
@@ -84,8 +93,13 @@ class ExportController:
             The nodes cannot be used.
         """
         self._require_idle()
-        self._copy_of_nodes = copy_segmentation(nodes, settings, self._database)
-        self._begin_check(settings)
+        self._tasks.start_copy(
+            lambda: read_segmentation(nodes, settings, self._database).copied,
+            partial(voxels_version, nodes, settings),
+            self._check_copy,
+        )
+        self._copy_of_nodes = None
+        self._begin(settings)
 
     def apply_remedy(self, remedy: Remedy) -> None:
         """Apply a remedy and check again."""
@@ -95,7 +109,9 @@ class ExportController:
     def check_again(self, settings: ExportSettings) -> None:
         """Check the same copy of the nodes with other settings."""
         self._require_idle()
-        self._begin_check(settings)
+        assert self._copy_of_nodes is not None
+        self._begin(settings)
+        self._check_copy(self._copy_of_nodes)
 
     def export(self) -> None:
         """Write, read back and compare what was checked; no blocking problem may be left."""
@@ -123,15 +139,18 @@ class ExportController:
         if self._tasks.has_pending_results:
             raise InputError("run_active")
 
-    def _begin_check(self, settings: ExportSettings) -> None:
-        assert self._copy_of_nodes is not None
+    def _begin(self, settings: ExportSettings) -> None:
         self._delete_temporary_folder()
         if settings.output is None:
             self._database_folder = TemporaryFolder()
         self.settings, self.preflight, self.report, self.error = settings, None, None, None
-        folder = self._database_folder.path if self._database_folder is not None else None
-        self._tasks.start(partial(check_copy, self._copy_of_nodes, settings, folder), self._checked)
         self._set(ExportState.CHECKING)
+
+    def _check_copy(self, copy_of_nodes: SegmentationCopy) -> None:
+        assert self.settings is not None
+        self._copy_of_nodes = copy_of_nodes
+        folder = self._database_folder.path if self._database_folder is not None else None
+        self._tasks.start(partial(check_copy, copy_of_nodes, self.settings, folder), self._checked)
 
     def _checked(self, preflight: Preflight) -> None:
         self.preflight = preflight

@@ -21,6 +21,7 @@ from ...export.preflight import Preflight, check
 from ...export.request import Derivation, ExportRequest, Modality, Remedy, Target
 from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid import Layer
+from ..mrml.grid_reader import grid_version
 from ..mrml.node_types import VtkSegment
 from ..mrml.reading import grid_in_volume, image_array, read_grid, volume_geometry
 from .dicom_database import DicomDatabase, source_files
@@ -88,7 +89,7 @@ def with_remedy(settings: ExportSettings, remedy: Remedy) -> ExportSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationCopy:
-    """Copy of the nodes.
+    """Copy of the nodes; `layers` and `volume` are views of their voxels until `copied`.
 
     Attributes
     ----------
@@ -101,7 +102,7 @@ class SegmentationCopy:
     files : sequence of Path
         DICOM files of the slices of the volume, where the database has them.
     volume : Volume or None
-        Copy of the volume, from which a DICOM series can be derived.
+        The volume, from which a DICOM series can be derived.
     """
 
     name: str
@@ -111,11 +112,20 @@ class SegmentationCopy:
     files: Sequence[Path]
     volume: Volume | None
 
+    def copied(self) -> SegmentationCopy:
+        """The same with copies of all voxels, so that the user can continue to paint. For a background thread."""
+        volume = self.volume
+        return replace(
+            self,
+            layers=tuple(layer.copied() for layer in self.layers),
+            volume=None if volume is None else replace(volume, array=volume.array.copy()),
+        )
 
-def copy_segmentation(
+
+def read_segmentation(
     nodes: ChosenNodes, settings: ExportSettings, database: DicomDatabase | None
 ) -> SegmentationCopy:
-    """Copy what the export needs, so that the user can continue to paint.
+    """Read what the export needs; no voxel is copied yet.
 
     Raises
     ------
@@ -136,16 +146,22 @@ def copy_segmentation(
         image = volume_node.GetImageData()
         if image is None or image.GetNumberOfScalarComponents() != 1:
             raise InputError("node_not_volume", name=volume_node.GetName())
-        volume = Volume(image_array(image).copy(), volume_geometry(volume_node))
+        volume = Volume(image_array(image), volume_geometry(volume_node))
     geometry = grid_in_volume(grid.geometry, volume_node, segmentation_node)
     return SegmentationCopy(
         name=segmentation_node.GetName(),
         geometry=geometry,
-        layers=grid.snapshot(segment_ids).layers,
+        layers=grid.layers_of(segment_ids),
         segments=segments,
         files=files,
         volume=volume,
     )
+
+
+def voxels_version(nodes: ChosenNodes, settings: ExportSettings) -> tuple[object, ...]:
+    """A value that changes with the voxels that an export with these settings may copy. Takes microseconds."""
+    image = nodes.volume.GetImageData() if settings.target is Target.DICOM_SEG else None
+    return (grid_version(nodes), image, image.GetMTime() if image is not None else 0)
 
 
 def read_segment(segment: VtkSegment, segment_id: str) -> Segment:

@@ -59,6 +59,14 @@ class Layer:
             offset.append(start + first)
         return Layer(self.array[tuple(cut)], (offset[0], offset[1], offset[2]), self.segments)
 
+    def copied(self) -> Layer:
+        """Copy, unchanged by later painting."""
+        copy = np.zeros_like(self.array)
+        for target, label_slice in zip(copy, self.array, strict=True):
+            if label_slice.any():  # most slices are empty before a run, and their pages take no memory
+                target[:] = label_slice
+        return replace(self, array=copy)
+
 
 @dataclass(frozen=True)
 class SegmentationGrid:
@@ -119,17 +127,20 @@ class SegmentationGrid:
         return mask
 
     def snapshot(self, segment_ids: Collection[str]) -> SegmentationGrid:
-        """Copy of the layers that hold any of the segments, listing these alone, unchanged by later painting."""
-        copies = []
+        """Copy of `layers_of` the segments, unchanged by later painting.
+
+        In the main thread only where few slices hold labels: else see `BackgroundTasks.start_copy`.
+        """
+        return replace(self, layers=tuple(layer.copied() for layer in self.layers_of(segment_ids)))
+
+    def layers_of(self, segment_ids: Collection[str]) -> tuple[Layer, ...]:
+        """The layers that hold any of the segments, listing these alone; views of the same voxels."""
+        layers = []
         for layer in self.layers:
             segments = {value: name for value, name in layer.segments.items() if name in segment_ids}
             if segments:
-                copy = np.zeros_like(layer.array)
-                for target, label_slice in zip(copy, layer.array, strict=True):
-                    if label_slice.any():  # most slices are empty before a run, and their pages take no memory
-                        target[:] = label_slice
-                copies.append(Layer(copy, layer.offset, segments))
-        return replace(self, layers=tuple(copies))
+                layers.append(replace(layer, segments=segments))
+        return tuple(layers)
 
 
 @dataclass(frozen=True)
