@@ -214,6 +214,51 @@ def test_one_of_two_series_is_chosen_by_number_by_uid_or_by_a_file(tmp_path: Pat
 # --- series that are refused in one line
 
 
+@pytest.mark.parametrize(("name", "value"), [("PatientID", "0816"), ("StudyInstanceUID", "1.2.840.99.7")])
+def test_slices_of_another_patient_or_study_are_refused_without_their_identifiers(
+    name: str, value: str, tmp_path: Path
+) -> None:
+    def of_another(dataset: Dataset, index: int) -> None:
+        dataset.PatientID = "0815"
+        if index == 2:
+            setattr(dataset, name, value)
+
+    folder = write_series(tmp_path / "series", of_another)
+    (other,) = (path for path in folder.iterdir() if dcmread(path)[name].value == value)
+    error = refusal(folder)
+    assert (error.code, error.data["what"], error.data["count"]) == ("series_patients", name, 1)
+    assert other.name in str(error)
+    assert value not in str(error)
+    assert "0815" not in str(error)
+
+
+def test_one_series_uid_in_the_folders_of_two_patients_is_refused(tmp_path: Path) -> None:
+    for number, patient in enumerate(("0815", "0816")):
+
+        def of_patient(dataset: Dataset, index: int, patient: str = patient, number: int = number) -> None:
+            dataset.PatientID, dataset.SeriesInstanceUID, dataset.StudyInstanceUID = patient, "1.2.3", "1.2"
+            x, y, z = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, y, z + 5 * 2.5 * number]
+
+        write_series(tmp_path / patient, of_patient)
+    assert refusal(tmp_path).code == "series_patients"
+    assert read_volume(tmp_path / "0816").geometry.shape[0] == 5
+
+
+def test_a_study_of_its_own_for_each_slice_is_taken_for_a_habit_of_the_writer(tmp_path: Path) -> None:
+    def of_own_study(dataset: Dataset, index: int) -> None:
+        dataset.StudyInstanceUID = f"1.2.{index}"
+
+    assert read_volume(write_series(tmp_path / "series", of_own_study)).geometry.shape[0] == 5
+
+
+def test_a_slice_without_patient_id_belongs_to_the_others(tmp_path: Path) -> None:
+    def some_without(dataset: Dataset, index: int) -> None:
+        dataset.PatientID = "" if index == 2 else "0815"
+
+    assert read_volume(write_series(tmp_path / "series", some_without)).geometry.shape[0] == 5
+
+
 @pytest.mark.parametrize("name", ["ImagePositionPatient", "ImageOrientationPatient"])
 @pytest.mark.parametrize("indices", [range(5), (2,)], ids=["all", "one"])
 def test_images_without_position_are_refused(name: str, indices: object, tmp_path: Path) -> None:

@@ -286,6 +286,31 @@ def test_a_segmentation_on_another_grid_needs_consent(tmp_path: Path, capsys: py
     assert "--resample" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["fill", "export", "batch"])
+@pytest.mark.parametrize(("patient", "noted"), [("0816", True), ("0815", False), ("", False)])
+def test_a_segmentation_of_another_patient_is_noted_without_the_identifiers(
+    tmp_path: Path, command: str, patient: str, noted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    array = np.zeros(GRID.shape, np.uint8)
+    array[[0, 5], 2:5, 3:7] = 1
+    series = write_ct_series(tmp_path / "series")
+    path = by_highdicom(tmp_path / "in.dcm", series, array, "BINARY")
+    dataset = dcmread(path)
+    dataset.PatientID = patient
+    dataset.save_as(path)
+    output, manifest = tmp_path / "out.nii.gz", tmp_path / "cases.csv"
+    manifest.write_text("image,support,name,engine\nseries,in.dcm,one,propagate\n", encoding="utf-8")
+    arguments = {
+        "fill": ("fill", series, path, "-o", output, "--engine", "propagate"),
+        "export": ("export", path, "--to", "nifti", "-o", output, "--reference", series),
+        "batch": ("batch", manifest, "-o", tmp_path / "out", "--progress", "none"),
+    }
+    assert run(*arguments[command]) == 0
+    errors = capsys.readouterr().err
+    assert errors.count(f"{path}: its Patient ID differs from that of the images") == noted
+    assert "081" not in errors
+
+
 def test_a_batch_accepts_segmentations_and_folders_that_hold_one(tmp_path: Path) -> None:
     array = np.zeros(GRID.shape, np.uint8)
     array[[0, 5], 2:5, 3:7] = 1

@@ -20,6 +20,7 @@ from support.synthetic_dicom import write_ct_series
 GRID = Geometry((5, 6, 8), (0.75, 1.25, 2.5), (-11.5, 23.25, -40.0))
 # Turned about two axes, as in an oblique acquisition.
 OBLIQUE = Geometry(GRID.shape, GRID.spacing, GRID.origin, (0.8, -0.36, 0.48, 0.6, 0.48, -0.64, 0.0, 0.8, 0.6))
+STUDY = "1.2.826.0.1.3680043.8.498.1"  # of all multi-frame files, which may form one series
 MULTI_FRAME_CLASSES = {
     "CT": "1.2.840.10008.5.1.4.1.1.2.1",
     "MR": "1.2.840.10008.5.1.4.1.1.4.1",
@@ -178,6 +179,7 @@ def write_multi_frame(
         del template[name]
     del template.RescaleSlope, template.RescaleIntercept
     template.NumberOfFrames = len(indices)
+    template.StudyInstanceUID = STUDY
     template.SOPClassUID = template.file_meta.MediaStorageSOPClassUID = MULTI_FRAME_CLASSES[modality]
     template.SOPInstanceUID = template.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     template.Modality = modality

@@ -49,7 +49,7 @@ def read_labels(path: Path, volume: Volume, options: argparse.Namespace) -> list
         They or their names cannot be read, or they are on another grid and consent to regrid them is missing.
     """
     regridded = read_on_grid(path, volume.geometry, consents(options))
-    for note in (shear_note(volume.geometry, options.image), *label_notes(regridded, path)):
+    for note in (shear_note(volume.geometry, options.image), *label_notes(regridded, path, options.image)):
         if note is not None:
             print_note(note)
     return named_from(regridded.layers, getattr(options, "label_names", None))

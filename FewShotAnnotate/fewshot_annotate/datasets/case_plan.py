@@ -157,7 +157,7 @@ def _plan_from_examples(case: Case, settings: BatchSettings, volume: Volume, tas
 def _read_labels(case: Case, path: Path, settings: BatchSettings, volume: Volume) -> tuple[LabelMap, list[Message]]:
     """The labels of a file as one label map on the volume's grid, and notes on what was changed."""
     regridded = read_on_grid(path, volume.geometry, settings.agreed)
-    return _merged(named_from(regridded.layers, case.labels), path), label_notes(regridded, path)
+    return _merged(named_from(regridded.layers, case.labels), path), label_notes(regridded, path, case.image)
 
 
 def _merged(layers: Sequence[LabelMap], path: Path) -> LabelMap:

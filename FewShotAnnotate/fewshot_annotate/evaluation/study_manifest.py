@@ -67,7 +67,8 @@ class LabelledVolume:
         """
         volume = read_channels(read_volume(self.image, self.series or None), self.also)
         regridded = read_on_grid(self.label, volume.geometry, self.agreed)
-        for note in (shear_note(volume.geometry, self.name), *label_notes(regridded, self.label, self.name)):
+        notes = label_notes(regridded, self.label, self.image, self.name)
+        for note in (shear_note(volume.geometry, self.name), *notes):
             if note is not None:
                 on_note(note)
         layers = merge_disjoint(regridded.layers).layers

@@ -1,4 +1,4 @@
-"""Messages on labels that were read: regridding onto the image's grid, and thresholding of fractions."""
+"""Messages on labels that were read: regridding onto the image's grid, thresholding of fractions, the patient."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from pathlib import Path
 
 from ..core.errors import InputError, Message
 from ..core.regrid import GridChange, Regridded
+from .dicom.patient import patient_note
 from .dicom.segmentation import label_note
 
 
-def label_notes(regridded: Regridded, path: Path, name: str | None = None) -> list[Message]:
-    """Messages on the label maps read from `path`; `name` (default: the path) denotes them in the messages."""
+def label_notes(regridded: Regridded, path: Path, image: Path, name: str | None = None) -> list[Message]:
+    """Messages on the label maps read from `path` for the volume in `image`.
+
+    `name` (default: the path) denotes the label maps in the messages.
+    """
     subject = path if name is None else name
-    notes = label_note(path, subject), regrid_note(regridded, subject)
+    notes = patient_note(path, image, subject), label_note(path, subject), regrid_note(regridded, subject)
     return [note for note in notes if note is not None]
 
 

@@ -163,6 +163,10 @@ def files_sentences() -> Mapping[str, str]:
             "{path}: the frames of the segmentation lie on no common grid; load it in 3D Slicer and save it as "
             ".seg.nrrd."
         ),
+        "series_patients": _(
+            "{path}: the series mixes patients or studies, {count} of {total} files have another {what} than the "
+            "others ({first}); move them to a folder of their own."
+        ),
         "series_sizes": _("{path}: the slices differ in {what} ({first}); keep those of one series."),
         "series_is_file": _(
             "{path}: this file holds no DICOM series; name the folder of a series, or a multi-frame file."
@@ -171,6 +175,9 @@ def files_sentences() -> Mapping[str, str]:
         "labels_off_grid": _(
             "{path}: the labels lie on another grid than the image ({what} {found} instead of {expected}{off}); "
             "give the label map that belongs to this image, or agree to resample it."
+        ),
+        "labels_of_another_patient": _(
+            "{path}: its Patient ID differs from that of the images; make sure that both are of the same patient."
         ),
         "channel_shape": _(
             "{path}: the array has {found} voxels and the volume {expected}; give an image with a position."

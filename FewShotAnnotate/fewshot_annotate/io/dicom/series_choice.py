@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Codes of errors that are resolved by choosing a series.
 SERIES_ERRORS = ("many_series", "series_unknown")
+# Attributes that are equal in all images of a series, or else its images are of several patients or studies.
+_IDENTITY = ("PatientID", "StudyInstanceUID")
 # Maximum number of series that an error lists.
 _MAX_LISTED = 8
 
@@ -60,7 +63,9 @@ def choose_series(headers: Sequence[Dataset], path: Path, series: str | None = N
             chosen = _without_accessories(groups)
         if len(chosen) > 1:
             raise InputError("many_series", path=path, count=len(chosen), known=_listed(chosen))
-        return _single_images(_without_images(chosen[0], _is_accessory), path)
+        images = _single_images(_without_images(chosen[0], _is_accessory), path)
+        _require_one_patient(images, path)
+        return images
 
 
 def series_names(headers: Sequence[Dataset]) -> list[str]:
@@ -151,3 +156,24 @@ def _single_images(group: list[Dataset], path: Path) -> list[Dataset]:
         if not has_position(header) and (not placed or str(attribute(header, "SOPClassUID")) in kinds):
             raise InputError("series_no_place", path=path, first=file_name(header))
     return placed
+
+
+def _require_one_patient(images: Sequence[Dataset], path: Path) -> None:
+    """Refuse images of several patients or studies; the error names a file of the less frequent, not the value.
+
+    Images of as many studies as there are images pass: some writers, such as GDCM, make up a study for each.
+    """
+    for keyword in _IDENTITY:
+        values = [str(attribute(image, keyword) or "").strip() for image in images]
+        counts = Counter(filter(None, values))  # files that lack the attribute may belong to the others
+        (usual, most), *rest = counts.most_common() or [("", 0)]
+        if rest and (most > 1 or keyword == "PatientID"):
+            others = [image for image, value in zip(images, values, strict=True) if value not in ("", usual)]
+            raise InputError(
+                "series_patients",
+                path=path,
+                what=keyword,
+                count=len(others),
+                total=len(images),
+                first=file_name(others[0]),
+            )
