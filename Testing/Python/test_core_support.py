@@ -148,6 +148,18 @@ def test_crossing_slices_are_refused_along_a_given_axis_too() -> None:
         Support.from_label_map(label_map.with_array(array), first)
 
 
+def test_named_slices_along_a_given_axis_are_the_support_although_others_cross_them() -> None:
+    array = np.zeros((20, 20, 20), np.uint8)
+    array[[4, 12], 2:18, 2:18] = 1
+    array[2:18, 9, 2:18] = 2
+    label_map = LabelMap(array, Geometry(array.shape))
+    support = Support.from_label_map(label_map, SliceAxis(0), [4, 12])
+    assert support.indices == (4, 12)
+    assert np.array_equal(support.masks, array[[4, 12]])
+    with pytest.raises(InputError, match="axis"):
+        Support.from_label_map(label_map, SliceAxis(0))
+
+
 @given(label_arrays, st.sampled_from([0, 1, 2]), st.booleans(), st.data())
 def test_any_labels_give_a_consistent_support_or_are_refused(
     array: np.ndarray, index: int, complete: bool, data: st.DataObject

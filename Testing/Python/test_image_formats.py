@@ -193,6 +193,20 @@ def test_slope_and_intercept_are_applied_as_nibabel_does(slope: float, intercept
     np.testing.assert_allclose(read_volume(tmp_path / "a.nii").array, expected, rtol=1e-6)
 
 
+def test_an_analyze_pair_is_read_as_by_itk_whatever_later_fields_of_nifti_hold(tmp_path: Path) -> None:
+    nibabel.AnalyzeImage(ARRAY, np.diag([-1, 2, 3, 1])).to_filename(tmp_path / "a.img")
+    header = bytearray((tmp_path / "a.hdr").read_bytes())
+    header[38:39] = b"r"  # the field "regular", as most programs write it
+    header[112:120] = struct.pack("<ff", 2, -5)  # slope and intercept of NIfTI
+    header[252:256] = struct.pack("<hh", 1, 1)  # codes of qform and sform
+    (tmp_path / "a.hdr").write_bytes(header)
+    expected = sitk.ReadImage(str(tmp_path / "a.hdr"))
+    for name in ("a.hdr", "a.img"):
+        volume = read_volume(tmp_path / name)
+        np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(expected))
+        assert volume.geometry.difference(Geometry.of_image(expected), 0.0) is None
+
+
 # --- refused with their format
 
 
