@@ -12,7 +12,7 @@ from fewshot_annotate.core.volume import Geometry
 from fewshot_annotate.io.files import read_volume
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
-from pydicom.uid import generate_uid
+from pydicom.uid import RLELossless, generate_uid
 from support.image_series import (
     add_other_object,
     assert_same_world,
@@ -307,6 +307,13 @@ def test_a_slice_whose_pixels_end_early_is_refused_by_name(tmp_path: Path) -> No
     error = refusal(folder)
     assert error.code == "file_unreadable"
     assert "002.dcm" in str(error)
+
+
+def test_a_compressed_slice_that_ends_early_is_not_said_to_lack_attributes(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "series", lambda dataset, index: dataset.compress(RLELossless))
+    path = folder / "002.dcm"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert str(refusal(folder)).startswith(f"{path}: cannot be read as an image (the slice is damaged)")
 
 
 @pytest.mark.parametrize("name", ["BitsStored", "PhotometricInterpretation", "SamplesPerPixel"])

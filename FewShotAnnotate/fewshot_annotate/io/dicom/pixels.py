@@ -99,6 +99,8 @@ def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
         missing = _missing_attributes(dataset)
     except Exception:  # pydicom and its decoders raise errors of many types for damaged data
         raise damaged from None
+    if "Rows" not in dataset:  # of a file that ends within a compressed frame, pydicom returns nothing
+        raise damaged
     if missing:
         raise InputError("file_unreadable", path=file, detail=Message("header_lacks", names=", ".join(missing)))
     try:
