@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.volume import LabelMap, Volume
-from ..guidance.confidence import slice_confidence
+from ..guidance.confidence import mean_label_area, slice_confidence
 from ..jobs.planning import PlannedRun
 from .case_description import RANKING, ranking_record
 
@@ -26,7 +26,8 @@ def measured(volume: Volume, label_map: LabelMap, confidence: np.ndarray, run: P
     """
     axis = run.support.axis
     labels, sure = axis.slices(label_map.array), axis.slices(confidence)
-    scores = {index: slice_confidence(labels[index], sure[index]) for index in run.job.slices}
+    area = mean_label_area(labels)
+    scores = {index: slice_confidence(labels[index], sure[index], area) for index in run.job.slices}
     least = min(scores, key=lambda index: (scores[index], index))
     counts = np.bincount(label_map.array.ravel())
     voxel_ml = label_map.geometry.voxel_ml

@@ -12,7 +12,7 @@ from ..core.intensity import IntensityRange
 from ..core.slice_axis import SliceAxis
 from ..core.volume import LabelMap, Segment, Volume
 from ..io.slice_picture import draw_slice, label_regions, radiological_flips, require_pillow, scaled_size, write_png
-from .confidence import slice_confidence
+from .confidence import mean_label_area, slice_confidence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -96,9 +96,9 @@ def least_certain(
         Maximum number of slices.
     """
     candidates = [index for index in filled if axis.slices(labels)[index].any()] or list(filled)
-    scores = {
-        index: slice_confidence(axis.slices(labels)[index], axis.slices(confidence)[index]) for index in candidates
-    }
+    slices, sure = axis.slices(labels), axis.slices(confidence)
+    area = mean_label_area(slices)
+    scores = {index: slice_confidence(slices[index], sure[index], area) for index in candidates}
     ranked = sorted(candidates, key=lambda index: (scores[index], index))
     min_distance = max(1, len(candidates) // (2 * count))
     chosen: list[int] = []

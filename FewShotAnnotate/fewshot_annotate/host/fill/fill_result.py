@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from ...core.slice_axis import SliceAxis
-from ...guidance.confidence import slice_confidence
+from ...guidance.confidence import mean_label_area, slice_confidence
 from ...jobs.run_folder import JobFolder
 from ..annotation.painted_slices import masks_digest, segment_digests, slice_digests
 from ..annotation.record import AxisRecord
@@ -136,7 +137,7 @@ def compute_result(
         changes=changes,
         filled=filled,
         kept=slice_digests(grid, ids, axis, [*plan.keep, *accepted]),
-        confidence={index: _confidence(prepared.folders, index) for index in slices},
+        confidence=_confidence(prepared.folders, slices),
         painted=sorted(changed),
         accepted=accepted,
         contested=ContestedVoxels.of(axis, slices, lambda index: _lowest_confidence(prepared.folders, index)),
@@ -178,6 +179,12 @@ def _lowest_confidence(folders: Sequence[JobFolder], index: int) -> np.ndarray:
     return result
 
 
-def _confidence(folders: Sequence[JobFolder], index: int) -> float:
-    """Confidence of a slice: the lowest of its layers."""
-    return min(slice_confidence(folder.result_slice(index), folder.confidence_slice(index)) for folder in folders)
+def _confidence(folders: Sequence[JobFolder], slices: Sequence[int]) -> dict[int, float]:
+    """Confidence of each slice: the lowest of its layers."""
+    confidence = dict.fromkeys(slices, 1.0)
+    for folder in folders:
+        area = mean_label_area(chain(folder.read_support().masks, map(folder.result_slice, slices)))
+        for index in slices:
+            of_layer = slice_confidence(folder.result_slice(index), folder.confidence_slice(index), area)
+            confidence[index] = min(confidence[index], of_layer)
+    return confidence
