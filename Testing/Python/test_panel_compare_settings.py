@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -352,6 +353,22 @@ def test_settings_are_stored_applied_and_shown_again(settings_panel: SettingsPan
     assert data_folder() == tmp_path / "usual"
     assert not section.default_button.enabled
     assert tool_tip(section.default_button) == "This is the default folder."
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody can write to /proc")
+def test_a_folder_that_cannot_be_written_is_refused_and_the_former_one_stays(
+    settings_panel: SettingsPanel, tmp_path: Path
+) -> None:
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    dialogs = slicer_standin.dialogs()
+    for folder in (chosen, Path("/proc")):
+        dialogs.answer_next(str(folder))
+        settings_panel.section.folder_button.click()
+    assert dialogs.texts[-1].startswith("/proc: cannot be written (")
+    assert data_folder() == chosen == Settings(qt.QSettings()).data_folder
+    assert settings_panel.section.folder_edit.text == str(chosen)
+    assert not [entry for entry in chosen.iterdir() if entry.name != "logs"]
 
 
 def test_weights_are_deleted_after_a_confirmation_that_states_their_size(settings_panel: SettingsPanel) -> None:

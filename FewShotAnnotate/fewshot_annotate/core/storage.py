@@ -69,6 +69,14 @@ def require_creatable(path: Path) -> None:
         raise unwritable_error(path, error) from None
 
 
+def require_writable_folder(folder: Path) -> None:
+    """Raise `InputError` if nothing can be created in an existing folder; leaves nothing behind."""
+    try:
+        TemporaryFolder(folder).close()
+    except OSError as error:
+        raise unwritable_error(folder, error) from None
+
+
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Context manager: a temporary folder that is removed at the end of the block.

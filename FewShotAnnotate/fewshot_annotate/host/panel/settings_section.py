@@ -14,6 +14,7 @@ from ...core.data_folder import data_folder
 from ...core.errors import InputError
 from ...core.job import Device
 from ...core.python_executable import python_executable
+from ...core.storage import require_writable_folder
 from ...jobs.worker_description import WorkerDescription
 from ..diagnostics.bug_report import bug_report, describe_worker
 from ..diagnostics.run_log import RunLog
@@ -243,10 +244,16 @@ class SettingsSection:
 
     def _on_folder(self, checked: bool = False) -> None:
         folder = qt.QFileDialog.getExistingDirectory(self._body, _("Folder for weights, runs and the log"))
-        if folder:
-            self._settings.data_folder = Path(folder)
-            self._apply()
-            self._show_status("")
+        if not folder:
+            return
+        try:
+            require_writable_folder(Path(folder))
+        except InputError as error:
+            show_error(error)
+            return
+        self._settings.data_folder = Path(folder)
+        self._apply()
+        self._show_status("")
 
     def _on_default(self, checked: bool = False) -> None:
         self._settings.data_folder = None
