@@ -39,6 +39,7 @@ def test_slices_around_and_one_hot_labels_of_a_support() -> None:
     support = Support(SliceAxis(0), (2, 6, 9), masks, (3, 5), np.ones((3, 2), dtype=bool))
     assert [support.nearest_around(index) for index in (0, 3, 4, 5, 12)] == [(0,), (0, 1), (0, 1), (1, 0), (2,)]
     assert support.nearest_around(6) == (2, 0)  # a labelled slice is not its own neighbour
+    assert support.labelled_range() == range(2, 10)
     assert support.one_hot(0).tolist() == [[[1, 0]], [[0, 1]], [[0, 0]]]
     assert support.one_hot(1, (slice(None), slice(1, 2))).tolist() == [[[0]], [[0]], [[1]]]
 

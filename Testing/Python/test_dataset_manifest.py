@@ -10,7 +10,7 @@ import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
-from fewshot_annotate.datasets.manifest import read_manifest, require_case_name
+from fewshot_annotate.datasets.manifest import read_manifest, read_rows, require_case_name
 from fewshot_annotate.datasets.status import StatusFile
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +81,12 @@ def test_without_a_support_there_must_be_a_library_task(dataset: Dataset) -> Non
     assert read_manifest(dataset.manifest).cases[0].support is None
     write_manifest(dataset, "image,support,library\nimage.nii.gz,,\n")
     assert "row 2: nothing is in column support" in refusal(dataset)
+
+
+def test_a_table_without_images_is_refused_although_a_task_needs_no_support(dataset: Dataset) -> None:
+    write_manifest(dataset, "picture,name\nimage.nii.gz,a\n")
+    with pytest.raises(InputError, match="has no column image;"):
+        read_rows(dataset.manifest, "liver")
 
 
 def test_unknown_columns_are_named(dataset: Dataset) -> None:

@@ -14,6 +14,7 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import RLELossless, generate_uid
 from support.image_series import (
+    GRID,
     add_other_object,
     assert_same_world,
     set_pixels,
@@ -269,6 +270,23 @@ def test_images_without_position_are_refused(name: str, indices: object, tmp_pat
     error = refusal(write_series(tmp_path / "series", remove))
     assert error.code == "series_no_place"
     assert "Image Position" in str(error)
+
+
+@pytest.mark.parametrize("orientation", [[0] * 6, [1, 0, 0, 1, 0, 0], [1, 0, 0, -1, 0.01, 0]])
+def test_orientations_that_span_no_plane_are_refused(orientation: list[float], tmp_path: Path) -> None:
+    def change(dataset: Dataset, _: int) -> None:
+        dataset.ImageOrientationPatient = orientation
+
+    assert refusal(write_series(tmp_path / "series", change)).code == "series_no_place"
+
+
+def test_rounded_direction_cosines_become_perpendicular_and_of_unit_length(tmp_path: Path) -> None:
+    def change(dataset: Dataset, _: int) -> None:
+        dataset.ImageOrientationPatient = [0.98, 0, 0, 0.01, 1.03, 0]
+
+    geometry = read_volume(write_series(tmp_path / "series", change)).geometry
+    assert np.allclose(geometry.direction_matrix, np.eye(3), rtol=0, atol=1e-9)
+    assert np.allclose(geometry.spacing, GRID.spacing, rtol=0, atol=1e-6)
 
 
 def test_images_without_pixel_spacing_are_refused(tmp_path: Path) -> None:

@@ -339,6 +339,9 @@ DAMAGED = {
     "NaN.nii": changed_nifti(280, struct.pack("<4f", float("nan"), 0, 0, 0)),
     "spacing.nii": changed_nifti(80, struct.pack("<3f", float("inf"), 1, 1)),
     "endless.nii": changed_nifti(280, struct.pack("<4f", 1e30, -1e38, 3e38, 0)),
+    "qform NaN.nii": changed_nifti(252, struct.pack("<hh6f", 1, 0, float("nan"), 0, 0, 0, 0, 0)),
+    "qform long.nii": changed_nifti(252, struct.pack("<hh6f", 1, 0, 5, 0, 0, 0, 0, 0)),
+    "qform far.nii": changed_nifti(252, struct.pack("<hh6f", 1, 0, 0, 0, 0, float("inf"), 0, 0)),
     "cut.nii": nifti_bytes()[:400],
     "codes.nii": bytes(nibabel.Nifti2Image(ARRAY, affine()).to_bytes()).replace(
         struct.pack("<ii", 0, 2), struct.pack("<ii", 1 << 20, 2), 1
