@@ -215,6 +215,15 @@ def test_one_of_two_series_is_chosen_by_number_by_uid_or_by_a_file(tmp_path: Pat
 # --- series that are refused in one line
 
 
+@pytest.mark.parametrize("gaps", [10**5, 10**9, 10**25])
+def test_a_slice_very_far_from_the_others_is_refused_before_memory_is_filled(gaps: int, tmp_path: Path) -> None:
+    def far_away(dataset: Dataset, index: int) -> None:
+        if index == 4:
+            dataset.ImagePositionPatient = [-11.5, 23.25, 2.5 * gaps - 40]
+
+    assert refusal(write_series(tmp_path / "series", far_away)).code == "series_uneven"
+
+
 @pytest.mark.parametrize(("name", "value"), [("PatientID", "0816"), ("StudyInstanceUID", "1.2.840.99.7")])
 def test_slices_of_another_patient_or_study_are_refused_without_their_identifiers(
     name: str, value: str, tmp_path: Path

@@ -276,6 +276,17 @@ def test_frames_without_a_common_grid_are_refused(tmp_path: Path) -> None:
     assert refused.value.code == "segmentation_grids"
 
 
+@pytest.mark.parametrize("gaps", [10**5, 10**9, 10**25])
+def test_a_frame_very_far_from_the_others_is_refused_before_memory_is_filled(tmp_path: Path, gaps: int) -> None:
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(1).array, "BINARY")
+    dataset = dcmread(path)
+    dataset.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence[0].ImagePositionPatient[2] = 2.5 * gaps - 40
+    dataset.save_as(path)
+    with pytest.raises(InputError) as refused:
+        read_label_maps(path, GRID)
+    assert refused.value.code == "segmentation_grids"
+
+
 def test_a_segmentation_on_another_grid_needs_consent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = Geometry(GRID.shape, (0.5, 1.25, 2.5), GRID.origin)
     path = by_highdicom(

@@ -84,8 +84,8 @@ FILES = {
     "are there; copy the others from the archive.",
     "segmentation_grids": "{path}: the frames of the segmentation lie on no common grid; load it in 3D Slicer "
     "and save it as .seg.nrrd.",
-    "series_patients": "{path}: the series mixes patients or studies, {count} of {total} files have another {what} "
-    "than the others ({first}); move them to a folder of their own.",
+    "series_patients": "{path}: the series mixes patients or studies, {what} differs in {count} of {total} "
+    "files ({first}); move them to a folder of their own.",
     "series_sizes": "{path}: the slices differ in {what} ({first}); keep those of one series.",
     "series_is_file": "{path}: this file holds no DICOM series; name the folder of a series, or a multi-frame file.",
     "series_gap": "{path}: slices are missing ({missing}); copy them from the archive.",

@@ -164,8 +164,8 @@ def files_sentences() -> Mapping[str, str]:
             ".seg.nrrd."
         ),
         "series_patients": _(
-            "{path}: the series mixes patients or studies, {count} of {total} files have another {what} than the "
-            "others ({first}); move them to a folder of their own."
+            "{path}: the series mixes patients or studies, {what} differs in {count} of {total} files ({first}); "
+            "move them to a folder of their own."
         ),
         "series_sizes": _("{path}: the slices differ in {what} ({first}); keep those of one series."),
         "series_is_file": _(

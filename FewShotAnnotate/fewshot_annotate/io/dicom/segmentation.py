@@ -17,6 +17,7 @@ from .attributes import attribute, numbers, suppress_dicom_warnings
 from .functional_groups import LABELMAP_FRAME, SegFrame, read_seg_frames
 from .object_kind import find_segmentation
 from .segments import read_segment
+from .slice_stack import MAX_SLICES
 
 _SAME_PLANE = 1e-3  # cosines
 _SAME_SPACING = 1e-3  # of the spacing
@@ -173,7 +174,7 @@ def _lattice(
     positions_along_normal = positions @ normal
     order = np.argsort(positions_along_normal, kind="stable")
     gap, steps = _gap(np.diff(positions_along_normal[order]), _gap_candidates(first, normal, grid))
-    if not gap:
+    if not gap or steps.sum() >= MAX_SLICES:
         raise InputError("segmentation_grids", path=path)
     lattice_indices = np.concatenate(([0], np.cumsum(steps))).astype(int)
     count = int(lattice_indices[-1])
@@ -224,7 +225,7 @@ def _gap(distances: np.ndarray, candidates: Sequence[float]) -> tuple[float, np.
         together = distances <= 1e-4
         fits = np.abs(distances - steps * gap) <= _GAP_TOLERANCE * gap * np.maximum(1, np.sqrt(steps))
         if fits.all() and (steps[~together] >= 1).all():
-            return gap, steps.astype(int)
+            return gap, steps
     return 0.0, distances
 
 

@@ -15,6 +15,8 @@ _SHIFT_TOLERANCE = 0.01
 # Maximum distance of a slice from its lattice position, as a fraction of the gap: scanners round positions, and
 # tables do not stop exactly.
 _LATTICE_TOLERANCE = 0.05
+# Maximum number of slices from the first position to the last: a damaged position may be millions of gaps away.
+MAX_SLICES = 65535
 _MIN_GAP_MM = 1e-3  # mm; slices that are nearer have the same position
 _MAX_LISTED = 3
 
@@ -102,7 +104,10 @@ def stack_slices(slices: Sequence[ImagePlane], path: object) -> SliceStack:
     for number in np.flatnonzero(gaps <= max(_LATTICE_TOLERANCE * usual, _MIN_GAP_MM)):
         first, second = sorted(slices[order[number + end]].name for end in (0, 1))
         raise InputError("series_doubled", path=path, first=first, second=second)
-    steps = np.maximum(1, np.rint(gaps / usual)).astype(int)
+    steps = np.maximum(1, np.rint(gaps / usual))
+    if steps.sum() >= MAX_SLICES:
+        raise InputError("series_uneven", path=path, least=float(gaps.min()), most=float(gaps.max()))
+    steps = steps.astype(int)
     step = (positions[order[-1]] - positions[order[0]]) / steps.sum()
     shift = float(np.linalg.norm(step - (step @ normal) * normal))
     lattice = positions[order[0]] + np.concatenate(([0], np.cumsum(steps)))[:, None] * step
