@@ -113,8 +113,9 @@ def test_the_patient_is_the_one_named(tmp_path: Path) -> None:
         (lambda array: array.astype(np.float32) / 255.0 - 0.3, 2e-5),
         (lambda array: array.astype(np.float64) * 1e6, 30.0),
         (lambda array: array.astype(np.uint8), 0.0),
+        (lambda array: np.where(array == array.min(), -32768, array).astype(np.int16), 0.0),
     ],
-    ids=["signed", "fractions", "large", "bytes"],
+    ids=["signed", "fractions", "large", "bytes", "padding"],
 )
 def test_values_are_kept_within_the_precision_of_sixteen_bits(change: Any, tolerance: float, tmp_path: Path) -> None:
     volume, label_map = small_case()

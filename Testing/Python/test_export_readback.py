@@ -93,6 +93,18 @@ def change_the_pixel_spacing(dataset: Dataset) -> None:
     measures.PixelSpacing = [0.9, 0.9765625]
 
 
+def change_the_algorithm_name(dataset: Dataset) -> None:
+    dataset.SegmentSequence[0].SegmentAlgorithmName = "another"
+
+
+def change_the_algorithm_type(dataset: Dataset) -> None:
+    dataset.SegmentSequence[1].SegmentAlgorithmType = "AUTOMATIC"
+
+
+def change_the_modality(dataset: Dataset) -> None:
+    dataset.Modality = "CT"
+
+
 def change_the_patient(dataset: Dataset) -> None:
     dataset.PatientID = "another"
 
@@ -109,6 +121,9 @@ CHANGES = {
     change_the_colour: "colour of segment liver",
     change_the_algorithm_version: "AlgorithmVersion of segment liver",
     change_the_pixel_spacing: "PixelSpacing of frame 1",
+    change_the_algorithm_name: "SegmentAlgorithmName of segment liver",
+    change_the_algorithm_type: "SegmentAlgorithmType of segment stomach",
+    change_the_modality: "Modality",
     change_the_patient: "PatientID is not that of the images",
 }
 
