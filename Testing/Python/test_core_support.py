@@ -120,13 +120,16 @@ def test_on_an_incomplete_slice_a_missing_label_is_unannotated() -> None:
         assert set(np.array(support.labels)[annotated]) == set(present_values(mask[None]))
 
 
-@pytest.mark.parametrize("outside", [-1, 10_000])
-def test_a_slice_outside_the_volume_is_refused(outside: int) -> None:
+@pytest.mark.parametrize("beyond_last", [None, 1, 10_000], ids=["before the first", "after the last", "far away"])
+def test_a_slice_outside_the_volume_is_refused(beyond_last: int | None) -> None:
     label_map = load_case(SPLEEN)[1]
+    last = len(label_map.array) - 1
+    outside = -1 if beyond_last is None else last + beyond_last
     with pytest.raises(InputError) as error:
         Support.from_label_map(label_map, SliceAxis(0), [3, outside])
     assert error.value.code == "slice_out_of_range"
     assert str(outside) in str(error.value)
+    assert str(last) in str(error.value)
 
 
 def test_named_slices_without_any_label_are_refused() -> None:
