@@ -191,6 +191,26 @@ def test_deflated_files_are_read(tmp_path: Path, kind: str) -> None:
     require_same(read_label_maps(path, GRID), (random_labels(int(pixels.max())),), GRID)
 
 
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP", "FRACTIONAL"])
+def test_segmentations_without_file_meta_information_are_read(tmp_path: Path, kind: str) -> None:
+    pixels = random_labels(1).array if kind == "FRACTIONAL" else random_labels(3).array
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), pixels, kind)
+    content = path.read_bytes()
+    (length,) = np.frombuffer(content[140:144], "<u4")  # of the group that follows the preamble and this element
+    path.write_bytes(content[144 + int(length) :])
+    require_same(read_label_maps(path, GRID), (random_labels(int(pixels.max())),), GRID)
+
+
+def test_two_segments_of_one_number_are_refused(tmp_path: Path) -> None:
+    path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(2).array, "BINARY")
+    dataset = dcmread(path)
+    dataset.SegmentSequence[1].SegmentNumber = 1  # whose name would be that of either
+    dataset.save_as(path)
+    with pytest.raises(InputError) as refused:
+        read_label_maps(path, GRID)
+    assert refused.value.code == "segmentation_unplaced"
+
+
 @pytest.mark.parametrize("total", [2, None])
 def test_a_part_of_a_segmentation_is_not_mistaken_for_all_of_it(tmp_path: Path, total: int | None) -> None:
     path = by_highdicom(tmp_path / "a.dcm", write_ct_series(tmp_path / "series"), random_labels(2).array, "BINARY")

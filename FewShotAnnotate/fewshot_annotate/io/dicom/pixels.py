@@ -95,7 +95,7 @@ def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
     damaged = InputError("file_unreadable", path=file, detail=Message("slice_damaged"))
     try:
         dataset = dcmread(file, force=True)
-        syntax = _transfer_syntax(dataset)
+        syntax = transfer_syntax(dataset)
         missing = _missing_attributes(dataset)
     except Exception:  # pydicom and its decoders raise errors of many types for damaged data
         raise damaged from None
@@ -136,7 +136,7 @@ def _missing_attributes(dataset: Any) -> list[str]:
     return [dictionary_description(name) for name in required if name not in dataset]
 
 
-def _transfer_syntax(dataset: Any) -> str:
+def transfer_syntax(dataset: Any) -> str:
     """Transfer syntax; if the file does not state it, the one pydicom guessed is set in the file meta information."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if not syntax:

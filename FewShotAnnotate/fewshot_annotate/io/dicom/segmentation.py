@@ -16,6 +16,7 @@ from ...core.volume import Geometry, LabelMap, Segment, default_segment, present
 from .attributes import attribute, numbers, suppress_dicom_warnings
 from .functional_groups import LABELMAP_FRAME, SegFrame, read_seg_frames
 from .object_kind import find_segmentation
+from .pixels import transfer_syntax
 from .segments import read_segment
 from .slice_stack import MAX_SLICES
 
@@ -115,7 +116,10 @@ def _max_fraction(dataset: Any) -> int:
 def _segments(dataset: Any) -> dict[int, Segment]:
     """Segments by number, without the background, which label map segmentations may describe."""
     segments = [read_segment(item, dataset) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0]
-    return {segment.value: segment for segment in segments}
+    described = {segment.value: segment for segment in segments}
+    if len(described) < len(segments):
+        raise ValueError("two segments have the same number")
+    return described
 
 
 def _pixels(dataset: Any, path: Path, count: int) -> Iterator[np.ndarray]:
@@ -140,11 +144,18 @@ def _stored_frames(dataset: Any, path: Path, count: int) -> Iterator[np.ndarray]
     """Yield the stored values of each frame, shape [rows, columns]."""
     from pydicom import dcmread
     from pydicom.pixels import iter_pixels
+    from pydicom.uid import UID
 
-    syntax = dataset.file_meta.TransferSyntaxUID
+    is_stated = "TransferSyntaxUID" in dataset.file_meta
+    syntax = UID(transfer_syntax(dataset))
     if int(dataset.BitsAllocated) > 1 or syntax.is_encapsulated:
+        if is_stated and not syntax.is_deflated:
+            yield from iter_pixels(path, raw=True)
+            return
         # Given a path, pydicom would look for frames in a deflated file without inflating it.
-        yield from iter_pixels(dcmread(path, force=True) if syntax.is_deflated else path, raw=True)
+        complete = dcmread(path, force=True)
+        transfer_syntax(complete)
+        yield from iter_pixels(complete, raw=True)
         return
     # pydicom expects each frame to start at a byte, but frames of single bits follow each other without padding.
     shape = _size(dataset)
