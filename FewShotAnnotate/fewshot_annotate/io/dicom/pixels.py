@@ -23,6 +23,8 @@ from .frames import Frame
 # JPEG, JPEG lossless, JPEG-LS and JPEG 2000.
 _GDCM_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91))
 _RLE = "1.2.840.10008.1.2.5"
+# Implicit and explicit, deflated, big endian. Any other is compressed, also if pydicom does not know it yet.
+_UNCOMPRESSED = tuple(f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _PIXEL_ATTRIBUTES = (
     *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
@@ -113,8 +115,7 @@ def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
         if dataset.get("ModalityLUTSequence"):
             pixels = _apply_modality_lut(pixels, dataset)
     except Exception:
-        compressed = UID(syntax).is_transfer_syntax and UID(syntax).is_compressed
-        if compressed and syntax not in (*_GDCM_SYNTAXES, _RLE):
+        if UID(syntax).is_valid and syntax not in (*_GDCM_SYNTAXES, _RLE, *_UNCOMPRESSED):
             name = UID(syntax).name
             raise InputError("series_compressed", path=path, first=file_name(frame.header), what=name) from None
         raise damaged from None
