@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fewshot_annotate import __version__
 from fewshot_annotate.cli import main
+from fewshot_annotate.core.segment_tags import NAME_TAG, TYPE_TAG
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Segment
 from fewshot_annotate.engines.pretrained.engine_weights import weights_in_use
@@ -21,6 +22,14 @@ from support.scene_cases import Runs, case, scene_of
 from support.tiny_weights import WeightsFolder
 
 PROPAGATE = Algorithm("FewShotAnnotate propagate", __version__)
+
+
+@pytest.mark.parametrize(
+    "changed", [{NAME_TAG: ""}, {TYPE_TAG: "ROBOT"}, {TYPE_TAG: ""}], ids=["no name", "unknown type", "no type"]
+)
+def test_tags_of_a_file_that_name_no_algorithm_are_ignored(changed: dict[str, str]) -> None:
+    assert of_segment(Segment(value=1, name="liver", tags=PROPAGATE.tags())) == PROPAGATE
+    assert of_segment(Segment(value=1, name="liver", tags=PROPAGATE.tags() | changed)) is None
 
 
 def test_a_filled_label_map_names_its_engine_in_the_exported_file(tmp_path: Path) -> None:
