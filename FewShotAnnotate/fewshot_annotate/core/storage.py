@@ -13,7 +13,7 @@ from pathlib import Path
 from .disk import unwritable_error
 from .errors import InputError
 from .file_transaction import atomic_stream
-from .paths import require_nameable
+from .paths import lexists, require_nameable
 from .spreadsheet_cells import escape_formula
 from .temporary import TemporaryFolder
 
@@ -70,9 +70,10 @@ def require_creatable(path: Path) -> None:
 
 
 def require_writable_folder(folder: Path) -> None:
-    """Raise `InputError` if nothing can be created in an existing folder; leaves nothing behind."""
+    """Raise `InputError` if nothing can be created in a folder, which may not exist yet; leaves nothing behind."""
+    existing = next((path for path in (folder, *folder.parents) if lexists(path)), folder)
     try:
-        TemporaryFolder(folder).close()
+        TemporaryFolder(existing).close()
     except OSError as error:
         raise unwritable_error(folder, error) from None
 
