@@ -100,16 +100,15 @@ def _print_report(model: TaskModel, name: str) -> None:
 
 def _note_lower_dice(model: TaskModel, task: Task) -> None:
     """Say so if a new model is expected to be clearly less accurate than the one before."""
-    expected = [
-        (other.number, other.report.mean_expected_dice)
+    dice_by_model = {
+        other.number: other.report.mean_expected_dice
         for other in task_models(task)
         if other.report is not None and other.fits(task)
-    ]
-    earlier = [(number, dice) for number, dice in expected if number != model.number]
-    dice = dict(expected).get(model.number)
-    if not earlier or dice is None:
+    }
+    dice = dice_by_model.pop(model.number, None)
+    if dice is None or not dice_by_model:
         return
-    number, before = earlier[-1]
+    number, before = list(dice_by_model.items())[-1]
     if before is not None and dice < before - _NOTABLE_LOSS:
         print_note(
             f"fills use this model from now on. Its mean expected Dice is {dice:.3f}, that of model {number} was "
