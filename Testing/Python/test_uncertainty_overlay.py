@@ -66,7 +66,7 @@ def shown_levels() -> dict[tuple[float, ...], int]:
     found = {}
     for level in (1, 2, 3):
         image = slicer.vtkOrientedImageData()
-        assert overlay.GetBinaryLabelmapRepresentation(f"Uncertainty_{level}", image)
+        assert overlay.GetBinaryLabelmapRepresentation(f"{UNCERTAINTY_ATTRIBUTE}_{level}", image)
         i, j, k = image.GetDimensions()
         values = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
         matrix = vtk.vtkMatrix4x4()

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ...core.slice_axis import SliceAxis
 from ..fill.changes import Changes
 from ..i18n import tr as _
-from ..mrml.grid import SegmentationGrid
-from ..mrml.node_types import SegmentationNode
-from ..mrml.overlay import Overlay
+from .label_overlay import OverlayStyle
 
 DIFFERENCES_ATTRIBUTE = "FewShotAnnotate.Differences"
 _Voxel = tuple[int, int, int]
 _ADDED, _REMOVED = 1, 2
-_COLOURS = {_ADDED: (0.0, 0.75, 0.95), _REMOVED: (0.95, 0.3, 0.1)}
-_OPACITY = 0.7
 
 
 @dataclass(frozen=True)
@@ -66,31 +61,11 @@ class Differences:
         return {start + number: count for number, count in enumerate(numbers) if count}
 
 
-class DifferencesOverlay:
-    """Shows differences over a segmentation."""
-
-    def __init__(self) -> None:
-        self._overlay: Overlay | None = None
-
-    @property
-    def node(self) -> Any:
-        """The overlay's node, None if nothing is shown."""
-        return self._overlay.node if self._overlay is not None else None
-
-    def show(
-        self, segmentation_node: SegmentationNode, grid: SegmentationGrid, first: _Voxel, values: np.ndarray
-    ) -> None:
-        """Show `Differences.values` that begin at voxel `first` (k, j, i) of the grid."""
-        self.hide()
-        name = _("{name}: changed by the last run").format(name=segmentation_node.GetName())
-        self._overlay = Overlay(segmentation_node, name, DIFFERENCES_ATTRIBUTE)
-        image = self._overlay.add_image(grid.geometry, first, values)
-        for value, title in ((_ADDED, _("Added")), (_REMOVED, _("Removed"))):
-            self._overlay.add_segment(f"Differences_{value}", title, _COLOURS[value], image, value)
-        self._overlay.display(_OPACITY)
-
-    def hide(self) -> None:
-        """Remove the overlay from the scene."""
-        if self._overlay is not None:
-            self._overlay.remove()
-            self._overlay = None
+def differences_style() -> OverlayStyle:
+    """How `Differences.values` are shown."""
+    return OverlayStyle(
+        title=_("{name}: changed by the last run"),
+        attribute=DIFFERENCES_ATTRIBUTE,
+        segments={_ADDED: (_("Added"), (0.0, 0.75, 0.95)), _REMOVED: (_("Removed"), (0.95, 0.3, 0.1))},
+        opacity=0.7,
+    )

@@ -14,51 +14,25 @@ from ..annotation.review_rows import ReviewView
 from ..fill.contested import ContestedVoxels
 from ..i18n import tr as _
 from ..mrml.chosen_nodes import ChosenNodes
-from ..mrml.grid import SegmentationGrid
-from ..mrml.node_types import SegmentationNode
-from ..mrml.overlay import Overlay
 from ..tasks import BackgroundTasks
-from .differences import Differences, DifferencesOverlay
+from .differences import Differences, differences_style
+from .label_overlay import LabelOverlay, OverlayStyle
 
 UNCERTAINTY_ATTRIBUTE = "FewShotAnnotate.Uncertainty"
-# From slightly to very uncertain; they differ in lightness too, for users with red-green colour blindness.
-_COLOURS = {1: (1.0, 0.95, 0.55), 2: (1.0, 0.65, 0.15), 3: (0.85, 0.1, 0.1)}
-_OPACITY = 0.75
 
 
-class UncertaintyOverlay:
-    """Shows the contested voxels of a run over a segmentation."""
-
-    def __init__(self) -> None:
-        self._overlay: Overlay | None = None
-
-    @property
-    def node(self) -> Any:
-        """The overlay's node, None if nothing is shown."""
-        return self._overlay.node if self._overlay is not None else None
-
-    def show(
-        self,
-        segmentation_node: SegmentationNode,
-        grid: SegmentationGrid,
-        first: tuple[int, int, int],
-        values: np.ndarray,
-    ) -> None:
-        """Show `ContestedVoxels.values` that begin at voxel `first` (k, j, i) of the grid."""
-        self.hide()
-        name = _("{name}: uncertainty of the last fill").format(name=segmentation_node.GetName())
-        self._overlay = Overlay(segmentation_node, name, UNCERTAINTY_ATTRIBUTE)
-        image = self._overlay.add_image(grid.geometry, first, values)
-        titles = {1: _("Slightly uncertain"), 2: _("Uncertain"), 3: _("Very uncertain")}
-        for level, title in titles.items():
-            self._overlay.add_segment(f"Uncertainty_{level}", title, _COLOURS[level], image, level)
-        self._overlay.display(_OPACITY)
-
-    def hide(self) -> None:
-        """Remove the overlay from the scene."""
-        if self._overlay is not None:
-            self._overlay.remove()
-            self._overlay = None
+def uncertainty_style() -> OverlayStyle:
+    """How `ContestedVoxels.values` are shown; lightness differs too, for users with red-green colour blindness."""
+    return OverlayStyle(
+        title=_("{name}: uncertainty of the last fill"),
+        attribute=UNCERTAINTY_ATTRIBUTE,
+        segments={
+            1: (_("Slightly uncertain"), (1.0, 0.95, 0.55)),
+            2: (_("Uncertain"), (1.0, 0.65, 0.15)),
+            3: (_("Very uncertain"), (0.85, 0.1, 0.1)),
+        },
+        opacity=0.75,
+    )
 
 
 class RunOverlays:
@@ -81,9 +55,9 @@ class RunOverlays:
         self._annotations = annotations
         self._tasks = tasks
         self._differences: tuple[str, Differences] | None = None  # segmentation id and what its last run changed
-        self._differences_overlay = DifferencesOverlay()
+        self._differences_overlay = LabelOverlay()
         self._contested: tuple[str, ContestedVoxels] | None = None  # segmentation id and those of its last run
-        self._uncertainty_overlay = UncertaintyOverlay()
+        self._uncertainty_overlay = LabelOverlay()
         self._uncertainty_reviewed: frozenset[int] | None = None  # slices that the shown overlay leaves out
 
     # --- differences since the run before
@@ -107,20 +81,11 @@ class RunOverlays:
 
     def show_differences(self, shown: bool) -> None:
         """Show what the last run added and removed, or hide it."""
-        nodes = self._nodes()
         self._differences_overlay.hide()
-        if not shown or not self.has_differences or not nodes.complete:
-            return
-        assert self._differences is not None
-        differences, identifier = self._differences[1], nodes.segmentation.GetID()
-        grid = self._annotations.grids.read(nodes)
-
-        def show(values: np.ndarray) -> None:
-            present = slicer.mrmlScene.GetNodeByID(identifier)
-            if present is not None and values.size:
-                self._differences_overlay.show(present, grid, differences.first, values)
-
-        self._tasks.start(differences.values, show)
+        if shown and self.has_differences and self._nodes().complete:
+            assert self._differences is not None
+            differences = self._differences[1]
+            self._show(self._differences_overlay, differences_style(), differences.first, differences.values)
 
     # --- uncertainty of the last run
 
@@ -144,21 +109,13 @@ class RunOverlays:
 
     def show_uncertainty(self, shown: bool) -> None:
         """Show where the last run was uncertain, except on slices that are accepted or corrected, or hide it."""
-        nodes = self._nodes()
         self._uncertainty_overlay.hide()
         self._uncertainty_reviewed = None
-        contested = self.contested if nodes.complete else None
-        if not shown or contested is None:
-            return
-        identifier, grid = nodes.segmentation.GetID(), self._annotations.grids.read(nodes)
-        reviewed = self._uncertainty_reviewed = _reviewed(self._view())
-
-        def show(values: np.ndarray) -> None:
-            present = slicer.mrmlScene.GetNodeByID(identifier)
-            if present is not None and values.size:
-                self._uncertainty_overlay.show(present, grid, contested.first_voxel, values)
-
-        self._tasks.start(partial(contested.values, reviewed), show)
+        contested = self.contested if self._nodes().complete else None
+        if shown and contested is not None:
+            reviewed = self._uncertainty_reviewed = _reviewed(self._view())
+            values = partial(contested.values, reviewed)
+            self._show(self._uncertainty_overlay, uncertainty_style(), contested.first_voxel, values)
 
     # --- life cycle
 
@@ -187,6 +144,24 @@ class RunOverlays:
         """Hide the overlays and clear what they show, before the scene is closed."""
         self.hide()
         self._differences, self._contested = None, None
+
+    def _show(
+        self,
+        overlay: LabelOverlay,
+        style: OverlayStyle,
+        first: tuple[int, int, int],
+        values: Callable[[], np.ndarray],
+    ) -> None:
+        """Unpack label values in the background, then show them over the segmentation unless it was removed."""
+        nodes = self._nodes()
+        identifier, geometry = nodes.segmentation.GetID(), self._annotations.grids.read(nodes).geometry
+
+        def show(unpacked: np.ndarray) -> None:
+            segmentation = slicer.mrmlScene.GetNodeByID(identifier)
+            if segmentation is not None and unpacked.size:
+                overlay.show(segmentation, style, geometry, first, unpacked)
+
+        self._tasks.start(values, show)
 
     def _view(self) -> ReviewView:
         segmentation: Any = self._nodes().segmentation
