@@ -14,8 +14,8 @@ from fewshot_annotate.core.job import Job
 from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import LabelMap, Volume
-from fewshot_annotate.engines.base import label_slice
-from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.engines.base import Engine, label_slice
+from fewshot_annotate.engines.propagate.engine import FlowAlone, Propagate
 from fewshot_annotate.guidance.suggestion import Suggestion, suggest
 from fewshot_annotate.guidance.uncertainty import Uncertainty
 from fewshot_annotate.io.files import write_array, write_label_maps
@@ -41,9 +41,11 @@ def names_of(support: Support) -> list[str]:
     return [segment.name for segment in small_case()[1].segments if segment.value in support.labels]
 
 
-def propagated(support: Support, slices: range | None = None, mixed: bool = False) -> dict[int, np.ndarray]:
-    engine = Propagate()
-    engine.prepare(small_case()[0], support, strengthen_unmatched=False, mixed=mixed)
+def propagated(
+    support: Support, slices: range | None = None, engine_type: type[Engine] = FlowAlone
+) -> dict[int, np.ndarray]:
+    engine = engine_type()
+    engine.prepare(small_case()[0], support)
     return dict(engine.predict(support.unlabelled(slices or range(LAST + 1))))
 
 
@@ -264,7 +266,7 @@ def test_labels_and_confidence_of_a_finished_job_give_about_the_same(tmp_path: P
     finished = support.unlabelled(range(LAST + 1))
     kept = ((index, folder.result_slice(index), folder.confidence_slice(index)) for index in finished)
     read = Uncertainty.from_labels(folder.read_support(), names_of(support), kept)
-    predictions = propagated(support, mixed=True).items()  # as the job is filled
+    predictions = propagated(support, engine_type=Propagate).items()  # as the job is filled
     computed = Uncertainty.from_probabilities(support, names_of(support), predictions)
     assert read.unlabelled == computed.unlabelled
     # Uncertainty between two labels is counted for the predicted one, so sums over labels are compared.

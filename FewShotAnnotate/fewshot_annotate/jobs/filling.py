@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -33,8 +32,6 @@ class Filling:
     slices : sequence of int
         The slices to fill.
     context : RunContext
-    **options
-        Further arguments of the engine's `prepare`.
     """
 
     def __init__(
@@ -44,7 +41,6 @@ class Filling:
         support: Support,
         slices: Sequence[int],
         context: RunContext = RunContext(),
-        **options: Any,
     ) -> None:
         self._engine = engine
         self._slices = sorted(slices)
@@ -55,7 +51,7 @@ class Filling:
                 context.report_draft(index, probabilities)
 
         self._context = replace(context, report_draft=report_draft)
-        engine.prepare(_with_usable_channels(engine, volume, context), support, self._context, **options)
+        engine.prepare(_with_usable_channels(engine, volume, context), support, self._context)
 
     def drafts(self, finished: Collection[int] = ()) -> SliceResults:
         """Yield `(index, probabilities)` of the engine's drafts, if it makes any.

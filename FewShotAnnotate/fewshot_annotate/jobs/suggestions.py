@@ -10,7 +10,7 @@ from ..core.errors import InputError, Message
 from ..core.slice_axis import SliceAxis
 from ..core.volume import Volume
 from ..engines.base import RunContext
-from ..engines.propagate.engine import Propagate
+from ..engines.propagate.engine import FlowAlone
 from ..guidance.suggestion import suggest
 from ..guidance.uncertainty import Uncertainty
 from .filling import Filling
@@ -104,7 +104,7 @@ def suggest_slices(
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> list[SuggestedSlice]:
-    """Slices to label next, best first; runs `propagate` in this process, slice by slice.
+    """Slices to label next, best first; runs optical flow in this process, slice by slice.
 
     Parameters
     ----------
@@ -150,8 +150,8 @@ def _uncertainty(
     slices: Sequence[int],
     context: RunContext,
 ) -> Uncertainty:
-    # `propagate` is fast, built in and well calibrated, whereas the engine of the fill may take minutes. The errors
+    # Optical flow is fast, built in and well calibrated, whereas the engine of the fill may take minutes. The errors
     # where labels end are estimated by `suggest`.
-    filling = Filling(Propagate(), volume, layer.support, slices, context, strengthen_unmatched=False, mixed=False)
+    filling = Filling(FlowAlone(), volume, layer.support, slices, context)
     names = [layer.names[label] for label in layer.support.labels]
     return Uncertainty.from_probabilities(layer.support, names, filling.results())
