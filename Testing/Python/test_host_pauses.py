@@ -9,13 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import slicer
 from fewshot_annotate.core.data_folder import HOME_VARIABLE
 from fewshot_annotate.core.errors import InputError
-from fewshot_annotate.core.volume import Geometry, Volume
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
+from fewshot_annotate.datasets.case_files import CaseFiles
+from fewshot_annotate.datasets.reviewed_case import ReviewedCase
 from fewshot_annotate.evaluation.comparison_folder import ComparisonFolder
 from fewshot_annotate.evaluation.design import TrialDesign
 from fewshot_annotate.export.request import Target
 from fewshot_annotate.host.comparison.controller import CompareController, CompareSettings, CompareState
+from fewshot_annotate.host.datasets.case_images import CaseImages
+from fewshot_annotate.host.datasets.case_nodes import add_case_nodes, remove_nodes
 from fewshot_annotate.host.export.controller import ExportController, ExportState
 from fewshot_annotate.host.export.segmentation_copy import ExportSettings
 from fewshot_annotate.host.mrml.reading import BINARY_LABELMAP, image_array, read_grid
@@ -89,6 +95,55 @@ def test_a_large_segmentation_is_exported_and_compared_without_a_pause(
     grid = read_grid(scene.volume_node, scene.node)
     copying = min(busy_seconds(lambda: grid.snapshot(["liver"])) for _ in range(3))
     assert max(steps) < min(MAX_PAUSE_SECONDS, copying / 2)
+
+
+def test_a_large_case_is_shown_and_removed_without_a_pause() -> None:
+    scene, geometry = mrml.new_scene(), Geometry(LARGE)
+    intensities = np.arange(np.prod(LARGE), dtype=np.int16).reshape(LARGE)
+    segments = tuple(Segment(value=value, name=str(value)) for value in (1, 2, 3, 4))
+    labels = LabelMap(np.zeros(LARGE, np.uint8), geometry, segments)
+    labels.array[10:290, 50:450, 50:450] = 1 + np.arange(280, dtype=np.uint8)[:, None, None] % 4
+    case = reviewed(Volume(intensities, geometry), labels)
+    images = CaseImages.of_case(case.volume, case.label_map)
+    assert busy_seconds(lambda: show_and_remove(scene, case, images)) < MAX_PAUSE_SECONDS
+
+
+def show_and_remove(scene: Any, case: ReviewedCase, images: CaseImages) -> None:
+    remove_nodes(scene, add_case_nodes(scene, case, images))
+
+
+def reviewed(volume: Volume, labels: LabelMap) -> ReviewedCase:
+    return ReviewedCase(
+        name="a",
+        files=CaseFiles(Path("a")),
+        image=Path("a.nii"),
+        series="",
+        volume=volume,
+        label_map=labels,
+        axis=SliceAxis(0),
+        labelled=(),
+        digests={},
+    )
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float32", "float64", "int64", "uint64", ">i2"])
+def test_a_case_has_the_window_and_level_that_slicer_chooses(dtype: str) -> None:
+    scene, shape = mrml.new_scene(), (6, 40, 50)
+    intensities = np.random.default_rng(0).gamma(2.0, 20.0, shape).astype(dtype)
+    intensities[0, 0, :3] = 255 if dtype == "uint8" else 20_000  # metal, which is no part of the window
+    case = reviewed(Volume(intensities, Geometry(shape)), LabelMap(np.zeros(shape, np.uint8), Geometry(shape), ()))
+    node = add_case_nodes(scene, case, CaseImages.of_case(case.volume, case.label_map)).volume
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), intensities)
+    chosen = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    chosen.CopyContent(node)
+    chosen.CreateDefaultDisplayNodes()
+    displays = [volume.GetDisplayNode() for volume in (node, chosen)]
+    assert displays[1].GetAutoWindowLevel()
+    assert not displays[0].GetAutoWindowLevel(), "Slicer would compute it in the main thread"
+    window, level = displays[1].GetWindow(), displays[1].GetLevel()
+    assert (displays[0].GetWindow(), displays[0].GetLevel()) == (window, level)
+    assert displays[0].GetColorNodeID() == displays[1].GetColorNodeID()
+    assert 50 < window < 1000
 
 
 def test_an_export_is_of_the_labels_after_the_last_edit_during_their_copy(

@@ -8,32 +8,31 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk
 
 from ...core.errors import InputError
 from ...core.regrid import regrid
-from ...core.volume import Geometry, LabelMap, Segment, Volume
+from ...core.volume import Geometry, LabelMap, Segment
+from ...datasets.reviewed_case import ReviewedCase
 from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid import SegmentationGrid
 from ..mrml.node_types import Scene, SegmentationNode, VolumeNode
 from ..mrml.reading import (
     BINARY_LABELMAP,
     grid_in_volume,
-    ijk_to_ras,
     labels_version,
     read_grid,
     segmentation_to_volume,
 )
+from .case_images import CaseImages, ijk_to_ras_matrix
 
 REVIEW_ATTRIBUTE = "FewShotAnnotate.Review"
 
 
-def add_case_nodes(scene: Scene, name: str, volume: Volume, label_map: LabelMap) -> ChosenNodes:
+def add_case_nodes(scene: Scene, case: ReviewedCase, images: CaseImages) -> ChosenNodes:
     """Add a case to the scene; nothing is added if that fails."""
-    volume_node = _add_volume(scene, name, volume)
+    volume_node = _add_volume(scene, case, images)
     try:
-        return ChosenNodes(volume_node, _add_segmentation(scene, name, label_map, volume_node))
+        return ChosenNodes(volume_node, _add_segmentation(scene, case, images, volume_node))
     except BaseException:
         scene.RemoveNode(volume_node)
         raise
@@ -46,6 +45,17 @@ def remove_nodes(scene: Scene, nodes: ChosenNodes) -> None:
             for display in [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]:
                 scene.RemoveNode(display)
             scene.RemoveNode(node)
+    if nodes.segmentation is not None:
+        _release_labelmaps(nodes.segmentation)
+
+
+def _release_labelmaps(node: SegmentationNode) -> None:
+    """Free the voxels of a removed node: else it erases those of one segment after the other, which takes long."""
+    segmentation = node.GetSegmentation()
+    for segment_id in segmentation.GetSegmentIDs():
+        image = segmentation.GetSegment(segment_id).GetRepresentation(BINARY_LABELMAP)
+        if image is not None:
+            image.Initialize()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,51 +159,36 @@ def segmentation_version(node: SegmentationNode) -> tuple[object, ...]:
     return (labels_version(node), tuple((segment.GetName(), tuple(segment.GetColor())) for segment in named))
 
 
-def _add_volume(scene: Scene, name: str, volume: Volume) -> Any:
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{name} image")
-    node.SetIJKToRASMatrix(_matrix(volume.geometry))
-    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(volume.array))
+def _add_volume(scene: Scene, case: ReviewedCase, images: CaseImages) -> Any:
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{case.name} image")
+    node.SetIJKToRASMatrix(ijk_to_ras_matrix(case.volume.geometry))
     node.CreateDefaultDisplayNodes()
-    node.SetAttribute(REVIEW_ATTRIBUTE, name)
+    display = node.GetDisplayNode()
+    display.SetAutoWindowLevel(False)  # else it computes the display range again
+    display.SetWindowLevelMinMax(*images.display_range)
+    node.SetAndObserveImageData(images.image)
+    node.SetAttribute(REVIEW_ATTRIBUTE, case.name)
     return node
 
 
-def _add_segmentation(scene: Scene, name: str, label_map: LabelMap, volume_node: VolumeNode) -> Any:
+def _add_segmentation(scene: Scene, case: ReviewedCase, images: CaseImages, volume_node: VolumeNode) -> Any:
     """Segmentation node whose segments share one labelmap, as label maps do."""
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    node.SetAttribute(REVIEW_ATTRIBUTE, name)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", case.name)
+    node.SetAttribute(REVIEW_ATTRIBUTE, case.name)
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     segmentation = node.GetSegmentation()
     segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
-    image = _labelmap(label_map)
-    for segment in label_map.segments:
+    for segment in case.label_map.segments:
         vtk_segment = slicer.vtkSegment()
         vtk_segment.SetName(segment.name)
         vtk_segment.SetColor(segment.colour)
         vtk_segment.SetLabelValue(segment.value)
         for tag, text in segment.tags.items():
             vtk_segment.SetTag(tag, text)
-        vtk_segment.AddRepresentation(BINARY_LABELMAP, image)
+        vtk_segment.AddRepresentation(BINARY_LABELMAP, images.labelmap)
         segmentation.AddSegment(vtk_segment, _segment_id(segment))
     node.CreateDefaultDisplayNodes()
     return node
-
-
-def _labelmap(label_map: LabelMap) -> Any:
-    k, j, i = label_map.geometry.shape
-    image = slicer.vtkOrientedImageData()
-    image.SetExtent(0, i - 1, 0, j - 1, 0, k - 1)
-    image.SetGeometryFromImageToWorldMatrix(_matrix(label_map.geometry))
-    scalars = numpy_to_vtk(np.ascontiguousarray(label_map.array).reshape(-1), deep=True)
-    scalars.SetName("ImageScalars")
-    image.GetPointData().SetScalars(scalars)
-    return image
-
-
-def _matrix(geometry: Geometry) -> Any:
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(ijk_to_ras(geometry).reshape(-1))
-    return matrix
 
 
 def _segment_id(segment: Segment) -> str:

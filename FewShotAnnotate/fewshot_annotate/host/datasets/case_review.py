@@ -30,6 +30,7 @@ from ..diagnostics.unexpected_errors import as_input_error
 from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.node_types import Scene
 from ..tasks import BackgroundTasks
+from .case_images import CaseImages
 from .case_nodes import CaseLabels, add_case_nodes, is_moved, read_labels, remove_nodes, segmentation_version
 
 
@@ -138,7 +139,7 @@ class CaseReview:
         self._require_idle()
         held = self._shown.lock if self._shown is not None and self.current == name else None
         reading = self._reading = CaseReading(self.folder, name, held, self.current or "")
-        self._tasks.start(reading.read, self._put)
+        self._tasks.start(partial(_read, reading), self._put)
 
     def accept(self) -> None:
         """Accept the case in the scene: begin to write its labels if they were edited, and the table.
@@ -274,15 +275,15 @@ class CaseReview:
         remove_nodes(self._scene, self.nodes)
         self._shown, self._accept_requested = None, False
 
-    def _put(self, found: tuple[ReviewedCase, ReviewTable]) -> None:
-        case, table = found
+    def _put(self, found: tuple[ReviewedCase, ReviewTable, CaseImages]) -> None:
+        case, table, images = found
         assert self._reading is not None
         lock = self._reading.lock
         assert lock is not None
         if self._shown is not None and self._shown.lock is not lock:
             self._shown.lock.release()
         self._remove()
-        nodes = add_case_nodes(self._scene, case.name, case.volume, case.label_map)
+        nodes = add_case_nodes(self._scene, case, images)
         version = segmentation_version(nodes.segmentation)
         self._shown = _Shown(case, lock, nodes.volume.GetID(), nodes.segmentation.GetID(), version)
         self._reading = None
@@ -293,6 +294,12 @@ class CaseReview:
         if self._reading is not None:
             self._reading.abandon()
             self._reading = None
+
+
+def _read(reading: CaseReading) -> tuple[ReviewedCase, ReviewTable, CaseImages]:
+    """Read a case and prepare what is shown of it; runs in the thread."""
+    case, table = reading.read()
+    return case, table, CaseImages.of_case(case.volume, case.label_map)
 
 
 def _write_acceptance(
