@@ -224,8 +224,11 @@ def test_a_slice_very_far_from_the_others_is_refused_before_memory_is_filled(gap
     assert refusal(write_series(tmp_path / "series", far_away)).code == "series_uneven"
 
 
-@pytest.mark.parametrize(("name", "value"), [("PatientID", "0816"), ("StudyInstanceUID", "1.2.840.99.7")])
-def test_slices_of_another_patient_or_study_are_refused_without_their_identifiers(
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PatientID", "0816"), ("StudyInstanceUID", "1.2.840.99.7"), ("FrameOfReferenceUID", "1.2.840.99.8")],
+)
+def test_slices_of_another_patient_study_or_frame_of_reference_are_refused_without_their_identifiers(
     name: str, value: str, tmp_path: Path
 ) -> None:
     def of_another(dataset: Dataset, index: int) -> None:
@@ -255,11 +258,12 @@ def test_one_series_uid_in_the_folders_of_two_patients_is_refused(tmp_path: Path
     assert read_volume(tmp_path / "0816").geometry.shape[0] == 5
 
 
-def test_a_study_of_its_own_for_each_slice_is_taken_for_a_habit_of_the_writer(tmp_path: Path) -> None:
-    def of_own_study(dataset: Dataset, index: int) -> None:
-        dataset.StudyInstanceUID = f"1.2.{index}"
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "FrameOfReferenceUID"])
+def test_a_uid_of_its_own_for_each_slice_is_taken_for_a_habit_of_the_writer(name: str, tmp_path: Path) -> None:
+    def of_own_uid(dataset: Dataset, index: int) -> None:
+        setattr(dataset, name, f"1.2.{index}")
 
-    assert read_volume(write_series(tmp_path / "series", of_own_study)).geometry.shape[0] == 5
+    assert read_volume(write_series(tmp_path / "series", of_own_uid)).geometry.shape[0] == 5
 
 
 def test_a_slice_without_patient_id_belongs_to_the_others(tmp_path: Path) -> None:

@@ -342,6 +342,29 @@ def test_a_segmentation_of_another_patient_is_noted_without_the_identifiers(
     assert "081" not in errors
 
 
+@pytest.mark.parametrize("case", ["other", "same", "missing", "of a second series"])
+def test_a_segmentation_in_another_frame_of_reference_is_noted(
+    tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    array = np.zeros(GRID.shape, np.uint8)
+    array[[0, 5], 2:5, 3:7] = 1
+    images = tmp_path / "images"
+    images.mkdir()
+    series = write_ct_series(images / "b")
+    path = by_highdicom(tmp_path / "in.dcm", series, array, "BINARY")
+    more = []
+    if case == "of a second series":  # the first one, in the order of the files, is no reason for a note
+        write_ct_series(images / "a")
+        more = ["--series", headers(series)[0].SeriesInstanceUID]
+    elif case != "same":
+        dataset = dcmread(path)
+        dataset.FrameOfReferenceUID = generate_uid() if case == "other" else ""
+        dataset.save_as(path)
+    assert run("fill", images, path, "-o", tmp_path / "out.nii.gz", "--engine", "propagate", *more) == 0
+    note = f"{path}: its Frame of Reference UID differs from that of the images"
+    assert capsys.readouterr().err.count(note) == (case == "other")
+
+
 def test_a_batch_accepts_segmentations_and_folders_that_hold_one(tmp_path: Path) -> None:
     array = np.zeros(GRID.shape, np.uint8)
     array[[0, 5], 2:5, 3:7] = 1

@@ -13,7 +13,7 @@ from ..core import paths
 from ..core.errors import InputError
 from ..core.exit_codes import ExitCode
 from ..core.text import printable
-from ..io.dicom.patient import patient_note
+from ..io.dicom.origin import origin_note
 from ..io.dicom.segmentation import label_note
 from ..io.files import read_layers, read_volume
 from ..io.shear_note import shear_note
@@ -157,8 +157,8 @@ def _request(options: argparse.Namespace) -> ExportRequest:
     # For a DICOM series, the pre-flight check reports it.
     sheared = None if series else shear_note(grid or layers[0].geometry, options.reference or options.labels)
     image = options.reference or options.image
-    other_patient = patient_note(options.labels, image, options.labels) if image else None
-    for note in (other_patient, label_note(options.labels, options.labels), sheared):
+    origin = origin_note(options.labels, image, options.labels) if image else None
+    for note in (origin, label_note(options.labels, options.labels), sheared):
         if note is not None:
             print_note(note)
     _require_other(options)

@@ -1,4 +1,4 @@
-"""Messages on labels that were read: regridding onto the image's grid, thresholding of fractions, the patient."""
+"""Messages on labels that were read: regridding onto the image's grid, thresholding of fractions, their origin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..core.errors import InputError, Message
 from ..core.regrid import GridChange, Regridded
-from .dicom.patient import patient_note
+from .dicom.origin import origin_note
 from .dicom.segmentation import label_note
 
 
@@ -16,7 +16,7 @@ def label_notes(regridded: Regridded, path: Path, image: Path, name: str | None 
     `name` (default: the path) denotes the label maps in the messages.
     """
     subject = path if name is None else name
-    notes = patient_note(path, image, subject), label_note(path, subject), regrid_note(regridded, subject)
+    notes = origin_note(path, image, subject), label_note(path, subject), regrid_note(regridded, subject)
     return [note for note in notes if note is not None]
 
 

@@ -84,8 +84,8 @@ FILES = {
     "are there; copy the others from the archive.",
     "segmentation_grids": "{path}: the frames of the segmentation lie on no common grid; load it in 3D Slicer "
     "and save it as .seg.nrrd.",
-    "series_patients": "{path}: the series mixes patients or studies, {what} differs in {count} of {total} "
-    "files ({first}); move them to a folder of their own.",
+    "series_patients": "{path}: the series mixes patients, studies or frames of reference, {what} differs in "
+    "{count} of {total} files ({first}); move them to a folder of their own.",
     "series_sizes": "{path}: the slices differ in {what} ({first}); keep those of one series.",
     "series_is_file": "{path}: this file holds no DICOM series; name the folder of a series, or a multi-frame file.",
     "series_gap": "{path}: slices are missing ({missing}); copy them from the archive.",
@@ -93,6 +93,8 @@ FILES = {
     "{expected}{off}); give the label map that belongs to this image, or agree to resample it.",
     "labels_of_another_patient": "{path}: its Patient ID differs from that of the images; make sure that both are of "
     "the same patient.",
+    "labels_of_another_frame": "{path}: its Frame of Reference UID differs from that of the images, so positions may "
+    "not correspond; make sure that the labels lie on the structures.",
     "labels_shape": "The labels have {found} voxels and the volume has {expected}; give both on one grid.",
     "labels_outside": "{path}: {count} labelled voxels lie outside the images; agree to crop them.",
     "sform_sheared": "{path}: the axes of its sform are not at right angles, which ITK and Slicer do not support; "

@@ -164,8 +164,8 @@ def files_sentences() -> Mapping[str, str]:
             ".seg.nrrd."
         ),
         "series_patients": _(
-            "{path}: the series mixes patients or studies, {what} differs in {count} of {total} files ({first}); "
-            "move them to a folder of their own."
+            "{path}: the series mixes patients, studies or frames of reference, {what} differs in {count} of {total} "
+            "files ({first}); move them to a folder of their own."
         ),
         "series_sizes": _("{path}: the slices differ in {what} ({first}); keep those of one series."),
         "series_is_file": _(
@@ -178,6 +178,10 @@ def files_sentences() -> Mapping[str, str]:
         ),
         "labels_of_another_patient": _(
             "{path}: its Patient ID differs from that of the images; make sure that both are of the same patient."
+        ),
+        "labels_of_another_frame": _(
+            "{path}: its Frame of Reference UID differs from that of the images, so positions may not correspond; "
+            "make sure that the labels lie on the structures."
         ),
         "channel_shape": _(
             "{path}: the array has {found} voxels and the volume {expected}; give an image with a position."

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Codes of errors that are resolved by choosing a series.
 SERIES_ERRORS = ("many_series", "series_unknown")
-# Attributes that are equal in all images of a series, or else its images are of several patients or studies.
-_IDENTITY = ("PatientID", "StudyInstanceUID")
+# Attributes that are equal in all images of a series. Positions in several frames of reference can't be compared.
+_SHARED = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 # Maximum number of series that an error lists.
 _MAX_LISTED = 8
 
@@ -64,7 +64,7 @@ def choose_series(headers: Sequence[Dataset], path: Path, series: str | None = N
         if len(chosen) > 1:
             raise InputError("many_series", path=path, count=len(chosen), known=_listed(chosen))
         images = _single_images(_without_images(chosen[0], _is_accessory), path)
-        _require_one_patient(images, path)
+        _require_shared_attributes(images, path)
         return images
 
 
@@ -158,12 +158,13 @@ def _single_images(group: list[Dataset], path: Path) -> list[Dataset]:
     return placed
 
 
-def _require_one_patient(images: Sequence[Dataset], path: Path) -> None:
-    """Refuse images of several patients or studies; the error names a file of the less frequent, not the value.
+def _require_shared_attributes(images: Sequence[Dataset], path: Path) -> None:
+    """Refuse images of several patients, studies or frames of reference; the error names a file, not the value.
 
-    Images of as many studies as there are images pass: some writers, such as GDCM, make up a study for each.
+    Images of as many studies, or frames of reference, as there are images pass: some writers, such as GDCM, make up
+    a UID for each.
     """
-    for keyword in _IDENTITY:
+    for keyword in _SHARED:
         values = [str(attribute(image, keyword) or "").strip() for image in images]
         counts = Counter(filter(None, values))  # files that lack the attribute may belong to the others
         (usual, most), *rest = counts.most_common() or [("", 0)]
