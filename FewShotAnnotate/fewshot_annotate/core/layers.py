@@ -126,7 +126,7 @@ def _merge(layers: Sequence[LabelMap]) -> tuple[LabelMap, list[dict[int, int]]]:
         values.append(new_values)
     if len(layers) == 1:
         return layers[0], values
-    dtype = np.uint8 if max(used, default=0) <= np.iinfo(np.uint8).max else np.uint16
+    dtype = np.min_scalar_type(max(used, default=0))
     array = sparse_zeros(layers[0].array.shape, dtype)
     for layer, new_values in zip(layers, values, strict=True):
         for value, merged in new_values.items():

@@ -242,6 +242,12 @@ class LabelMap:
         if self.array.shape != self.geometry.shape:
             raise ValueError(f"array {self.array.shape} does not fit geometry {self.geometry.shape}")
 
+    @classmethod
+    def empty(cls, geometry: Geometry, segments: Sequence[Segment]) -> LabelMap:
+        """A label map with segments and without labelled voxels."""
+        dtype = np.min_scalar_type(max((segment.value for segment in segments), default=0))
+        return cls(np.zeros(geometry.shape, dtype), geometry, tuple(segments))
+
     @property
     def values(self) -> tuple[int, ...]:
         """Label values of the segments."""
@@ -272,8 +278,8 @@ def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
     least, most = array.min(), array.max()
     if least < 0 or most > 65535:
         raise InputError("label_out_of_range", path=path, value=int(least if least < 0 else most))
-    kind = np.uint8 if most <= 255 else np.uint16
-    return array if array.dtype == kind else sparse_copy(array, kind)
+    dtype = np.min_scalar_type(int(most))
+    return array if array.dtype == dtype else sparse_copy(array, dtype)
 
 
 def present_values(array: np.ndarray) -> tuple[int, ...]:

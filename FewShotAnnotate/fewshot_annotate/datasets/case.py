@@ -219,7 +219,7 @@ def _fill(engine: Engine, run: PlannedRun, volume: Volume, context: RunContext) 
     """
     support = run.support
     shape = support.axis.shape(volume.geometry)
-    labels = np.zeros(shape, dtype=np.uint8 if max(support.labels) <= 255 else np.uint16)
+    labels = np.zeros(shape, dtype=np.min_scalar_type(max(support.labels)))
     confidence = np.zeros(shape, dtype=np.float32)
     for index, probabilities in Filling(engine, volume, support, run.job.slices, context).results():
         labels[index], sure = label_slice(probabilities, support.labels)

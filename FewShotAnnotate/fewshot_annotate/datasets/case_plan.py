@@ -146,8 +146,7 @@ def _plan_from_examples(case: Case, settings: BatchSettings, volume: Volume, tas
     """Plan for a volume without labelled slices, over all slices or a range."""
     geometry = volume.geometry
     axis = resolve_axis(case.axis, geometry) or axis_of_plane(task, geometry)
-    dtype = np.uint8 if len(task.segments) <= 255 else np.uint16
-    label_map = LabelMap(np.zeros(geometry.shape, dtype=dtype), geometry, task.segments)
+    label_map = LabelMap.empty(geometry, task.segments)
     names = {segment.value: segment.name for segment in task.segments}
     layer = LabelledLayer(0, empty_support(task, geometry, axis), names)
     (run,) = planned_runs([layer], volume, settings.slices, _engine_settings(case, settings))

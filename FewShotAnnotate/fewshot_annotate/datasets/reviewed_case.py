@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..core.errors import InputError
 from ..core.reading import DamagedContentError, decoding
 from ..core.slice_axis import SliceAxis
@@ -94,15 +92,13 @@ def _unfilled(folder: BatchFolder, name: str, files: CaseFiles, segments: Sequen
     if case is None:
         raise InputError("review_not_done", name=name)
     volume = read_volume(case.image, case.series or None)
-    kind = np.uint8 if len(segments) <= 255 else np.uint16
-    empty = LabelMap(np.zeros(volume.geometry.shape, dtype=kind), volume.geometry, tuple(segments))
     return ReviewedCase(
         name=name,
         files=files,
         image=case.image,
         series=case.series,
         volume=volume,
-        label_map=empty,
+        label_map=LabelMap.empty(volume.geometry, segments),
         axis=None,
         labelled=(),
         digests={},  # a label map that is there all the same is kept when the case is accepted

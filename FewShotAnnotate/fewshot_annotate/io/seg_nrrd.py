@@ -70,7 +70,7 @@ def write_seg_nrrd(stream: Writable, layers: Sequence[LabelMap]) -> None:
     Several layers are the first axis, whose kind is 'list', as slicerio and Slicer expect.
     """
     grid, count = layers[0].geometry, len(layers)
-    dtype = np.dtype(np.uint8 if max(int(layer.array.max()) for layer in layers) <= 255 else np.uint16)
+    dtype = np.min_scalar_type(max(int(layer.array.max()) for layer in layers))
     fields = dict(NrrdHeader.of_geometry(replace(grid, header=None)).fields)
     several = count > 1
     lines = [

@@ -134,7 +134,7 @@ def _support_of_segments(
 ) -> Support:
     """Support with label values 1, 2, ... for the segments, at least one of which is on a slice."""
     shape = next(mask.shape for segment in segments for mask in segment.values())
-    masks = np.zeros((len(indices), *shape), dtype=np.uint8 if len(segments) <= 255 else np.uint16)
+    masks = np.zeros((len(indices), *shape), dtype=np.min_scalar_type(len(segments)))
     for labels, index in zip(masks, indices, strict=True):
         for value, segment in enumerate(segments, start=1):
             if index in segment:

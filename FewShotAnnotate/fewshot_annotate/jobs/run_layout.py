@@ -76,7 +76,7 @@ def write_files(path: Path, description: dict[str, Any], volume: Volume, support
         for layer, support in enumerate(supports):
             layer_path = path / LAYERS / str(layer)
             layer_path.mkdir(parents=True)
-            labels = np.dtype(np.uint8 if max(support.labels) <= 255 else np.uint16)
+            labels = np.min_scalar_type(max(support.labels))
             write_npy(layer_path / "support.npy", support.masks)
             create_npy(layer_path / "result.npy", slices.shape, labels)
             create_npy(layer_path / "confidence.npy", slices.shape, np.dtype(np.uint8))

@@ -81,9 +81,7 @@ def plan_with_task(request: FillRequest, task: Task, model: TaskModel | None = N
     painted = request.layers[0] if request.layers and request.layers[0].array.any() else None
     labels = TaskLabels(task.segments, painted, name=task.name, path=request.source)
     grid = request.volume.geometry
-    dtype = np.uint8 if len(task.segments) <= 255 else np.uint16
-    empty = LabelMap(np.zeros(grid.shape, dtype=dtype), grid, task.segments)
-    label_map = empty if painted is None else labels.of_task(painted)
+    label_map = LabelMap.empty(grid, task.segments) if painted is None else labels.of_task(painted)
     support = _empty_support(request, task) if painted is None else _support(request, task, label_map)
     engine_name = require_task_engine(request.settings.engine, bool(support.indices))
     engine = replace(request.settings, engine=engine_name, model=model.folder)
@@ -101,7 +99,7 @@ def _empty_support(request: FillRequest, task: Task) -> Support:
     axis.require_slices(labelled, axis.count(geometry))
     values = tuple(segment.value for segment in task.segments)
     _, height, width = axis.shape(geometry)
-    masks = np.zeros((len(labelled), height, width), dtype=np.uint8 if len(values) <= 255 else np.uint16)
+    masks = np.zeros((len(labelled), height, width), dtype=np.min_scalar_type(len(values)))
     return Support(axis, labelled, masks, values, np.ones((len(labelled), len(values)), dtype=bool))
 
 

@@ -68,8 +68,8 @@ def values_in_task(
 
 def with_values(array: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
     """Labels with other values, uint8 or uint16; values that are not mapped become background."""
-    kind = np.uint8 if max(values.values(), default=0) <= 255 else np.uint16
-    table = np.zeros(int(array.max(initial=0)) + 1, dtype=kind)
+    dtype = np.min_scalar_type(max(values.values(), default=0))
+    table = np.zeros(int(array.max(initial=0)) + 1, dtype=dtype)
     for old, new in values.items():
         if old < len(table):
             table[old] = new

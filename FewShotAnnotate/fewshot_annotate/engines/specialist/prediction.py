@@ -188,7 +188,7 @@ def fine_tuning_slices(support: Support) -> list[int]:
 
 def _example(volume: Volume, support: Support, labelled: Sequence[int], plan: SpecialistPlan) -> PreparedExample:
     """The labelled slices, on the working grid of a plan."""
-    labels = np.zeros(volume.array.shape, dtype=np.uint8 if plan.labels < 255 else np.uint16)
+    labels = np.zeros(volume.array.shape, dtype=np.min_scalar_type(plan.labels))
     slices = support.axis.slices(labels)
     for index, mask in zip(support.indices, support.masks, strict=True):
         for label_index, label in enumerate(support.labels, start=1):

@@ -180,7 +180,7 @@ def prepared(volume: Volume, labels: np.ndarray, example: TrainingExample, plan:
     """A loaded example on the working grid."""
     grid = WorkingGrid.of(volume.geometry, plan)
     image = normalised(grid.image(volume.array), plan)
-    dtype = np.uint8 if plan.labels < np.iinfo(np.uint8).max else np.uint16
+    dtype = np.min_scalar_type(plan.labels + 1)  # its largest value marks unlabelled voxels
     indices = labels.astype(dtype)
     if example.labelled_slices is not None:
         assert example.axis is not None

@@ -226,9 +226,9 @@ def _label_maps(copied: SegmentationCopy) -> list[LabelMap]:
         for value, _ in exported:
             target[layer.array == value] = value
         segments = tuple(replace(segment, value=value) for value, segment in exported)
-        kind = np.uint8 if max(value for value, _ in exported) <= np.iinfo(np.uint8).max else np.uint16
-        result.append(LabelMap(array.astype(kind, copy=False), copied.geometry, segments))
-    return result or [LabelMap(np.zeros(copied.geometry.shape, dtype=np.uint8), copied.geometry)]
+        dtype = np.min_scalar_type(max(value for value, _ in exported))
+        result.append(LabelMap(array.astype(dtype, copy=False), copied.geometry, segments))
+    return result or [LabelMap.empty(copied.geometry, ())]
 
 
 def _without_suffix(settings: ExportSettings) -> Path | None:

@@ -93,7 +93,7 @@ class Preview:
 
     def _add_layer(self, grid: Geometry, count: int) -> Any:
         # Zeros from calloc: pages are touched one by one as slices arrive, not all at once here.
-        array = np.zeros(grid.shape, dtype=np.uint8 if count <= 255 else np.uint16)
+        array = np.zeros(grid.shape, dtype=np.min_scalar_type(count))
         image = self._overlay.add_image(grid, (0, 0, 0), array)
         self._arrays.append(array)
         self._images.append(image)

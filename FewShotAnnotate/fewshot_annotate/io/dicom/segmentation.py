@@ -256,7 +256,7 @@ def _layers(
     masks: dict[int, dict[int, np.ndarray]], geometry: Geometry, described: dict[int, Segment]
 ) -> list[LabelMap]:
     """Label maps: each segment goes into the first one where it overlaps no other, empty segments into the first."""
-    kind = np.uint8 if max((*masks, *described), default=0) <= 255 else np.uint16
+    dtype = np.min_scalar_type(max((*masks, *described), default=0))
     size = geometry.shape[1] * geometry.shape[2]
     filled = sorted(masks)
     groups = [
@@ -264,7 +264,7 @@ def _layers(
     ]
     arrays = []
     for group in groups or [[]]:
-        array = sparse_zeros(geometry.shape, kind)
+        array = sparse_zeros(geometry.shape, dtype)
         for number in group:
             for k, bits in masks[number].items():
                 array[k][_unpacked(bits, size, geometry.shape[1:])] = number
