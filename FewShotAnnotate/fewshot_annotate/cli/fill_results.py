@@ -18,7 +18,7 @@ from ..core.results import Result
 from ..core.storage import write_bytes
 from ..core.support import Support
 from ..core.text import printable
-from ..core.volume import Geometry, LabelMap, Volume
+from ..core.volume import Geometry, LabelMap, Volume, names_by_value
 from ..engines.pretrained.engine_weights import weights_in_use
 from ..evaluation.label_statistics import label_statistics, statistics_csv
 from ..export.algorithm import PRODUCT, Algorithm, tagged
@@ -102,7 +102,7 @@ def warn_of_poor(runs: Sequence[PlannedRun], result: FilledLayers, as_events: bo
     """Print which labels have a low expected Dice, and which slice to label next; events name no segment."""
     dice_by_name = dict(result.expected_dice)
     for run, layer in zip(runs, result.layers, strict=False):
-        axis, names = run.support.axis, {segment.value: segment.name for segment in layer.segments}
+        axis, names = run.support.axis, names_by_value(layer.segments)
         expected = [replace(dice_by_name[name], label=value) for value, name in names.items() if name in dice_by_name]
         labels, confidence = axis.slices(layer.array), axis.slices(result.confidence)
         poor = poor_labels(run.support, expected, labels, confidence, run.job.slices)

@@ -9,6 +9,7 @@ from ..core.exit_codes import ExitCode
 from ..core.slice_axis import parse_axis
 from ..core.support import Support
 from ..core.text import printable
+from ..core.volume import names_by_value
 from ..datasets.task.library import remove_task, save_slices, task_folder
 from ..datasets.task.task import SliceOrigin, Task, read_task
 from ..io.files import read_volume
@@ -57,7 +58,7 @@ def _list(_options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     task = read_task(task_folder(options.name))
     table = text_table("slice", "size", "spacing mm", "labels", "origin", "added", "version")
-    names = {segment.value: segment.name for segment in task.segments}
+    names = names_by_value(task.segments)
     for library_slice in task.slices:
         rows, columns = library_slice.spacing
         table.add_row(

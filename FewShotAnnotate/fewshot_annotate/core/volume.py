@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -219,6 +219,11 @@ class Segment:
 def default_segment(value: int) -> Segment:
     """Segment for a label value without name and colour."""
     return Segment(value=value, name=f"Label {value}", colour=label_colour(value))
+
+
+def names_by_value(segments: Iterable[Segment]) -> dict[int, str]:
+    """Names of segments by label value."""
+    return {segment.value: segment.name for segment in segments}
 
 
 @dataclass(frozen=True)

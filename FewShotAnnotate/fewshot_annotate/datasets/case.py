@@ -18,7 +18,7 @@ from ..core.errors import InputError
 from ..core.results import write_results
 from ..core.slice_axis import Plane, SliceAxis, labelled_indices
 from ..core.unexpected_errors import append_to_log, fingerprint, is_out_of_memory
-from ..core.volume import LabelMap, Volume
+from ..core.volume import LabelMap, Volume, names_by_value
 from ..engines.base import Engine, RunContext, Stopped, label_slice
 from ..engines.registry import engine_for
 from ..engines.specialist.report import REPORT_FILE
@@ -174,7 +174,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
     )
     shown = least_certain(filled.array, confidence, axis, run.job.slices)
     contact_sheet(files.preview, volume, filled, axis, shown, indices)
-    names = {segment.value: segment.name for segment in label_map.segments}
+    names = names_by_value(label_map.segments)
     expected = engine.expected_dice()
     poor = poor_labels(run.support, expected, axis.slices(labels), axis.slices(confidence), run.job.slices)
     warnings.append(str(poor_dice_warning(poor, names) or ""))
@@ -186,7 +186,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         "examples": len(planned.examples),
         "filled_slices": len(run.job.slices),
         "expected": [label_dice.to_json() for label_dice in expected],
-        "names": {str(segment.value): segment.name for segment in label_map.segments},
+        "names": {str(value): name for value, name in names.items()},
         **measured(volume, filled, confidence, run),
     }
     if case_job.model is not None:

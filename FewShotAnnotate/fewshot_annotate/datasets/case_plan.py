@@ -15,7 +15,7 @@ from ..core.job import Device
 from ..core.labelled_example import Example
 from ..core.regrid import Consent
 from ..core.slice_axis import resolve_axis
-from ..core.volume import LabelMap, Volume
+from ..core.volume import LabelMap, Volume, names_by_value
 from ..io.files import merge_layers, read_on_grid
 from ..io.ignored_labels import ignored_label_notes
 from ..io.label_names import named_from
@@ -147,8 +147,7 @@ def _plan_from_examples(case: Case, settings: BatchSettings, volume: Volume, tas
     geometry = volume.geometry
     axis = resolve_axis(case.axis, geometry) or axis_of_plane(task, geometry)
     label_map = LabelMap.empty(geometry, task.segments)
-    names = {segment.value: segment.name for segment in task.segments}
-    layer = LabelledLayer(0, empty_support(task, geometry, axis), names)
+    layer = LabelledLayer(0, empty_support(task, geometry, axis), names_by_value(task.segments))
     (run,) = planned_runs([layer], volume, settings.slices, _engine_settings(case, settings))
     return CasePlan(label_map=label_map, run=run, examples=examples_of(task, geometry, axis))
 

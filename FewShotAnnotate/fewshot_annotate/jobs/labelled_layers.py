@@ -11,7 +11,7 @@ from ..core.errors import InputError
 from ..core.layers import group_disjoint, labelled_anywhere
 from ..core.slice_axis import AxisChoice, SliceAxis
 from ..core.support import Support
-from ..core.volume import LabelMap
+from ..core.volume import LabelMap, names_by_value
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,9 @@ def layers_of_label_maps(
     for number, label_map in enumerate(label_maps):
         if union.axis.slices(label_map.array)[list(union.indices)].any():
             support = Support.from_label_map(label_map, union.axis, union.indices, path=source)
-            names = {segment.value: segment.name for segment in label_map.segments}
-            labelled_layers.append(
-                LabelledLayer(number, support if complete else support.partial(union.empty), names)
-            )
+            if not complete:
+                support = support.partial(union.empty)
+            labelled_layers.append(LabelledLayer(number, support, names_by_value(label_map.segments)))
     return labelled_layers
 
 

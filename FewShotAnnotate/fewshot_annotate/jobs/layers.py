@@ -14,7 +14,7 @@ from ..core.events import Cancelled, Event, Finished, Progress, Stage, Unfinishe
 from ..core.expected_dice import ExpectedDice
 from ..core.slice_axis import SliceAxis
 from ..core.sparse_array import sparse_zeros
-from ..core.volume import LabelMap, Volume
+from ..core.volume import LabelMap, Volume, names_by_value
 from ..engines.registry import engine_class
 from .fingerprints import fingerprints
 from .planning import PlannedRun
@@ -224,7 +224,7 @@ def _assembled(
     for run, folder in zip(runs, folders, strict=True):
         filled[run.layer] = layers[run.layer].with_array(folder.assemble_labels(run.support))
         folder.lower_confidence(confidence, run.support)
-        names = {segment.value: segment.name for segment in layers[run.layer].segments}
+        names = names_by_value(layers[run.layer].segments)
         expected += [(names[label_dice.label], label_dice) for label_dice in folder.expected()]
     return FilledLayers(layers=filled, confidence=confidence, expected_dice=expected)
 

@@ -16,7 +16,7 @@ from ...core.errors import InputError
 from ...core.spreadsheet_cells import escape_formula
 from ...core.storage import write_json, write_text
 from ...core.text import printable
-from ...core.volume import Segment
+from ...core.volume import Segment, names_by_value
 from .facts import CaseFacts
 
 BIDS_VERSION = "1.10.0"
@@ -109,7 +109,7 @@ class Layout(ABC):
     @property
     def names(self) -> dict[int, str]:
         """Name by label value, background among them."""
-        return {0: "background"} | {segment.value: segment.name for segment in self.segments}
+        return {0: "background"} | names_by_value(self.segments)
 
 
 class NnUNet(Layout):

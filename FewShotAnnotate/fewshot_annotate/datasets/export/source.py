@@ -11,7 +11,7 @@ import numpy as np
 from ...core import paths
 from ...core.errors import InputError
 from ...core.expected_dice import ExpectedDice
-from ...core.volume import Segment, Volume
+from ...core.volume import Segment, Volume, names_by_value
 from ..accepted_case import AcceptedCase, accepted_case, batch_statuses, is_accepted
 from ..batch_folder import BatchFolder
 from ..task.example import LabelOrigin, TaskExample, image_digest, patient_digest
@@ -148,7 +148,7 @@ def _segments_of(cases: Sequence[AcceptedCase]) -> tuple[Segment, ...]:
     for case in cases:
         label_map = case.read_labels()  # without the image, which is read when the case is exported
         present = present_segments(label_map.array, label_map.segments)
-        names = case.filled_names | {segment.value: segment.name for segment in present}
+        names = case.filled_names | names_by_value(present)
         order |= {name.casefold(): None for _, name in sorted(names.items()) if name.casefold() not in order}
         for segment in present:
             segments.setdefault(segment.name.casefold(), segment)

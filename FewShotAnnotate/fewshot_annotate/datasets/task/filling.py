@@ -9,7 +9,7 @@ import numpy as np
 from ...core.errors import InputError
 from ...core.slice_axis import resolve_axis, thickest_axis
 from ...core.support import Support
-from ...core.volume import LabelMap
+from ...core.volume import LabelMap, names_by_value
 from ...engines.registry import engine_class, engine_names
 from ...jobs.labelled_layers import LabelledLayer
 from ...jobs.planning import FillRequest, PlannedRun, planned_runs
@@ -85,7 +85,7 @@ def plan_with_task(request: FillRequest, task: Task, model: TaskModel | None = N
     support = _empty_support(request, task) if painted is None else _support(request, task, label_map)
     engine_name = require_task_engine(request.settings.engine, bool(support.indices))
     engine = replace(request.settings, engine=engine_name, model=model.folder)
-    names = {segment.value: segment.name for segment in label_map.segments}
+    names = names_by_value(label_map.segments)
     layer = LabelledLayer(0, support, names)
     (run,) = planned_runs([layer], request.volume, request.slices, engine, request.source)
     return TaskPlan(run, label_map, labels)

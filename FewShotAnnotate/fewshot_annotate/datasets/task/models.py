@@ -26,6 +26,7 @@ from ...core.errors import InputError
 from ...core.expected_dice import ExpectedDice
 from ...core.reading import DamagedContentError, read_json_as
 from ...core.storage import write_json
+from ...core.volume import names_by_value
 from ...engines.specialist.model_file import MODEL_FILE, read_report
 from ...engines.specialist.report import SpecialistReport
 from .task import Task
@@ -135,7 +136,7 @@ class TaskModel:
     def expected(self, task: Task) -> list[tuple[str, ExpectedDice]]:
         """Expected Dice on an unseen patient, by name of the segment."""
         expected = [] if self.report is None else list(self.report.expected_dice)
-        names = {segment.value: segment.name for segment in task.segments}
+        names = names_by_value(task.segments)
         return [(names[label_dice.label], label_dice) for label_dice in expected if label_dice.label in names]
 
 
