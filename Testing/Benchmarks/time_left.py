@@ -134,7 +134,7 @@ def run_fill(case: str, settings: EngineSettings, folder: Path, on_processor_tim
         if isinstance(event, Progress) and event.eta is not None:
             announcements.append(Announcement(clock() - began, event.eta))
 
-    ending = run_job(job, report, host_monitor=None, clock=clock) if on_processor_time else run_in_worker(job, report)
+    ending = run_job(job, report, lambda: False, clock=clock) if on_processor_time else run_in_worker(job, report)
     if not isinstance(ending, Finished):
         sys.exit(f"{case}, {settings.engine}: {ending}")
     return Run(announcements, clock() - began)

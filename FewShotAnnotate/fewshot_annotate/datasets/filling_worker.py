@@ -24,7 +24,6 @@ from fewshot_annotate.datasets.local_processes import LocalProcesses
 from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.datasets.status import CaseStatus
 from fewshot_annotate.engines.threads import max_threads
-from fewshot_annotate.jobs.host_monitor import HostMonitor
 from fewshot_annotate.jobs.worker_program import EventWriter, run_program, run_worker, worker_parser
 
 
@@ -50,15 +49,12 @@ class _StoppablePool(LocalProcesses):
         return super().poll(seconds)
 
 
-def run(folder: RequestFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
+def run(folder: RequestFolder, report: EventWriter, stop: Callable[[], bool]) -> Event:
     """Fill the cases of a data set by the model of its task, and return how it ended."""
     request = folder.read_request()
     began = time.monotonic()
     batch = BatchFolder(request["dataset"])
     manifest = read_manifest(cases_path(batch), dataset_task(batch))
-
-    def stop() -> bool:
-        return bool(host_monitor) or folder.cancel_requested()
 
     def show(progress: BatchProgress) -> None:
         ended = progress.done + progress.failed
@@ -74,7 +70,7 @@ def main(arguments: list[str]) -> int:
     """Run the folder named on the command line; returns the exit code."""
     options = worker_parser("Fill the cases of a data set.").parse_args(arguments)
     folder = RequestFolder(options.folder)
-    return run_worker(folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid)))
+    return run_worker(folder, Path(__file__), options.host_pid, lambda report, stop: run(folder, report, stop))
 
 
 if __name__ == "__main__":

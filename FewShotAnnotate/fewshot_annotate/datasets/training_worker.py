@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -15,13 +16,12 @@ from fewshot_annotate.core.job import Device
 from fewshot_annotate.datasets.background import RequestFolder
 from fewshot_annotate.datasets.task.training import TrainingRequest, train_task
 from fewshot_annotate.engines.base import RunContext, Stopped
-from fewshot_annotate.jobs.host_monitor import HostMonitor
 from fewshot_annotate.jobs.worker_program import EventWriter, run_program, run_worker, worker_parser
 
 _PROGRESS_SECONDS = 0.5
 
 
-def run(folder: RequestFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
+def run(folder: RequestFolder, report: EventWriter, stop: Callable[[], bool]) -> Event:
     """Train a task, or continue its interrupted training, and return how it ended."""
     request = folder.read_request()
     began = reported = time.monotonic()
@@ -33,11 +33,7 @@ def run(folder: RequestFolder, report: EventWriter, host_monitor: HostMonitor) -
             reported = now
             report(Progress(done=0, total=0, eta=None, fraction=min(fraction, 1.0)))
 
-    context = RunContext(
-        on_progress=show,
-        warn=lambda message: report(Warned.of(message)),
-        stop=lambda: bool(host_monitor) or folder.cancel_requested(),
-    )
+    context = RunContext(on_progress=show, warn=lambda message: report(Warned.of(message)), stop=stop)
     training = TrainingRequest(
         task=Path(request["task"]), seconds=float(request["seconds"]), device=Device(request["device"])
     )
@@ -52,7 +48,7 @@ def main(arguments: list[str]) -> int:
     """Run the folder named on the command line; returns the exit code."""
     options = worker_parser("Train a model on the examples of a task.").parse_args(arguments)
     folder = RequestFolder(options.folder)
-    return run_worker(folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid)))
+    return run_worker(folder, Path(__file__), options.host_pid, lambda report, stop: run(folder, report, stop))
 
 
 if __name__ == "__main__":

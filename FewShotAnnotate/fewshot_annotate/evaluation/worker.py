@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,18 +19,17 @@ from fewshot_annotate.evaluation.comparison_folder import ComparisonFolder
 from fewshot_annotate.evaluation.report.page import comparison_png, missing_packages, write_report
 from fewshot_annotate.evaluation.time_estimate import ComparisonProgress
 from fewshot_annotate.evaluation.trials import EngineFailed, Interrupted
-from fewshot_annotate.jobs.host_monitor import HostMonitor
 from fewshot_annotate.jobs.process import run_in_worker
 from fewshot_annotate.jobs.worker_program import EventWriter, run_program, run_worker, worker_parser
 
 
-def run(folder: ComparisonFolder, report: EventWriter, host_monitor: HostMonitor, python: str) -> Event:
+def run(folder: ComparisonFolder, report: EventWriter, stop: Callable[[], bool], python: str) -> Event:
     """Run the trials that are not finished, write what was found, and return how it ended."""
     began = time.monotonic()
     request, case = folder.read()
 
     def raise_if_stopped() -> None:
-        if host_monitor or folder.cancel_requested():
+        if stop():
             raise Interrupted
 
     def report_step(step: ComparisonProgress) -> None:
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     folder = ComparisonFolder(options.folder)
     return run_worker(
-        folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid), options.python)
+        folder, Path(__file__), options.host_pid, lambda report, stop: run(folder, report, stop, options.python)
     )
 
 

@@ -15,14 +15,16 @@ ORPHAN_SECONDS = 10.0
 
 
 class HostMonitor:
-    """True once the host process has exited; then ends this process if the run does not end soon."""
+    """Watches the host process; once that has exited, ends this process if the run does not end soon."""
 
     def __init__(self, host_pid: int) -> None:
         self._alive = host_liveness_check(host_pid)
         self._gone = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def __bool__(self) -> bool:
+    @property
+    def host_is_gone(self) -> bool:
+        """Whether the host process has exited."""
         return self._gone.is_set()
 
     def _watch(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from fewshot_annotate.core.volume import Volume
 from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.composed_flow import FlowCache
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation, label_window
-from fewshot_annotate.jobs.host_monitor import HostMonitor
 from fewshot_annotate.jobs.live_requests import LiveRequest, LiveRequests
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.slice_writer import SliceWriter
@@ -70,14 +70,14 @@ def outdated_slices(finished: np.ndarray, request: LiveRequest) -> list[int]:
     return [index for index in map(int, np.flatnonzero(finished)) if index not in fillable]
 
 
-def serve(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
+def serve(folder: JobFolder, report: EventWriter, stop: Callable[[], bool]) -> Event:
     """Fill requested slices until the host cancels or exits; a newer request ends the current one."""
     volume = folder.read_volume()
     for note in coverage_notes(volume):
         report(Warned.of(note))
     requests, engine, served = LiveRequests(folder), LiveEngine(volume), 0
     with SliceWriter(folder) as writer:
-        while not (host_monitor or folder.cancel_requested()):
+        while not stop():
             number = requests.latest()
             if number == served:
                 time.sleep(POLL_SECONDS)
@@ -89,7 +89,7 @@ def serve(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> 
             for index, probabilities in engine.propagation(request).predict(request.slices):
                 writer.write(index, *label_slice(probabilities, request.support.labels))
                 report(SliceDone(index))
-                if folder.cancel_requested() or requests.latest() > number:
+                if stop() or requests.latest() > number:
                     break
     return Cancelled()
 
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--layer", type=int, default=0)
     options = parser.parse_args(arguments)
     folder = JobFolder.open(options.folder, options.layer)
-    return run_worker(folder, Path(__file__), lambda report: serve(folder, report, HostMonitor(options.host_pid)))
+    return run_worker(folder, Path(__file__), options.host_pid, lambda report, stop: serve(folder, report, stop))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -14,7 +15,6 @@ from fewshot_annotate.core.events import Cancelled, Event, Finished
 from fewshot_annotate.core.reading import read_json_as
 from fewshot_annotate.core.storage import write_json
 from fewshot_annotate.engines.base import Stopped
-from fewshot_annotate.jobs.host_monitor import HostMonitor
 from fewshot_annotate.jobs.labelled_layers import LabelledLayer
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.suggestion_process import names_path, suggestion_path
@@ -22,16 +22,12 @@ from fewshot_annotate.jobs.suggestions import suggest_slices
 from fewshot_annotate.jobs.worker_program import run_program, run_worker, worker_parser
 
 
-def run(folder: JobFolder, host_monitor: HostMonitor) -> Event:
+def run(folder: JobFolder, stop: Callable[[], bool]) -> Event:
     """Write the best slice to label next, if there is any, and return the last event."""
     began = time.monotonic()
     names_of_layers = read_json_as(names_path(folder), lambda content: [dict(pairs) for pairs in content])
     opened = zip(JobFolder.open_layers(folder.path), names_of_layers, strict=True)
     layers = [LabelledLayer(number, layer.read_support(), names) for number, (layer, names) in enumerate(opened)]
-
-    def stop() -> bool:
-        return bool(host_monitor) or folder.cancel_requested()
-
     try:
         suggestions = suggest_slices(folder.read_volume(), layers, folder.job.slices, 1, stop)
     except Stopped:
@@ -46,7 +42,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--layer", type=int, default=0, help="ignored: all layers are read")
     options = parser.parse_args(arguments)
     folder = JobFolder.open(options.folder)
-    return run_worker(folder, Path(__file__), lambda _report: run(folder, HostMonitor(options.host_pid)))
+    return run_worker(folder, Path(__file__), options.host_pid, lambda _report, stop: run(folder, stop))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from fewshot_annotate.core.events import Cancelled, Event, Expected, Finished, W
 from fewshot_annotate.engines.base import Engine, RunContext, Stopped, label_slice
 from fewshot_annotate.engines.registry import engine_for
 from fewshot_annotate.jobs.filling import Filling, SliceResults
-from fewshot_annotate.jobs.host_monitor import HostMonitor
 from fewshot_annotate.jobs.progress import RunProgress
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.slice_writer import SliceWriter
@@ -27,7 +26,7 @@ from fewshot_annotate.jobs.worker_program import run_program, run_worker, worker
 def run(
     folder: JobFolder,
     report: Callable[[Event], None],
-    host_monitor: object,
+    stop: Callable[[], bool],
     drafts_only: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Event:
@@ -36,7 +35,7 @@ def run(
     progress.report_progress()
     if folder.pending():
         try:
-            _fill(folder, report, progress, lambda: bool(host_monitor) or folder.cancel_requested(), drafts_only)
+            _fill(folder, report, progress, stop, drafts_only)
         except Stopped:
             if folder.pending():
                 return Cancelled()
@@ -96,7 +95,10 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     folder = JobFolder.open(options.folder, options.layer)
     return run_worker(
-        folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid), options.drafts_only)
+        folder,
+        Path(__file__),
+        options.host_pid,
+        lambda report, stop: run(folder, report, stop, options.drafts_only),
     )
 
 

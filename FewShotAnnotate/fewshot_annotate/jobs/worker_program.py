@@ -20,6 +20,7 @@ from ..core.events import Event, Failed, Started, exit_code_of
 from ..core.exit_codes import ExitCode
 from ..core.unexpected_errors import fingerprint, is_out_of_memory, traceback_lines
 from ..engines.threads import temporary_compile_cache
+from .host_monitor import HostMonitor
 from .work_folder import WorkFolder
 
 
@@ -70,7 +71,9 @@ def worker_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run_worker(folder: WorkFolder, script: Path, work: Callable[[EventWriter], Event]) -> int:
+def run_worker(
+    folder: WorkFolder, script: Path, host_pid: int, work: Callable[[EventWriter, Callable[[], bool]], Event]
+) -> int:
     """Run a job while its folder is locked, report its last event, and return the exit code.
 
     Parameters
@@ -78,13 +81,17 @@ def run_worker(folder: WorkFolder, script: Path, work: Callable[[EventWriter], E
     folder : WorkFolder
     script : Path
         The worker script.
+    host_pid : int
+        Process id of the host.
     work : function
-        Receives the event writer, returns the last event.
+        `work(report, stop)` receives the event writer, and a function that returns whether to stop because the host
+        asks for it or is gone; it returns the last event.
     """
     with temporary_compile_cache(), folder.exclusive(), contextlib.closing(EventWriter(folder)) as report:
         report(Started(os.getpid(), __version__, str(script.resolve())))
+        host_monitor = HostMonitor(host_pid)
         try:
-            ending = work(report)
+            ending = work(report, lambda: host_monitor.host_is_gone or folder.cancel_requested())
         except EventsUnwritableError:
             raise
         except InputError as error:
