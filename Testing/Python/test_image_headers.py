@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -252,6 +253,17 @@ def test_export_to_a_reference_uses_the_header_of_the_reference(tmp_path: Path) 
     command = ["export", str(tmp_path / "labels.nrrd"), "--to", "nifti", "-o", str(out), "--reference", str(image)]
     assert main(command) == 0
     assert_same_position(out, image)
+
+
+def test_the_files_of_a_case_share_the_interpretation_of_their_geometry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Geometry((4, 5, 6), (1.0, 2.0, 3.25), (7.0, 8.0, 9.5))
+    for name in ("image", "confidence"):
+        write_array(tmp_path / f"{name}.nii", np.arange(120, dtype=np.float32).reshape(4, 5, 6), written)
+    assert read_volume(tmp_path / "image.nii").geometry == written
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))  # no temporary folder can be made
+    assert read_volume(tmp_path / "confidence.nii").geometry == written
 
 
 def test_an_axis_too_long_for_nifti_is_refused(tmp_path: Path) -> None:

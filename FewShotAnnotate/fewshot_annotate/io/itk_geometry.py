@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +39,23 @@ def geometry_of_stub(
     InputError
         The geometry is invalid.
     """
+    try:
+        voxel = _geometry_of_voxel(stub, suffix)
+    except RuntimeError:
+        raise InputError("geometry_impossible", path=path) from None
+    k, j, i = shape
+    geometry = replace(voxel, shape=(k, j, i), header=header)
+    require_grid(geometry, path)
+    return geometry
+
+
+@lru_cache(maxsize=64)  # image, labels and confidence of a case have the same fields
+def _geometry_of_voxel(stub: bytes, suffix: str) -> Geometry:
     with temporary_folder() as folder:
         file = folder / f"stub{suffix}"
         file.write_bytes(stub)
-        try:
-            with suppress_stderr():
-                image = sitk.ReadImage(os.fsencode(file).decode())
-        except RuntimeError:
-            raise InputError("geometry_impossible", path=path) from None
-    k, j, i = shape
-    geometry = Geometry((k, j, i), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), header)
-    require_grid(geometry, path)
-    return geometry
+        with suppress_stderr():
+            return Geometry.of_image(sitk.ReadImage(os.fsencode(file).decode()))
 
 
 def require_grid(geometry: Geometry, path: Path) -> None:
