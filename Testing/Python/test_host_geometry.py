@@ -146,6 +146,24 @@ def test_a_cropped_reference_geometry_that_does_not_begin_at_voxel_0_is_filled(r
     assert all(mask[scene.between].any() for mask in result.values())
 
 
+@pytest.mark.parametrize("missing", [0, 3])
+def test_slices_that_the_volume_does_not_reach_are_named(runs: Runs, missing: int) -> None:
+    original = case("ct_vertebrae")
+    count = len(original.volume.array)
+    labelled = [0, 4, count - 1]
+    to_ras = ijk_to_ras(original.volume.geometry)
+    array = np.ascontiguousarray(original.volume.array[: count - missing])
+    shorter = Case(Volume(array, replace(original.volume.geometry, shape=array.shape)), original.masks)
+    scene = _scene_on(shorter, painted(original, SliceAxis(0), labelled), labelled, to_ras)
+    runner = runs(scene)
+    runner.fill()
+    slices = ", ".join(str(index) for index in range(count - missing, count))
+    text = f"Volume {scene.volume_node.GetName()} does not reach these slices, where values of its edge are used: "
+    assert [warning for warning in runner.controller.warnings if "edge" in warning] == (
+        [f"{text}{slices}."] if missing else []
+    )
+
+
 def test_a_coarser_reference_geometry_keeps_its_painted_voxels_and_is_filled_on_its_own_grid(runs: Runs) -> None:
     original = case("ct_vertebrae")
     to_ras = ijk_to_ras(original.volume.geometry) @ np.diag([2.0, 2.0, 1.0, 1.0])

@@ -15,9 +15,12 @@ from ...jobs.live_process import LiveProcess
 from ...jobs.live_requests import LiveRequest
 from ...jobs.process import WorkerProcess
 from ...jobs.run_folder import JobFolder
+from ..i18n import tr as _
 from ..messages import error_text
 from ..mrml.chosen_nodes import ChosenNodes
+from ..mrml.grid import ImageSource
 from ..mrml.node_types import Scene, SegmentationNode
+from .fill_result import listed
 from .preview import Preview, PreviewSegment
 from .run_plan import PreparedRun, RunPlan
 from .run_store import RunFolder
@@ -125,8 +128,14 @@ class ActiveRun:
         if node is not None:
             reference.write(node)
 
-    def open_preview(self, prepared: PreparedRun) -> bool:
+    def open_preview(self, prepared: PreparedRun, image: ImageSource) -> bool:
         """Open the preview, which first shows the slices that an earlier process finished.
+
+        Parameters
+        ----------
+        prepared : PreparedRun
+        image : ImageSource
+            The volume; a warning names the slices of the run that it does not reach.
 
         Returns
         -------
@@ -134,6 +143,7 @@ class ActiveRun:
             Whether slices are left to fill.
         """
         self.prepared = prepared
+        self._warn_of_slices_outside(image)
         layers = [[self._segments[name] for name in layer] for layer in prepared.layers]
         self.preview = Preview(self.nodes.segmentation, self.plan.geometry, layers)
         self._layer_runs = layer_runs(self.plan.job.engine, len(layers))
@@ -251,6 +261,13 @@ class ActiveRun:
                     self._segments[layer[label_dice.label - 1]].name,
                     expected,
                 )
+
+    def _warn_of_slices_outside(self, image: ImageSource) -> None:
+        used = {*self.plan.labelled, *self.plan.query_slices}
+        outside = [index for index in image.slices_outside(self.plan.axis, self.plan.geometry.shape) if index in used]
+        if outside:
+            text = _("Volume {name} does not reach these slices, where values of its edge are used: {slices}.")
+            self.warnings.append(text.format(name=self.nodes.volume.GetName(), slices=listed(outside)))
 
     def _take(self, prepared: PreparedRun, event: Event) -> None:
         if isinstance(event, Progress):

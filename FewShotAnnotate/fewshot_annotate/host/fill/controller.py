@@ -276,8 +276,8 @@ class FillController:
     def _prepared(self, prepared: PreparedRun) -> None:
         run = self.run
         assert run is not None
-        read_unchanged(run.plan, run.nodes, self._grids)
-        if run.open_preview(prepared):
+        _, image = read_unchanged(run.plan, run.nodes, self._grids)
+        if run.open_preview(prepared, image):
             self._start_worker(run)
         else:
             self._change(State.FINISHING)

@@ -74,10 +74,10 @@ class FillResult:
         sentences = []
         if self.painted:
             text = _("Slices painted during the run were left as they are: {slices}.")
-            sentences.append(text.format(slices=_listed(self.painted)))
+            sentences.append(text.format(slices=listed(self.painted)))
         if self.accepted:
             text = _("Slices accepted during the run were left as they are: {slices}.")
-            sentences.append(text.format(slices=_listed(self.accepted)))
+            sentences.append(text.format(slices=listed(self.accepted)))
         deleted = [name for segment_id, name in names.items() if segment_id not in self.rules.segment_ids]
         if deleted:
             sentences.append(_("Removed during the run and not filled: {names}.").format(names=", ".join(deleted)))
@@ -169,7 +169,8 @@ def _restored(record: AxisRecord, grid: SegmentationGrid, axis: SliceAxis, slice
     return undone | {index for index, fill in fills.items() if fill is not None}
 
 
-def _listed(slices: Sequence[int]) -> str:
+def listed(slices: Sequence[int]) -> str:
+    """Slices as text, the first of many."""
     return ", ".join(map(str, slices[:_MAX_LISTED])) + (" ..." if len(slices) > _MAX_LISTED else "")
 
 

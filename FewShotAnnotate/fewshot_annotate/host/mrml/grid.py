@@ -17,6 +17,8 @@ from ...core.volume import Geometry
 
 # A volume is sampled at about this many voxels along each axis.
 _SAMPLES_PER_AXIS = 24
+# A slice is sampled at about this many pixels along each axis, to find whether it crosses a volume.
+_SAMPLES_PER_SLICE_AXIS = 16
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,18 @@ class ImageSource:
             self.array, matrix[:3, :3], start, tuple(size), np.float32, order=1, mode="nearest"
         )
         return np.asarray(axis.slices(resampled)[0])
+
+    def slices_outside(self, axis: SliceAxis, shape: tuple[int, int, int]) -> list[int]:
+        """Slices of a grid of this shape that the volume does not reach: all their voxels have values of its edge."""
+        if self.grid_to_array is None:
+            return []
+        positions = [np.linspace(0, size - 1, min(size, _SAMPLES_PER_SLICE_AXIS)) for size in shape]
+        positions[axis.index] = np.arange(shape[axis.index], dtype=float)
+        index = np.stack(np.meshgrid(*positions, indexing="ij"), axis=-1) @ self.grid_to_array[:3, :3].T
+        index += self.grid_to_array[:3, 3]
+        inside = ((index >= -0.5) & (index <= np.array(self.array.shape) - 0.5)).all(axis=-1)
+        reached = inside.any(axis=tuple(number for number in range(3) if number != axis.index))
+        return [int(outside) for outside in np.flatnonzero(~reached)]
 
     @property
     def matrix(self) -> tuple[float, ...] | None:
