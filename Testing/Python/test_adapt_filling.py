@@ -23,7 +23,7 @@ def disc_filler() -> tuple[SliceFiller, np.ndarray]:
     config = AdaptConfig()
     pool = CandidatePool(Volume(labels.astype(np.float32), geometry), support, config.candidates)
     times = AdaptTime(pool.shape, (30, 30), 1, config)
-    fit = fit_support(pool, [2], None, None, 0, ProgressCounter(lambda fraction: None), times)
+    fit = fit_support(pool, [2], None, ProgressCounter(lambda fraction: None), times)
     filler = SliceFiller(pool, fit, config)
     ((_, logits),) = filler.logits([2])
     return filler, logits

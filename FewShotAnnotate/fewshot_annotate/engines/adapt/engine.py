@@ -151,7 +151,7 @@ class Adapt(Engine):
             yield from self._specialist.predict(slice_indices)
             return
         from .filling import SliceFiller
-        from .training import fit_support
+        from .training import NetworkInput, fit_support
 
         labelled = set(self._support.indices)
         query = sorted(set(slice_indices) - labelled)
@@ -160,9 +160,9 @@ class Adapt(Engine):
         work, times = self._work, self._times
         plan = self._plan(query)
         self._plan_work(query, plan, kept=len(self._propagated))
-        stack = self.input_stack(pool) if plan else None
+        networks = NetworkInput(plan, self.input_stack(pool), self.settings["seed"]) if plan else None
         work.done(self._loading_seconds)
-        fit = fit_support(pool, query, plan, stack, self.settings["seed"], work, times)
+        fit = fit_support(pool, query, networks, work, times)
         filler = self._filler = SliceFiller(pool, fit, self._config)
         self._blend = self._new_blend(fit)
         slab = self._new_slab(plan, pool)

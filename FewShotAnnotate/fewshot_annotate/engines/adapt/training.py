@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import scipy
@@ -30,6 +30,9 @@ from .schedule import FitPlan
 if TYPE_CHECKING:
     from .network import FittedNetwork
     from .stack import Stack, TrainingSlice
+
+# The network fitted on all labelled slices, whether region growing is reliable, and the held-out slices of each fold.
+_Judged: TypeAlias = "tuple[OptionalNetwork, bool, list[list[JudgedSlice]]]"
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,27 @@ class SupportFit:
     held_out: Sequence[HeldOutPrediction]
 
 
+@dataclass(frozen=True)
+class NetworkInput:
+    """What networks are fitted with.
+
+    Attributes
+    ----------
+    plan : FitPlan
+    stack : Stack
+        Their input slices.
+    seed : int
+    """
+
+    plan: FitPlan
+    stack: Stack
+    seed: int
+
+
 def fit_support(
     pool: CandidatePool,
     query: Sequence[int],
-    plan: FitPlan | None,
-    stack: Stack | None,
-    seed: int,
+    networks: NetworkInput | None,
     work: ProgressCounter,
     times: AdaptTime,
 ) -> SupportFit:
@@ -93,54 +111,21 @@ def fit_support(
     pool : CandidatePool
     query : sequence of int
         Slices to fill.
-    plan : FitPlan or None
+    networks : NetworkInput or None
         None for no network.
-    stack : Stack or None
-        Input slices of networks; required with a plan.
-    seed : int
     work : ProgressCounter
         The work that is counted here is planned already.
     times : AdaptTime
         Expected time of each part of the work, and the settings.
     """
-    config = times.config
-    chosen = held_out_indices(pool, config.held_out, with_network=plan is not None)
-    scored = scored_indices(chosen, pool, config.held_out)
-    holding = _HoldOut(pool, stack, work, times)
-    if plan is None or stack is None:
-        with ThreadPoolExecutor(ENGINE_THREADS) as threads:
-            held_out, _ = holding.slices(chosen, scored, threads)
-        network = OptionalNetwork(config.fusion)
-        reliable = _growing_is_reliable(held_out, pool, config.candidates)
-        judged = [[holding.judged(held_out, reliable, network, support_index)] for support_index in held_out]
-    else:
-        soft_targets = _soft_targets(query, pool.support, config.network)
-        folds = held_out_folds(pool.support, config.held_out)
-        with ThreadPoolExecutor(ENGINE_THREADS) as threads:
-            in_gaps = [gap.slices for gap in pool.support.gaps(soft_targets)]
-            soft_examples = threads.map(holding.soft_examples, in_gaps)
-            held_out, examples = holding.slices(chosen, scored, threads)
-            reliable = _growing_is_reliable(held_out, pool, config.candidates)
-            examples += chain(*soft_examples)
-            fitting = _NetworkFits(
-                stack=stack,
-                examples=examples,
-                support=pool.support,
-                plan=plan,
-                seed=seed,
-                work=work,
-                times=times,
-            )
-
-            networks = [threads.submit(fitting.fit, number, fold) for number, fold in enumerate([[], *folds])]
-            judging = []
-            for fold, fitted in zip(folds, networks[1:], strict=True):
-                judge = partial(holding.judged, held_out, reliable, fitted.result())
-                judging.append(threads.map(judge, [index for index in fold if index in held_out]))
-            judged = [list(of_fold) for of_fold in judging]
-            network = networks[0].result()
-    candidates = len(CANDIDATES) + (plan is not None and stack is not None)
-    weights, floor, calibration, fused = fit_fusion(judged, candidates, pool, config)
+    validation = _CrossValidation(pool, None if networks is None else networks.stack, work, times)
+    with ThreadPoolExecutor(ENGINE_THREADS) as threads:
+        if networks is None:
+            network, reliable, judged = validation.of_candidates(threads)
+        else:
+            network, reliable, judged = validation.of_networks(query, networks, threads)
+    candidates = len(CANDIDATES) + (networks is not None)
+    weights, floor, calibration, fused = fit_fusion(judged, candidates, pool, times.config)
     return SupportFit(
         network=network,
         weights=weights,
@@ -151,8 +136,8 @@ def fit_support(
     )
 
 
-class _HoldOut:
-    """Candidates of held-out slices, and training slices of networks."""
+class _CrossValidation:
+    """Predictions of held-out slices, by the candidates and by networks fitted without these slices."""
 
     def __init__(self, pool: CandidatePool, stack: Stack | None, work: ProgressCounter, times: AdaptTime) -> None:
         self._pool = pool
@@ -162,10 +147,37 @@ class _HoldOut:
         self._propagation = pool.expected_propagation
         self._config = times.config
 
-    def slices(
-        self, support_indices: Sequence[int], scored: Collection[int], threads: ThreadPoolExecutor
+    def of_candidates(self, threads: ThreadPoolExecutor) -> _Judged:
+        """Held-out slices judged without a network; each is a fold of its own."""
+        held_out, _ = self._slices(held_out_indices(self._pool, self._config.held_out, with_network=False), threads)
+        network = OptionalNetwork(self._config.fusion)
+        reliable = _growing_is_reliable(held_out, self._pool, self._config.candidates)
+        judged = [[self._judged(held_out, reliable, network, support_index)] for support_index in held_out]
+        return network, reliable, judged
+
+    def of_networks(self, query: Sequence[int], networks: NetworkInput, threads: ThreadPoolExecutor) -> _Judged:
+        """A network fitted on all labelled slices, and each fold judged with a network that is fitted without it."""
+        config, support = self._config, self._pool.support
+        in_gaps = [gap.slices for gap in support.gaps(_soft_targets(query, support, config.network))]
+        soft_examples = threads.map(self._soft_examples, in_gaps)
+        held_out, examples = self._slices(held_out_indices(self._pool, config.held_out, with_network=True), threads)
+        reliable = _growing_is_reliable(held_out, self._pool, config.candidates)
+        examples += chain(*soft_examples)
+        fitting = _NetworkFits(networks, examples, support, self._work, self._times)
+        folds = held_out_folds(support, config.held_out)
+        fits = [threads.submit(fitting.fit, number, fold) for number, fold in enumerate([[], *folds])]
+        judging = []
+        for fold, fitted in zip(folds, fits[1:], strict=True):
+            judge = partial(self._judged, held_out, reliable, fitted.result())
+            judging.append(threads.map(judge, [index for index in fold if index in held_out]))
+        judged = [list(of_fold) for of_fold in judging]
+        return fits[0].result(), reliable, judged
+
+    def _slices(
+        self, support_indices: Sequence[int], threads: ThreadPoolExecutor
     ) -> tuple[dict[int, np.ndarray], list[TrainingSlice]]:
         """Candidates of held-out slices that are scored, by support index, and training slices for a network."""
+        scored = scored_indices(support_indices, self._pool, self._config.held_out)
         held_out: dict[int, np.ndarray] = {}
         examples: list[TrainingSlice] = []
         for support_index, (log_probs, example) in zip(
@@ -187,7 +199,7 @@ class _HoldOut:
         prior = default_prediction(log_probs, self._config.fusion)
         return kept, self._stack.example(index, self._pool.one_hot(support_index), prior, True)
 
-    def soft_examples(self, gap: Sequence[int]) -> list[TrainingSlice]:
+    def _soft_examples(self, gap: Sequence[int]) -> list[TrainingSlice]:
         """Training slices whose targets are the fused candidates of query slices in one gap."""
         assert self._stack is not None
         examples = []
@@ -197,7 +209,7 @@ class _HoldOut:
             self._work.done(self._times.example)
         return examples
 
-    def judged(
+    def _judged(
         self, held_out: Mapping[int, np.ndarray], reliable: bool, network: OptionalNetwork, support_index: int
     ) -> JudgedSlice:
         """Predictions of a scored slice, from the candidates and a network fitted without it."""
@@ -208,15 +220,13 @@ class _HoldOut:
         return predicted, WeightingCounts.of(predicted, self._config.fusion)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _NetworkFits:
     """Fits of networks, each without the slices of one fold, or with all."""
 
-    stack: Stack
+    networks: NetworkInput
     examples: Sequence[TrainingSlice]
     support: Support
-    plan: FitPlan
-    seed: int
     work: ProgressCounter
     times: AdaptTime
 
@@ -228,11 +238,14 @@ class _NetworkFits:
         unseen = {indices[support_index] for support_index in fold}
         seen = [example for example in self.examples if unseen.isdisjoint(labelled_around(example.index, indices))]
         config = self.times.config
-        steps, seconds = self.plan.share(config.schedule.held_out_share if fold else 1.0)
-        seed = self.seed * (config.held_out.folds + 1) + number
+        steps, seconds = self.networks.plan.share(config.schedule.held_out_share if fold else 1.0)
+        seed = self.networks.seed * (config.held_out.folds + 1) + number
         expected = self.times.fit(steps, seconds)
-        network = fit(self.stack, seen, steps, seed, lambda fraction: self.work.done(fraction * expected), seconds)
-        return OptionalNetwork(config.fusion, network)
+
+        def done(fraction: float) -> None:
+            self.work.done(fraction * expected)
+
+        return OptionalNetwork(config.fusion, fit(self.networks.stack, seen, steps, seed, done, seconds))
 
 
 def _growing_is_reliable(held_out: Mapping[int, np.ndarray], pool: CandidatePool, config: CandidateConfig) -> bool:
