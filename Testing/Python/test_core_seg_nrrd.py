@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.io.files import read_label_maps, write_label_maps
@@ -237,3 +238,15 @@ def cropped_grid(grid: Geometry, first: tuple[float, ...], size: tuple[int, int,
     step = np.array(first[::-1], dtype=float) * grid.spacing
     origin = np.array(grid.origin) + np.reshape(grid.direction, (3, 3)) @ step
     return Geometry(size, grid.spacing, (float(origin[0]), float(origin[1]), float(origin[2])), grid.direction)
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\r\n", "\x1b[31mred", "a\0b", "a\ud800b", "a\nb", "a\tb"], ids=ascii)
+def test_a_name_with_control_characters_leaves_a_file_that_itk_reads(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.seg.nrrd"
+    array = np.arange(60, dtype=np.uint8).reshape(3, 4, 5) % 2
+    write_label_maps(path, [LabelMap(array, Geometry(array.shape), (Segment(value=1, name=name),))])
+    image = sitk.ReadImage(str(path))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), array)
+    expected = "".join(letter if letter.isprintable() or letter in "\t\n" else " " for letter in name)
+    assert image.GetMetaData("Segment0_Name").strip() == expected.strip()
+    assert read_label_maps(path)[0].segments[0].name.strip() == expected.strip()

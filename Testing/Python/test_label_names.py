@@ -12,7 +12,7 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.terminology import segment_terminology
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
-from fewshot_annotate.io.label_names import named_from
+from fewshot_annotate.io.label_names import named_from, read_list
 
 SHAPE = (2, 3, 4)
 
@@ -200,3 +200,27 @@ def test_a_given_file_names_its_labels_and_others_keep_their_names(tmp_path: Pat
     layers = read_label_maps(label_file(tmp_path))
     (label_map,) = named_from(layers, tmp_path / "given.txt")
     assert [segment.name for segment in label_map.segments] == ["right lung", "Label 2", "Label 3"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 257, "liver\nspleen", "liver\r", "a\x1b[31mb", "a\0", "a\ud800b", "a\u2028b", "ab\u202etxt"],
+    ids=ascii,
+)
+def test_a_name_that_cannot_stand_in_a_table_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "names.json").write_text(json.dumps({"1": "liver", "3": name}), encoding="utf-8")
+    with pytest.raises(
+        InputError, match="the name of label value 3 has more than 256 characters, or holds"
+    ) as refused:
+        read_list(tmp_path / "names.json")
+    assert name not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 256, "\u06a9\u062a\u0627\u0628\u200c\u0647\u0627", "Milz 脾", "a\u00a0b", "👩\u200d🔬", "liver / 2"],
+    ids=ascii,
+)
+def test_names_of_any_language_are_accepted(name: str, tmp_path: Path) -> None:
+    (tmp_path / "names.json").write_text(json.dumps({"3": name}), encoding="utf-8")
+    assert read_list(tmp_path / "names.json")[3].name == name

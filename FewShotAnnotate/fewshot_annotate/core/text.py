@@ -14,6 +14,20 @@ from .errors import Message
 _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
+# Characters that reverse the text after them, beyond the name that holds them.
+_DIRECTION_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def is_one_line(name: str) -> bool:
+    """Whether a name can stand in a line of text: no control characters, line breaks or direction overrides.
+
+    Format characters pass, such as the joiners that Persian and Hindi words hold.
+    """
+    return not any(
+        character in _DIRECTION_OVERRIDES or unicodedata.category(character) in _UNSAFE - {"Cf"} for character in name
+    )
+
+
 def printable(text: object) -> str:
     r"""Escape unprintable characters of a name or message, as `\x1b` or `\n`, so that it stays on one line."""
     return "".join(map(_escape, str(text)))

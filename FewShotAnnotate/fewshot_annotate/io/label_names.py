@@ -15,6 +15,7 @@ from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
 from ..core.reading import DamagedContentError, decoding, read_json, read_json_as
 from ..core.structures import colours_by_name
+from ..core.text import is_one_line
 from ..core.volume import LabelMap, Segment, default_segment
 from . import colour_table
 
@@ -25,6 +26,7 @@ DATASET_LIST = "dataset.json"
 # Suffixes that only colour tables have.
 _SUFFIXES_OF_TABLES = (".ctbl", ".label")
 _MAX_LABEL = 65535
+_MAX_NAME_LENGTH = 256
 # Keys of a sidecar file while its label map is replaced: new names, size and checksum of the new label map, old
 # names.
 _NEW, _OF, _OLD = "labels", "of", "before"
@@ -146,7 +148,7 @@ def read_list(path: Path) -> dict[int, Segment]:
     Raises
     ------
     InputError
-        It is missing or malformed, or a name is empty.
+        It is missing or malformed, or a name is empty, too long or not one line.
     """
     paths.require_file(path)
     try:
@@ -162,6 +164,8 @@ def _require_names(path: Path, segments: Iterable[Segment]) -> None:
     for segment in segments:
         if not segment.name.strip():
             raise InputError("label_nameless", path=path, value=segment.value)
+        if len(segment.name) > _MAX_NAME_LENGTH or not is_one_line(segment.name):
+            raise InputError("label_name_unusable", path=path, value=segment.value, most=_MAX_NAME_LENGTH)
 
 
 def read_segments(path: Path) -> list[Segment]:
@@ -170,7 +174,7 @@ def read_segments(path: Path) -> list[Segment]:
     Raises
     ------
     InputError
-        It is missing, or neither, or a name is empty.
+        It is missing, or neither, or a name is empty, too long or not one line.
     """
     if path.suffix.lower() not in (".json", *colour_table.SUFFIXES):
         from .files import read_layers

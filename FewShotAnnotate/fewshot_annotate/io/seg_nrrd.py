@@ -20,6 +20,8 @@ _TAG_SEPARATOR = "|"
 _SEGMENT_ID = re.compile(r"Segment(\d{1,9})_ID")
 _FRACTIONAL = "Fractional labelmap"
 _HEADER_BYTES = 1 << 16
+# Control characters, for which the format has no escape, except line break and tab; halves of a character.
+_UNSTORABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 def label_maps(image: ImageFile, path: Path) -> list[LabelMap]:
@@ -93,7 +95,8 @@ def write_seg_nrrd(stream: Writable, layers: Sequence[LabelMap]) -> None:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n")
+    """A value as a header holds it: a line break as two characters, what else would end or damage it as a space."""
+    return _UNSTORABLE.sub(" ", text).replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def _metadata(layers: Sequence[LabelMap]) -> dict[str, str]:

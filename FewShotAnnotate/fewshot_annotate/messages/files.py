@@ -30,6 +30,8 @@ FILES = {
     "series_doubled": "{path}: {first} and {second} lie at the same position; keep one slice for each position.",
     "sidecar_unreadable": "{path}: the list of label names cannot be read; correct it or move it away.",
     "label_nameless": "{path}: label value {value} has an empty name; give it one.",
+    "label_name_unusable": "{path}: the name of label value {value} has more than {most} characters, or holds line "
+    "breaks, control characters or direction overrides; give it another one.",
     "channel_shape": "{path}: the array has {found} voxels and the volume {expected}; give an image with a position.",
     "not_3d": "{path}: the image has {dimension} dimensions; give one 3D volume.",
     "no_voxels": "{path}: it holds {found} voxels, which is none; give one 3D volume.",

@@ -55,6 +55,10 @@ def files_sentences() -> Mapping[str, str]:
         ),
         "sidecar_unreadable": _("{path}: the list of label names cannot be read; correct it or move it away."),
         "label_nameless": _("{path}: label value {value} has an empty name; give it one."),
+        "label_name_unusable": _(
+            "{path}: the name of label value {value} has more than {most} characters, or holds line breaks, control "
+            "characters or direction overrides; give it another one."
+        ),
         "not_3d": _("{path}: the image has {dimension} dimensions; give one 3D volume."),
         "no_voxels": _("{path}: it holds {found} voxels, which is none; give one 3D volume."),
         "not_scalar": _("{path}: the image has {components} values per voxel; give a single-channel volume."),
