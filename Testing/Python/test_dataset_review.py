@@ -47,6 +47,7 @@ def dataset(finished: Dataset, awkward_path: Path) -> Dataset:
 def review(dataset: Dataset) -> Iterator[CaseReview]:
     mrml.new_scene()
     opened = CaseReview(slicer.mrmlScene, dataset.output)
+    opened.wait()
     yield opened
     opened.close()
 
@@ -75,8 +76,8 @@ def test_the_table_is_that_of_the_folder(review: CaseReview, dataset: Dataset) -
     assert [case.name for case in review.cases] == ["a", "failed", "b", "c"]
     assert review.cases[1].state is ReviewState.FAILED
     assert "row 3: " in review.cases[1].message
-    assert review.preview("a") == dataset.case("a").preview
-    assert review.preview("failed") is None
+    pictures = {case.name: case.picture for case in review.cases}
+    assert (pictures["a"], pictures["failed"]) == (dataset.case("a").preview, None)
 
 
 def test_a_case_is_shown_with_image_and_result_at_their_position_in_the_patient(
@@ -346,6 +347,7 @@ def test_accepting_on_a_full_disk_keeps_the_result_and_does_not_accept(
 
 def test_a_case_in_review_is_locked_until_the_reviewer_leaves_it(review: CaseReview, dataset: Dataset) -> None:
     other = CaseReview(slicer.mrmlScene, dataset.output)
+    other.wait()
     try:
         show(review, "a")
         with pytest.raises(InputError, match=f"Case 'a' is being reviewed by {reviewer_name()}"):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ import numpy as np
 import pytest
 import slicer
 from fewshot_annotate.datasets import reviewing
+from fewshot_annotate.datasets.case_table import CaseRow, ReviewState
 from fewshot_annotate.datasets.review_lock import ReviewLock, reviewer_name
+from fewshot_annotate.datasets.reviewing import ReviewTable, read_review_table
 from fewshot_annotate.datasets.task.library import remove_task, task_folder
 from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.host.datasets import case_review
@@ -22,6 +27,8 @@ from support.panel import Panel, tool_tip
 from support.tasks import ball, task_of_balls, write_ball
 
 pytest_plugins = ("support.panel_fixtures",)
+
+MAX_PAUSE_SECONDS = 0.05
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +87,11 @@ class DatasetPanel(Panel):
         """Texts of the table."""
         table = self.controls.table
         return [tuple(table.item(row, column).text() for column in range(3)) for row in range(table.rowCount)]
+
+    def case_text(self, row: int) -> str | None:
+        """Name of a case in the table; None if the row is not shown yet."""
+        cell = self.controls.table.item(row, 0)
+        return None if cell is None else cell.text()
 
     def edit(self) -> np.ndarray:
         """Empty some slices of the first segment; returns its mask after that."""
@@ -206,6 +218,48 @@ def test_every_disabled_control_states_the_reason_and_a_closed_scene_closes_the_
     controls.folder_edit.setCurrentPath("")
     panel.settle()
     assert tool_tip(controls.open_button) == "Choose a folder first."
+
+
+def test_a_table_of_a_thousand_cases_is_shown_in_short_steps(panel: DatasetPanel, dataset: Dataset) -> None:
+    view, picture = panel.controls.view, dataset.case("a").preview
+    rows = [CaseRow(f"case{number}", ReviewState.FILLED, {}, picture=picture) for number in range(1000)]
+    steps = [busy_seconds(lambda: view.show(rows, None))]
+    while panel.case_text(999) is None:
+        steps.append(busy_seconds(view.poll))
+    assert max(steps) < MAX_PAUSE_SECONDS
+    assert [panel.case_text(number) for number in range(1000)] == [row.name for row in rows]
+    rows[500] = replace(rows[500], state=ReviewState.ACCEPTED)
+    view.show(rows, None)
+    assert panel.controls.table.item(500, 1).text() == "accepted"
+    icon = panel.controls.table.item(0, 0).icon
+    while icon().isNull():
+        view.poll()
+    (size,) = icon().availableSizes()
+    assert 44 <= size.height() <= 100, "a thousand whole pictures need gigabytes"
+
+
+def busy_seconds(step: Callable[[], object]) -> float:
+    """Processor time of this thread in a step; other programs do not count."""
+    began = time.thread_time()
+    step()
+    return time.thread_time() - began
+
+
+def test_the_table_of_a_folder_is_read_in_the_thread(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def read(*arguments: str) -> ReviewTable:
+        threads.append(threading.current_thread())
+        return read_review_table(*arguments)
+
+    monkeypatch.setattr(case_review, "read_review_table", read)
+    mrml.new_scene()
+    review = CaseReview(slicer.mrmlScene, dataset.output)
+    assert not review.cases
+    review.wait()
+    assert [case.name for case in review.cases] == ["a", "failed", "b"]
+    assert threading.main_thread() not in threads
+    review.close()
 
 
 def test_an_unexpected_error_while_a_case_is_shown_is_reported_once_and_the_next_one_can_be_shown(

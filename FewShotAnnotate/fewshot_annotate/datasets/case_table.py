@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
 from ..core import paths
 from ..core.disk import unwritable_error
@@ -54,6 +55,8 @@ class CaseRow:
         Who reviews the case now, as USER@COMPUTER.
     message : str
         One line: why it failed, or a warning; empty while it waits.
+    picture : Path or None
+        Picture of some slices, if there is one.
     """
 
     name: str
@@ -61,6 +64,7 @@ class CaseRow:
     expected: Mapping[str, ExpectedDice]
     reviewer: Message | str = ""
     message: str = ""
+    picture: Path | None = None
 
     @property
     def mean_expected_dice(self) -> float | None:
@@ -151,7 +155,8 @@ class CaseTable:
         reviewer = reviewer_of(files) if status.name != leaving else ""
         state = _state(status, files, reviewer, status.name == reviewed)
         message = "" if status.status is Status.SKIPPED else status.message
-        return CaseRow(status.name, state, expected, reviewer, message)
+        picture = files.preview if paths.is_file(files.preview) else None
+        return CaseRow(status.name, state, expected, reviewer, message, picture)
 
 
 def set_flag(files: CaseFiles, flagged: bool) -> None:

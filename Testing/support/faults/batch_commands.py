@@ -169,6 +169,7 @@ def _accept(folder: Path) -> int:
 
     review = CaseReview(slicer.mrmlScene, folder)
     try:
+        review.wait()
         review.show("kept")
         review.wait()
         node = review.nodes.segmentation

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from ...core.errors import InputError
+from ...datasets.accepted_case import batch_statuses
 from ...datasets.accepting import LabelHistory
 from ...datasets.batch_folder import BatchFolder
 from ...datasets.case_table import CaseRow
@@ -46,7 +47,7 @@ class _Shown:
 
 
 class CaseReview:
-    """The review of the cases of one folder.
+    """The review of the cases of one folder; a new one begins to read its table.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ class CaseReview:
     Raises
     ------
     InputError
-        The folder holds no batch.
+        The folder holds no batch, or its status.csv is damaged.
     """
 
     def __init__(
@@ -81,11 +82,14 @@ class CaseReview:
         self._tasks = BackgroundTasks("CaseReview")
         self._shown: _Shown | None = None
         self._reading: CaseReading | None = None
-        self._table = read_review_table(self.folder)
+        batch_statuses(self.folder)
+        self._table = ReviewTable()
+        self._next: tuple[ReviewTable, str | None, str | None] = (self._table, None, None)
+        self.reload()
 
     @property
     def table(self) -> ReviewTable:
-        """The table as it was read last."""
+        """The table as it was read last; without a case until it was read."""
         return self._table
 
     @property
@@ -122,11 +126,6 @@ class CaseReview:
     def busy(self) -> bool:
         """Whether files are being read or written, or are about to be."""
         return self._tasks.has_pending_results or self._accept_requested
-
-    def preview(self, name: str) -> Path | None:
-        """Picture of a case, None if there is none."""
-        path = self.folder.case(name).preview
-        return path if path.is_file() else None
 
     def show(self, name: str) -> None:
         """Begin to read a case; it takes the place of the one in the scene, edited or not.
@@ -211,7 +210,11 @@ class CaseReview:
 
     def next(self) -> str | None:
         """Name of the case to review after the one in the scene; None if there is none."""
-        return self._table.next(self.current)
+        table, current, following = self._next
+        if table is not self._table or current != self.current:  # the panel asks at every tick
+            following = self._table.next(self.current)
+            self._next = (self._table, self.current, following)
+        return following
 
     def poll(self) -> None:
         """Let the thread work for a moment, and apply the results of finished work to the scene.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ctk
@@ -106,7 +105,7 @@ class DatasetControls:
         self.task_box.minimumContentsLength = 12
         self.task_button = qt.QPushButton(_("Use task"))
         self.add_button = qt.QPushButton(_("Add volumes"))
-        self.view = CaseTableView(clicked, self._picture)
+        self.view = CaseTableView(clicked)
         self.table = self.view.widget
         self.next_button = qt.QPushButton(_("Next case"))
         self.accept_next_button = qt.QPushButton(_("Accept and next"))
@@ -157,10 +156,6 @@ class DatasetControls:
         ):
             rows.addLayout(row_layout(*row))
         self.task_box.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
-
-    def _picture(self, name: str) -> Path | None:
-        review = self._controller.review
-        return review.preview(name) if review is not None else None
 
     def _case(self) -> CaseRow | None:
         """The case in the scene."""
