@@ -222,7 +222,10 @@ def test_every_disabled_control_states_the_reason_and_a_closed_scene_closes_the_
 
 def test_a_table_of_a_thousand_cases_is_shown_in_short_steps(panel: DatasetPanel, dataset: Dataset) -> None:
     view, picture = panel.controls.view, dataset.case("a").preview
-    rows = [CaseRow(f"case{number}", ReviewState.FILLED, {}, picture=picture) for number in range(1000)]
+    rows = [
+        CaseRow(name=f"case{number}", state=ReviewState.FILLED, expected={}, picture=picture)
+        for number in range(1000)
+    ]
     steps = [busy_seconds(lambda: view.show(rows, None))]
     while panel.case_text(999) is None:
         steps.append(busy_seconds(view.poll))

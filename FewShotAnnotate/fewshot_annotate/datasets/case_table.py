@@ -41,7 +41,7 @@ class ReviewState(StrEnum):
     ACCEPTED = "accepted"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CaseRow:
     """A row of the table.
 
@@ -156,7 +156,9 @@ class CaseTable:
         state = _state(status, files, reviewer, status.name == reviewed)
         message = "" if status.status is Status.SKIPPED else status.message
         picture = files.preview if paths.is_file(files.preview) else None
-        return CaseRow(status.name, state, expected, reviewer, message, picture)
+        return CaseRow(
+            name=status.name, state=state, expected=expected, reviewer=reviewer, message=message, picture=picture
+        )
 
 
 def set_flag(files: CaseFiles, flagged: bool) -> None:
