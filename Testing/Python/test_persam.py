@@ -13,7 +13,7 @@ import pytest
 import torch
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
-from fewshot_annotate.core.volume import LabelMap, Volume
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices
 from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
@@ -284,3 +284,18 @@ if REFERENCE:  # a checkout of ZrrSkywalker/Personalize-SAM
             found = logits.numpy() > 0
             print(f"{script} {name}: {int(expected.sum())} pixels, {int((found != expected).sum())} differ")
             assert (found != expected).sum() <= 2
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 3)])
+def test_a_slice_of_a_few_pixels_gets_finite_probabilities(
+    name: str, shape: tuple[int, int], weights_folder: WeightsFolder
+) -> None:
+    grid = Geometry((5, *shape))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[2, 0, 0] = 1
+    volume = Volume(np.random.default_rng(0).normal(size=grid.shape), grid)
+    found = predict(name, volume, Support.from_label_map(LabelMap(labels, grid), AXIS), [1, 3])
+    for probabilities in found.values():
+        np.testing.assert_allclose(probabilities.sum(axis=0), 1.0, atol=1e-5)

@@ -93,7 +93,8 @@ def persam(
     )
     inside = np.array([True, False])
     grid = embedded.features.shape[-1]
-    relative = (cosine - cosine.mean()) / torch.std(cosine).clamp_min(torch.finfo(cosine.dtype).tiny)
+    deviation = torch.std(cosine, correction=min(1, cosine.numel() - 1))  # 0 for a slice of one pixel
+    relative = (cosine - cosine.mean()) / deviation.clamp_min(torch.finfo(cosine.dtype).tiny)
     attention = functional.interpolate(relative[None, None], size=(grid, grid), mode="bilinear").sigmoid()
     target = TargetPrompt(target_object.embedding, attention.reshape(1, 1, 1, grid * grid))
     logits, _ = model.decode(embedded, points, inside, target=target)
