@@ -122,6 +122,27 @@ def test_volumes_of_the_same_name_are_named_by_their_whole_path(tmp_path: Path) 
     assert [volume.name for volume in find_volumes(tmp_path).volumes] == ["p1-anat-t1", "p2-anat-t1", "anat-t2"]
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (("imagesTr/case_1_0000", "imagesTr/case_2_0000"), ["case_1", "case_2"]),
+        (("case_1_0000", "case_2_0000"), ["case_1", "case_2"]),
+        (("imagesTr/a_0000", "imagesTs/a_0000"), ["imagesTr-a_0000", "imagesTs-a_0000"]),
+        (("a_0000", "a_0001"), ["a_0000", "a_0001"]),
+        (("visit_2019", "scan_0007"), ["scan_0007", "visit_2019"]),
+        (("p1/images/ct",), ["p1-ct"]),
+    ],
+)
+def test_cases_of_a_data_set_of_nnu_net_have_the_names_of_their_label_maps(
+    files: tuple[str, ...], expected: list[str], tmp_path: Path
+) -> None:
+    for name in files:
+        path = tmp_path / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    assert [volume.name for volume in find_volumes(tmp_path).volumes] == expected
+
+
 @pytest.mark.parametrize("suffix", [suffix for suffix in IMAGE_SUFFIXES if suffix != ".seg.nrrd"])
 def test_data_sets_and_manifests_find_the_same_image_files(suffix: str, tmp_path: Path) -> None:
     images, labels = tmp_path / "scans", tmp_path / "painted"

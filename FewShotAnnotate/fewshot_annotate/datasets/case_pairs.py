@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,14 +11,13 @@ from .image_and_label_names import (
     ends_in_label_name,
     is_in_label_folder,
     is_segmentation,
+    without_channel,
     without_image_folders,
     without_image_name,
     without_label_folders,
     without_label_name,
 )
 
-# The number of a channel at the end of a name, as nnU-Net writes it.
-_CHANNEL = re.compile(r"_\d{4}$")
 _MAX_LISTED = 4
 _Key = Callable[["FoundFile"], str]
 
@@ -140,11 +138,11 @@ def _relative_path(source: FoundFile) -> str:
 
 
 def _image_name(source: FoundFile) -> str:
-    return without_image_name(_CHANNEL.sub("", source.relative_path.name))
+    return without_image_name(without_channel(source.relative_path.name))
 
 
 def _label_name(source: FoundFile) -> str:
-    return without_label_name(_CHANNEL.sub("", source.relative_path.name))
+    return without_label_name(without_channel(source.relative_path.name))
 
 
 def _image_path(source: FoundFile) -> str:

@@ -13,13 +13,23 @@ from ..core import paths
 from ..core.errors import InputError
 from ..io.dicom.folder import image_series, is_dicom
 from ..io.label_names import sidecar_path
-from .image_and_label_names import has_label_name, image_suffix, is_in_label_folder, is_segmentation, without_suffix
+from .image_and_label_names import (
+    has_label_name,
+    image_suffix,
+    is_image_folder,
+    is_in_label_folder,
+    is_segmentation,
+    without_channel,
+    without_suffix,
+)
 from .manifest import is_folder_name, same_folder
 
 # Files that mark a folder as the result of a batch.
 _RESULTS = frozenset(("status.csv", "case.json"))
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _NAME_CHARACTERS = 80
+# End of the name of an image of nnU-Net: its first channel.
+_FIRST_CHANNEL = "_0000"
 
 
 @dataclass(frozen=True)
@@ -98,13 +108,14 @@ def _found(folder: Path, label_maps: list[Path]) -> Iterator[FoundVolume]:
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files = [Path(root, name) for name in sorted(names) if not name.startswith(".")]
+        stems = _case_stems(names)
         for file in files:
             if not image_suffix(file.name):
                 continue
             if _holds_labels(folder, file):
                 label_maps.append(file.relative_to(folder))
             else:
-                yield FoundVolume(_name(folder, file, without_suffix(file.name)), file)
+                yield FoundVolume(_name(folder, file, stems[file.name]), file)
         if any(not image_suffix(file.name) and is_dicom(file) for file in files):
             yield from _series(folder, Path(root))
 
@@ -123,9 +134,23 @@ def _holds_labels(folder: Path, file: Path) -> bool:
     return named_as_labels or in_label_folder or paths.is_file(sidecar_path(file))
 
 
+def _case_stems(names: Sequence[str]) -> dict[str, str]:
+    """Names of files in a folder without suffix, and without the number of the first channel if no other is there."""
+    stems = {name: without_suffix(name) for name in names}
+    channels = Counter(without_channel(stem) for stem in stems.values() if stem != without_channel(stem))
+    return {
+        name: case if channels[case := stem.removesuffix(_FIRST_CHANNEL)] == 1 else stem
+        for name, stem in stems.items()
+    }
+
+
 def _name(folder: Path, path: Path, stem: str) -> str:
-    """Name of a case: that of its file or folder, preceded by the name of the folder that holds it, if any."""
-    above = path.parent.relative_to(folder).name if path != folder else ""
+    """Name of a case: that of its file or folder, preceded by that of the folder above it, if any.
+
+    Folders whose name says only that they hold images are skipped.
+    """
+    folders = path.parent.relative_to(folder).parts if path != folder else ()
+    above = next((name for name in reversed(folders) if not is_image_folder(name)), "")
     name = _plain(f"{above}-{stem}" if above else stem)
     return name if is_folder_name(name) else "case"
 

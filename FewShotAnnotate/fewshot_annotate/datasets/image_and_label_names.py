@@ -21,6 +21,7 @@ IMAGE_SUFFIXES = (
     ".hdr",
 )
 _DICOM_SUFFIX = ".dcm"
+_CHANNEL = re.compile(r"_\d{4}$")
 # `aseg` is of FreeSurfer, `dseg` of BIDS.
 _LABEL_NAMES = r"[ad]?seg|segs|segmentations?|labels?|labelmaps?|masks?|gt|ground[ _-]?truth|support|painted"
 _IMAGE_NAMES = r"images?|imgs?|volumes?|vols?"
@@ -71,6 +72,16 @@ def without_image_name(stem: str) -> str:
 def without_label_name(stem: str) -> str:
     """A file's name without suffix, up to a last word such as 'seg'."""
     return _LAST_LABEL_NAME.sub("", stem)
+
+
+def without_channel(stem: str) -> str:
+    """A file's name without suffix, up to the number of a channel as nnU-Net writes it."""
+    return _CHANNEL.sub("", stem)
+
+
+def is_image_folder(name: str) -> bool:
+    """Whether the name of a folder says only that it holds images, as 'images' or 'imagesTr'."""
+    return _IMAGE_FOLDER.fullmatch(name) is not None
 
 
 def is_in_label_folder(relative_path: PurePath) -> bool:
