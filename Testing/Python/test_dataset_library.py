@@ -16,7 +16,7 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume, to_image
 from fewshot_annotate.datasets.case import CaseJob, run_case
-from fewshot_annotate.datasets.case_plan import BatchSettings
+from fewshot_annotate.datasets.case_plan import BatchSettings, CaseTask
 from fewshot_annotate.datasets.manifest import Case
 from fewshot_annotate.datasets.status import Status
 from fewshot_annotate.datasets.task import library
@@ -283,7 +283,7 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
         )
         dataset.output.mkdir(exist_ok=True)
         settings = BatchSettings(slices=(15, 16), options={"supports": 2})
-        status = run_case(CaseJob(case=case, settings=settings, folder=dataset.output, library=task.folder))
+        status = run_case(CaseJob(case=case, settings=settings, folder=dataset.output, task=CaseTask(task.folder)))
         assert status.status is Status.DONE, status.message
     assert universeg.load_network.cache_info().misses == 1
     (filled,) = read_label_maps(dataset.case("first").label, volume.geometry)

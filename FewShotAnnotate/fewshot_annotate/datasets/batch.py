@@ -12,13 +12,14 @@ from typing import Protocol
 
 from ..core import paths
 from ..core.errors import InputError
+from ..engines.base import Engine
 from ..engines.registry import engine_class, runnable_engine
 from ..jobs.planning import require_channels
 from .batch_folder import BatchFolder, no_trace_if_refused
 from .batch_state import BatchProgress, BatchState
 from .case import CaseJob
-from .case_plan import BatchSettings
-from .manifest import BadRow, Manifest
+from .case_plan import BatchSettings, CaseTask
+from .manifest import BadRow, Case, Manifest
 from .status import CaseStatus
 from .task.filling import require_task_engine
 from .task.library import task_folder
@@ -164,17 +165,11 @@ def runnable_jobs(
     such task, or its files lie in the batch's own folder.
     """
     case_jobs, bad_rows = [], []
-    trained = cache(_trained_task)
+    tasks = cache(_case_task)
     for case in manifest.cases:
         try:
-            name = case.engine or engine
-            library = task_folder(case.library).resolve() if case.library else None
-            task, model = trained(case.task) if case.task else (None, None)
-            if library:
-                name = require_library_engine(name)
-            elif task:
-                name = require_task_engine(name, case.support is not None)
-            chosen = engine_class(name)
+            task = tasks(case.library, case.task)
+            chosen = _engine_of_case(case, case.engine or engine)
             if not remote:
                 runnable_engine(chosen.name)
             chosen(settings.device, settings.options)
@@ -187,23 +182,28 @@ def runnable_jobs(
             error = InputError("manifest_row", path=manifest.path, row=case.row, detail=error)
             bad_rows.append(BadRow(case.row, case.name, error))
             continue
-        case_jobs.append(
-            CaseJob(
-                case=replace(case, engine=chosen.name),
-                settings=settings,
-                folder=folder.path,
-                library=library,
-                task=task,
-                model=model,
-            )
-        )
+        case = replace(case, engine=chosen.name)
+        case_jobs.append(CaseJob(case=case, settings=settings, folder=folder.path, task=task))
     return case_jobs, bad_rows
 
 
-def _trained_task(name: str) -> tuple[Path, Path]:
-    """Folders of a task and of its newest model."""
-    task = read_task(task_folder(name))
-    return task.folder.resolve(), require_model(task).folder.resolve()
+def _case_task(library: str, task: str) -> CaseTask | None:
+    """The task whose slices are examples, or the task whose newest model fills a case, by name; empty for none."""
+    if library:
+        return CaseTask(task_folder(library).resolve())
+    if task:
+        trained = read_task(task_folder(task))
+        return CaseTask(trained.folder.resolve(), require_model(trained).folder.resolve())
+    return None
+
+
+def _engine_of_case(case: Case, name: str) -> type[Engine]:
+    """The engine of a name, which may be 'auto', if it can fill the case by the task that the case names."""
+    if case.library:
+        name = require_library_engine(name)
+    elif case.task:
+        name = require_task_engine(name, case.support is not None)
+    return engine_class(name)
 
 
 def _run(state: BatchState, pool: WorkerPool) -> None:

@@ -33,7 +33,7 @@ from ..jobs.slice_writer import CONFIDENCE_SCALE
 from .batch_folder import BatchFolder
 from .case_details import details_of, measured
 from .case_files import CaseFiles
-from .case_plan import BatchSettings, plan_case
+from .case_plan import BatchSettings, CaseTask, plan_case
 from .manifest import Case
 from .status import CaseStatus, Status
 
@@ -53,10 +53,7 @@ class CaseJob:
     settings : BatchSettings
     folder : Path
         Absolute path of the batch folder, accessible to every worker.
-    library : Path or None
-        Absolute path of the task that the case names, accessible to every worker.
-    task, model : Path or None
-        Absolute paths of the folders of the task that the case names and of its model, accessible to every worker.
+    task : CaseTask or None
     version : str
         Version of the program that made the job.
     """
@@ -64,15 +61,18 @@ class CaseJob:
     case: Case
     settings: BatchSettings
     folder: Path
-    library: Path | None = None
-    task: Path | None = None
-    model: Path | None = None
+    task: CaseTask | None = None
     version: str = __version__
 
     @property
     def files(self) -> CaseFiles:
         """The files of the case."""
         return BatchFolder(self.folder).case(self.case.name)
+
+    @property
+    def model(self) -> Path | None:
+        """Folder of the model that fills the case, if one does."""
+        return None if self.task is None else self.task.model
 
     def request(self) -> dict[str, Any]:
         """Everything the result depends on, as JSON; a case with an equal record is done."""
@@ -98,7 +98,7 @@ class CaseJob:
         if not self.settings.complete:
             content["complete"] = False
         if self.task is not None and self.model is not None:
-            content |= {"task": str(self.task), "model": _identity(self.model / REPORT_FILE)}
+            content |= {"task": str(self.task.folder), "model": _identity(self.model / REPORT_FILE)}
         return dict(json.loads(json.dumps(content)))
 
 
@@ -147,7 +147,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         raise unwritable_error(files.folder, error) from None
     _raise_if_cancelled(case_job)
     volume = read_channels(read_volume(case.image, case.series or None), case.also)
-    planned = plan_case(case, case_job.settings, volume, case_job.library, case_job.task, case_job.model)
+    planned = plan_case(case, case_job.settings, volume, case_job.task)
     label_map, run = planned.label_map, planned.run
     clean_ups_by_value(case_job.settings.clean_up, planned.filled(label_map.array).segments)
     engine = engine_for(run.job)

@@ -58,6 +58,22 @@ class BatchSettings:
     clean_up: tuple[CleanUpRule, ...] = ()
 
 
+@dataclass(frozen=True)
+class CaseTask:
+    """The task that a case names.
+
+    Attributes
+    ----------
+    folder : Path
+        Absolute path, accessible to every worker.
+    model : Path or None
+        Absolute path of the folder of the model that fills the case; None: its labelled slices are examples.
+    """
+
+    folder: Path
+    model: Path | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class CasePlan:
     """How a case is filled.
@@ -86,14 +102,7 @@ class CasePlan:
         return self.label_map.with_array(labels) if self.by_task is None else self.by_task.filled(labels)
 
 
-def plan_case(
-    case: Case,
-    settings: BatchSettings,
-    volume: Volume,
-    library: Path | None = None,
-    task: Path | None = None,
-    model: Path | None = None,
-) -> CasePlan:
+def plan_case(case: Case, settings: BatchSettings, volume: Volume, task: CaseTask | None = None) -> CasePlan:
     """Plan the filling of a case from its labelled slices, from the examples of a task, or by the model of a task.
 
     Parameters
@@ -103,20 +112,16 @@ def plan_case(
     settings : BatchSettings
     volume : Volume
         Its image.
-    library : Path, optional
-        Folder of the task whose labelled slices are examples.
-    task, model : Path, optional
-        Folders of the task whose model fills the case, and of the model.
+    task : CaseTask, optional
 
     Raises
     ------
     InputError
         The labels cannot be read, do not fit the volume or the task, overlap, or leave nothing to fill.
     """
-    if task is not None:
-        assert model is not None
-        return _plan_with_task(case, settings, volume, read_task(task), model)
-    examples = None if library is None else read_task(library)
+    if task is not None and task.model is not None:
+        return _plan_with_task(case, settings, volume, read_task(task.folder), task.model)
+    examples = None if task is None else read_task(task.folder)
     if case.support is None:
         assert examples is not None
         return _plan_from_examples(case, settings, volume, examples)
