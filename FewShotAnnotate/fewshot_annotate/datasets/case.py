@@ -29,7 +29,7 @@ from ..io.files import read_channels, read_volume, write_array, write_label_maps
 from ..io.shear_note import shear_note
 from ..jobs.filling import Filling
 from ..jobs.planning import PlannedRun
-from ..jobs.slice_writer import CONFIDENCE_SCALE
+from ..jobs.run_layout import confidence_of, quantised
 from .batch_folder import BatchFolder
 from .case_details import details_of, measured
 from .case_files import CaseFiles
@@ -223,7 +223,7 @@ def _fill(engine: Engine, run: PlannedRun, volume: Volume, context: RunContext) 
     confidence = np.zeros(shape, dtype=np.float32)
     for index, probabilities in Filling(engine, volume, support, run.job.slices, context).results():
         labels[index], sure = label_slice(probabilities, support.labels)
-        confidence[index] = np.rint(np.clip(sure, 0, 1) * CONFIDENCE_SCALE) / np.float32(CONFIDENCE_SCALE)
+        confidence[index] = confidence_of(quantised(sure))
     for index, mask in zip(support.indices, support.masks, strict=True):
         labels[index] = mask
         confidence[index] = 1.0

@@ -24,8 +24,16 @@ from ..core.storage import write_json
 from ..core.support import Support
 from ..core.volume import Geometry, Volume, present_values
 from ..io.array_file import read_npy, read_npy_header
-from .run_layout import CHECKSUMS, FURTHER, IMAGE, LAYERS, further_file
-from .slice_writer import CONFIDENCE_SCALE, SliceState, checksum_of
+from .run_layout import (
+    CHECKSUMS,
+    FURTHER,
+    IMAGE,
+    LAYERS,
+    SliceState,
+    checksum_of,
+    confidence_of,
+    further_file,
+)
 from .work_folder import WorkFolder
 
 
@@ -186,9 +194,9 @@ class LayerFolder(WorkFolder):
 
     def confidence_slice(self, index: int) -> np.ndarray:
         """Confidence 0..1 of a finished slice, float32 [h, w]."""
-        return self._scaled_confidence(index).astype(np.float32) / np.float32(CONFIDENCE_SCALE)
+        return confidence_of(self._quantised_confidence(index))
 
-    def _scaled_confidence(self, index: int) -> np.ndarray:
+    def _quantised_confidence(self, index: int) -> np.ndarray:
         confidence: np.ndarray = read_npy(self.array_path("confidence"), index, 1)[0]
         return confidence
 
@@ -216,7 +224,7 @@ class LayerFolder(WorkFolder):
         labels = self.result_slice(index)
         if checksum is None:  # a folder of an earlier version
             return set(present_values(labels[None])) <= set(self.labels)
-        return checksum_of(labels, self._scaled_confidence(index)) == checksum
+        return checksum_of(labels, self._quantised_confidence(index)) == checksum
 
     def assemble(self, support: Support | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Combine labelled and finished slices.

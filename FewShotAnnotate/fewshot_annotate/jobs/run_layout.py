@@ -1,4 +1,4 @@
-"""Layout of a run folder: names and creation of its files. `run_folder` describes their contents."""
+"""Layout of a run folder: names, creation and values of its files. `run_folder` describes their contents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import contextlib
 import json
 import re
 import shutil
+import zlib
 from collections.abc import Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,32 @@ _LAYER_FOLDER = re.compile(r"layer(\d{1,9})")
 _PARTIAL = "job.json.partial"
 # Files that a folder may hold whose creation was interrupted.
 _CREATED_FILES = {_PARTIAL, LOCK, "events.jsonl", *(f"{name}.npy" for name in (*ARRAYS, CHECKSUMS))}
+_CONFIDENCE_SCALE = np.float32(255)
+
+
+class SliceState(IntEnum):
+    """State of a slice in finished.npy."""
+
+    PENDING = 0
+    DRAFT = 1
+    FINAL = 2
+
+
+def quantised(confidence: np.ndarray) -> np.ndarray:
+    """Confidence 0..1 of any shape as in confidence.npy, uint8."""
+    scaled: np.ndarray = np.rint(np.clip(confidence, 0, 1) * _CONFIDENCE_SCALE).astype(np.uint8)
+    return scaled
+
+
+def confidence_of(values: np.ndarray) -> np.ndarray:
+    """The inverse of `quantised`: confidence 0..1, float32."""
+    confidence: np.ndarray = values.astype(np.float32) / _CONFIDENCE_SCALE
+    return confidence
+
+
+def checksum_of(labels: np.ndarray, confidence: np.ndarray) -> int:
+    """CRC-32 of a slice as stored in result.npy and confidence.npy."""
+    return zlib.crc32(np.ascontiguousarray(confidence).data, zlib.crc32(np.ascontiguousarray(labels).data))
 
 
 def folders_of_layers(path: Path) -> list[Path]:

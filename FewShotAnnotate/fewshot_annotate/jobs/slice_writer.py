@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection
-from enum import IntEnum
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import numpy as np
 
 from ..io.array_file import read_npy_header
-from .run_layout import CHECKSUMS
-
-if TYPE_CHECKING:
-    from .run_folder import JobFolder
-
-CONFIDENCE_SCALE = 255.0
-
-
-class SliceState(IntEnum):
-    """State of a slice in finished.npy."""
-
-    PENDING = 0
-    DRAFT = 1
-    FINAL = 2
+from .layer_folder import LayerFolder
+from .run_layout import CHECKSUMS, SliceState, checksum_of, quantised
 
 
 class SliceWriter:
     """Writes slices of a result with their confidence; the state of a slice is written last."""
 
-    def __init__(self, folder: JobFolder) -> None:
+    def __init__(self, folder: LayerFolder) -> None:
         self._files: dict[str, tuple[IO[bytes], np.dtype, int, int]] = {}
         names = ["result", "confidence", *([CHECKSUMS] if folder.has_checksums else []), "finished"]
         for name in names:
@@ -40,7 +26,7 @@ class SliceWriter:
     def write(self, index: int, labels: np.ndarray, confidence: np.ndarray, draft: bool = False) -> None:
         """Write one slice: label values [h, w] and confidence 0..1 [h, w]."""
         values = labels.astype(self._files["result"][1])
-        scaled = np.rint(np.clip(confidence, 0.0, 1.0) * CONFIDENCE_SCALE).astype(np.uint8)
+        scaled = quantised(confidence)
         arrays = {
             "result": values,
             "confidence": scaled,
@@ -72,8 +58,3 @@ class SliceWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def checksum_of(labels: np.ndarray, confidence: np.ndarray) -> int:
-    """CRC-32 of a slice as stored in result.npy and confidence.npy."""
-    return zlib.crc32(np.ascontiguousarray(confidence).data, zlib.crc32(np.ascontiguousarray(labels).data))
