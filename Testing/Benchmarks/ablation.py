@@ -39,18 +39,25 @@ from fewshot_annotate.engines.propagate.engine import Propagate
 from methods import fill_between
 from phantoms import PHANTOMS
 from report import markdown_table
-from scores import dice_by_label, mean, scored_labels
+from scores import calibration_error, dice_by_label, mean, scored_labels
 from support.data import benchmark_case_names, load_benchmark_case
 
 # Measure by which a setting is chosen: the first whose prefix its name has. Dice is maximised; the error of the
-# expected Dice and the score of its interval (width, plus a penalty where the true Dice lies outside) are minimised.
+# expected Dice, the score of its interval (width, plus a penalty where the true Dice lies outside) and the error of
+# the confidence of voxels are minimised.
 MEASURES = {
     "expected_dice.interval": "interval_score",
     "expected_dice": "expected_error",
+    "calibration.open_end": "calibration_error",
     "calibration": "expected_error",
     "": "dice",
 }
-TITLES = {"dice": "Dice", "expected_error": "error of expected Dice", "interval_score": "interval score"}
+TITLES = {
+    "dice": "Dice",
+    "expected_error": "error of expected Dice",
+    "interval_score": "interval score",
+    "calibration_error": "calibration error",
+}
 # The interval of the expected Dice should miss the true Dice in one of ten cases.
 MISSES = 0.1
 
@@ -81,12 +88,15 @@ class Result:
         Dice; absolute error of the expected Dice; width of its interval plus its penalty.
     cpu_seconds : float
         Of all threads.
+    calibration_error : float or None
+        Of the confidence of voxels in and beside the filled labels; older files of results do not have it.
     """
 
     dice: float | None
     expected_error: float | None
     interval_score: float | None
     cpu_seconds: float
+    calibration_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,7 @@ def measure(trial: Trial) -> Result:
     began = time.process_time()
     with trial.config.applied() if isinstance(trial.config, ConstantValue) else nullcontext():
         engine = _engine(trial)
-        filled = fill_between(engine, volume, support, slices)
+        filled, confidence = fill_between(engine, volume, support, slices)
     seconds = time.process_time() - began
     dice = dice_by_label(slices[query], filled[query], scored_labels(slices))
     expected = [(one, dice[one.label]) for one in engine.expected_dice() if one.label in dice]
@@ -170,6 +180,7 @@ def measure(trial: Trial) -> Result:
         mean(abs(one.dice - true) for one, true in expected),
         mean(one.high - one.low + 2 / MISSES * by for one, by in missed),
         seconds,
+        calibration_error(slices, filled, confidence, query),
     )
 
 

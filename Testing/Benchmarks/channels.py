@@ -78,7 +78,7 @@ def dice_of(engine: str, volume: Volume, labels: np.ndarray, spacing: int) -> fl
     axis.slices(painted)[indices] = truth[indices]
     support = Support.from_label_map(LabelMap(painted, volume.geometry), axis, indices)
     between = support.unlabelled(support.labelled_range())
-    result = fill_between(engine_class(engine)(), volume, support, truth)
+    result, _ = fill_between(engine_class(engine)(), volume, support, truth)
     found = mean_dice(truth, result, between, scored_labels(truth))
     assert found is not None
     return found

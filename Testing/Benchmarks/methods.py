@@ -182,17 +182,19 @@ def run_engine(name: str, task: Task, slices: str = "all", budget: float | None 
 def run_in_process(name: str, task: Task) -> np.ndarray:
     """Labels [n, h, w] by an engine in this process, between the labelled slices only: quick, for many runs."""
     support = Support.from_label_map(task.painted, task.axis, task.indices)
-    return fill_between(engine_class(name)(), task.volume, support, task.labels)
+    return fill_between(engine_class(name)(), task.volume, support, task.labels)[0]
 
 
-def fill_between(engine: Engine, volume: Volume, support: Support, labels: np.ndarray) -> np.ndarray:
-    """A copy of labels [n, h, w] in which the slices between the labelled ones are filled by an engine."""
-    result = labels.copy()
+def fill_between(
+    engine: Engine, volume: Volume, support: Support, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A copy of labels [n, h, w] with the slices between labelled ones filled by an engine, and its confidence."""
+    result, confidence = labels.copy(), np.ones(labels.shape, dtype=np.float32)
     for index, probabilities in Filling(
         engine, volume, support, support.unlabelled(support.labelled_range())
     ).results():
-        result[index], _ = label_slice(probabilities, support.labels)
-    return result
+        result[index], confidence[index] = label_slice(probabilities, support.labels)
+    return result, confidence
 
 
 def write_inputs(task: Task, folder: Path) -> tuple[Path, Path]:

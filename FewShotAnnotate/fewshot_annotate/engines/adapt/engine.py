@@ -163,7 +163,7 @@ class Adapt(Engine):
         networks = NetworkInput(plan, self.input_stack(pool), self.settings["seed"]) if plan else None
         work.done(self._loading_seconds)
         fit = fit_support(pool, query, networks, work, times)
-        filler = self._filler = SliceFiller(pool, fit, self._config)
+        filler = self._filler = SliceFiller(pool, fit, self._config, to_be_blended=self._specialist is not None)
         self._blend = self._new_blend(fit)
         slab = self._new_slab(plan, pool)
         finishing = 0.0

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.gaps import neighbour_distances
 from ..calibration.dice_expectation import DiceExpectation
+from ..calibration.open_ends import lower_certainty, open_end_distances
 from ..small_components import SmallestComponents, remove_small_components, remove_small_labels
 from ..threads import ENGINE_THREADS, map_few
 from .candidates import CandidatePool
@@ -27,6 +28,9 @@ class SliceFiller:
     pool : CandidatePool
     fit : SupportFit
     config : AdaptConfig
+    to_be_blended : bool
+        Whether the results will be blended with a specialist, which knows where structures end. If not, they are made
+        less certain where labels of unknown extent may end.
 
     Attributes
     ----------
@@ -34,11 +38,14 @@ class SliceFiller:
         Expected Dice over the slices that `logits` has fused so far.
     """
 
-    def __init__(self, pool: CandidatePool, fit: SupportFit, config: AdaptConfig) -> None:
+    def __init__(
+        self, pool: CandidatePool, fit: SupportFit, config: AdaptConfig, to_be_blended: bool = False
+    ) -> None:
         self.expectation = DiceExpectation(fit.calibration)
         self._pool = pool
         self._fit = fit
         self._config = config
+        self._to_be_blended = to_be_blended
         most = pool.areas.max(initial=0)
         self._smallest_areas = np.min(pool.areas, axis=0, where=pool.areas > 0, initial=most)
         indices, labels = pool.support.indices, len(pool.support.labels)
@@ -72,7 +79,7 @@ class SliceFiller:
             before = self._calibrated(index, unrefined)
             overconfident = (before.argmax(axis=0) == best.argmax(axis=0)) & (before.max(axis=0) < best.max(axis=0))
             best = np.where(overconfident, before, best)
-        return best
+        return best if self._to_be_blended else self._with_less_certain_ends(index, best)
 
     def finished(
         self,
@@ -118,10 +125,20 @@ class SliceFiller:
         return nearest_and_extents(pool.support.indices, pool.areas, index, reliable, tip_pixels)
 
     def _expect(self, index: int, logits: np.ndarray) -> None:
+        self.expectation.add(self._calibrated(index, logits), self._open_ended(index))
+
+    def _with_less_certain_ends(self, index: int, probabilities: np.ndarray) -> np.ndarray:
+        distances = open_end_distances(index, self._pool.support.indices, self._pool.areas > 0)
+        half_distance = self._config.calibration.open_end_half_distance
+        return lower_certainty(probabilities, self._open_ended(index), distances, half_distance)
+
+    def _open_ended(self, index: int) -> np.ndarray:
+        """Whether the extent of each label is unknown on a query slice, bool `[labels]`."""
         labelled = self._pool.support.indices
         _, extents = self._around(index)
         outside = index < labelled[0] or index > labelled[-1]
-        self.expectation.add(self._calibrated(index, logits), outside | (extents != LabelExtent.CONTINUES))
+        open_ended: np.ndarray = outside | (extents != LabelExtent.CONTINUES)
+        return open_ended
 
     def _calibrated(self, index: int, logits: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, with structures that both neighbouring labelled slices show."""

@@ -5,6 +5,7 @@ The metadata of each field state its purpose (`help`) and the other values that 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -41,6 +42,14 @@ class CalibrationConfig:
     )
     max_relative_margin: float = tuned(
         0.85, "Pixels with a larger margin, relative to the largest on the slice, are not fitted on.", 0.7, 1.0
+    )
+    open_end_half_distance: float = tuned(
+        8.0,
+        "Distance, in slices, at which the log-odds of labels of unknown extent are halved, see `lower_certainty`; "
+        "measured by the calibration error of voxels.",
+        5.0,
+        16.0,
+        math.inf,
     )
     likelihood_offset: float = tuned(
         0.05,

@@ -13,6 +13,7 @@ from ...core.gaps import neighbour_distances
 from ...core.volume import Volume
 from ..calibration.config import CalibrationConfig, ExpectedDiceConfig, LabellingConfig
 from ..calibration.dice_expectation import DiceExpectation
+from ..calibration.open_ends import lower_certainty, open_end_distances
 from ..calibration.temperature import Calibration, Distances, HeldOutPrediction
 from ..progress_counter import ProgressCounter
 from ..small_components import SmallestComponents, remove_small_components
@@ -88,6 +89,11 @@ class FusedPropagation:
             inside = probabilities[(slice(None), *self._flow.window)]
             remove_small_components(inside, self._smallest.around(self._support.around(index)))
             self._expectation.add(inside, self._open_ended(index))
+            if len(self._support.around(index)) == 1:
+                # Between labelled slices, optical flow is uncertain where it ends a structure.
+                half_distance = self._calibration.config.calibration.open_end_half_distance
+                distances = open_end_distances(index, self._support.indices, self._is_present)
+                inside[...] = lower_certainty(inside, self._open_ended(index), distances, half_distance)
             self._work.done(self._flow.expected_time.candidates)
             yield index, probabilities
 
