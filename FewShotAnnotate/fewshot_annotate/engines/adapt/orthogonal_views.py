@@ -20,7 +20,7 @@ from ..threads import ENGINE_THREADS
 from .config import NetworkConfig, OrthogonalConfig
 from .fitting import fit
 from .network import FittedNetwork
-from .stack import Stack
+from .stack import Stack, TrainingSlice
 from .through_plane import labelled_logits
 
 # Axes that hold row, column and slice in planes of each view, see `Stack`.
@@ -143,25 +143,8 @@ def predict_orthogonal(
     log_odds = np.full((count, label_count - 1, *shape), min_log_prob, dtype=np.float16)
 
     def fitted(axis: int) -> FittedNetwork:
-        side = (count, shape[1 - axis])
-        stack = Stack(
-            lambda row_or_column: slab.images.take(row_or_column, axis=axis + 2).astype(np.float32).swapaxes(0, 1),
-            shape[axis],
-            side,
-            device,
-            config,
-            (stretch, 1.0),
-            (config.prior_blur_pixels, 0.0),  # along the stack only: within slices, outlines are nearly correct
-            ORDER[axis],
-        )
-        chosen = seen[axis]
-        rows_or_columns = sorted(
-            {chosen[round(row_or_column)] for row_or_column in np.linspace(0, len(chosen) - 1, slab.config.examples)}
-        )
-        examples = []
-        for row_or_column in rows_or_columns:
-            plane = slab.plane(axis, row_or_column)
-            examples.append(stack.example(row_or_column, plane, plane, False))
+        stack = _stack_of_planes(slab, axis, stretch, device, config)
+        examples = _training_planes(slab, axis, seen[axis], stack)
         return fit(stack, examples, steps, seed, lambda fraction: done(fraction * share_of_fits / 2), seconds, start)
 
     with ThreadPoolExecutor(ENGINE_THREADS) as threads:
@@ -179,6 +162,31 @@ def predict_orthogonal(
     if fusion_weight < 1:
         log_odds *= np.float16(fusion_weight)
     return log_odds
+
+
+def _stack_of_planes(slab: Slab, axis: int, stretch: float, device: torch.device, config: NetworkConfig) -> Stack:
+    """The orthogonal planes at all rows (axis 0) or columns (axis 1) as input of a network."""
+    count, _, *shape = slab.logits.shape
+    return Stack(
+        lambda row_or_column: slab.images.take(row_or_column, axis=axis + 2).astype(np.float32).swapaxes(0, 1),
+        shape[axis],
+        (count, shape[1 - axis]),
+        device,
+        config,
+        (stretch, 1.0),
+        (config.prior_blur_pixels, 0.0),  # along the stack only: within slices, outlines are nearly correct
+        ORDER[axis],
+    )
+
+
+def _training_planes(slab: Slab, axis: int, seen: Sequence[int], stack: Stack) -> list[TrainingSlice]:
+    """Evenly spread planes of those `seen`, with the probabilities of the slab as prior and target."""
+    positions = {round(position) for position in np.linspace(0, len(seen) - 1, slab.config.examples)}
+    examples = []
+    for row_or_column in (seen[position] for position in sorted(positions)):
+        plane = slab.plane(axis, row_or_column)
+        examples.append(stack.example(row_or_column, plane, plane, False))
+    return examples
 
 
 def weights(slab: Slab, log_odds: np.ndarray, errors: Sequence[float]) -> np.ndarray:
