@@ -14,7 +14,7 @@ import numpy as np
 from .. import __version__
 from ..core.clean_up import clean_up_layers, clean_ups_by_value
 from ..core.disk import unwritable_error
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.results import write_results
 from ..core.slice_axis import Plane, SliceAxis, labelled_indices
 from ..core.unexpected_errors import append_to_log, fingerprint, is_out_of_memory
@@ -33,7 +33,7 @@ from ..jobs.run_layout import confidence_of, quantised
 from .batch_folder import BatchFolder
 from .case_details import details_of, measured
 from .case_files import CaseFiles
-from .case_plan import BatchSettings, CaseTask, plan_case
+from .case_plan import BatchSettings, CasePlan, CaseTask, plan_case
 from .manifest import Case
 from .status import CaseStatus, Status
 
@@ -153,28 +153,13 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
     engine = engine_for(run.job)
     notes = shear_note(volume.geometry, case.image), *planned.notes
     warnings = [str(note) for note in notes if note is not None]
-    context = RunContext(
-        warn=lambda message: warnings.append(str(message)),
-        stop=_cancel_check(case_job),
-        deadline=None if run.job.budget is None else time.monotonic() + run.job.budget,
-        names=run.job.names,
-        examples=planned.examples,
-        model=None if run.job.model is None else Path(run.job.model),
-    )
+    context = _context(case_job, planned, lambda message: warnings.append(str(message)))
     labels, confidence = _fill(engine, run, volume, context)
     (filled,), confidence = clean_up_layers(
         [planned.filled(labels)], confidence, case_job.settings.clean_up, run.support, run.job.slices
     )
-    axis, indices = run.support.axis, run.support.indices
-    write_results(
-        [
-            (files.confidence, lambda path: write_array(path, confidence, volume.geometry)),
-            (files.label, lambda path: write_label_maps(path, [filled])),
-        ]
-    )
-    shown = least_certain(filled.array, confidence, axis, run.job.slices)
-    contact_sheet(files.preview, volume, filled, axis, shown, indices)
-    names = names_by_value(label_map.segments)
+    _write_files(files, run, volume, filled, confidence)
+    axis, names = run.support.axis, names_by_value(label_map.segments)
     expected = engine.expected_dice()
     poor = poor_labels(run.support, expected, axis.slices(labels), axis.slices(confidence), run.job.slices)
     warnings.append(str(poor_dice_warning(poor, names) or ""))
@@ -182,7 +167,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         "engine": run.job.engine,
         "version": __version__,
         "axis": axis.index,
-        "labelled_slices": list(indices),
+        "labelled_slices": list(run.support.indices),
         "examples": len(planned.examples),
         "filled_slices": len(run.job.slices),
         "expected": [label_dice.to_json() for label_dice in expected],
@@ -192,6 +177,34 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
     if case_job.model is not None:
         outcome["model"] = case_job.model.name
     return " ".join(warning for warning in dict.fromkeys(warnings) if warning), outcome
+
+
+def _context(case_job: CaseJob, planned: CasePlan, warn: Callable[[Message], object]) -> RunContext:
+    """Context of the engine's run, whose time limit begins now."""
+    job = planned.run.job
+    return RunContext(
+        warn=warn,
+        stop=_cancel_check(case_job),
+        deadline=None if job.budget is None else time.monotonic() + job.budget,
+        names=job.names,
+        examples=planned.examples,
+        model=None if job.model is None else Path(job.model),
+    )
+
+
+def _write_files(
+    files: CaseFiles, run: PlannedRun, volume: Volume, label_map: LabelMap, confidence: np.ndarray
+) -> None:
+    """Write the filled labels, their confidence [k, j, i], and a preview of the least certain slices."""
+    write_results(
+        [
+            (files.confidence, lambda path: write_array(path, confidence, volume.geometry)),
+            (files.label, lambda path: write_label_maps(path, [label_map])),
+        ]
+    )
+    axis = run.support.axis
+    shown = least_certain(label_map.array, confidence, axis, run.job.slices)
+    contact_sheet(files.preview, volume, label_map, axis, shown, run.support.indices)
 
 
 def write_preview(
