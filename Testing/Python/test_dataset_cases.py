@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -31,7 +32,9 @@ from fewshot_annotate.datasets.review_lock import ReviewLock
 from fewshot_annotate.datasets.reviewed_case import read_case
 from fewshot_annotate.datasets.reviewing import read_review_table, reset_case, write_acceptance
 from fewshot_annotate.datasets.status import CaseStatus, Status
+from fewshot_annotate.datasets.task.accepted import add_accepted
 from fewshot_annotate.datasets.task.advice import TrainingAdvice, training_advice
+from fewshot_annotate.datasets.task.example import TaskExample
 from fewshot_annotate.datasets.task.library import create_task, task_folder
 from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.io.files import read_label_maps, write_label_maps
@@ -410,3 +413,16 @@ def test_adding_a_batch_to_a_task_fails_as_a_whole_or_in_part(
     batch.status.set_accepted("0", False)
     assert main(add) == 2
     assert "1 example, Core, Rim; 0 cases added" in capsys.readouterr().out
+
+
+def test_memory_for_adding_cases_does_not_grow_with_the_task(tmp_path: Path) -> None:
+    task, before = task_of_balls("balls", 3, 4, 5, 6).folder, len(examples_in_memory())
+    result = add_accepted(task, batch_of_balls(tmp_path, ("0", "1", "2")))
+    assert [name for name, _ in result.added] == ["0", "1", "2"]
+    assert len(examples_in_memory()) - before == 3, "as many for each case as the task has examples"
+    assert len(read_task(task).examples) == 7
+
+
+def examples_in_memory() -> list[TaskExample]:
+    gc.collect()
+    return [found for found in gc.get_objects() if isinstance(found, TaskExample)]

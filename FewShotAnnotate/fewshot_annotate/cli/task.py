@@ -17,7 +17,7 @@ from ..core.text import printable
 from ..datasets.batch_folder import BatchFolder
 from ..datasets.ranking import rank_batch
 from ..datasets.task.accepted import add_accepted
-from ..datasets.task.adding import Added, Provenance, add_example, remove_example, sparsely_labelled_slices
+from ..datasets.task.adding import Provenance, add_example, remove_example, sparsely_labelled_slices
 from ..datasets.task.example import LabelOrigin, TaskExample
 from ..datasets.task.library import create_task, remove_task, task_folder
 from ..datasets.task.models import TaskModel, newest_model, task_models
@@ -211,7 +211,8 @@ def _add(options: argparse.Namespace) -> int:
             provenance=Provenance(origins={LabelOrigin(options.origin): slices}, patient=options.patient),
             path=options.labels,
         )
-    _note_replaced(added, options.image)
+    if added.replaced:
+        _note_replaced(options.image)
     print(_summary(added.task))
     return ExitCode.DONE
 
@@ -219,13 +220,13 @@ def _add(options: argparse.Namespace) -> int:
 def _add_batch(options: argparse.Namespace, folder: Path) -> int:
     with activity_indicator("bar", "Adding"):
         result = add_accepted(folder, BatchFolder(options.image))
-    for name, added in result.added:
-        _note_replaced(added, name)
+    for name in result.replaced:
+        _note_replaced(name)
     _print_refused(result.refused, options)
-    counts = Counter(added.example.digest for _, added in result.added)
+    counts = Counter(example.digest for _, example in result.added)
     for digest, count in counts.items():
         if count > 1:
-            same = ", ".join(name for name, added in result.added if added.example.digest == digest)
+            same = ", ".join(name for name, example in result.added if example.digest == digest)
             print_note(f"{same}: these cases have the same image; the labels of the last one are kept.")
     cases = case_count(len(result.added))
     print(f"{_summary(read_task(folder))}; {cases} added, {result.waiting} not accepted yet")
@@ -234,9 +235,8 @@ def _add_batch(options: argparse.Namespace, folder: Path) -> int:
     return ExitCode.FAILED if result.added else ExitCode.BAD_INPUT
 
 
-def _note_replaced(added: Added, image: object) -> None:
-    if added.replaced:
-        print_note(f"{image}: this image was in the task already; its labels were replaced.")
+def _note_replaced(image: object) -> None:
+    print_note(f"{image}: this image was in the task already; its labels were replaced.")
 
 
 def _print_refused(cases: Sequence[tuple[str, InputError]], options: argparse.Namespace) -> None:

@@ -11,8 +11,8 @@ from ..accepted_case import AcceptedCase, accepted_case, accepted_cases, batch_s
 from ..batch_folder import BatchFolder
 from ..reviewed_case import ReviewedCase
 from .adding import Added, Provenance, add_example, remove_example
-from .example import image_digest
-from .task import read_task
+from .example import TaskExample, image_digest
+from .task import Task, read_task
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,18 @@ class AddedCases:
 
     Attributes
     ----------
-    added : tuple of (str, Added)
+    added : tuple of (str, TaskExample)
         By name of the case.
+    replaced : tuple of str
+        Names of those whose image was in the task already.
     refused : tuple of (str, InputError)
         Cases that could not be added.
     waiting : int
         Number of cases that nobody has accepted yet.
     """
 
-    added: tuple[tuple[str, Added], ...]
+    added: tuple[tuple[str, TaskExample], ...]
+    replaced: tuple[str, ...]
     refused: tuple[tuple[str, InputError], ...]
     waiting: int
 
@@ -42,17 +45,25 @@ def add_accepted(task: Path, batch: BatchFolder) -> AddedCases:
     InputError
         No batch was written there.
     """
-    added, refused = [], []
+    added: list[tuple[str, TaskExample]] = []
+    replaced: list[str] = []
+    refused: list[tuple[str, InputError]] = []
+    latest: Task | None = None  # reading the task takes long once it has many examples
     for case in accepted_cases(batch):
         if not isinstance(case, AcceptedCase):
             refused.append(case)
             continue
         try:
-            added.append((case.name, _add(task, case, *case.read())))
+            result = _add(task, case, *case.read(), latest)
         except InputError as error:
             refused.append((case.name, error))
+            continue
+        latest = result.task
+        added.append((case.name, result.example))
+        if result.replaced:
+            replaced.append(case.name)
     waiting = len(batch_statuses(batch)) - len(added) - len(refused)
-    return AddedCases(tuple(added), tuple(refused), waiting)
+    return AddedCases(tuple(added), tuple(replaced), tuple(refused), waiting)
 
 
 def add_reviewed(task: Path, batch: BatchFolder, case: ReviewedCase) -> Added:
@@ -71,6 +82,6 @@ def remove_reviewed(task: Path, case: ReviewedCase) -> None:
             remove_example(task, example.number)
 
 
-def _add(task: Path, case: AcceptedCase, volume: Volume, label_map: LabelMap) -> Added:
+def _add(task: Path, case: AcceptedCase, volume: Volume, label_map: LabelMap, latest: Task | None = None) -> Added:
     provenance = Provenance(origins=case.origins(label_map), engine=case.engine, patient=case.patient)
-    return add_example(task, volume, label_map, provenance=provenance, path=case.files.label)
+    return add_example(task, volume, label_map, provenance=provenance, path=case.files.label, task=latest)

@@ -86,6 +86,7 @@ def add_example(
     labelled_slices: Sequence[int] | None = None,
     provenance: Provenance = Provenance(),
     path: object = "The labels",
+    task: Task | None = None,
 ) -> Added:
     """Add a volume with its labels to a task, atomically. An image that is in the task already gets the new labels.
 
@@ -101,13 +102,15 @@ def add_example(
     provenance : Provenance
     path : object
         Names the labels in errors.
+    task : Task, optional
+        The task as it was just read or changed; else it is read.
 
     Raises
     ------
     InputError
         No label; other segments than the task has; labelled slices of another plane; the folder cannot be written.
     """
-    task = read_task(folder)
+    task = task or read_task(folder)
     labels, example = _example(task, volume, label_map, axis, labelled_slices, provenance, path)
     try:
         (folder / EXAMPLES).mkdir(folder.stat().st_mode & 0o777, exist_ok=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class TaskExample:
 
     def to_json(self) -> dict[str, Any]:
         """Dict of plain values."""
-        content = asdict(replace(self, geometry=Geometry((1, 1, 1)))) | {"geometry": self.geometry.to_json()}
+        content = {**self.__dict__, "geometry": self.geometry.to_json()}
         return dict(json.loads(json.dumps(content)))
 
     @classmethod
