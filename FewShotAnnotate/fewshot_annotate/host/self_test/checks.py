@@ -1,4 +1,4 @@
-"""SelfChecks: checks of the self-test that the manual does not list, because no person needs to see them."""
+"""FurtherChecks: checks of the self-test that the manual does not list, because no person needs to see them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..effect.registration import EFFECT_NAME, register_effect
 from ..panel import help_buttons
 from ..panel.help_buttons import DOCUMENTATION, PAGES
 from ..panel.shortcuts import KEYS
-from .dialogs import SelfDialogs
-from .offers import SelfOffers
-from .part import SelfTestPart
-from .refusals import SelfRefusals, recorded_errors
-from .review import SelfReview
-from .runs import SelfRuns
-from .steps import SelfSteps
-from .tools import SelfTools
+from .dialogs import DialogChecks
+from .installations import InstallationChecks
+from .panel_checks import PanelChecks
+from .refusals import RefusalChecks, recorded_errors
+from .review import ReviewChecks
+from .runs import RunChecks
+from .steps import StepChecks
+from .tools import ToolChecks
 
 # Height of a panel in which each step must fit, in pixels.
 PANEL_HEIGHT_PIXELS = 900
@@ -35,7 +35,7 @@ _STEPS = ("volume", "label", "fill", "review", "export")
 _CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QSpinBox)
 
 
-class SelfChecks(SelfTestPart):
+class FurtherChecks(PanelChecks):
     """Checks on the filled and reviewed segmentation, made before the last step, which closes the scene."""
 
     @property
@@ -54,13 +54,13 @@ class SelfChecks(SelfTestPart):
             "Effects of the panel's editor": self._effects,
             "Timers run on after the module was unloaded": self._unloaded,
             "Errors are reported in one sentence": self._errors,
-            "What cannot be filled is refused": SelfRefusals(self._walk).run,
-            "Installations and downloads ask first": SelfOffers(self._walk).run,
-            "Dialogs of the export, the tools and the review": SelfDialogs(self._walk).run,
-            "Runs are interrupted, resumed, kept and discarded": SelfRuns(self._walk).run,
-            "Buttons of the steps": SelfSteps(self._walk).run,
-            "Buttons of the review": SelfReview(self._walk).run,
-            "Buttons of the export and the tools": SelfTools(self._walk).run,
+            "What cannot be filled is refused": RefusalChecks(self._walk).run,
+            "Installations and downloads ask first": InstallationChecks(self._walk).run,
+            "Dialogs of the export, the tools and the review": DialogChecks(self._walk).run,
+            "Runs are interrupted, resumed, kept and discarded": RunChecks(self._walk).run,
+            "Buttons of the steps": StepChecks(self._walk).run,
+            "Buttons of the review": ReviewChecks(self._walk).run,
+            "Buttons of the export and the tools": ToolChecks(self._walk).run,
             "A saved scene is opened with the panel open": self._saved_scene,
         }
 

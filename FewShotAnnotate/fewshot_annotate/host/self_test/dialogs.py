@@ -1,4 +1,4 @@
-"""SelfDialogs: errors and questions of the export, the tools and the review; checks of the self-test."""
+"""DialogChecks: errors and questions of the export, the tools and the review; checks of the self-test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ..mrml.reading import volume_geometry
 from ..panel import export_section, settings_section, volume_step
 from ..panel.problem_list import remedy_titles
 from ..settings import Settings
-from .part import SelfTestPart
+from .panel_checks import PanelChecks
 from .refusals import recorded_errors, recorded_questions, replaced
 
 _TOOLS = ("compareSection", "datasetSection", "settingsSection")
@@ -36,7 +36,7 @@ _TOOLS = ("compareSection", "datasetSection", "settingsSection")
 _REFUSAL = InputError("run_active")
 
 
-class SelfDialogs(SelfTestPart):
+class DialogChecks(PanelChecks):
     """Opens every dialog and answers it so that no data of the user change."""
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""SelfRefusals: input that cannot be filled is refused in one sentence; checks of the self-test."""
+"""RefusalChecks: input that cannot be filled is refused in one sentence; checks of the self-test."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import vtk
 from ...core.errors import InputError
 from ...engines.registry import engine_class
 from ..messages import error_text
-from .part import SelfTestPart
+from .panel_checks import PanelChecks
 
 _ENGINE_OF_PYTORCH = "adapt"
 # Time for the panel's timer to notice what changed in the scene.
 _NOTICE_SECONDS = 0.5
 
 
-class SelfRefusals(SelfTestPart):
+class RefusalChecks(PanelChecks):
     """Provokes every refusal, each with its own nodes, which are removed again."""
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""SelfReview: each button of the review is pressed, and its effect is seen in table, views and plot.
+"""ReviewChecks: each button of the review is pressed, and its effect is seen in table, views and plot.
 
 These are checks of the self-test.
 """
@@ -12,12 +12,12 @@ import slicer
 from ..annotation.record import SliceStatus
 from ..annotation.review_rows import ReviewRow
 from ..review.confidence_plot import find_plot
-from .part import SelfTestPart
+from .panel_checks import PanelChecks
 
 _STATUS = 1  # column of the table
 
 
-class SelfReview(SelfTestPart):
+class ReviewChecks(PanelChecks):
     """The states of reviewed slices are changed and then restored."""
 
     def run(self) -> None:

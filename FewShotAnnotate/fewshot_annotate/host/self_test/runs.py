@@ -1,4 +1,4 @@
-"""SelfRuns: runs are interrupted, and continued or ended by each button for it; checks of the self-test."""
+"""RunChecks: runs are interrupted, and continued or ended by each button for it; checks of the self-test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 
 from ..fill.run_state import State
-from .part import SelfTestPart
+from .panel_checks import PanelChecks
 
 # A run of few slices may end before it is interrupted; it is then undone and begun again.
 _ATTEMPTS = 5
@@ -29,7 +29,7 @@ class _RunButtons:
     undo: Callable[[], object]
 
 
-class SelfRuns(SelfTestPart):
+class RunChecks(PanelChecks):
     """Checks that fill a segmentation of their own, which is restored to the painted slices before each of them."""
 
     def run(self) -> None:

@@ -17,7 +17,7 @@ from ..annotation.record import SliceStatus
 from ..effect.registration import EFFECT_NAME
 from ..export.controller import ExportState
 from ..fill.run_state import State
-from .checks import SelfChecks
+from .checks import FurtherChecks
 
 ENGINE = "propagate"  # built in, quick, and needs nothing
 STEP = 10  # every so many slices are painted
@@ -72,7 +72,7 @@ class SelfTest:
         for title, step in steps:
             self._test.delayDisplay(title)
             step()
-        SelfChecks(self).run()
+        FurtherChecks(self).run()
         self._test.delayDisplay(last[0])
         last[1]()
 

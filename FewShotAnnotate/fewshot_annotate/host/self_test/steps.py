@@ -1,4 +1,4 @@
-"""SelfSteps: buttons and check boxes that the steps of the manual do not use; checks of the self-test."""
+"""StepChecks: buttons and check boxes that the steps of the manual do not use; checks of the self-test."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import slicer
 
 from ..fill.run_state import State
 from ..panel.segments_table import FILL
-from .part import SelfTestPart
+from .panel_checks import PanelChecks
 
 _OPTIONS = (("fillAllCheckBox", "fillAll"), ("completeCheckBox", "complete"), ("overwriteCheckBox", "mayOverwrite"))
 
 
-class SelfSteps(SelfTestPart):
+class StepChecks(PanelChecks):
     """Checks of buttons and check boxes, each on its own segmentation."""
 
     def run(self) -> None:

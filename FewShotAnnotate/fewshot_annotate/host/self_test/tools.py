@@ -1,4 +1,4 @@
-"""SelfTools: the buttons of the export and of the tools work; checks of the self-test.
+"""ToolChecks: the buttons of the export and of the tools work; checks of the self-test.
 
 What they write goes into temporary folders: the data folder of the user and Slicer's DICOM database stay as they are.
 """
@@ -29,13 +29,13 @@ from ..mrml.reading import volume_geometry
 from ..panel import compare_section, settings_section
 from ..panel.problem_list import remedy_titles
 from .dialogs import Functions, Instead
-from .part import SelfTestPart
+from .panel_checks import PanelChecks
 from .refusals import recorded_errors, recorded_questions, replaced
 
 _CASES = ("first", "second")
 
 
-class SelfTools(SelfTestPart):
+class ToolChecks(PanelChecks):
     """Export, comparison, data set and settings are used as a user would."""
 
     def run(self) -> None:

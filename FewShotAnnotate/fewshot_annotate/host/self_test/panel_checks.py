@@ -1,4 +1,4 @@
-"""SelfTestPart: checks of the self-test that have a file of their own."""
+"""PanelChecks: base class of the checks of the self-test that have a file of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .self_test import SelfTest
 
 
-class SelfTestPart:
+class PanelChecks:
     """Checks on the panel of a self-test.
 
     Parameters

@@ -1,4 +1,4 @@
-"""SelfOffers: packages and weights are installed or downloaded only after a question; checks of the self-test."""
+"""InstallationChecks: packages and weights come only after a question; checks of the self-test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import slicer
 from ...engines.registry import engine_class
 from ...weights import catalog
 from ..engines.installation import REQUESTER, REQUIREMENTS
-from .part import SelfTestPart
+from .panel_checks import PanelChecks
 from .refusals import recorded_errors, recorded_questions, replaced
 
 # The engine that seems to lack a package and weights during these checks.
@@ -23,7 +23,7 @@ _ENGINE = "universeg"
 _PACKAGE, _REQUIREMENT = next(iter(REQUIREMENTS.items()))
 
 
-class SelfOffers(SelfTestPart):
+class InstallationChecks(PanelChecks):
     """Checks in which the dialogs before an installation and a download are declined, and an installation fails."""
 
     def run(self) -> None:
