@@ -14,7 +14,7 @@ import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
-from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
 from fewshot_annotate.datasets.export.checks import findings
 from fewshot_annotate.datasets.export.delivery import same_patients, validation_patients
 from fewshot_annotate.datasets.export.facts import CaseFacts
@@ -300,6 +300,22 @@ def test_unusual_values_are_reported_by_case(change: dict[str, object], message:
     ]
     assert len(found) == bool(message)
     assert all(message in text and "c9" in text for text in found)
+
+
+@pytest.mark.parametrize("i_runs_to_the_left", [True, False])
+def test_sides_are_those_of_the_patient_whatever_the_order_of_the_voxels(
+    i_runs_to_the_left: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign = 1.0 if i_runs_to_the_left else -1.0
+    grid = Geometry((4, 6, 40), (1.0, 1.0, 3.0), (-7.0, 5.0, 90.0), (sign, 0, 0, 0, 1, 0, 0, 0, 1))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[1:3, 2:4, 30:36], labels[1:3, 2:4, 4:10] = 1, 2
+    task = create_task("kidneys", KIDNEYS[:2])
+    volume = Volume(np.random.default_rng(0).normal(size=grid.shape), grid)
+    add_example(task.folder, volume, LabelMap(labels, grid, KIDNEYS[:2]))
+    assert export("kidneys", tmp_path / "out", "monai") == 0
+    reported = "'left kidney' lies to the right of 'right kidney'" in capsys.readouterr().err
+    assert reported is not i_runs_to_the_left
 
 
 def test_a_duplicate_image_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
