@@ -183,6 +183,17 @@ def test_no_patient_is_on_both_sides_of_the_split() -> None:
     assert validation_patients(patients, 0) == validation_patients(["a"], 0.5) - {"a"} == frozenset()
 
 
+@pytest.mark.parametrize("chosen", [(), ("--cases", "0001,0002")])
+def test_examples_of_which_only_slices_are_labelled_are_left_out(tmp_path: Path, chosen: tuple[str, ...]) -> None:
+    task = create_task("balls")
+    add_example(task.folder, *ball(0))
+    add_example(task.folder, *ball(1), axis=SliceAxis(0), labelled_slices=[5])
+    code = export("balls", tmp_path / "out", "monai", *chosen)
+    assert code == (2 if chosen else 0)
+    exported = [path.name for path in (tmp_path / "out").glob("labels/*")]
+    assert exported == ([] if chosen else ["balls_001.nii.gz"])
+
+
 def test_label_values_do_not_depend_on_the_segments_that_the_first_case_shows(tmp_path: Path) -> None:
     batch = batch_of_balls(tmp_path)
     label = batch.case("0").label
@@ -276,6 +287,11 @@ KIDNEYS = (
 )
 UNUSUAL = {
     "nothing": ({}, ""),
+    "sides too near to tell": ({"centres": ((0.0, 0.0, 0.0), (3.0, 0.0, 0.0), (-30.0, 0.0, 0.0))}, ""),
+    "absent": (
+        {"millilitres": (150.0, 160.0, 0.0), "centres": ((40.0, 0.0, 0.0), (0.0, 0.0, 0.0), None)},
+        "'liver' is in nearly all cases, but not in: c9",
+    ),
     "spacing": ({"geometry": Geometry((10, 10, 10), (1.0, 1.0, 8.0))}, "its spacing of 1 x 1 x 8 mm is far"),
     "volume": ({"millilitres": (150.0, 160.0, 15.0)}, "15 ml of 'liver' are far from the others (typically 1.5e+03"),
     "missing": (
@@ -300,6 +316,13 @@ def test_unusual_values_are_reported_by_case(change: dict[str, object], message:
     ]
     assert len(found) == bool(message)
     assert all(message in text and "c9" in text for text in found)
+
+
+@pytest.mark.parametrize(("usual_cases", "reported"), [(4, True), (3, False)])
+def test_five_cases_are_needed_to_call_a_volume_unusual(usual_cases: int, reported: bool) -> None:
+    odd = facts(9, millilitres=(150.0, 160.0, 15.0))
+    found = findings(KIDNEYS, [*(facts(number) for number in range(usual_cases)), odd])
+    assert [finding.code for finding in found] == (["dataset_volume"] if reported else [])
 
 
 @pytest.mark.parametrize("i_runs_to_the_left", [True, False])

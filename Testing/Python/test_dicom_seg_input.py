@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -363,6 +364,36 @@ def test_a_segmentation_in_another_frame_of_reference_is_noted(
     assert run("fill", images, path, "-o", tmp_path / "out.nii.gz", "--engine", "propagate", *more) == 0
     note = f"{path}: its Frame of Reference UID differs from that of the images"
     assert capsys.readouterr().err.count(note) == (case == "other")
+
+
+@pytest.mark.parametrize("command", ["fill", "suggest", "batch"])
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [("PatientID", "Patient ID"), ("FrameOfReferenceUID", "Frame of Reference UID"), ("SeriesInstanceUID", "")],
+)
+def test_a_further_volume_of_another_patient_or_frame_of_reference_is_noted(
+    tmp_path: Path, command: str, keyword: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series, other = write_ct_series(tmp_path / "series"), tmp_path / "other"
+    shutil.copytree(series, other)
+    for file in other.iterdir():
+        dataset = dcmread(file)
+        setattr(dataset, keyword, "1.2.3")
+        dataset.save_as(file)
+    array = np.zeros(GRID.shape, np.uint8)
+    array[[0, 5], 2:5, 3:7] = 1
+    path = by_highdicom(tmp_path / "in.dcm", series, array, "BINARY")
+    manifest = tmp_path / "cases.csv"
+    manifest.write_text("image,support,name,engine,also\nseries,in.dcm,one,propagate,other\n", encoding="utf-8")
+    arguments = {
+        "fill": ("fill", series, path, "-o", tmp_path / "out.nii.gz", "--engine", "propagate", "--also", other),
+        "suggest": ("suggest", series, path, "--also", other),
+        "batch": ("batch", manifest, "-o", tmp_path / "out", "--progress", "none"),
+    }
+    assert run(*arguments[command]) == 0
+    errors = capsys.readouterr().err
+    assert errors.count("differs from that of the images") == bool(text)
+    assert not text or f"{other}: its {text} differs" in errors
 
 
 def test_a_batch_accepts_segmentations_and_folders_that_hold_one(tmp_path: Path) -> None:

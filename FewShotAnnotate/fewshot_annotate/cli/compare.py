@@ -25,7 +25,7 @@ from ..evaluation.results import Comparison, UnscoredEngine
 from ..evaluation.study import StudyResult, run_study
 from ..evaluation.study_manifest import read_manifest
 from ..evaluation.study_scores import GroupPoint, findings, group_points
-from ..io.files import read_channels, read_volume
+from ..io.files import read_volume
 from ..jobs.planning import EngineSettings
 from .activity_indicator import activity_indicator
 from .arguments import (
@@ -46,7 +46,7 @@ from .comparing import (
     parse_design,
     parse_engine_settings,
 )
-from .labels import add_regrid_options, consents, print_note, read_labels
+from .labels import add_regrid_options, consents, print_note, read_further, read_labels
 from .messages import error_text
 from .progress import open_display
 from .terminal import table_console, text_table
@@ -124,7 +124,7 @@ def _case(options: argparse.Namespace, design: TrialDesign, engine_settings: Seq
     """Compare engines on the labelled slices of one volume."""
     axis, labelled = parse_axis(options.axis), parse_labelled_slices(options.labelled_slices)
     with activity_indicator(options.progress, "Reading"):
-        volume = read_channels(read_volume(options.image, options.series), options.also)
+        volume = read_further(read_volume(options.image, options.series), options)
         layers = read_labels(options.support, volume, options)
     layers = merge_disjoint(layers).layers
     case = ComparisonCase.from_label_maps(

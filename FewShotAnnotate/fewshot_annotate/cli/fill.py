@@ -23,7 +23,6 @@ from ..datasets.task.task import Task, read_task
 from ..io.files import (
     image_suffix,
     merge_layers,
-    read_channels,
     read_volume,
     require_creatable_file,
     require_not_input,
@@ -49,7 +48,7 @@ from .arguments import (
 )
 from .consent import add_overwrite, require_different, require_free
 from .fill_results import FilledVolume, warn_of_poor
-from .labels import add_label_names, add_regrid_options, print_note, read_labels
+from .labels import add_label_names, add_regrid_options, print_note, read_further, read_labels
 from .running import run_all
 
 
@@ -187,7 +186,7 @@ def _read(options: argparse.Namespace) -> tuple[Volume, list[LabelMap], float]:
     with activity_indicator(options.progress, "Reading"):
         volume = read_volume(options.image, options.series)
         seconds = time.monotonic() - began
-        volume = read_channels(volume, options.also)
+        volume = read_further(volume, options)
         layers = [] if options.support is None else read_labels(options.support, volume, options)
     if len(layers) > 1 and (options.task or image_suffix(options.output) != ".seg.nrrd"):
         layers = [merge_layers(layers, "labels.nii.gz" if options.task else options.output)]

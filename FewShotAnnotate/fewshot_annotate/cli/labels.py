@@ -10,7 +10,8 @@ from pathlib import Path, PurePath
 from ..core.regrid import Consent
 from ..core.text import printable
 from ..core.volume import LabelMap, Volume
-from ..io.files import read_on_grid
+from ..io.dicom.origin import channel_notes
+from ..io.files import read_channels, read_on_grid
 from ..io.label_names import named_from
 from ..io.label_notes import label_notes
 from ..io.shear_note import shear_note
@@ -53,6 +54,13 @@ def read_labels(path: Path, volume: Volume, options: argparse.Namespace) -> list
         if note is not None:
             print_note(note)
     return named_from(regridded.layers, getattr(options, "label_names", None))
+
+
+def read_further(volume: Volume, options: argparse.Namespace) -> Volume:
+    """The volume with its further channels; raises `InputError` if one of them cannot be used."""
+    for note in channel_notes(options.also, options.image):
+        print_note(note)
+    return read_channels(volume, options.also)
 
 
 def print_left_out(kind: str, files: Sequence[PurePath]) -> None:

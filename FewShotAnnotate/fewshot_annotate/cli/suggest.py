@@ -9,12 +9,12 @@ from ..core.exit_codes import ExitCode
 from ..core.layers import merge_disjoint
 from ..core.remaining_time import RemainingTime
 from ..core.slice_axis import parse_axis
-from ..io.files import read_channels, read_volume
+from ..io.files import read_volume
 from ..jobs.planning import EngineSettings, FillRequest
 from ..jobs.suggestions import suggestions
 from .activity_indicator import activity_indicator
 from .arguments import add_input, parse_count, parse_labelled_slices, parse_slice_range
-from .labels import add_regrid_options, read_labels
+from .labels import add_regrid_options, read_further, read_labels
 from .progress import Bar, Column, Display, open_display, time_left
 
 
@@ -38,7 +38,7 @@ def _suggest(options: argparse.Namespace) -> int:
     slices = parse_slice_range(options.slices)
     count = parse_count(options.count)
     with activity_indicator(options.progress, "Reading"):
-        volume = read_channels(read_volume(options.image, options.series), options.also)
+        volume = read_further(read_volume(options.image, options.series), options)
         layers = read_labels(options.support, volume, options)
     request = FillRequest(
         volume=volume,

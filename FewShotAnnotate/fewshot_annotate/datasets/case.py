@@ -25,6 +25,7 @@ from ..engines.specialist.report import REPORT_FILE
 from ..guidance.contact_sheet import contact_sheet, evenly_spread, least_certain
 from ..guidance.poor_dice import poor_labels
 from ..guidance.poor_dice_warning import poor_dice_warning
+from ..io.dicom.origin import channel_notes
 from ..io.files import read_channels, read_volume, write_array, write_label_maps
 from ..io.shear_note import shear_note
 from ..jobs.filling import Filling
@@ -151,7 +152,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
     label_map, run = planned.label_map, planned.run
     clean_ups_by_value(case_job.settings.clean_up, planned.filled(label_map.array).segments)
     engine = engine_for(run.job)
-    notes = shear_note(volume.geometry, case.image), *planned.notes
+    notes = shear_note(volume.geometry, case.image), *channel_notes(case.also, case.image), *planned.notes
     warnings = [str(note) for note in notes if note is not None]
     context = _context(case_job, planned, lambda message: warnings.append(str(message)))
     labels, confidence = _fill(engine, run, volume, context)

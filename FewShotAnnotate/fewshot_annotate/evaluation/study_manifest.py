@@ -10,6 +10,7 @@ from ..core.errors import InputError, Message
 from ..core.layers import labelled_anywhere, merge_disjoint
 from ..core.regrid import Consent
 from ..core.slice_axis import AxisChoice, labelled_indices, parse_axis, resolve_axis, thickest_axis
+from ..io.dicom.origin import channel_notes
 from ..io.files import read_channels, read_on_grid, read_volume
 from ..io.label_notes import label_notes
 from ..io.shear_note import shear_note
@@ -68,6 +69,7 @@ class LabelledVolume:
         volume = read_channels(read_volume(self.image, self.series or None), self.also)
         regridded = read_on_grid(self.label, volume.geometry, self.agreed)
         notes = label_notes(regridded, self.label, self.image, self.name)
+        notes = [*channel_notes(self.also, self.image, self.name), *notes]
         for note in (shear_note(volume.geometry, self.name), *notes):
             if note is not None:
                 on_note(note)

@@ -93,10 +93,10 @@ FILES = {
     "series_gap": "{path}: slices are missing ({missing}); copy them from the archive.",
     "labels_off_grid": "{path}: the labels lie on another grid than the image ({what} {found} instead of "
     "{expected}{off}); give the label map that belongs to this image, or agree to resample it.",
-    "labels_of_another_patient": "{path}: its Patient ID differs from that of the images; make sure that both are of "
+    "of_another_patient": "{path}: its Patient ID differs from that of the images; make sure that both are of "
     "the same patient.",
-    "labels_of_another_frame": "{path}: its Frame of Reference UID differs from that of the images, so positions may "
-    "not correspond; make sure that the labels lie on the structures.",
+    "of_another_frame": "{path}: its Frame of Reference UID differs from that of the images, so positions may "
+    "not correspond; make sure that structures lie at the same place in both.",
     "labels_shape": "The labels have {found} voxels and the volume has {expected}; give both on one grid.",
     "labels_outside": "{path}: {count} labelled voxels lie outside the images; agree to crop them.",
     "sform_sheared": "{path}: the axes of its sform are not at right angles, which ITK and Slicer do not support; "

@@ -180,12 +180,12 @@ def files_sentences() -> Mapping[str, str]:
             "{path}: the labels lie on another grid than the image ({what} {found} instead of {expected}{off}); "
             "give the label map that belongs to this image, or agree to resample it."
         ),
-        "labels_of_another_patient": _(
+        "of_another_patient": _(
             "{path}: its Patient ID differs from that of the images; make sure that both are of the same patient."
         ),
-        "labels_of_another_frame": _(
+        "of_another_frame": _(
             "{path}: its Frame of Reference UID differs from that of the images, so positions may not correspond; "
-            "make sure that the labels lie on the structures."
+            "make sure that structures lie at the same place in both."
         ),
         "channel_shape": _(
             "{path}: the array has {found} voxels and the volume {expected}; give an image with a position."

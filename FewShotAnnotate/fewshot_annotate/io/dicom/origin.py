@@ -1,9 +1,9 @@
-"""Comparison of the patient and frame of reference of DICOM labels with those of the images they are used for."""
+"""Comparison of the patient and frame of reference of DICOM files that are used together: images and labels."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...core import paths
@@ -27,22 +27,31 @@ def origin_note(labels: Path, image: Path, name: object) -> Message | None:
     name : object
         Denotes the labels in the message.
     """
-    segmentation = find_segmentation(labels) or (labels if is_dicom(labels) else None)
-    if segmentation is None:
+    return _note(find_segmentation(labels) or (labels if is_dicom(labels) else None), image, name)
+
+
+def channel_notes(channels: Sequence[Path], image: Path, name: str | None = None) -> list[Message]:
+    """As `origin_note`, for the files or folders of further channels, each denoted by `name` (default: its path)."""
+    notes = [_note(next(_images(channel), None), image, channel if name is None else name) for channel in channels]
+    return [note for note in notes if note is not None]
+
+
+def _note(file: Path | None, image: Path, name: object) -> Message | None:
+    if file is None:
         return None
-    if _differs("PatientID", segmentation, image):
-        return Message("labels_of_another_patient", path=name)
-    if _differs("FrameOfReferenceUID", segmentation, image):
-        return Message("labels_of_another_frame", path=name)
+    if _differs("PatientID", file, image):
+        return Message("of_another_patient", path=name)
+    if _differs("FrameOfReferenceUID", file, image):
+        return Message("of_another_frame", path=name)
     return None
 
 
-def _differs(keyword: str, labels: Path, image: Path) -> bool:
-    """Whether some images have an attribute that the labels have too, but none has the same value."""
-    value = _value(keyword, labels)
+def _differs(keyword: str, file: Path, image: Path) -> bool:
+    """Whether some images have an attribute that the file has too, but none has the same value."""
+    value = _value(keyword, file)
     differs = False
-    for file in _images(image) if value else ():
-        other = _value(keyword, file)
+    for image_file in _images(image) if value else ():
+        other = _value(keyword, image_file)
         if other == value:
             return False
         differs |= bool(other)
