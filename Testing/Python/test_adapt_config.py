@@ -197,9 +197,9 @@ def test_another_search_radius_finds_a_label_that_moved_farther() -> None:
     image[0, 4, 2], mask[4, 2], moved[0, 4, 5] = 1, 1, 1
     field = np.zeros((2, 9, 9), np.float32)
     source = label_vote.Source(image, mask, label_vote.label_boxes(mask), field, 1.0)
-    assert label_vote.vote(moved, [source], [1], 1.0)[0, 4, 5] == 0
+    assert label_vote.vote(moved, [source], [1])[0, 4, 5] == 0
     with ConstantValue("propagate.label_vote.SEARCH_RADIUS_PIXELS", 3).applied():
-        assert label_vote.vote(moved, [source], [1], 1.0)[0, 4, 5] > 0
+        assert label_vote.vote(moved, [source], [1])[0, 4, 5] > 0
 
 
 def test_every_module_sees_the_value_of_a_constant_that_is_compared() -> None:

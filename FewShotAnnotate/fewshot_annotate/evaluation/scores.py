@@ -129,22 +129,20 @@ def engine_score(engine: str, size: int, draws: np.ndarray, seconds: Sequence[tu
     )
 
 
-def dice_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> DiceDifference:
+def dice_difference(first: np.ndarray, second: np.ndarray) -> DiceDifference:
     """Difference in Dice of two engines, with a paired bootstrap over held-out slices (Efron 1979).
 
     Parameters
     ----------
     first, second : int ndarrays, shape [slices, labels, 3]
         Voxel counts of the same slices, in the same order.
-    seed : int
-        Seed of the resampling.
     """
 
     def difference(drawn: np.ndarray) -> np.ndarray:
         result: np.ndarray = mean_dice(first[drawn]) - mean_dice(second[drawn])
         return result
 
-    low, high = confidence_interval_95(difference, len(first), RESAMPLES, seed)
+    low, high = confidence_interval_95(difference, len(first), RESAMPLES)
     return DiceDifference(float(mean_dice(first) - mean_dice(second)), low, high)
 
 

@@ -116,10 +116,10 @@ def read_series(path: str | Path, series: str | None = None) -> DicomSeries:
     return _as_series(read_image_headers(path, series), path)
 
 
-def read_series_files(files: Iterable[Path], path: Path, series: str | None = None) -> DicomSeries:
+def read_series_files(files: Iterable[Path], path: Path) -> DicomSeries:
     """As `read_series`, for these files; `path` denotes them in errors."""
     require_packages()
-    return _as_series(choose_series(image_headers(files), path, series), path)
+    return _as_series(choose_series(image_headers(files), path), path)
 
 
 def _as_series(headers: list[Dataset], path: Path) -> DicomSeries:

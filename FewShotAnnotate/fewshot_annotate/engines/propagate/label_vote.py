@@ -60,7 +60,7 @@ def label_boxes(mask: np.ndarray) -> dict[int, Box]:
     return {label: box for label, box in enumerate(found, start=1) if box is not None}
 
 
-def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], tolerance: float = 1.0) -> np.ndarray:
+def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int]) -> np.ndarray:
     """Probability of each label at each pixel of a slice.
 
     Parameters
@@ -70,9 +70,6 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], to
     sources : sequence of Source
         At least one; they are weighted by inverse distance.
     labels : sequence of int
-    tolerance : float
-        Excess over the smallest intensity difference, in units of the typical difference, at which a vote falls by
-        a factor e.
 
     Returns
     -------
@@ -86,7 +83,7 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], to
     if not boxes:
         return result
     active = _grow(_union(boxes), shape)
-    weights = _weights(image, sources, labels, active, tolerance)
+    weights = _weights(image, sources, labels, active)
     offsets = _offsets()
     for label_index, label in enumerate(labels):
         for number, (source, boxes_of_source) in enumerate(zip(sources, reached, strict=True)):
@@ -133,9 +130,7 @@ def _reached_boxes(source: Source, labels: Sequence[int]) -> dict[int, Box]:
     return boxes
 
 
-def _weights(
-    image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], active: Box, tolerance: float
-) -> np.ndarray:
+def _weights(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], active: Box) -> np.ndarray:
     """Weights of sources and offsets at each active pixel, not normalised: float32 [sources, offsets, h, w]."""
     target = image[(slice(None), *active)]
     offsets = _offsets()
@@ -158,7 +153,7 @@ def _weights(
         labelled |= warp(mask, source.field, active) > 0
     typical = float(weights[:, len(offsets) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0
     least = weights.min(axis=(0, 1))
-    scale = np.float32(-1 / (tolerance * max(typical, MIN_INTENSITY_DIFFERENCE)))
+    scale = np.float32(-1 / max(typical, MIN_INTENSITY_DIFFERENCE))
     squared_lengths = np.array([down**2 + right**2 for down, right in offsets], dtype=np.float32)[:, None, None]
     factors = np.exp(squared_lengths / (-2 * SEARCH_SIGMA_PIXELS**2))
     for source_weights, source in zip(weights, sources, strict=True):
