@@ -230,6 +230,9 @@ def test_only_accepted_cases_are_exported_with_who_made_their_slices(tmp_path: P
     assert core["ml"]["mean"] == pytest.approx(np.mean(millilitres))
     readme = (folder / "README.md").read_text()
     assert "2 accepted cases of 2 patients: 1 for training, 1 for validation." in readme
+    figures = (np.mean(millilitres), np.std(millilitres), min(millilitres), max(millilitres))
+    row = " | ".join(f"{figure:.3g}" for figure in figures)
+    assert f"| 1 | Core | 2 | {row} | 0.800 (0.700 to 0.900) |" in readme
     assert "5.0% of the slices filled by an engine and corrected by a person" in readme
     (labels,) = read_label_maps(folder / "labelsTr/out_002.nii.gz")
     np.testing.assert_array_equal(labels.array, corrected)
