@@ -266,6 +266,14 @@ def test_a_uid_of_its_own_for_each_slice_is_taken_for_a_habit_of_the_writer(name
     assert read_volume(write_series(tmp_path / "series", of_own_uid)).geometry.shape[0] == 5
 
 
+def test_a_series_in_pairs_of_slices_of_one_frame_of_reference_is_refused(tmp_path: Path) -> None:
+    def in_pairs(dataset: Dataset, index: int) -> None:
+        dataset.FrameOfReferenceUID = f"1.2.{index // 2}"
+
+    error = refusal(write_series(tmp_path / "series", in_pairs))
+    assert (error.code, error.data["count"]) == ("series_patients", 3)
+
+
 def test_a_slice_without_patient_id_belongs_to_the_others(tmp_path: Path) -> None:
     def some_without(dataset: Dataset, index: int) -> None:
         dataset.PatientID = "" if index == 2 else "0815"
