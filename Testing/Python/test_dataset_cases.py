@@ -426,3 +426,20 @@ def test_memory_for_adding_cases_does_not_grow_with_the_task(tmp_path: Path) -> 
 def examples_in_memory() -> list[TaskExample]:
     gc.collect()
     return [found for found in gc.get_objects() if isinstance(found, TaskExample)]
+
+
+def test_an_image_that_is_gone_does_not_keep_other_cases_from_being_shown_and_added(
+    dataset: BatchFolder, images: Path
+) -> None:
+    (images / "ball0.nii.gz").unlink()
+    assert read_case(dataset, "ball1", SEGMENTS).volume.geometry == GRID
+    with pytest.raises(InputError, match=r"ball0\.nii\.gz: no such file"):
+        read_case(dataset, "ball0", SEGMENTS)
+    write_ball(images, 2)
+    assert add_volumes(dataset, find_volumes(images).volumes) == ["ball2"]
+    write_ball(images, 0)
+    assert add_volumes(dataset, find_volumes(images).volumes) == []
+    path = cases_path(dataset)
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([f"{head},axis", *(f"{line},oblique" for line in lines)]), encoding="utf-8")
+    assert add_volumes(dataset, find_volumes(images).volumes) == []

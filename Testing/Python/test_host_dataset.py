@@ -130,6 +130,42 @@ def test_cases_are_shown_filled_and_accepted_ones_train_the_next_model(
     assert models == {name: "0001" if name == first else "0002" for name in records}
 
 
+def list_painted(folder: BatchFolder, images: Path) -> None:
+    """Give the cases of a data set painted slices, as a user does in its table."""
+    lines = cases_path(folder).read_text(encoding="utf-8").splitlines()
+    painted = [f"{lines[0]},engine,labelled_slices,axis"]
+    for seed, line in zip((5, 6, 7), lines[1:], strict=True):
+        labels = images / f"ball{seed}.labels.nii.gz"
+        painted.append(line.replace(f"ball{seed}.nii.gz,,", f"ball{seed}.nii.gz,{labels},") + ',propagate,"2,5,7",0')
+    cases_path(folder).write_text("\n".join(painted), encoding="utf-8")
+
+
+def test_a_case_whose_image_is_gone_does_not_keep_others_from_being_filled(
+    images: Path, tmp_path: Path, controller: DatasetController
+) -> None:
+    folder = BatchFolder(tmp_path / "set")
+    controller.open(folder.path)
+    controller.add(images)
+    settle(controller)
+    list_painted(folder, images)
+    gone = images / "ball6.nii.gz"
+    gone.rename(tmp_path / "ball6.nii.gz")
+    controller.fill()
+    until(controller, lambda: not controller.filling.busy)
+    settle(controller)
+    assert (states(controller), controller.error) == (["filled", "failed", "filled"], None)
+    assert controller.review is not None
+    assert "no such file" in controller.review.cases[1].message
+    for seed in (5, 7):
+        (images / f"ball{seed}.nii.gz").rename(tmp_path / f"ball{seed}.nii.gz")
+    controller.fill()
+    until(controller, lambda: not controller.filling.busy)
+    assert isinstance(controller.error, Message)
+    assert controller.error.code == "manifest_row"
+    settle(controller)
+    assert states(controller) == ["filled", "failed", "filled"]
+
+
 def test_painted_cases_are_filled_in_the_background_and_a_stop_keeps_what_is_done(
     images: Path, tmp_path: Path, controller: DatasetController
 ) -> None:
@@ -137,12 +173,7 @@ def test_painted_cases_are_filled_in_the_background_and_a_stop_keeps_what_is_don
     controller.open(folder.path)
     controller.add(images)
     settle(controller)
-    lines = cases_path(folder).read_text(encoding="utf-8").splitlines()
-    painted = [f"{lines[0]},engine,labelled_slices,axis"]
-    for seed, line in zip((5, 6, 7), lines[1:], strict=True):
-        labels = images / f"ball{seed}.labels.nii.gz"
-        painted.append(line.replace(f"ball{seed}.nii.gz,,", f"ball{seed}.nii.gz,{labels},") + ',propagate,"2,5,7",0')
-    cases_path(folder).write_text("\n".join(painted), encoding="utf-8")
+    list_painted(folder, images)
     controller.fill()
     until(controller, lambda: "filled" in states(controller))
     assert controller.filling.progress is not None

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -15,14 +16,14 @@ if __name__ == "__main__":
 from fewshot_annotate.core.events import Cancelled, Event, Finished, Progress
 from fewshot_annotate.core.job import Device
 from fewshot_annotate.datasets.background import RequestFolder
-from fewshot_annotate.datasets.batch import run_batch
+from fewshot_annotate.datasets.batch import BadRowsError, run_batch
 from fewshot_annotate.datasets.batch_folder import BatchFolder
 from fewshot_annotate.datasets.batch_state import BatchProgress
 from fewshot_annotate.datasets.case_plan import BatchSettings
 from fewshot_annotate.datasets.listed_cases import cases_path, dataset_task
 from fewshot_annotate.datasets.local_processes import LocalProcesses
-from fewshot_annotate.datasets.manifest import read_manifest
-from fewshot_annotate.datasets.status import CaseStatus
+from fewshot_annotate.datasets.manifest import read_rows
+from fewshot_annotate.datasets.status import CaseStatus, Status
 from fewshot_annotate.engines.threads import max_threads
 from fewshot_annotate.jobs.worker_program import EventWriter, run_program, run_worker, worker_parser
 
@@ -54,7 +55,10 @@ def run(folder: RequestFolder, report: EventWriter, stop: Callable[[], bool]) ->
     request = folder.read_request()
     began = time.monotonic()
     batch = BatchFolder(request["dataset"])
-    manifest = read_manifest(cases_path(batch), dataset_task(batch))
+    manifest = read_rows(cases_path(batch), dataset_task(batch))
+    done = {name for name, row in batch.status.read().items() if row.status is Status.DONE}
+    bad_rows = tuple(row for row in manifest.bad_rows if row.name not in done)  # such as of images that are gone
+    manifest = replace(manifest, bad_rows=bad_rows)
 
     def show(progress: BatchProgress) -> None:
         ended = progress.done + progress.failed
@@ -62,7 +66,18 @@ def run(folder: RequestFolder, report: EventWriter, stop: Callable[[], bool]) ->
         report(Progress(done=ended, total=progress.total, eta=None, fraction=fraction))
 
     settings = BatchSettings(slices="all", device=Device(request["device"]))
-    run_batch(manifest, batch.path, settings, lambda: _StoppablePool(batch, stop), resume=True, report=show)
+    try:
+        run_batch(
+            manifest,
+            batch.path,
+            settings,
+            lambda: _StoppablePool(batch, stop),
+            resume=True,
+            skip_bad_rows=True,
+            report=show,
+        )
+    except BadRowsError as bad:
+        raise bad.errors[0] from None
     return Cancelled() if stop() else Finished(round(time.monotonic() - began, 3))
 
 

@@ -23,7 +23,7 @@ from ..io.table import read_lines
 from .batch_folder import BatchFolder
 from .case_files import PRIVATE
 from .found_volumes import FoundVolume
-from .manifest import Case, read_manifest
+from .manifest import Case, read_rows
 from .status import NOT_BEGUN, CaseStatus, Status
 
 CASES_FILE, SETTINGS_FILE = "cases.csv", "dataset.json"
@@ -62,17 +62,33 @@ def cases_path(folder: BatchFolder) -> Path:
 
 
 def listed_cases(folder: BatchFolder) -> dict[str, Case]:
-    """Cases that a data set lists, by name; none for a batch of another manifest.
+    """Cases that a data set lists and whose files are there, by name; none for a batch of another manifest.
 
     Raises
     ------
     InputError
-        The list is damaged, or an image is no longer there.
+        The list is damaged.
+    """
+    path = cases_path(folder)
+    return {case.name: case for case in read_rows(path, _ANY_TASK).cases} if paths.is_file(path) else {}
+
+
+def listed_case(folder: BatchFolder, name: str) -> Case | None:
+    """A case that a data set lists; None if it does not.
+
+    Raises
+    ------
+    InputError
+        The list is damaged, or a file of the case, such as its image, is no longer there.
     """
     path = cases_path(folder)
     if not paths.is_file(path):
-        return {}
-    return {case.name: case for case in read_manifest(path, _ANY_TASK).cases}
+        return None
+    manifest = read_rows(path, _ANY_TASK)
+    for bad in manifest.bad_rows:
+        if bad.name == name:
+            raise bad.error
+    return next((case for case in manifest.cases if case.name == name), None)
 
 
 def listed_names(folder: BatchFolder) -> frozenset[str]:
@@ -98,6 +114,8 @@ def add_volumes(folder: BatchFolder, volumes: Sequence[FoundVolume]) -> list[str
     def add(rows: Mapping[str, CaseStatus], files: FileTransaction) -> list[CaseStatus]:
         lines, columns = _lines(folder)
         listed = {(paths.resolve(case.image), case.series) for case in listed_cases(folder).values()}
+        image, series = columns.index("image"), columns.index("series")
+        listed |= {(paths.resolve(folder.path / line[image]), line[series]) for line in lines}  # of damaged rows too
         taken = {name.casefold() for name in rows}
         chosen = [volume for volume in volumes if (paths.resolve(volume.path), volume.series) not in listed]
         for volume in chosen:

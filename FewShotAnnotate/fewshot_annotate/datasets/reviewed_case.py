@@ -12,7 +12,7 @@ from ..core.volume import LabelMap, Segment, Volume
 from ..io.files import read_label_maps, read_volume
 from .batch_folder import BatchFolder
 from .case_files import CaseFiles, CaseInBatch, recorded_image
-from .listed_cases import listed_cases
+from .listed_cases import listed_case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def read_case(folder: BatchFolder, name: str, segments: Sequence[Segment] = ()) 
 
 
 def _unfilled(folder: BatchFolder, name: str, files: CaseFiles, segments: Sequence[Segment]) -> ReviewedCase:
-    case = listed_cases(folder).get(name)
+    case = listed_case(folder, name)
     if case is None:
         raise InputError("review_not_done", name=name)
     volume = read_volume(case.image, case.series or None)
