@@ -54,6 +54,33 @@ def test_commands_load_scipy_rich_and_pydicom_only_when_they_need_them() -> None
     assert not loaded & {"scipy.ndimage", "scipy.optimize", "rich", "pydicom", "nibabel", "torch"}
 
 
+# Runs a program as its users do; prints whether garbage was searched for while numpy was loaded, and is at the end.
+WATCHED = """
+import gc, runpy, sys, traceback
+searched = []
+def note(phase, info):
+    searched.append(any("numpy" in filename for filename, *_ in traceback.extract_stack(sys._getframe())))
+gc.callbacks.append(note)
+try:
+    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+except SystemExit:
+    print("numpy" in sys.modules, any(searched), gc.isenabled())
+"""
+
+
+@pytest.mark.parametrize("program", ["cli", "jobs.worker", "datasets.filling_worker"])
+def test_garbage_is_searched_for_only_once_a_program_is_loaded(program: str) -> None:
+    arguments = ["library", "list"] if program == "cli" else ["no folder", "--host-pid", "1"]
+    result = subprocess.run(
+        [sys.executable, "-c", WATCHED, f"fewshot_annotate.{program}", *arguments],
+        env={"PYTHONPATH": str(PACKAGE_PARENT)},
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        check=True,
+    )
+    assert result.stdout.split()[-3:] == ["True", "False", "True"]
+
+
 @pytest.mark.parametrize(
     "module", ["io.files", "engines.propagate.engine", "jobs.filling", "jobs.worker", "guidance.contact_sheet", "cli"]
 )

@@ -7,6 +7,7 @@ Only fast imports here, so that signals are handled while the rest of the progra
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     began = time.monotonic()
+    is_program = arguments is None
+    if is_program:
+        gc.disable()  # until the command begins: nothing that loads is garbage
     try:
         with signals_as_interrupt():
             from .program import run
@@ -40,4 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"fewshot-annotate: {CANCELLED}", file=sys.stderr)
         return ExitCode.CANCELLED
     finally:
+        if is_program:
+            gc.freeze()  # the process ends with all its memory
         exec("")  # resets Python's note of an interrupt within `exec`, for which it would end itself by SIGINT

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -56,6 +57,9 @@ def run(arguments: Sequence[str] | None = None, began: float | None = None) -> i
             with starting():
                 options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
                 remove_abandoned_folders()
+            if not gc.isenabled():  # while the program loaded
+                gc.freeze()
+                gc.enable()
             code = _run(options)
             sys.stdout.flush()
         except StdoutError as lost:

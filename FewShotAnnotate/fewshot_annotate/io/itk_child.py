@@ -7,6 +7,7 @@ It runs in a separate process, because ITK aborts the process on some damaged fi
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -55,4 +56,7 @@ def _unicode_name(source: str, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    gc.disable()
+    exit_code = main(*sys.argv[1:])
+    gc.freeze()  # nothing that was loaded is garbage
+    sys.exit(exit_code)

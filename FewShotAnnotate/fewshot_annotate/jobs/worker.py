@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 if __name__ == "__main__":
+    gc.disable()  # until `run_program`: nothing that loads is garbage
     # Replaces this file's folder, so that the package of this file is imported even if another one is installed.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import numpy as np
 
 from fewshot_annotate.core.events import Cancelled, Event, Expected, Finished, Warned
 from fewshot_annotate.engines.base import Engine, RunContext, Stopped, label_slice

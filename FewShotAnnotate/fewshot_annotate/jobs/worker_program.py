@@ -106,6 +106,8 @@ def run_worker(
 def run_program(program: Callable[[list[str]], int]) -> int:
     """Run a worker script and return its exit code; errors of the input become the last line of the log."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is handled by the host, which creates the cancel file
+    gc.freeze()
+    gc.enable()
     try:
         return program(sys.argv[1:])
     except InputError as error:
