@@ -1,8 +1,7 @@
 """The public Python API: what `import fewshot_annotate` offers.
 
-Volumes and labels are given as paths, SimpleITK images, numpy arrays `[k, j, i]` (slices, rows, columns; spacing 1 mm
-where only arrays are given) or the objects that `read_volume` and `read_labels` return. `fewshot_annotate.__all__`
-lists everything that is offered.
+Volumes and labels are paths, SimpleITK images, numpy arrays `[k, j, i]` (slices, rows, columns; spacing 1 mm if only
+arrays are given) or what `read_volume` and `read_labels` return. `fewshot_annotate.__all__` lists what is offered.
 """
 
 from __future__ import annotations
@@ -36,7 +35,8 @@ from .export.algorithm import PRODUCT, Algorithm, tagged
 from .io.arguments import LABELS, checked_arguments
 from .io.files import merge_layers, read_label_maps
 from .io.files import read_volume as read_volume
-from .io.inputs import as_channels, as_inputs, as_label_maps, as_volume
+from .io.ignored_labels import ignored_label_notes
+from .io.inputs import as_inputs, as_label_maps, as_volume
 from .jobs.layers import Filled as Filled
 from .jobs.layers import fill_layers
 from .jobs.planning import EngineSettings, FillRequest, plan
@@ -108,8 +108,7 @@ def fill(
         Slices that were labelled completely, those without any label too. Labels on others do not count and are not
         in the result. By default all that hold one.
     slices : 'between', 'all' or (start, stop), optional
-        Slices to fill: between the outermost labelled slices (default), all (default with a task), or a half-open
-        range.
+        Slices to fill: between the labelled ones (default), all (default with a task), or a half-open range.
     partial : bool
         Whether a segment missing on a labelled slice counts as not annotated there rather than absent.
     device : 'auto', 'cpu', 'cuda' or 'mps'
@@ -118,7 +117,7 @@ def fill(
     seconds : float, optional
         Time limit (ignored by engines without one).
     on_event : function
-        Takes progress, warnings and finished slices as they come.
+        Takes progress, warnings of the engine and finished slices as they come.
 
     Raises
     ------
@@ -129,13 +128,13 @@ def fill(
     """
     if labels is None and task is None:
         raise InputError("no_labelled_slice", path="The labels")
-    input_volume, layers = (as_volume(volume), []) if labels is None else as_inputs(volume, labels)
-    input_volume = as_channels(input_volume, also)
+    inputs = as_inputs(volume, labels, also)
+    layers = inputs.layers
     if task is not None and len(layers) > 1:
         layers = [merge_layers(layers, "labels.nii.gz")]
     merged = merge_disjoint(layers)
     request = FillRequest(
-        volume=input_volume,
+        volume=inputs.volume,
         layers=merged.layers,
         axis=_axis(axis),
         labelled_slices=slice_indices(labelled_slices),
@@ -146,7 +145,7 @@ def fill(
     planned = None if task is None else plan_with_task(request, read_task(task_folder(task)))
     runs, planned_layers = (plan(request), merged.layers) if planned is None else ([planned.run], [planned.label_map])
     with temporary_folder() as folder:
-        result = fill_layers(runs, planned_layers, input_volume, folder / "job", on_event)
+        result = fill_layers(runs, planned_layers, inputs.volume, folder / "job", on_event)
     filled = merged.restore(result.layers) if planned is None else [planned.filled(result.layers[0].array)]
     job = runs[0].job
     made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
@@ -156,9 +155,10 @@ def fill(
         expected_dice=dict(result.expected_dice),
         engine=job.engine,
         axis=runs[0].support.axis,
-        plane=runs[0].support.axis.patient_plane(input_volume.geometry),
+        plane=runs[0].support.axis.patient_plane(inputs.volume.geometry),
         labelled_slices=tuple(sorted({index for run in runs for index in run.support.indices})),
         filled_slices=tuple(sorted({index for run in runs for index in run.job.slices})),
+        notes=(*inputs.notes, *ignored_label_notes(layers, runs[0].support)),
     )
 
 
@@ -190,10 +190,10 @@ def suggest(
     InputError
         The input cannot be used; the message says what to do.
     """
-    input_volume, layers = as_inputs(volume, labels)
+    inputs = as_inputs(volume, labels, also)
     request = FillRequest(
-        volume=as_channels(input_volume, also),
-        layers=merge_disjoint(layers).layers,
+        volume=inputs.volume,
+        layers=merge_disjoint(inputs.layers).layers,
         axis=_axis(axis),
         labelled_slices=slice_indices(labelled_slices),
         slices=slices,
@@ -253,10 +253,10 @@ def compare(
     from .evaluation.design import TrialDesign
 
     design = TrialDesign.parse(sizes, draws, held_out, seed)
-    input_volume, layers = as_inputs(volume, labels)
+    inputs = as_inputs(volume, labels, also)
     case = ComparisonCase.from_label_maps(
-        as_channels(input_volume, also),
-        merge_disjoint(layers).layers,
+        inputs.volume,
+        merge_disjoint(inputs.layers).layers,
         _axis(axis),
         slice_indices(labelled_slices),
         complete=not partial,

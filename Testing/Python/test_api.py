@@ -103,6 +103,14 @@ def test_a_volume_of_long_doubles_is_filled(box: tuple[np.ndarray, np.ndarray]) 
     np.testing.assert_array_equal(filled.labels, fsa.fill(image, painted, engine="propagate").labels)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, ">f2", ">i2", np.int64])
+def test_labels_of_any_number_type_are_read(box: tuple[np.ndarray, np.ndarray], dtype: Any) -> None:
+    image, painted = box
+    filled = fsa.fill(image, painted.astype(dtype), engine="propagate")
+    np.testing.assert_array_equal(filled.labels[::4], painted[::4])
+    assert filled.labels.dtype == np.uint8
+
+
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import fewshot_annotate as fsa
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from fewshot_annotate.cli import main
-from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, to_image
 from fewshot_annotate.evaluation.study_manifest import read_manifest
 from fewshot_annotate.io.dicom.segmentation import label_note
 from fewshot_annotate.io.files import write_label_maps
@@ -150,6 +153,38 @@ def test_unchanged_labels_are_not_reported(
     err = capfd.readouterr().err
     assert "grid" not in err
     assert "fractions" not in err
+
+
+@pytest.mark.parametrize("write_labels", NOTES)
+def test_the_python_api_returns_the_notes_that_the_command_line_prints(
+    write_labels: Callable[[Path, Path], Path], image: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    labels = write_labels(tmp_path, image)
+    assert main(COMMANDS["fill"](image, labels, tmp_path)) == 0
+    printed = [line for line in capfd.readouterr().err.splitlines() if line.startswith("Note: ")]
+    notes = fsa.fill(image, labels, engine="propagate").notes
+    assert [f"Note: {note}" for note in notes] == printed
+    assert NOTES[write_labels] in printed[0]
+    assert fsa.fill(fsa.read_volume(image), labels, engine="propagate").notes == notes
+
+
+def test_notes_of_the_python_api_concern_patients_images_in_memory_and_slices_that_were_not_named(
+    image: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(image, other)
+    for file in other.iterdir():
+        dataset = dcmread(file)
+        dataset.PatientID = "another"
+        dataset.save_as(file)
+    assert fsa.fill(image, painted(), engine="propagate").notes == ()
+    notes = fsa.fill(image, painted(), engine="propagate", also=[other], labelled_slices=[0, 2]).notes
+    assert [note.code for note in notes] == ["of_another_patient", "labels_on_other_slices"]
+    assert str(other) in str(notes[0])
+    assert "another." not in str(notes[0])
+    flipped = sitk.Flip(to_image(painted(), GRID), (False, True, False))
+    (note,) = fsa.fill(image, flipped, engine="propagate").notes
+    assert str(note).startswith("The labels: ")
 
 
 def test_a_study_accepts_labels_painted_on_different_slices(image: Path, tmp_path: Path) -> None:

@@ -280,7 +280,7 @@ def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
         if not is_integer.all():
             raise InputError("label_not_integer", path=path, value=float(array[~is_integer].flat[0]))
         array = rounded
-    least, most = array.min(), array.max()
+    least, most = array.min().item(), array.max().item()  # 65535 is no number of half precision
     if least < 0 or most > 65535:
         raise InputError("label_out_of_range", path=path, value=int(least if least < 0 else most))
     dtype = np.min_scalar_type(int(most))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..core.channels import with_further
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.regrid import regrid
 from ..core.volume import Geometry, LabelMap, Volume, as_label_array, default_segment, present_values
-from .files import read_label_maps, read_volume
+from .dicom.origin import channel_notes
+from .files import read_label_maps, read_on_grid, read_volume
+from .label_notes import label_notes, regrid_note
+from .shear_note import shear_note
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -22,20 +25,47 @@ if TYPE_CHECKING:
     LabelsLike = LabelMap | list[LabelMap] | tuple[LabelMap, ...] | sitk.Image | np.ndarray | str | Path
 
 
-def as_inputs(volume: VolumeLike, labels: LabelsLike) -> tuple[Volume, list[LabelMap]]:
-    """Convert a volume, and labels to label maps on its grid.
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a call of the Python API was given.
+
+    Attributes
+    ----------
+    volume : Volume
+        With its further channels.
+    layers : list of LabelMap
+        On the grid of the volume.
+    notes : tuple of Message
+        What was done to the labels to fit the volume, and files that seem to belong to something else.
+    """
+
+    volume: Volume
+    layers: list[LabelMap]
+    notes: tuple[Message, ...]
+
+
+def as_inputs(volume: VolumeLike, labels: LabelsLike | None, also: Sequence[VolumeLike] = ()) -> Inputs:
+    """Convert a volume, labels to label maps on its grid, and further volumes to its channels.
 
     Raises
     ------
     InputError
-        A file cannot be read, the volume is not a usable 3D image, or the labels do not fit it.
+        A file cannot be read, a volume is not a usable 3D image, or the labels or further volumes do not fit it.
     """
     input_volume = as_volume(volume)
     input_volume.require_usable()
-    layers = as_label_maps(labels, input_volume.geometry)
-    if isinstance(labels, (str, Path)):
-        return input_volume, layers
-    return input_volume, regrid(layers, input_volume.geometry).layers
+    grid, image = input_volume.geometry, Path(volume) if isinstance(volume, (str, Path)) else None
+    notes = [shear_note(grid, image or "The volume")]
+    layers: list[LabelMap] = []
+    if labels is not None:
+        path = Path(labels) if isinstance(labels, (str, Path)) else None
+        regridded = regrid(as_label_maps(labels, grid), grid) if path is None else read_on_grid(path, grid)
+        layers = regridded.layers
+        notes += [regrid_note(regridded, "The labels")] if path is None else label_notes(regridded, path, image)
+    input_volume = as_channels(input_volume, also)
+    if image is not None:
+        notes += channel_notes([Path(channel) for channel in also if isinstance(channel, (str, Path))], image)
+    return Inputs(volume=input_volume, layers=layers, notes=tuple(note for note in notes if note is not None))
 
 
 def as_channels(volume: Volume, also: Sequence[VolumeLike]) -> Volume:

@@ -10,13 +10,14 @@ from .dicom.origin import origin_note
 from .dicom.segmentation import label_note
 
 
-def label_notes(regridded: Regridded, path: Path, image: Path, name: str | None = None) -> list[Message]:
-    """Messages on the label maps read from `path` for the volume in `image`.
+def label_notes(regridded: Regridded, path: Path, image: Path | None, name: str | None = None) -> list[Message]:
+    """Messages on the label maps read from `path` for the volume in `image`; None if that comes from no file.
 
     `name` (default: the path) denotes the label maps in the messages.
     """
     subject = path if name is None else name
-    notes = origin_note(path, image, subject), label_note(path, subject), regrid_note(regridded, subject)
+    origin = None if image is None else origin_note(path, image, subject)
+    notes = origin, label_note(path, subject), regrid_note(regridded, subject)
     return [note for note in notes if note is not None]
 
 

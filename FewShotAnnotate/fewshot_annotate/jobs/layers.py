@@ -69,6 +69,9 @@ class Filled:
         The axis in anatomical words, such as 'coronal', or 'oblique coronal' where the volume is tilted.
     labelled_slices, filled_slices : tuple of int
         Array indices along the axis, from 0.
+    notes : tuple of Message
+        What was done to the labels to fit the volume, and input that may be of another patient or position. Each has
+        a `code`; `str()` makes a sentence of it.
     """
 
     layers: tuple[LabelMap, ...]
@@ -79,6 +82,7 @@ class Filled:
     plane: str
     labelled_slices: tuple[int, ...]
     filled_slices: tuple[int, ...]
+    notes: tuple[Message, ...] = ()
 
     @property
     def labels(self) -> np.ndarray:
