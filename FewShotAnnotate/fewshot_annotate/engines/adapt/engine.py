@@ -26,6 +26,7 @@ from ..base import Engine, RunContext, missing_packages_message
 from ..option import Option
 from ..progress_counter import ProgressCounter
 from ..threads import ENGINE_THREADS
+from ..torch_loading import load_torch
 from .config import AdaptConfig
 from .expected_time import LOADING_SECONDS, AdaptTime
 from .schedule import FitPlan
@@ -156,8 +157,7 @@ class Adapt(Engine):
         labelled = set(self._support.indices)
         query = sorted(set(slice_indices) - labelled)
         yield from self._draft.predict([index for index in slice_indices if index in labelled])
-        pool = self._pool()
-        work, times = self._work, self._times
+        pool, work, times = self._pool(), self._work, self._times
         plan = self._plan(query)
         self._plan_work(query, plan, kept=len(self._propagated))
         networks = NetworkInput(plan, self.input_stack(pool), self.settings["seed"]) if plan else None
@@ -283,6 +283,7 @@ class Adapt(Engine):
 
     def input_stack(self, pool: CandidatePool) -> Stack:
         """The slices as input of networks."""
+        load_torch()
         from ..device import torch_device
         from .stack import Stack
 

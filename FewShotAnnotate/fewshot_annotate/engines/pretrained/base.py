@@ -14,6 +14,7 @@ from ...weights import catalog, store
 from ...weights.catalog import Checkpoint
 from ..base import Engine, missing_packages_message
 from ..option import Option
+from ..torch_loading import load_torch
 
 if TYPE_CHECKING:
     import torch
@@ -126,6 +127,7 @@ class PretrainedEngine(Engine):
         InputError
             The machine has no such device.
         """
+        load_torch()
         from ..device import torch_device, why_no_gpu
 
         device = torch_device(self._requested_device, self.name)

@@ -17,6 +17,7 @@ from ...core.volume import Volume
 from ..adapt.engine import Adapt
 from ..base import Engine, RunContext, missing_packages_message
 from ..progress_counter import ProgressCounter
+from ..torch_loading import load_torch
 from .model_file import read_description, require_labels
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Specialist(Engine):
             Receives the fraction that is done. Default: it is counted together with the slices.
         """
         if self._prediction is None:
+            load_torch()
             from .prediction import VolumePrediction
 
             assert self.context.model is not None
