@@ -24,6 +24,7 @@ from ..engines.threads import temporary_compile_cache, thread_variables
 from ..jobs.host_monitor import HOST_CHECK_SECONDS, host_liveness_check
 from .case import CaseJob, run_case
 from .status import CaseStatus, Status
+from .worker import start
 
 # A case fails after this many crashes of its process; a single crash may have another cause.
 MAX_CRASHES = 2
@@ -138,7 +139,7 @@ class _Process:
 
     def _start(self) -> None:
         connection, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
+        process = self._context.Process(target=start, args=(theirs, os.getpid()), daemon=True)
         with thread_environment(self._threads), defer_signals():
             process.start()
             self.connection: Connection = connection
@@ -191,7 +192,7 @@ def _exit_on_sigterm(*_: object) -> NoReturn:
     raise SystemExit(ExitCode.TERMINATED)
 
 
-def _serve(connection: Connection, host_pid: int) -> None:
+def serve(connection: Connection, host_pid: int) -> None:
     """Main loop of a worker process: run cases until the connection is closed."""
     # A terminal sends these to the whole process group; the host handles them and asks by the cancel file.
     for number in TERMINATION_SIGNALS:
