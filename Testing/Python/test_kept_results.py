@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,10 @@ def test_a_result_is_saved_where_there_is_no_folder_for_temporary_files(
 def test_a_missing_folder_for_temporary_files_is_reported_in_one_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_array(tmp_path / "image.mha", confidence(), GRID)
-    write_label_maps(tmp_path / "labels.mha", [random_labels()])
+    # A header that this process has read before needs no temporary file.
+    grid = replace(GRID, origin=(5.0 if name == "full" else 6.0, 0.123, 0.456))
+    write_array(tmp_path / "image.mha", confidence(), grid)
+    write_label_maps(tmp_path / "labels.mha", [replace(random_labels(), geometry=grid)])
     (tmp_path / name).mkdir()
     monkeypatch.setattr(temporary.tempfile, "tempdir", None)
     monkeypatch.setenv("TMPDIR", str(tmp_path / name))
