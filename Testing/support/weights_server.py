@@ -114,7 +114,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(content) - first))
             self.end_headers()
             stop = len(content) if fault not in (Fault.TRUNCATED, Fault.STALL) else first + server.good_bytes
-            portion = server.bytes_per_second // 10 or len(content)
+            portion = server.bytes_per_second // 10 or max(1, len(content))
             for begin in range(first, stop, portion):
                 self.wfile.write(content[begin : min(begin + portion, stop)])
                 if server.bytes_per_second:
