@@ -17,7 +17,7 @@ from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
-from fewshot_annotate.engines import registry
+from fewshot_annotate.engines import registry, torch_loading
 from fewshot_annotate.engines.adapt import engine as adapt
 from fewshot_annotate.engines.adapt import training
 from fewshot_annotate.engines.adapt.config import AdaptConfig
@@ -34,6 +34,7 @@ from support.data import LIVER, VERTEBRAE, load_case, shared_case
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 STEPS = 12
 CONFIG = AdaptConfig()
+PREVIEWED = CONFIG.replace("schedule.preview_seconds", 0.0)
 
 
 def middle_slices(
@@ -73,6 +74,7 @@ class Run:
     support: Support
     result: dict[int, np.ndarray]
     fractions: list[float]
+    drafts: list[int]
     expected_before: tuple[ExpectedDice, ...]
     expected: tuple[ExpectedDice, ...]
 
@@ -81,7 +83,9 @@ class Run:
 def usual_run() -> Run:
     volume, truth, support = middle_slices()
     fractions: list[float] = []
-    engine = prepared(volume, support, context=RunContext(on_progress=fractions.append))
+    drafts: list[int] = []
+    context = RunContext(on_progress=fractions.append, report_draft=lambda index, probabilities: drafts.append(index))
+    engine = prepared(volume, support, context=context)
     before = engine.expected_dice()
     result = predicted(engine, support)
     return Run(
@@ -89,6 +93,7 @@ def usual_run() -> Run:
         support=support,
         result=result,
         fractions=fractions,
+        drafts=drafts,
         expected_before=before,
         expected=engine.expected_dice(),
     )
@@ -140,6 +145,10 @@ def test_probabilities_sum_to_one_on_every_requested_slice() -> None:
         np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
 
 
+def test_a_short_refinement_in_orthogonal_views_is_awaited() -> None:
+    assert not usual_run().drafts
+
+
 @pytest.mark.slow
 def test_the_output_depends_only_on_input_and_seed() -> None:
     volume, _, support = middle_slices()
@@ -167,9 +176,8 @@ def test_every_slice_has_a_draft_before_orthogonal_views_improve_a_large_organ()
         cropped = LabelMap(labels, Geometry(labels.shape))
         support = Support.from_label_map(cropped, SliceAxis(0), range(0, len(labels), spacing))
         drafts: dict[int, np.ndarray] = {}
-        engine = prepared(
-            Volume(image, cropped.geometry), support, steps=60, context=RunContext(report_draft=drafts.__setitem__)
-        )
+        context = RunContext(report_draft=drafts.__setitem__)
+        engine = prepared(Volume(image, cropped.geometry), support, PREVIEWED, context, steps=60)
         results = engine.predict(support.unlabelled(support.labelled_range()))
         index, probabilities = next(results)
         assert sorted(drafts) == support.unlabelled(support.labelled_range())
@@ -184,7 +192,8 @@ def test_every_slice_has_a_draft_before_orthogonal_views_improve_it() -> None:
     for spacing in (4, 6, 8):
         volume, truth, support = middle_slices(spacing=spacing, case=shared_case("mr_hippocampus_003"))
         drafts: dict[int, np.ndarray] = {}
-        engine = prepared(volume, support, steps=60, context=RunContext(report_draft=drafts.__setitem__))
+        context = RunContext(report_draft=drafts.__setitem__)
+        engine = prepared(volume, support, PREVIEWED, context, steps=60)
         results = engine.predict(support.unlabelled(support.labelled_range()))
         index, probabilities = next(results)
         assert sorted(drafts) == support.unlabelled(support.labelled_range())
@@ -216,7 +225,7 @@ def test_many_labels_get_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_query_slices_that_are_not_contiguous_are_filled_without_orthogonal_views() -> None:
     volume, truth, support = middle_slices(spacing=6)
     drafts: dict[int, np.ndarray] = {}
-    engine = prepared(volume, support, context=RunContext(report_draft=drafts.__setitem__))
+    engine = prepared(volume, support, PREVIEWED, RunContext(report_draft=drafts.__setitem__))
     query = support.unlabelled(support.labelled_range())[::2]
     result = dict(engine.predict(query))
     assert sorted(result) == query
@@ -229,7 +238,7 @@ def test_slices_outside_the_labelled_range_are_left_out_of_orthogonal_views() ->
     volume, labels, _ = middle_slices()
     support = Support.from_label_map(LabelMap(labels, volume.geometry), SliceAxis(0), range(4, 13, 4))
     drafts: dict[int, np.ndarray] = {}
-    engine = prepared(volume, support, context=RunContext(report_draft=drafts.__setitem__))
+    engine = prepared(volume, support, PREVIEWED, RunContext(report_draft=drafts.__setitem__))
     query = support.unlabelled(range(len(labels)))
     assert sorted(dict(engine.predict(query))) == query
     assert sorted(drafts) == support.unlabelled(support.labelled_range())
@@ -471,5 +480,5 @@ def test_a_torch_of_unknown_version_is_accepted(monkeypatch: pytest.MonkeyPatch)
     def unknown(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(adapt, "version", unknown)
+    monkeypatch.setattr(torch_loading, "version", unknown)
     assert Adapt.unavailable_reason() is None

@@ -155,6 +155,18 @@ def test_planes_of_few_slices_are_less_work_than_the_slices() -> None:
     assert narrow.orthogonal_predictions(64, spacing) < square, "only planes that show a label are predicted"
 
 
+@pytest.mark.parametrize(
+    ("slices", "seconds", "previewed"),
+    [(64, None, False), (1600, None, True), (64, 60.0, True), (None, 60.0, False)],
+)
+def test_slices_are_shown_before_a_refinement_that_is_long_or_may_be_left_out(
+    slices: int | None, seconds: float | None, previewed: bool
+) -> None:
+    plan = FitPlan(70, None if slices is None else range(slices), CONFIG.schedule, seconds)
+    times = AdaptTime((192, 192), (192, 192), 4, CONFIG)
+    assert times.previews(plan, (1.0, 1.0, 1.0)) == previewed
+
+
 def network_of(slab: Slab) -> FittedNetwork:
     """A network fitted on the slices of a slab."""
     count, _, *shape = slab.images.shape

@@ -282,6 +282,11 @@ class ScheduleConfig:
     )
     orthogonal_share: float = tuned(0.55, "The same for networks in the orthogonal views.", 0.3, 0.7, 1.0)
     orthogonal_work: float = tuned(1.0, "Time of the refinement in one orthogonal view, relative to a full fit.")
+    preview_seconds: float = tuned(
+        60.0,
+        "Slices are shown before the refinement in the orthogonal views if it takes more seconds of one core, or if "
+        "there is a time limit.",
+    )
     candidates_per_draft_time: float = tuned(6.0, "Time of everything but the fits, relative to that of the drafts.")
     start_seconds: float = tuned(3.0, "Time to load torch.")
     min_fit_seconds: float = tuned(1.0, "With less time per fit, no network is fitted.")

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +25,7 @@ from ..base import Engine, RunContext, missing_packages_message
 from ..option import Option
 from ..progress_counter import ProgressCounter
 from ..threads import ENGINE_THREADS
-from ..torch_loading import load_torch
+from ..torch_loading import load_torch, outdated_torch_message
 from .config import AdaptConfig
 from .expected_time import LOADING_SECONDS, AdaptTime
 from .schedule import FitPlan
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
     from .specialist_blend import SpecialistBlend
     from .stack import Stack
     from .training import OptionalNetwork, SupportFit
-
-# In older releases, fused AdamW may be for CUDA only. Only the pinned release has been tested.
-MIN_TORCH_VERSION = (2, 5)
 
 
 class Adapt(Engine):
@@ -83,14 +79,8 @@ class Adapt(Engine):
     @classmethod
     def unavailable_reason(cls) -> Message | None:
         """Says what to install if torch is missing or too old."""
-        packages = cls.missing_packages()
-        if packages:
-            return missing_packages_message(packages)
-        installed = _torch_version()
-        if installed and tuple(int(component) for component in installed.split(".")[:2]) < MIN_TORCH_VERSION:
-            least = ".".join(map(str, MIN_TORCH_VERSION))
-            return Message("needs_newer_torch", least=least, installed=installed, install="torch")
-        return None
+        missing = cls.missing_packages()
+        return missing_packages_message(missing) if missing else outdated_torch_message()
 
     @classmethod
     def relative_time(cls, labelled_slices: int) -> float:
@@ -117,6 +107,7 @@ class Adapt(Engine):
         self._loading_seconds = 0.0 if "torch" in sys.modules else LOADING_SECONDS
         self._volume = volume
         self._support = support
+        self._spacing = support.axis.spacing(volume.geometry)
         self._specialist = self._new_specialist()
         self._blend: SpecialistBlend | None = None
         self._filler: SliceFiller | None = None
@@ -166,9 +157,14 @@ class Adapt(Engine):
         filler = self._filler = SliceFiller(pool, fit, self._config, to_be_blended=self._specialist is not None)
         self._blend = self._new_blend(fit)
         slab = self._new_slab(plan, pool)
-        finishing = 0.0
+        previewed = plan is not None and times.previews(plan, self._spacing)
+        previewing = 0.0
         for index, logits in filler.logits(query):
             work.done(times.filling)
+            if slab is not None and slab.holds(index):
+                slab.put(index, logits)
+                if not previewed:
+                    continue
             began = time.monotonic()
             result = self._blended(index, self._full_slice(pool.window, filler.probabilities(index, logits)), pool)
             work.done(times.finishing)
@@ -177,12 +173,11 @@ class Adapt(Engine):
                     work.finish()
                 yield index, result
                 continue
-            slab.put(index, logits)
             self.context.report_draft(index, result)
-            finishing += time.monotonic() - began
+            previewing += time.monotonic() - began
         if plan is not None and slab is not None:
-            # Slices of the slab are finished a second time, which takes the same time again.
-            left = self.context.seconds_left - finishing
+            # To finish refined slices takes as long as to preview them.
+            left = self.context.seconds_left - previewing
             inner = [index for index in query if slab.holds(index)]
             refined = self._refined(slab, plan, fit.network, left)
             for index, window in filler.finished(inner, refined, slab.unrefined):
@@ -269,8 +264,7 @@ class Adapt(Engine):
         expected = self._filler.expectation.expected(self._support.labels)
         dice = {expectation.label: expectation.dice for expectation in expected}
         errors = [1 - dice.get(label, 0.0) for label in self._support.labels]
-        spacing = self._support.axis.spacing(self._volume.geometry)
-        refinement = TimedRefinement(plan, self._times, self._work, spacing, self.settings["seed"])
+        refinement = TimedRefinement(plan, self._times, self._work, self._spacing, self.settings["seed"])
         log_odds = refinement.predicted(slab, network.fitted, left)
         return refined_logits(slab, log_odds, errors, sum(self._config.fusion.default_weights))
 
@@ -293,8 +287,8 @@ class Adapt(Engine):
 
     def _plan_work(self, query: Sequence[int], plan: FitPlan | None, kept: int) -> None:
         """Plan, or replan, the work of `predict`; the drafts of `kept` slices need not be propagated again."""
-        propagation, spacing = self._draft.expected_time, self._support.axis.spacing(self._volume.geometry)
-        seconds = self._loading_seconds + self._times.of(self._support, query, plan, propagation, spacing)
+        propagation = self._draft.expected_time
+        seconds = self._loading_seconds + self._times.of(self._support, query, plan, propagation, self._spacing)
         if query:  # as soft targets, and to be filled
             seconds += 2 * propagation.of(self._support, query) * max(0, 1 - kept / len(query))
         if self._specialist is not None:
@@ -330,11 +324,3 @@ class Adapt(Engine):
         for _ in self._draft.predict(gap):
             pass
         return (time.monotonic() - began) * len(query) / len(gap)
-
-
-def _torch_version() -> str | None:
-    """Installed version of torch; None if torch was installed without metadata."""
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return None

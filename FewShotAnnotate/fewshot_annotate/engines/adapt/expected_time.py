@@ -88,6 +88,15 @@ class AdaptTime:
             )
         )
 
+    def previews(self, plan: FitPlan, spacing: Sequence[float]) -> bool:
+        """Whether slices that the orthogonal views will refine are shown before.
+
+        They are if the refinement takes long, or if a time limit may leave no time for it.
+        """
+        if plan.slab is None:
+            return False
+        return plan.seconds is not None or self._refinement(plan, spacing) > self.config.schedule.preview_seconds
+
     def fit(self, steps: int, seconds: float | None) -> float:
         """One fit, which ends after a number of steps or of seconds."""
         preparation = 8e-6 * math.prod(self._network_size)
@@ -111,10 +120,15 @@ class AdaptTime:
             seconds += min(len(query), self.config.network.max_soft_targets) * self.example
         seconds += self._fits(plan, support)
         if plan.slab is not None:
-            slices = len(plan.slab)
-            seconds += self.orthogonal_fits(slices, plan.orthogonal_steps, spacing)
-            seconds += self.orthogonal_predictions(slices, spacing) + len(query) * self.finishing
+            seconds += self._refinement(plan, spacing)
+            seconds += len(query) * self.finishing * self.previews(plan, spacing)
         return seconds
+
+    def _refinement(self, plan: FitPlan, spacing: Sequence[float]) -> float:
+        """Fits and predictions in the orthogonal views."""
+        slices = len(plan.slab or ())
+        fits = self.orthogonal_fits(slices, plan.orthogonal_steps, spacing)
+        return fits + self.orthogonal_predictions(slices, spacing)
 
     def _candidates_of_labelled(self, support: Support, plan: FitPlan | None, propagation: PropagationTime) -> float:
         """Candidates of the labelled slices that are held out or fitted on, from their neighbours."""

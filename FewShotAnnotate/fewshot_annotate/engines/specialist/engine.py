@@ -14,10 +14,9 @@ from ...core.expected_dice import ExpectedDice
 from ...core.job import Device
 from ...core.support import Support
 from ...core.volume import Volume
-from ..adapt.engine import Adapt
 from ..base import Engine, RunContext, missing_packages_message
 from ..progress_counter import ProgressCounter
-from ..torch_loading import load_torch
+from ..torch_loading import load_torch, outdated_torch_message
 from .model_file import read_description, require_labels
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Specialist(Engine):
     def unavailable_reason(cls) -> Message | None:
         """Message that names the packages to install if some are missing or too old."""
         missing = cls.missing_packages()
-        return missing_packages_message(missing) if missing else Adapt.unavailable_reason()
+        return missing_packages_message(missing) if missing else outdated_torch_message()
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
         """Check the model, which is not loaded before `predict`.
