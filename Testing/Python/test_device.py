@@ -66,7 +66,7 @@ def test_the_reason_why_no_gpu_is_used_includes_advice(gpus: list[str], monkeypa
 
 
 def test_the_reason_is_the_same_without_loading_torch() -> None:
-    assert str(gpu.why_no_gpu()) == str(device.why_no_gpu())
+    assert str(gpu.why_no_gpu_before_loading()) == str(device.why_no_gpu())
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_what_torch_was_built_for_is_read_from_its_files(
     monkeypatch.setattr(gpu, "find_spec", lambda name: spec)
     monkeypatch.setattr(gpu, "nvidia_gpus", lambda cuda: gpus_found)
     monkeypatch.setattr(gpu.platform, "system", lambda: "Linux")
-    reason = gpu.why_no_gpu()
+    reason = gpu.why_no_gpu_before_loading()
     assert expected in str(reason or "")
     assert (reason is None) == (not expected)
 
@@ -89,7 +89,7 @@ def test_what_torch_was_built_for_is_read_from_its_files(
 def test_without_torch_gpus_are_not_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "find_spec", lambda name: None)
     with pytest.raises(ImportError):
-        gpu.why_no_gpu()
+        gpu.why_no_gpu_before_loading()
 
 
 class Toy(PretrainedEngine):

@@ -14,7 +14,7 @@ from ..core.errors import InputError
 from ..core.exit_codes import ExitCode
 from ..core.text import printable
 from ..engines.base import Engine
-from ..engines.gpu import why_no_gpu
+from ..engines.gpu import why_no_gpu_before_loading
 from ..engines.pretrained.base import PretrainedEngine
 from ..engines.pretrained.engine_weights import engine_using
 from ..engines.registry import engine_class, engine_names
@@ -288,7 +288,7 @@ def _megabytes(size: int | None) -> str:
 def _where_computed() -> str:
     """Sentence on the device that torch uses, and why."""
     try:
-        reason = why_no_gpu()
+        reason = why_no_gpu_before_loading()
     except ImportError:
         return "torch is not installed."
     if reason is None:

@@ -41,8 +41,11 @@ def torch_device(requested: Device, engine: str) -> torch.device:
 
 def why_no_gpu() -> Message | None:
     """Why `AUTO` chooses the CPU and what to do; None if it chooses a GPU."""
-    built_for_gpus = torch.version.cuda is not None or torch.version.hip is not None
-    return reason_without_gpu(torch.cuda.is_available(), torch.backends.mps.is_available(), built_for_gpus)
+    return reason_without_gpu(
+        torch.cuda.is_available(),
+        apple=torch.backends.mps.is_available(),
+        built_for_gpus=torch.version.cuda is not None or torch.version.hip is not None,
+    )
 
 
 def half_precision(device: torch.device, enabled: bool) -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""GPU that torch computes on, determined without loading torch, which takes seconds."""
+"""The GPU that torch would compute on, determined without loading torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.errors import Message
 _DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
 
 
-def reason_without_gpu(usable: bool, apple: bool, built_for_gpus: bool) -> Message | None:
+def reason_without_gpu(usable: bool, *, apple: bool, built_for_gpus: bool) -> Message | None:
     """Why device `auto` is the CPU and what to do; None if it is a GPU.
 
     Parameters
@@ -33,8 +33,10 @@ def reason_without_gpu(usable: bool, apple: bool, built_for_gpus: bool) -> Messa
     return Message("gpu_not_found" if built_for_gpus else "gpu_not_in_build")
 
 
-def why_no_gpu() -> Message | None:
-    """As `device.why_no_gpu`, from the files of torch and the number of GPUs that the driver reports.
+def why_no_gpu_before_loading() -> Message | None:
+    """Why device `auto` will be the CPU and what to do; None if it will be a GPU.
+
+    From the files of torch and the number of GPUs that NVIDIA's driver reports; `device.why_no_gpu` asks torch.
 
     Raises
     ------
@@ -43,11 +45,11 @@ def why_no_gpu() -> Message | None:
     """
     cuda, hip = built_for()
     if hip:  # the driver of AMD is not queried here
-        from . import device
+        import torch
 
-        return device.why_no_gpu()
+        return reason_without_gpu(torch.cuda.is_available(), apple=False, built_for_gpus=True)
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return reason_without_gpu(bool(cuda) and nvidia_gpus(cuda) > 0, apple, bool(cuda))
+    return reason_without_gpu(bool(cuda) and nvidia_gpus(cuda) > 0, apple=apple, built_for_gpus=bool(cuda))
 
 
 def built_for() -> tuple[str, str]:
