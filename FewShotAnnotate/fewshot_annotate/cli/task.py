@@ -23,8 +23,7 @@ from ..datasets.task.library import create_task, remove_task, task_folder
 from ..datasets.task.models import TaskModel, newest_model, task_models
 from ..datasets.task.segments import task_segments
 from ..datasets.task.task import Task, read_task
-from ..io.files import read_volume
-from ..io.label_names import read_segments
+from ..io.files import read_segments, read_volume
 from .activity_indicator import activity_indicator
 from .arguments import add_axis, add_labelled_slices, add_series, parse_count, parse_labelled_slices
 from .consent import add_yes, require_yes

@@ -25,7 +25,7 @@ from .dicom.object_kind import find_segmentation, require_image
 from .dicom.segmentation import read_segmentation
 from .dicom.series import read_dicom_volume
 from .image_reading import read_image_file
-from .label_names import read_names, replace_label_map, sidecar_path
+from .label_names import SUFFIXES_OF_LISTS, read_list, read_names, replace_label_map, require_names, sidecar_path
 from .metaimage import write_metaimage
 from .nifti import write_nifti
 from .nrrd import write_nrrd
@@ -169,6 +169,22 @@ def read_layers(path: str | Path, images: Geometry | None = None) -> list[LabelM
     named = read_names(path)
     segments = tuple(named.get(value, default_segment(value)) for value in present_values(array))
     return [LabelMap(array, image.geometry, segments)]
+
+
+def read_segments(path: Path) -> list[Segment]:
+    """Segments that a file describes, by label value: a list of names as for `read_list`, or a label map.
+
+    Raises
+    ------
+    InputError
+        It is missing, or neither, or a name is empty, too long or not one line.
+    """
+    if path.suffix.lower() in SUFFIXES_OF_LISTS:
+        named = read_list(path)
+        return [named[value] for value in sorted(named)]
+    segments = [segment for layer in read_layers(path) for segment in layer.segments]
+    require_names(path, segments)
+    return sorted(segments, key=lambda segment: segment.value)
 
 
 def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:

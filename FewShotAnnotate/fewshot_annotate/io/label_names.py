@@ -23,6 +23,8 @@ from . import colour_table
 FOLDER_LIST = "labels.json"
 _FOLDER_TABLES = tuple(f"labels{suffix}" for suffix in colour_table.SUFFIXES)
 DATASET_LIST = "dataset.json"
+# Suffixes of the files that `read_list` reads.
+SUFFIXES_OF_LISTS = (".json", *colour_table.SUFFIXES)
 # Suffixes that only colour tables have.
 _SUFFIXES_OF_TABLES = (".ctbl", ".label")
 _MAX_LABEL = 65535
@@ -156,34 +158,17 @@ def read_list(path: Path) -> dict[int, Segment]:
         named = colour_table.read_colour_table(path) if is_table else read_json_as(path, _segments)
     except (OSError, DamagedContentError):
         raise InputError("sidecar_unreadable", path=path) from None
-    _require_names(path, named.values())
+    require_names(path, named.values())
     return named
 
 
-def _require_names(path: Path, segments: Iterable[Segment]) -> None:
+def require_names(path: Path, segments: Iterable[Segment]) -> None:
+    """Raise `InputError` if a segment of a file has no name, or one that is too long or not one line."""
     for segment in segments:
         if not segment.name.strip():
             raise InputError("label_nameless", path=path, value=segment.value)
         if len(segment.name) > _MAX_NAME_LENGTH or not is_one_line(segment.name):
             raise InputError("label_name_unusable", path=path, value=segment.value, most=_MAX_NAME_LENGTH)
-
-
-def read_segments(path: Path) -> list[Segment]:
-    """Segments that a file describes, by label value: a list of names as for `read_list`, or a label map.
-
-    Raises
-    ------
-    InputError
-        It is missing, or neither, or a name is empty, too long or not one line.
-    """
-    if path.suffix.lower() not in (".json", *colour_table.SUFFIXES):
-        from .files import read_layers
-
-        segments = [segment for layer in read_layers(path) for segment in layer.segments]
-        _require_names(path, segments)
-        return sorted(segments, key=lambda segment: segment.value)
-    named = read_list(path)
-    return [named[value] for value in sorted(named)]
 
 
 def named_from(layers: Sequence[LabelMap], path: Path | None) -> list[LabelMap]:
