@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 def start(connection: Connection, host_pid: int) -> None:
     """Load what runs cases, and run those that arrive until the connection is closed."""
     gc.disable()  # nothing that loads is garbage
+    from ..core.scipy_loading import load_scipy
+
+    load_scipy()
     from .local_processes import serve
 
     gc.freeze()

@@ -12,16 +12,17 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import scipy.ndimage  # noqa: F401 (loaded early, because loading it hangs when memory is nearly exhausted)
-
 from .. import __version__
 from ..core.errors import InputError, Message
 from ..core.events import Event, Failed, Started, exit_code_of
 from ..core.exit_codes import ExitCode
+from ..core.scipy_loading import load_scipy
 from ..core.unexpected_errors import fingerprint, is_out_of_memory, traceback_lines
 from ..engines.threads import temporary_compile_cache
 from .host_monitor import HostMonitor
 from .work_folder import WorkFolder
+
+load_scipy()  # early, because loading it hangs when memory is nearly exhausted
 
 
 class EventsUnwritableError(Exception):
