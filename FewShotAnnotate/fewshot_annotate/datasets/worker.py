@@ -1,4 +1,4 @@
-"""The start of a worker process of a batch, before what runs its cases is loaded. See `local_processes.py`."""
+"""The start of a worker process of a batch, before what runs its cases is loaded; see `LocalProcesses`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def start(connection: Connection, host_pid: int) -> None:
     from ..core.scipy_loading import load_scipy
 
     load_scipy()
-    from .local_processes import serve
+    from .worker_loop import run_cases
 
     gc.freeze()
     gc.enable()
     try:
-        serve(connection, host_pid)
+        run_cases(connection, host_pid)
     finally:
         gc.freeze()  # the process ends with all its memory
