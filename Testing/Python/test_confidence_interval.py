@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fewshot_annotate.evaluation.confidence_interval import confidence_interval_95
 from fewshot_annotate.evaluation.scores import dice_difference
+from scipy.stats import bootstrap
 
 
 def test_the_interval_of_a_mean_is_about_two_standard_errors_wide() -> None:
@@ -15,6 +16,17 @@ def test_the_interval_of_a_mean_is_about_two_standard_errors_wide() -> None:
         pytest.approx(values.mean() - 0.196, abs=0.02),
         pytest.approx(values.mean() + 0.196, abs=0.02),
     )
+
+
+@pytest.mark.parametrize("resamples", [99, 250, 1000])
+def test_the_interval_is_that_of_scipy(resamples: int) -> None:
+    values = np.random.default_rng(2).exponential(size=30)
+    draws = np.random.default_rng(0)
+    expected = bootstrap(
+        (values,), np.mean, n_resamples=resamples, batch=100, method="percentile", random_state=draws
+    ).confidence_interval
+    found = confidence_interval_95(lambda drawn: values[drawn].mean(axis=1), len(values), resamples)
+    assert found == (pytest.approx(expected.low), pytest.approx(expected.high))
 
 
 def test_measurements_of_one_case_are_resampled_together() -> None:

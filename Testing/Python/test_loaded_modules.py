@@ -54,6 +54,12 @@ def test_commands_load_scipy_rich_and_pydicom_only_when_they_need_them() -> None
     assert not loaded & {"scipy.ndimage", "scipy.optimize", "rich", "pydicom", "nibabel", "torch"}
 
 
+def test_a_confidence_interval_loads_no_statistics_of_scipy() -> None:
+    code = "from fewshot_annotate.evaluation.confidence_interval import confidence_interval_95"
+    loaded = modules_after(f"{code}; confidence_interval_95(lambda drawn: drawn.mean(axis=1), 9, 100)")
+    assert not loaded & {"scipy.stats", "scipy.optimize"}
+
+
 # Runs a program as its users do; prints whether garbage was searched for while numpy was loaded, and is at the end.
 WATCHED = """
 import gc, runpy, sys, traceback

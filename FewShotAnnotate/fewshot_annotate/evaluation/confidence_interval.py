@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -28,20 +27,10 @@ def confidence_interval_95(
     count : int
     resamples : int
     """
-    from scipy import stats
-
-    everything = np.arange(count)
     if count < 2:
-        return (float(statistic(everything[None])[0]),) * 2
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of a statistic that never varies
-        bootstrap = stats.bootstrap(
-            (everything,),
-            lambda drawn, axis: statistic(np.atleast_2d(drawn)),
-            n_resamples=resamples,
-            batch=_RESAMPLES_AT_ONCE,
-            method="percentile",
-            random_state=np.random.default_rng(0),  # the same interval each time
-        )
-    low, high = np.nanpercentile(bootstrap.bootstrap_distribution, PERCENTILES_OF_95_CI)
+        return (float(statistic(np.arange(count)[None])[0]),) * 2
+    random = np.random.default_rng(0)  # the same interval each time
+    sizes = [min(_RESAMPLES_AT_ONCE, resamples - first) for first in range(0, resamples, _RESAMPLES_AT_ONCE)]
+    distribution = np.concatenate([statistic(random.integers(count, size=(size, count))) for size in sizes])
+    low, high = np.nanpercentile(distribution, PERCENTILES_OF_95_CI)
     return float(low), float(high)
