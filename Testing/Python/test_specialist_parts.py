@@ -16,7 +16,7 @@ from fewshot_annotate.engines.specialist.fine_tuning_config import FineTuningCon
 from fewshot_annotate.engines.specialist.plan import SpecialistPlan
 from fewshot_annotate.engines.specialist.preparation import PreparedExample
 from fewshot_annotate.engines.specialist.sampling import ClassVoxels, PatchSampler
-from fewshot_annotate.engines.specialist.training import ExampleCache
+from fewshot_annotate.engines.specialist.training_data import ExampleCache
 from fewshot_annotate.engines.specialist.windows import window_boxes
 
 torch = pytest.importorskip("torch")

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from .evaluation import HeldOutResult, evaluate_held_out, fit_inverse_temperatur
 from .member_training import MemberConfig, MemberTraining, memory_format, new_network
 from .model_file import ModelDescription, load_start, write_model
 from .report import SpecialistReport
-from .training import LOADING_FRACTION, Limits, Training
+from .training_data import LOADING_FRACTION, TrainingData
 
 ENGINE = "specialist"
 _MAX_PARALLEL_TRAININGS = 8
@@ -37,71 +37,71 @@ _EVALUATION_FRACTION = 0.05
 _Result = TypeVar("_Result")
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Time limits of a training.
+
+    Attributes
+    ----------
+    began : float
+        Value of `time.monotonic()` at the start of the call.
+    training : float
+        Seconds for all networks together, including the time before they were resumed.
+    evaluation : float
+        Seconds for the evaluation that follows.
+    """
+
+    began: float
+    training: float
+    evaluation: float
+
+
+@dataclass(frozen=True)
+class _TrainedNetwork:
+    """Weights of a network, and what their training took, including the time before it was resumed."""
+
+    state: Mapping[str, torch.Tensor]
+    steps: int
+    seconds: float
+
+
 def train_ensemble(
-    training: Training,
+    training: TrainingData,
     folder: Path,
     limits: Limits,
-    start: Path | None,
-    seed: int,
     device: Device,
     context: RunContext,
     config: MemberConfig | None,
-    began: float,
 ) -> SpecialistReport:
     """Train one network for each split, evaluate each on its held-out patients, and write the model.
 
     Parameters
     ----------
-    training : Training
+    training : TrainingData
     folder : Path
         Folder for the model.
     limits : Limits
-        `limits.training` is for all trainings together, including the time before they were resumed.
-    start, seed, device, context, config
+    device, context, config
         As in `fit_specialist`.
-    began : float
-        Value of `time.monotonic()` at the start of the call.
     """
     chosen_device = torch_device(device, ENGINE)
     count = len(training.splits)
     parallel = 1 if chosen_device.type != "cpu" else max_threads(min(count, _MAX_PARALLEL_TRAININGS))
-    threads = max(1, max_threads(os.cpu_count() or 1) // parallel)
-    config = replace(config or MemberConfig(), threads=threads)
     seconds_per_network = limits.training * parallel / count
-    earlier = load_start(start, training.plan, training.record.folds, count)
-    progress = SharedProgress(context, count, LOADING_FRACTION, 1 - _EVALUATION_FRACTION)
-
-    def train(number: int) -> tuple[Mapping[str, torch.Tensor], int, float]:
-        initial = earlier[number] if earlier else None
-        member = MemberTraining(
-            training.plan,
-            training.cache.read,
-            training.splits[number].training,
-            seed * 1000 + number,
-            chosen_device,
-            config,
-            AugmentationConfig.for_plan(training.plan),
-            initial,
-        )
-        path = training.folder / f"checkpoint-{number}.pt"
-        member.resume(path)
-        state = member.train(seconds_per_network, path, lambda fraction: progress.member(number, fraction))
-        return state, member.steps, member.seconds
-
-    with ThreadPoolExecutor(parallel) as pool:
-        futures = [pool.submit(train, number) for number in range(count)]
-        results = progress.results(futures)
-    states = [state for state, _, _ in results]
-    held_out = _held_out_results(training, states, chosen_device, limits.evaluation, seed, context)
+    networks = _train_networks(
+        training, parallel, seconds_per_network, chosen_device, context, config or MemberConfig()
+    )
+    states = [network.state for network in networks]
+    held_out = _held_out_results(training, states, chosen_device, limits.evaluation, context)
     inverse_temperature = fit_inverse_temperature(held_out)
     dice = DiceModel.fit(*_dice_by_patient(held_out, inverse_temperature), count) if held_out else None
-    earlier_seconds = sum(spent for _, _, spent in results) / parallel
+    seconds = max(time.monotonic() - limits.began, sum(network.seconds for network in networks) / parallel)
     report = SpecialistReport(
         expected_dice=dice.of_task() if dice else (),
         examples=len(training.patients),
         patients=len(set(training.patients)),
-        steps=sum(steps for _, steps, _ in results),
-        seconds=round(max(time.monotonic() - began, earlier_seconds), 1),
+        steps=sum(network.steps for network in networks),
+        seconds=round(seconds, 1),
     )
     description = ModelDescription(
         plan=training.plan,
@@ -113,6 +113,40 @@ def train_ensemble(
     )
     write_model(folder, description, states, report)
     return report
+
+
+def _train_networks(
+    training: TrainingData,
+    parallel: int,
+    seconds_per_network: float,
+    device: torch.device,
+    context: RunContext,
+    config: MemberConfig,
+) -> list[_TrainedNetwork]:
+    """Train a network for each split, `parallel` of them at a time; each continues from its checkpoint."""
+    count = len(training.splits)
+    config = replace(config, threads=max(1, max_threads(os.cpu_count() or 1) // parallel))
+    earlier = load_start(training.arguments.start, training.plan, training.record.folds, count)
+    progress = SharedProgress(context, count, LOADING_FRACTION, 1 - _EVALUATION_FRACTION)
+
+    def train(number: int) -> _TrainedNetwork:
+        member = MemberTraining(
+            training.plan,
+            training.cache.read,
+            training.splits[number].training,
+            training.arguments.seed * 1000 + number,
+            device,
+            config,
+            AugmentationConfig.for_plan(training.plan),
+            start=earlier[number] if earlier else None,
+        )
+        checkpoint = training.folder / f"checkpoint-{number}.pt"
+        member.resume(checkpoint)
+        state = member.train(seconds_per_network, checkpoint, lambda fraction: progress.member(number, fraction))
+        return _TrainedNetwork(state, member.steps, member.seconds)
+
+    with ThreadPoolExecutor(parallel) as pool:
+        return progress.results([pool.submit(train, number) for number in range(count)])
 
 
 class SharedProgress:
@@ -159,16 +193,15 @@ class SharedProgress:
 
 
 def _held_out_results(
-    training: Training,
+    training: TrainingData,
     states: Sequence[Mapping[str, torch.Tensor]],
     device: torch.device,
     seconds: float,
-    seed: int,
     context: RunContext,
 ) -> list[HeldOutResult]:
     """Results of the networks on examples of their held-out patients, in random order until the time limit."""
     pairs = [(number, index) for number, split in enumerate(training.splits) for index in split.unseen]
-    order = np.random.default_rng(seed).permutation(len(pairs))[:_MAX_EVALUATED]
+    order = np.random.default_rng(training.arguments.seed).permutation(len(pairs))[:_MAX_EVALUATED]
     pairs = [pairs[position] for position in order]
     began = time.monotonic()
     results = []

@@ -12,7 +12,7 @@ from ...core.dice import dice_of_labels
 from .dice_model import CERTAIN_BACKGROUND, soft_dice
 from .inference import predict_volume
 from .network import SpecialistUNet
-from .training import Training
+from .training_data import TrainingData
 
 # Uncertain voxels of each example that the temperature is fitted on, at most.
 _MAX_UNCERTAIN_VOXELS = 4000
@@ -50,7 +50,9 @@ class HeldOutResult:
         return soft_dice(self.probabilities, inverse_temperature)
 
 
-def evaluate_held_out(network: SpecialistUNet, training: Training, index: int, device: torch.device) -> HeldOutResult:
+def evaluate_held_out(
+    network: SpecialistUNet, training: TrainingData, index: int, device: torch.device
+) -> HeldOutResult:
     """Predict an example and compare it with its labels, on the working grid."""
     example = training.cache.read(index)
     plan = training.plan
