@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fewshot_annotate.cli import main
+from fewshot_annotate.core import reading
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.datasets.batch_folder import BatchFolder
 from fewshot_annotate.datasets.case_table import CaseTable
+from fewshot_annotate.datasets.listed_cases import set_dataset_task
 from fewshot_annotate.datasets.review_lock import ReviewLock, reviewer_name
+from fewshot_annotate.datasets.reviewed_case import read_case
+from fewshot_annotate.datasets.reviewing import read_review_table, write_acceptance
 from fewshot_annotate.datasets.status import CaseStatus, Status
-from support.tasks import batch_of_balls
+from fewshot_annotate.datasets.task.example import TaskExample
+from support.tasks import batch_of_balls, task_of_balls
 
 
 @pytest.fixture
@@ -137,3 +144,54 @@ def test_a_case_with_labels_under_another_name_keeps_all_from_being_accepted(tab
     before = states(table)
     assert main(["dataset", "accept", str(table.folder.path), "1", "2"]) == 2
     assert states(table) == before
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Records of cases that are parsed from now on."""
+    texts: list[str] = []
+    parse = reading.parse_json
+
+    def record(text: str) -> object:
+        if '"request"' in text:
+            texts.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(reading, "parse_json", record)
+    return texts
+
+
+def test_a_table_that_is_read_again_parses_only_the_records_that_changed(table: CaseTable, parsed: list[str]) -> None:
+    before = read_review_table(table.folder)
+    parsed.clear()
+    assert read_review_table(table.folder) == before
+    assert parsed == []
+    record = table.folder.case("1").record
+    times = record.stat()
+    changed = record.read_bytes().replace(b"0.8", b"0.9")
+    record.write_bytes(
+        changed
+    )  # by another program: the same size and inode, and where clocks are coarse the same time
+    os.utime(record, ns=(times.st_atime_ns, times.st_mtime_ns))
+    rows = read_review_table(table.folder).rows
+    assert [row.mean_expected_dice for row in rows[:3]] == [0.8, 0.9, 0.8]
+    assert parsed == [changed.decode()]
+
+
+def test_a_case_that_is_added_to_a_task_does_not_let_the_other_examples_be_converted_again(
+    table: CaseTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+    set_dataset_task(table.folder, task_of_balls("balls", 5, 6, 7).name)
+    read_review_table(table.folder)
+    converted: list[str] = []
+    convert = TaskExample.from_json
+
+    def count(entry: Mapping[str, Any]) -> TaskExample:
+        converted.append(str(entry["number"]))
+        return convert(entry)
+
+    monkeypatch.setattr(TaskExample, "from_json", count)
+    accepted = write_acceptance(read_case(table.folder, "1"), None, table.folder, None)
+    assert accepted.refusal is None
+    assert converted == ["0004"]

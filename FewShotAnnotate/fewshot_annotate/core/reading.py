@@ -164,8 +164,19 @@ def read_json_as(path: PathLike, convert: Callable[[Any], Content]) -> Content:
     DamagedContentError
         It is not JSON, or `convert` refuses it.
     """
+    return json_as(read_bytes(path), convert)
+
+
+def json_as(content: bytes, convert: Callable[[Any], Content]) -> Content:
+    """Convert the content of a JSON file.
+
+    Raises
+    ------
+    DamagedContentError
+        It is not JSON, or `convert` refuses it.
+    """
     with decoding():
-        return convert(read_json(path))
+        return convert(parse_json(content.decode("utf-8-sig")))
 
 
 def _first_line(error: Exception) -> str:

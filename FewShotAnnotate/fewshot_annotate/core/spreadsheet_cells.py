@@ -21,5 +21,7 @@ def escape_formula(cell: str) -> str:
 
 def unescape_formula(cell: str) -> str:
     """The inverse of `escape_formula`."""
+    if "'" not in cell:
+        return cell
     cell = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
     return _ESCAPED_INSIDE.sub(r"\1\2", cell)

@@ -29,6 +29,7 @@ from ..core import paths
 from ..core.disk import unwritable_error
 from ..core.errors import InputError
 from ..core.locks import open_locked
+from ..core.memo import Memo
 from .case_files import PRIVATE, CaseFiles
 from .manifest import require_case_name
 from .status import StatusFile
@@ -53,6 +54,7 @@ class BatchFolder:
         self.status = StatusFile(self.path / "status.csv")
         self.page = self.path / "index.html"
         self.cancel_file = self.path / "cancel"
+        self.memo = Memo()
 
     def case(self, name: str) -> CaseFiles:
         """The files of a case.
@@ -66,7 +68,7 @@ class BatchFolder:
         folder = self.path / name
         if paths.is_link(folder):
             raise InputError("case_link", path=folder)
-        return CaseFiles(folder)
+        return CaseFiles(folder, self.memo)
 
     @contextlib.contextmanager
     def exclusive(self, resume: bool) -> Iterator[None]:

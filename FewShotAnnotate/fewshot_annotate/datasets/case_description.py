@@ -109,7 +109,9 @@ def describe_case(case: AcceptedCase, names: list[str]) -> tuple[CaseDescription
         Its files cannot be read, where an earlier version filled it.
     """
     try:
-        return _from_record(case, case.outcome[RANKING], names)
+        record = case.outcome[RANKING]
+        source = case.outcome, names
+        return case.files.memo.of(("description", case.name), source, lambda: _from_record(case, record, names))
     except (KeyError, DamagedContentError):  # written by an earlier version
         volume, label_map = case.read()
         confidence = _confidence(case.files.confidence, volume.geometry)

@@ -13,14 +13,15 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..core import paths
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
-from ..core.reading import DamagedContentError, read_json_as
+from ..core.memo import Memo
+from ..core.reading import DamagedContentError, json_as, read_bytes
 from ..core.storage import write_bytes
 from ..core.temporary import HIDDEN_PREFIX, remove_abandoned
 from ..io.label_names import sidecar_path
@@ -36,9 +37,17 @@ _BATCH = "folder"
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Paths of the files of one case."""
+    """Paths of the files of one case.
+
+    Attributes
+    ----------
+    folder : Path
+    memo : Memo
+        What was read from them before.
+    """
 
     folder: Path
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
     @property
     def label(self) -> Path:
@@ -174,7 +183,8 @@ class CaseFiles:
     def read_record(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Request and outcome of a finished case; None if it is not finished."""
         try:
-            version, batch, request, outcome = read_json_as(self.record, _record)
+            content = read_bytes(self.record)
+            version, batch, request, outcome = self.memo.of(self.record, content, lambda: json_as(content, _record))
         except (OSError, DamagedContentError):
             return None
         if version != _RECORD_VERSION or not paths.is_file(self.label):

@@ -151,7 +151,10 @@ class CaseTable:
     def _row(self, status: CaseStatus, reviewed: str, leaving: str) -> CaseRow:
         files = self.folder.case(status.name)
         record = files.read_record()
-        expected = {} if record is None else expected_by_name(record[1])
+        expected: Mapping[str, ExpectedDice] = {}
+        if record is not None:
+            _, outcome = record
+            expected = files.memo.of(("expected", status.name), outcome, lambda: expected_by_name(outcome))
         reviewer = reviewer_of(files) if status.name != leaving else ""
         state = _state(status, files, reviewer, status.name == reviewed)
         message = "" if status.status is Status.SKIPPED else status.message

@@ -50,7 +50,7 @@ def read_overview(folder: BatchFolder, table: ReviewTable) -> Overview:
         name = dataset_task(folder)
         if not name:
             return Overview()
-        advice = training_advice(read_task(task_folder(name)))
+        advice = training_advice(read_task(task_folder(name), folder.memo))
     except InputError as error:
         return Overview(name, error=error)
     waiting = [row.name for row in table.rows if row.state in _WAITING and row.name in table.listed]

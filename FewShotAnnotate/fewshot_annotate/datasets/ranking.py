@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ..core.errors import InputError, Message
+from ..core.memo import Memo
 from .accepted_case import AcceptedCase, accepted_case, batch_statuses, is_accepted
 from .batch_folder import BatchFolder
 from .case_description import CaseDescription, case_features, describe_case
 from .status import Status
+from .task.example import TaskExample
 from .task.task import Task
 
 # Minimum standard deviation of a feature (natural logarithms and fractions), so that noise does not separate cases.
@@ -30,12 +33,24 @@ class RankedCase:
     case : CaseDescription
     distance : float
         From the nearest labelled case, in standard deviations of a feature.
-    reason : Message
+    positions : (float, float, float)
+        Rank among the waiting cases, 0..1, by expected error, undecided voxels and distance.
     """
 
     case: CaseDescription
     distance: float
-    reason: Message
+    positions: tuple[float, float, float]
+
+    @property
+    def reason(self) -> Message:
+        """The strongest of the three reasons, if it sets the case apart from most others."""
+        reasons = (
+            Message("next_expected", dice=f"{1 - self.case.error:.2f}"),
+            Message("next_undecided", share=f"{self.case.undecided:.0%}"),
+            Message("next_distant", distance=f"{self.distance:.1f}"),
+        )
+        strongest = max(self.positions)
+        return reasons[self.positions.index(strongest)] if strongest > _USUAL_POSITION else Message("next_usual")
 
 
 def rank_cases(waiting: Sequence[CaseDescription], labelled: Sequence[CaseDescription]) -> list[RankedCase]:
@@ -55,12 +70,9 @@ def rank_cases(waiting: Sequence[CaseDescription], labelled: Sequence[CaseDescri
         return []
     distances = _distances(waiting, labelled)
     columns = [[case.error for case in waiting], [case.undecided for case in waiting], distances]
-    positions = np.array([_positions(column) for column in columns])
-    order = sorted(range(len(waiting)), key=lambda index: (-positions[:, index].mean(), waiting[index].name))
-    return [
-        RankedCase(waiting[index], distances[index], _reason(waiting[index], distances[index], positions[:, index]))
-        for index in order
-    ]
+    positions = zip(*map(_positions, columns), strict=True)
+    ranked = map(RankedCase, waiting, distances, positions)
+    return sorted(ranked, key=lambda entry: (-sum(entry.positions), entry.case.name))
 
 
 def rank_batch(
@@ -87,7 +99,7 @@ def rank_batch(
     """
     waiting: list[CaseDescription] = []
     unreadable: list[tuple[str, InputError]] = []
-    labelled = _examples_of(task)
+    labelled = _examples_of(task, folder.memo)
     names = [] if task is None else [segment.name for segment in task.segments]
     for status in batch_statuses(folder).values():
         if status.status is not Status.DONE:
@@ -103,19 +115,18 @@ def rank_batch(
     return rank_cases(waiting, labelled), unreadable
 
 
-def _examples_of(task: Task | None) -> list[CaseDescription]:
-    if task is None:
-        return []
+def _examples_of(task: Task | None, memo: Memo) -> list[CaseDescription]:
     return [
-        CaseDescription(
-            name=example.number,
-            features=case_features(
-                example.geometry, example.quantiles, [count * example.geometry.voxel_ml for count in example.voxels]
-            ),
-        )
-        for example in task.examples
+        memo.of(("described example", example.number), example, partial(_description, example))
+        for example in (() if task is None else task.examples)
         if example.is_complete
     ]
+
+
+def _description(example: TaskExample) -> CaseDescription:
+    millilitres = [count * example.geometry.voxel_ml for count in example.voxels]
+    features = case_features(example.geometry, example.quantiles, millilitres)
+    return CaseDescription(name=example.number, features=features)
 
 
 def _distances(waiting: Sequence[CaseDescription], labelled: Sequence[CaseDescription]) -> list[float]:
@@ -125,24 +136,16 @@ def _distances(waiting: Sequence[CaseDescription], labelled: Sequence[CaseDescri
     if others.shape[1] != features.shape[1]:
         return [0.0] * len(waiting)
     deviation = np.maximum(np.concatenate([features, others]).std(axis=0), _MIN_DEVIATION)
-    difference = (features[:, None] - others[None]) / deviation
-    return [float(value) for value in np.sqrt((difference**2).mean(axis=-1)).min(axis=1)]
+    # Case by case, as thousands of cases times thousands of examples would not fit in memory.
+    differences = (others / deviation - row for row in features / deviation)
+    return [
+        float(np.sqrt(np.einsum("ij,ij->i", difference, difference).min() / len(deviation)))
+        for difference in differences
+    ]
 
 
-def _positions(values: Sequence[float]) -> np.ndarray:
+def _positions(values: Sequence[float]) -> list[float]:
     """Rank of each value, 0 for the smallest to 1 for the largest; equal values share their mean rank."""
-    array = np.asarray(values)
-    below = (array[None] < array[:, None]).sum(axis=1)
-    equal = (array[None] == array[:, None]).sum(axis=1)
-    return np.asarray((below + (equal - 1) / 2) / max(len(array) - 1, 1))
-
-
-def _reason(case: CaseDescription, distance: float, positions: np.ndarray) -> Message:
-    """The strongest of the three reasons, if one sets the case apart from most others."""
-    reasons = (
-        Message("next_expected", dice=f"{1 - case.error:.2f}"),
-        Message("next_undecided", share=f"{case.undecided:.0%}"),
-        Message("next_distant", distance=f"{distance:.1f}"),
-    )
-    strongest = int(np.argmax(positions))
-    return reasons[strongest] if positions[strongest] > _USUAL_POSITION else Message("next_usual")
+    ordered = np.sort(values)
+    below, not_above = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    return [float(rank) for rank in (below + not_above - 1) / 2 / max(len(ordered) - 1, 1)]

@@ -67,7 +67,7 @@ def read_review_table(folder: BatchFolder, reviewed: str = "", leaving: str = ""
     rows = tuple(CaseTable(folder).rows(reviewed, leaving))
     try:
         task = _task_of(folder)
-        ranked, _ = rank_batch(folder, None if task is None else read_task(task))
+        ranked, _ = rank_batch(folder, None if task is None else read_task(task, folder.memo))
     except InputError:  # of the task, which the overview names
         ranked, _ = rank_batch(folder)
     return ReviewTable(rows, listed_names(folder), tuple(ranked))
@@ -152,7 +152,7 @@ def _task_of(folder: BatchFolder) -> Path | None:
 
 def _task_segments(folder: BatchFolder) -> tuple[Segment, ...]:
     task = _task_of(folder)
-    return read_task(task).segments if task is not None else ()
+    return read_task(task, folder.memo).segments if task is not None else ()
 
 
 def write_acceptance(

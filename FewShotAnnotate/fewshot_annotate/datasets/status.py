@@ -15,9 +15,10 @@ from pathlib import Path
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
 from ..core.locks import file_lock
+from ..core.memo import Memo
 from ..core.spreadsheet_cells import unescape_formula
 from ..core.storage import csv_bytes
-from ..io.table import read_lines
+from ..io.table import read_table_text, split_lines
 from .manifest import require_case_name
 
 COLUMNS = ("name", "status", "seconds", "message")
@@ -97,6 +98,7 @@ class StatusFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._memo = Memo()
 
     def read(self) -> dict[str, CaseStatus]:
         """The rows by name, in the file's order; empty if there is no file.
@@ -159,10 +161,17 @@ class StatusFile:
 
     def _read(self) -> _Table:
         try:
-            lines = read_lines(self.path)
+            text = read_table_text(self.path)
         except InputError as error:
             if error.code == "file_missing":
                 return _Table([*COLUMNS])
+            raise InputError("status_unreadable", path=self.path) from None
+        return self._memo.of(self.path, text, lambda: self._parse(text)).copy()
+
+    def _parse(self, text: str) -> _Table:
+        try:
+            lines = split_lines(text, self.path)
+        except InputError:
             raise InputError("status_unreadable", path=self.path) from None
         header = [unescape_formula(cell) for cell in lines[0]] if lines else []
         while header and not header[-1].strip():
@@ -201,6 +210,12 @@ class _Table:
         self.columns = [cell.strip().lower() for cell in header]
         self.statuses: dict[str, CaseStatus] = {}
         self._cells: dict[str, dict[str, str]] = {}
+
+    def copy(self) -> _Table:
+        """A table that may be changed without changing this one."""
+        table = _Table(self.header)
+        table.statuses, table._cells = {**self.statuses}, {**self._cells}
+        return table
 
     def add(self, line: list[str]) -> None:
         """Add a row as it stands in the file."""

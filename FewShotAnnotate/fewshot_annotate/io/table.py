@@ -153,14 +153,23 @@ def read_lines(path: Path) -> list[list[str]]:
     InputError
         The file does not exist or is not a table.
     """
+    return split_lines(read_table_text(path), path)
+
+
+def read_table_text(path: Path) -> str:
+    """Text of a CSV file in UTF-8; raises as `read_lines`."""
     try:
-        text = read_text(path, "utf-8-sig")
+        return read_text(path, "utf-8-sig")
     except UnicodeDecodeError:
         raise InputError("manifest_unreadable", path=path, detail=Message("not_utf_8")) from None
     except FileNotFoundError:
         raise InputError("file_missing", path=path) from None
     except OSError as error:
         raise InputError("manifest_unreadable", path=path, detail=error.strerror) from None
+
+
+def split_lines(text: str, path: Path) -> list[list[str]]:
+    """Cells of all rows of the text of a CSV file, which errors name; raises as `read_lines`."""
     header = text.partition("\n")[0]
     separator = max(",;\t", key=header.count)
     try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import InputError
+from ...core.memo import Memo
 from ...core.volume import LabelMap, Volume
 from ..accepted_case import AcceptedCase, accepted_case, accepted_cases, batch_statuses
 from ..batch_folder import BatchFolder
@@ -71,7 +72,7 @@ def add_reviewed(task: Path, batch: BatchFolder, case: ReviewedCase) -> Added:
     accepted = accepted_case(batch, batch_statuses(batch)[case.name])
     if not isinstance(accepted, AcceptedCase):
         raise accepted[1]
-    return _add(task, accepted, case.volume, case.label_map)
+    return _add(task, accepted, case.volume, case.label_map, memo=batch.memo)
 
 
 def remove_reviewed(task: Path, case: ReviewedCase) -> None:
@@ -82,6 +83,13 @@ def remove_reviewed(task: Path, case: ReviewedCase) -> None:
             remove_example(task, example.number)
 
 
-def _add(task: Path, case: AcceptedCase, volume: Volume, label_map: LabelMap, latest: Task | None = None) -> Added:
+def _add(
+    task: Path,
+    case: AcceptedCase,
+    volume: Volume,
+    label_map: LabelMap,
+    latest: Task | None = None,
+    memo: Memo | None = None,
+) -> Added:
     provenance = Provenance(origins=case.origins(label_map), engine=case.engine, patient=case.patient)
-    return add_example(task, volume, label_map, provenance=provenance, path=case.files.label, task=latest)
+    return add_example(task, volume, label_map, provenance=provenance, path=case.files.label, task=latest, memo=memo)

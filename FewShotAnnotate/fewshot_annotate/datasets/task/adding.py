@@ -14,6 +14,7 @@ from ... import __version__
 from ...core.disk import unwritable_error
 from ...core.errors import InputError
 from ...core.intensity import intensity_quantiles
+from ...core.memo import Memo
 from ...core.signals import defer_signals
 from ...core.slice_axis import SliceAxis, labelled_indices
 from ...core.staged_folder import hidden_folder, rename_folder
@@ -87,6 +88,7 @@ def add_example(
     provenance: Provenance = Provenance(),
     path: object = "The labels",
     task: Task | None = None,
+    memo: Memo | None = None,
 ) -> Added:
     """Add a volume with its labels to a task, atomically. An image that is in the task already gets the new labels.
 
@@ -104,13 +106,15 @@ def add_example(
         Names the labels in errors.
     task : Task, optional
         The task as it was just read or changed; else it is read.
+    memo : Memo, optional
+        As for `read_task`.
 
     Raises
     ------
     InputError
         No label; other segments than the task has; labelled slices of another plane; the folder cannot be written.
     """
-    task = task or read_task(folder)
+    task = task or read_task(folder, memo)
     labels, example = _example(task, volume, label_map, axis, labelled_slices, provenance, path)
     try:
         (folder / EXAMPLES).mkdir(folder.stat().st_mode & 0o777, exist_ok=True)
@@ -119,7 +123,7 @@ def add_example(
             write_array(new / LABELS_FILE, labels, example.geometry)
             example = replace(example, checksums={name: file_digest(new / name) for name in EXAMPLE_FILES})
             with task_lock(folder):
-                latest = read_task(folder)
+                latest = read_task(folder, memo)
                 if latest.segments != task.segments:  # another person added the first example meanwhile
                     raise InputError("task_changed", name=task.name)
                 return _commit(latest, example, new, _segments_of(task, label_map), _plane(example), path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,9 +101,8 @@ class TaskExample:
         return task / EXAMPLES / self.number
 
     def to_json(self) -> dict[str, Any]:
-        """Dict of plain values."""
-        content = {**self.__dict__, "geometry": self.geometry.to_json()}
-        return dict(json.loads(json.dumps(content)))
+        """Dict that `json` can write."""
+        return {**self.__dict__, "geometry": self.geometry.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TaskExample:

@@ -29,7 +29,8 @@ import numpy as np
 
 from ...core.errors import InputError
 from ...core.intensity import QUANTILES, IntensityRange
-from ...core.reading import DamagedContentError, read_json_as
+from ...core.memo import Memo
+from ...core.reading import DamagedContentError, json_as, read_bytes
 from ...core.slice_axis import Plane
 from ...core.storage import write_json
 from ...core.training_example import TrainingExample
@@ -242,11 +243,17 @@ class Task:
         }
         if self.examples:
             content["examples"] = [example.to_json() for example in self.examples]
-        write_json(self.folder / TASK_FILE, content, indent=1)
+        write_json(self.folder / TASK_FILE, content)
 
 
-def read_task(folder: Path) -> Task:
+def read_task(folder: Path, memo: Memo | None = None) -> Task:
     """Load the task of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    memo : Memo, optional
+        Where the task is kept: one of thousands of examples takes long to read.
 
     Raises
     ------
@@ -254,14 +261,16 @@ def read_task(folder: Path) -> Task:
         It is damaged, of a later version of this program, or cannot be read.
     """
     try:
-        return read_json_as(folder / TASK_FILE, lambda content: _task(folder, content))
+        content = read_bytes(folder / TASK_FILE)
+        kept = memo or Memo()
+        return kept.of(("task", folder), content, lambda: json_as(content, partial(_task, folder, kept)))
     except (OSError, DamagedContentError) as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         raise task_error(folder, TASK_FILE, error) from None
 
 
-def _task(folder: Path, content: dict[str, Any]) -> Task:
+def _task(folder: Path, memo: Memo, content: dict[str, Any]) -> Task:
     if content["version"] not in (_SLICES_VERSION, _VERSION):
         if isinstance(content["version"], int) and content["version"] > _VERSION:
             raise InputError("task_of_later_version", name=folder.name)
@@ -279,7 +288,10 @@ def _task(folder: Path, content: dict[str, Any]) -> Task:
         raise ValueError("its labels and slices do not fit together")
     if content["version"] == _SLICES_VERSION and not slices:
         raise ValueError("it holds no slices")
-    examples = tuple(TaskExample.from_json(entry) for entry in content.get("examples", ()))
+    examples = tuple(
+        memo.of(("example", folder, index), entry, partial(TaskExample.from_json, entry))
+        for index, entry in enumerate(content.get("examples", ()))
+    )
     if len({example.number for example in examples}) < len(examples) or any(
         len(example.voxels) != len(segments) for example in examples
     ):
