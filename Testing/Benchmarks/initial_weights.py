@@ -18,17 +18,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fewshot_annotate.engines.adapt.adamw import AdamW
 from fewshot_annotate.engines.adapt.batches import Batches
 from fewshot_annotate.engines.adapt.candidates import CandidatePool
 from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.fitting import MAX_GRADIENT_NORM, average_weights, cross_entropy_and_dice
 from fewshot_annotate.engines.adapt.initial_weights import LABELS, write_initial_weights
-from fewshot_annotate.engines.adapt.muon import Muon
 from fewshot_annotate.engines.adapt.network import UNet
 from fewshot_annotate.engines.adapt.stack import Stack
 from fewshot_annotate.engines.adapt.training import default_prediction
-from fewshot_annotate.engines.learning_rate import learning_rate_factor
+from fewshot_annotate.engines.networks.adamw import AdamW
+from fewshot_annotate.engines.networks.learning_rate import learning_rate_factor
+from fewshot_annotate.engines.networks.muon import Muon
 from rich.progress import track
 from synthetic_volumes import LabelledVolume, labelled_volume
 from torch.optim.swa_utils import AveragedModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fewshot_annotate.engines.adapt.adamw import AdamW
+from fewshot_annotate.engines.networks.adamw import AdamW
 
 LEARNING_RATES = [1e-2, 3e-2, 1e-3]
 

@@ -23,12 +23,12 @@ AT_FILE_SCOPE = set(sys.stdlib_module_names) | {"numpy", "scipy", "SimpleITK", "
 # Files that import torch at file scope; others import these files inside functions.
 TORCH = {
     "engines/device.py",
-    "engines/adapt/adamw.py",
+    "engines/networks/adamw.py",
     "engines/adapt/batches.py",
     "engines/adapt/fitting.py",
-    "engines/adapt/group_norm.py",
+    "engines/networks/group_norm.py",
     "engines/adapt/initial_weights.py",
-    "engines/adapt/muon.py",
+    "engines/networks/muon.py",
     "engines/adapt/network.py",
     "engines/adapt/orthogonal_views.py",
     "engines/adapt/stack.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fewshot_annotate.engines.adapt.muon import Muon
+from fewshot_annotate.engines.networks.muon import Muon
 
 # More and fewer outputs than weights of each output.
 SHAPES = [(4, 2, 3, 3), (18, 4, 1, 1)]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fewshot_annotate.engines.base import RunContext, Stopped
-from fewshot_annotate.engines.learning_rate import learning_rate_factor
+from fewshot_annotate.engines.networks.learning_rate import learning_rate_factor
 from fewshot_annotate.engines.specialist.ensemble_training import SharedProgress
 from fewshot_annotate.engines.specialist.fine_tuning_config import FineTuningConfig
 from fewshot_annotate.engines.specialist.plan import SpecialistPlan

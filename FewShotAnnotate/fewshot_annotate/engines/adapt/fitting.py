@@ -16,12 +16,12 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..device import has_bfloat16
-from ..learning_rate import learning_rate_factor
+from ..networks.adamw import AdamW
+from ..networks.learning_rate import learning_rate_factor
+from ..networks.muon import Muon
 from ..threads import TORCH_RANDOM_STATE_LOCK
-from .adamw import AdamW
 from .batches import Batches
 from .initial_weights import load_initial_weights
-from .muon import Muon
 from .network import FittedNetwork, UNet
 from .stack import Stack, TrainingSlice
 

@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from ..device import has_bfloat16
+from ..networks.group_norm import GroupNorm
 from .config import NetworkConfig
-from .group_norm import GroupNorm
 from .stack import POSITIONS, Stack
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..adapt.adamw import AdamW
 from ..device import has_bfloat16
+from ..networks.adamw import AdamW
 from ..threads import ENGINE_THREADS
 from .augmentation import Augmentation, AugmentationConfig
 from .fine_tuning_config import FineTuningConfig

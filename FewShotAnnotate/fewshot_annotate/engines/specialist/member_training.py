@@ -22,9 +22,9 @@ from torch.nn import functional
 
 from ...core.reading import DamagedContentError, decoding_archive
 from ...core.storage import write_bytes
-from ..adapt.muon import Muon
 from ..device import has_bfloat16
-from ..learning_rate import learning_rate_factor
+from ..networks.learning_rate import learning_rate_factor
+from ..networks.muon import Muon
 from ..threads import TORCH_RANDOM_STATE_LOCK
 from .augmentation import Augmentation, AugmentationConfig
 from .network import SpecialistUNet

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..adapt.group_norm import GroupNorm
+from ..networks.group_norm import GroupNorm
 
 # Slope of the leaky ReLU for negative inputs, as in nnU-Net.
 _NEGATIVE_SLOPE = 0.01

@@ -1,0 +1,1 @@
+"""Layers and optimisers of the networks that `adapt` and `specialist` train."""
