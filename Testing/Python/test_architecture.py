@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TypeGuard
 
@@ -82,18 +83,17 @@ def name_of(source: Path) -> str:
     return source.relative_to(PACKAGE).as_posix()
 
 
-def imports(source: Path) -> list[tuple[str, bool]]:
-    """Absolute dotted names that a file imports, and whether at file scope (not only for types)."""
+def imports(source: Path, for_types: bool = True) -> list[tuple[str, bool]]:
+    """Absolute dotted names that a file imports, also those only `for_types`; and whether at file scope."""
     tree = tree_of(source)
     package = ["fewshot_annotate", *source.relative_to(PACKAGE).parts[:-1]]
-    inner = {
-        statement
-        for scope in statements(tree)
-        if isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)) or _types_only(scope)
-        for statement in statements(scope)
-    }
+    functions = [scope for scope in statements(tree) if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef)]
+    of_types = {inner for scope in statements(tree) if _types_only(scope) for inner in statements(scope)}
+    inner = of_types.union(*map(statements, functions))
     found = []
     for statement in statements(tree):
+        if statement in of_types and not for_types:
+            continue
         if isinstance(statement, ast.Import):
             names = [alias.name for alias in statement.names]
         elif isinstance(statement, ast.ImportFrom):
@@ -254,6 +254,17 @@ def test_short_files_serve_several_others() -> None:
     }
     assert len(short) > 10
     assert [name for name in sorted(short - engines) if len(users[name]) < 2] == []
+
+
+def test_no_modules_import_each_other_when_they_run() -> None:
+    """Neither at file scope nor inside functions; a package's own file may be imported from within the package."""
+    modules = {f"fewshot_annotate.{name_of(source)[:-3].replace('/', '.')}": source for source in SOURCES}
+    imported_by = {}
+    for module, source in modules.items():
+        names = {name for name, _ in imports(source, for_types=False)}
+        imported_by[module] = (names | {name.rpartition(".")[0] for name in names}) & set(modules)
+    assert sum(map(len, imported_by.values())) > 1000
+    TopologicalSorter(imported_by).prepare()  # raises an error that names the circle
 
 
 def test_no_variable_or_function_has_a_vague_name() -> None:
