@@ -248,6 +248,21 @@ def test_segments_are_listed_without_the_images_which_are_read_once_when_they_ar
         source.cases[1].load()
 
 
+def test_all_images_that_are_missing_are_counted_before_the_first_case_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = batch_of_balls(tmp_path, ("0", "1", "2"))
+    for seed in (1, 2):
+        (tmp_path / f"ball{seed}.nii.gz").unlink()
+    arguments = ["dataset", "export", str(batch.path), "--format", "monai", "-o", str(tmp_path / "out2")]
+    assert main([*arguments, "--progress", "json", "--no-previews"]) == 2
+    printed = capsys.readouterr()
+    assert f"The images of 2 cases are missing: 1, 2; such as {tmp_path / 'ball1.nii.gz'}" in printed.err
+    assert printed.err.count("\n") == 1
+    assert '"case"' not in printed.out
+    assert main([*arguments, "--progress", "none", "--no-previews", "--cases", "0"]) == 0
+
+
 def test_previews_show_each_case(tmp_path: Path) -> None:
     task_of_balls("balls", 0)
     arguments = [

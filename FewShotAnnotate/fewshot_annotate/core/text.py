@@ -62,6 +62,12 @@ def all_of(names: Sequence[str]) -> Message | str:
     )
 
 
+def first_of(names: Sequence[str], count: int) -> Message | str:
+    """The first names and how many more there are, for a placeholder of a message."""
+    first, more = ", ".join(names[:count]), len(names) - count
+    return Message("names_and_more", names=first, count=more) if more > 0 else first
+
+
 def any_of(names: Sequence[str]) -> Message | str:
     """Names joined by 'or', for a placeholder of a message."""
     return "".join(names) if len(names) < 2 else Message("names_or_last", names=", ".join(names[:-1]), last=names[-1])

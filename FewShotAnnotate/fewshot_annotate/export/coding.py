@@ -9,6 +9,7 @@ from ..core.errors import InputError, Message
 from ..core.segment_tags import TERMINOLOGY_TAG
 from ..core.structures import TISSUE
 from ..core.terminology import Terminology, format_tag, segment_terminology
+from ..core.text import first_of
 from ..core.volume import LabelMap, Segment
 from .request import ExportRequest, Problem, Remedy
 
@@ -113,5 +114,4 @@ def _tagged(segment: Segment, terminology: Terminology | None) -> Segment:
 
 
 def _listed(names: Sequence[str]) -> Message | str:
-    first, rest = ", ".join(names[:_MAX_LISTED]), len(names) - _MAX_LISTED
-    return Message("names_and_more", names=first, count=rest) if rest > 0 else first
+    return first_of(names, _MAX_LISTED)

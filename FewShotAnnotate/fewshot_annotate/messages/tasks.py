@@ -83,6 +83,8 @@ TASKS = {
     "dataset_no_whole_example": "Task '{name}' has no example that is labelled completely; add one first.",
     "dataset_not_accepted": "{path}: case '{name}' is not accepted, or is labelled on some slices only; accept it "
     "first.",
+    "dataset_images_missing": "The images of {count} cases are missing: {cases}; such as {path}. Put them back, or "
+    "leave these cases out.",
     "dataset_label_nowhere": "Segment '{segment}' is in no case; remove it, or add a case that shows it.",
     "dataset_label_missing": "Segment '{segment}' is in nearly all cases, but not in: {cases}.",
     "dataset_spacing": "Case {case}: its spacing of {spacing} mm is far from that of the others ({typical} mm).",

@@ -14,6 +14,7 @@ from ...core import paths
 from ...core.errors import InputError, Message
 from ...core.slice_axis import SliceAxis, labelled_indices
 from ...core.staged_folder import staged_folder
+from ...core.text import first_of
 from ...core.volume import Geometry, LabelMap, Volume
 from ...guidance.contact_sheet import contact_sheet, evenly_spread
 from ...io.files import write_array
@@ -24,6 +25,7 @@ from .layouts import LAYOUTS, CasePaths, Layout, LayoutOptions
 from .source import DatasetSource
 
 PREVIEWS = "previews"
+_MAX_LISTED = 4
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def export_dataset(
     output = output.absolute()
     if paths.lexists(output):
         raise InputError("dataset_there", path=output)
+    _require_images(source)
     layout = LAYOUTS[layout_name](options, source.segments)
     paths.require_nameable(output)
     if not paths.is_folder(output.parent):
@@ -136,6 +139,16 @@ def validation_patients(patients: Iterable[str], fraction: float, seed: int = 0)
     if fraction > 0 and len(ordered) > 1:
         count = min(max(count, 1), len(ordered) - 1)
     return frozenset(ordered[:count])
+
+
+def _require_images(source: DatasetSource) -> None:
+    """Raise `InputError` if images of cases are missing: an export would end at the first, perhaps after hours."""
+    missing = [case for case in source.cases if not paths.exists(case.image)]
+    if len(missing) == 1:
+        paths.require_existing(missing[0].image)
+    if missing:
+        names = first_of([case.name for case in missing], _MAX_LISTED)
+        raise InputError("dataset_images_missing", count=len(missing), cases=names, path=missing[0].image)
 
 
 def _write_cases(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ...core.expected_dice import ExpectedDice
 from ...core.volume import Segment, Volume, names_by_value
 from ..accepted_case import AcceptedCase, accepted_case, batch_statuses, is_accepted
 from ..batch_folder import BatchFolder
-from ..task.example import LabelOrigin, TaskExample, image_digest, patient_digest
+from ..task.example import IMAGE_FILE, LabelOrigin, TaskExample, image_digest, patient_digest
 from ..task.library import task_folder, task_names
 from ..task.models import newest_model
 from ..task.segments import present_segments, task_segments, values_in_task, with_values
@@ -49,6 +50,7 @@ class SourceCase:
     ----------
     name : str
         In the batch or the task; it is not in the export.
+    image : Path
     load : function
     engine : str
         Engine and version that filled it; empty if all was painted.
@@ -57,6 +59,7 @@ class SourceCase:
     """
 
     name: str
+    image: Path
     load: Callable[[], LoadedCase]
     engine: str
     expected: Mapping[str, ExpectedDice] = field(default_factory=dict)
@@ -126,6 +129,7 @@ def _of_batch(folder: BatchFolder, only: Collection[str]) -> DatasetSource:
     exported = [
         SourceCase(
             name=case.name,
+            image=case.image,
             load=partial(_load_accepted, case, segments),
             engine=case.engine,
             expected=case.expected,
@@ -178,7 +182,11 @@ def _of_task(task: Task, only: Collection[str]) -> DatasetSource:
     expected = {} if model is None else dict(model.expected(task))
     cases = [
         SourceCase(
-            name=example.number, load=partial(_load_example, example, task), engine=example.engine, expected=expected
+            name=example.number,
+            image=example.folder(task.folder) / IMAGE_FILE,
+            load=partial(_load_example, example, task),
+            engine=example.engine,
+            expected=expected,
         )
         for example in task.examples
         if example.is_complete and (not only or example.number in only)
