@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.host.annotation.annotations import SliceAnnotations
 from support import slicer_standin
@@ -15,8 +16,10 @@ from support.scene_cases import Gate
 
 slicer_standin.install()
 
+import qt  # noqa: E402
 import slicer  # noqa: E402
 from fewshot_annotate.host.effect.registration import register_effect  # noqa: E402
+from fewshot_annotate.host.panel.widgets import show_error  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 pytestmark = pytest.mark.usefixtures("reused_runs")
@@ -43,6 +46,22 @@ def test_segments_that_will_not_be_filled_are_named_with_the_reason_before_the_f
     panel.check("segmentsTable", 0, 4, False)
     panel.check("segmentsTable", 0, 0, False)
     panel.until(lambda: panel.status == f"Fill leaves out: {first} (not ticked), bare (nothing painted).")
+
+
+def test_a_name_that_looks_like_html_is_shown_as_it_is(panel: Panel) -> None:
+    name = "<b>liver</b> & <i>spleen</i>"
+    panel.scene.node.GetSegmentation().AddEmptySegment("bare", name)
+    table = panel.ui.segmentsTable
+    panel.until(lambda: table.rowCount == 3)
+    shown = [table.item(row, column) for row in range(3) for column in range(table.columnCount)]
+    tips = [qt.QTextDocumentFragment.fromHtml(item.toolTip()).toPlainText() for item in shown if item is not None]
+    assert name in tips
+    labels = panel.widget.parent.findChildren(qt.QLabel)
+    written = [label for label in labels if label.wordWrap and "<span" not in label.text]
+    assert len(written) > 10
+    assert {label.textFormat for label in written} == {qt.Qt.PlainText}
+    show_error(InputError("review_overlap", segment=name))
+    assert name in slicer_standin.dialogs().texts[-1]
 
 
 def test_a_hidden_segment_is_named_and_unchanged_and_filled_once_it_is_shown(panel: Panel) -> None:

@@ -129,7 +129,7 @@ def _cell(path: Path, folder: Path) -> str:
 def _sources(root: Path, pattern: str, list_dicom: Any) -> list[FoundFile]:
     """Image files and DICOM objects below a folder, in the order of their paths."""
     found: list[FoundFile] = []
-    for relative, names in _walk(root):
+    for relative, names in _files_by_folder(root):
         folder, others = root / relative, []
         for name in names:
             if image_suffix(name):
@@ -151,8 +151,8 @@ def _dicom_sources(root: Path, folder: PurePosixPath, listed: Iterable[Any], pat
             yield FoundFile(path=entry.path, relative_path=relative, series=entry.series, uid=entry.uid)
 
 
-def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
-    """Folders below a folder with the names of their files, hidden ones left out."""
+def _files_by_folder(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
+    """Relative path of each folder below `root`, and the names of its files; hidden ones are left out."""
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         visible = sorted(name for name in names if not name.startswith("."))

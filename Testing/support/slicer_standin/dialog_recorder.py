@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from PySide6 import QtGui, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from support.slicer_standin.qt_module import qt
 
@@ -80,7 +80,7 @@ class Dialogs:
             ShownDialog(
                 kind=type(box).__name__,
                 title=box.windowTitle.strip(),
-                text=box.text,
+                text=_as_read(box.text, box.textFormat),
                 detail=detail,
                 buttons=tuple(names),
                 answer=answer,
@@ -96,6 +96,15 @@ class Dialogs:
         answer = self._take_answer(default)
         self.shown.append(ShownDialog(kind=kind, title=title, text=title, answer=answer))
         return answer
+
+
+def _as_read(text: str, text_format: Any) -> str:
+    """A text as the user reads it: without its tags if Qt takes it for rich text."""
+    formats = QtCore.Qt.TextFormat
+    guessed = text_format == formats.AutoText and QtGui.Qt.mightBeRichText(text)
+    if guessed or text_format == formats.RichText:
+        return QtGui.QTextDocumentFragment.fromHtml(text).toPlainText()
+    return text
 
 
 def _button_name(box: Any, button: Any) -> str:

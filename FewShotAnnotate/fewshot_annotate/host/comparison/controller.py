@@ -26,7 +26,7 @@ from ..annotation.snapshot import select
 from ..annotation.survey import survey_segmentation
 from ..diagnostics.unexpected_errors import as_input_error
 from ..fill.preparation import PaintedInput, read_channels
-from ..fill.run_store import RunFolder, RunStore, delete_orphaned_runs, discard_run
+from ..fill.run_store import RunFolder, RunStore, delete_in_background, delete_orphaned_runs
 from ..messages import error_text
 from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid import ImageSource, SegmentationGrid
@@ -216,7 +216,7 @@ class CompareController:
         process, self._process = self._process, None
         held, self._held, self.folder = self._held, None, None
         self._tasks.cancel()
-        discard_run(self._tasks, process, held)
+        delete_in_background(self._tasks, process, held)
         self.summary, self.error, self.message, self.progress = None, None, "", _NO_PROGRESS
         if self.state is not CompareState.IDLE:
             self._change(CompareState.IDLE)

@@ -138,7 +138,7 @@ class CaseReview:
         self._require_idle()
         held = self._shown.lock if self._shown is not None and self.current == name else None
         reading = self._reading = CaseReading(self.folder, name, held, self.current or "")
-        self._tasks.start(partial(_read, reading), self._put)
+        self._tasks.start(partial(_read, reading), self._show_case)
 
     def accept(self) -> None:
         """Accept the case in the scene: begin to write its labels if they were edited, and the table.
@@ -193,20 +193,20 @@ class CaseReview:
         def written(result: Acceptance) -> None:
             if self._shown is shown:
                 shown.version, shown.case = version, result.case
-            self._take(result)
+            self._show_written(result)
 
         self._tasks.start(partial(_write_acceptance, case, labels, self.folder, history), written)
 
     def reset(self) -> None:
         """Begin to write that the case in the scene is not accepted; it is also removed from the task."""
-        self._tasks.start(partial(reset_case, self._require_shown().case, self.folder, False), self._take)
+        self._tasks.start(partial(reset_case, self._require_shown().case, self.folder, False), self._show_written)
 
     def flag(self) -> None:
         """Begin to write that the case in the scene needs another review; it is no longer accepted."""
         shown = self._require_shown()
         if not shown.case.is_filled:
             raise InputError("review_not_done", name=shown.case.name)
-        self._tasks.start(partial(reset_case, shown.case, self.folder, True), self._take)
+        self._tasks.start(partial(reset_case, shown.case, self.folder, True), self._show_written)
 
     def next(self) -> str | None:
         """Name of the case to review after the one in the scene; None if there is none."""
@@ -265,7 +265,7 @@ class CaseReview:
             raise InputError("review_nothing")
         return self._shown
 
-    def _take(self, result: Acceptance) -> None:
+    def _show_written(self, result: Acceptance) -> None:
         """Show the table that was written; raise why the task was not changed."""
         self._set_table(result.table)
         if result.refusal is not None:
@@ -278,7 +278,7 @@ class CaseReview:
         remove_nodes(self._scene, self.nodes)
         self._shown, self._accept_requested = None, False
 
-    def _put(self, found: tuple[ReviewedCase, ReviewTable, CaseImages]) -> None:
+    def _show_case(self, found: tuple[ReviewedCase, ReviewTable, CaseImages]) -> None:
         case, table, images = found
         assert self._reading is not None
         lock = self._reading.lock

@@ -12,7 +12,7 @@ from ...core.errors import Message
 from ...core.events import Cancelled, Event, Failed, Finished, Progress
 from ...datasets.background import RequestFolder
 from ...jobs.process import WorkerProcess
-from ..fill.run_store import RunFolder, RunStore, delete_orphaned_runs, discard_run
+from ..fill.run_store import RunFolder, RunStore, delete_in_background, delete_orphaned_runs
 from ..tasks import BackgroundTasks
 
 
@@ -82,7 +82,7 @@ class ChildProcess:
             return False
         events = process.poll()
         for event in events:
-            self._take(event)
+            self._handle_event(event)
         if process.ending is not None:
             self._release()
         return bool(events)
@@ -98,7 +98,7 @@ class ChildProcess:
         self._release()
         self._tasks.close()
 
-    def _take(self, event: Event) -> None:
+    def _handle_event(self, event: Event) -> None:
         if isinstance(event, Progress):
             self.progress = event
         elif isinstance(event, Failed):
@@ -111,4 +111,4 @@ class ChildProcess:
     def _release(self) -> None:
         process, self._process = self._process, None
         held, self._held = self._held, None
-        discard_run(self._tasks, process, held)
+        delete_in_background(self._tasks, process, held)

@@ -248,12 +248,12 @@ class DatasetController:
         self._table = review.table
         wanted, self._fill_wanted = self._fill_wanted, False
 
-        def take(overview: Overview) -> None:
+        def keep(overview: Overview) -> None:
             self.overview = overview
             if wanted:
                 self._fill_if_useful()
 
-        self._tasks.start(partial(read_overview, review.folder, review.table), take)
+        self._tasks.start(partial(read_overview, review.folder, review.table), keep)
 
     def _was_added(self, added: AddedVolumes) -> None:
         self.added = added

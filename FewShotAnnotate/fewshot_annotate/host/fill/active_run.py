@@ -192,7 +192,7 @@ class ActiveRun:
         assert self.prepared is not None
         deadline = time.monotonic() + MAX_SHOW_SECONDS
         for event in self.process.poll():
-            self._take(self.prepared, event)
+            self._handle_event(self.prepared, event)
         self._show_slices(self.prepared, deadline)
         return self.process.running or bool(self.to_show)
 
@@ -269,7 +269,7 @@ class ActiveRun:
             text = _("Volume {name} does not reach these slices, where values of its edge are used: {slices}.")
             self.warnings.append(text.format(name=self.nodes.volume.GetName(), slices=listed(outside)))
 
-    def _take(self, prepared: PreparedRun, event: Event) -> None:
+    def _handle_event(self, prepared: PreparedRun, event: Event) -> None:
         if isinstance(event, Progress):
             self.progress = self._overall.updated(self._layer_runs[0], event)
         elif isinstance(event, SliceDone):

@@ -192,7 +192,7 @@ def delete_orphaned_runs(store: RunStore) -> None:
         store.delete(run.run_id)
 
 
-def discard_run(tasks: BackgroundTasks, process: WorkerProcess | None, held: RunFolder | None) -> None:
+def delete_in_background(tasks: BackgroundTasks, process: WorkerProcess | None, held: RunFolder | None) -> None:
     """Cancel a worker, if any, and delete its folder in the background, after all that was started before."""
     if held is not None:
         if process is not None:

@@ -19,7 +19,7 @@ from ..mrml.chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
 from ..tasks import BackgroundTasks
 from .preparation import FillSettings, RunInput, prepare, read_input
-from .run_store import RunFolder, RunStore, delete_orphaned_runs, discard_run
+from .run_store import RunFolder, RunStore, delete_in_background, delete_orphaned_runs
 
 
 class SuggestionFinder:
@@ -120,7 +120,7 @@ class SuggestionFinder:
         process, self._process = self._process, None
         held, self._held, self._folder = self._held, None, None
         self._tasks.cancel()
-        discard_run(self._tasks, process, held)
+        delete_in_background(self._tasks, process, held)
 
 
 def _prepare(run_input: RunInput, held: RunFolder) -> JobFolder:

@@ -87,7 +87,7 @@ class LabelStep(Step):
             self._show_number(index)
         self._view_slice = index
         if self.logic.suggestion.poll() and self.logic.suggestion.result is not None:
-            self._go(self.logic.suggestion.result.index)
+            self._jump_to(self.logic.suggestion.result.index)
         self.show_controls()
 
     def show_controls(self) -> None:
@@ -222,7 +222,7 @@ class LabelStep(Step):
         self.ui.sliceSpinBox.setValue(index)
         self.ui.sliceSpinBox.blockSignals(False)
 
-    def _go(self, index: int) -> None:
+    def _jump_to(self, index: int) -> None:
         """Show a slice in the views."""
         node, grid = self.segmentation, self.logic.annotations.survey.grid
         if node is not None and grid is not None:
@@ -242,20 +242,20 @@ class LabelStep(Step):
             self.change_record(lambda record: record.with_slice(index, used))
 
     def _on_slice_clicked(self, row: int, column: int) -> None:
-        self._go(self.ui.slicesTable.item(row, 0).data(qt.Qt.UserRole))
+        self._jump_to(self.ui.slicesTable.item(row, 0).data(qt.Qt.UserRole))
 
     def _on_slice_number(self, index: int) -> None:
-        self._go(index)
+        self._jump_to(index)
 
     def _on_previous(self, checked: bool = False) -> None:
         before = [index for index in self.selection.labelled if index < self.ui.sliceSpinBox.value]
         if before:
-            self._go(before[-1])
+            self._jump_to(before[-1])
 
     def _on_next(self, checked: bool = False) -> None:
         after = [index for index in self.selection.labelled if index > self.ui.sliceSpinBox.value]
         if after:
-            self._go(after[0])
+            self._jump_to(after[0])
 
     def _on_mark(self, checked: bool = False) -> None:
         index = self.ui.sliceSpinBox.value

@@ -40,7 +40,7 @@ class ReviewSection:
         self._current: int | None = None
         self._why_not_fill: Refusal = None
         self._controls = Controls()
-        self._plot_clicks = PlotClicks(self._go)
+        self._plot_clicks = PlotClicks(self._jump_to)
         self._build(parent)
         self.show()
 
@@ -277,7 +277,7 @@ class ReviewSection:
 
     # --- what the user does
 
-    def _go(self, index: int | None) -> None:
+    def _jump_to(self, index: int | None) -> None:
         if index is None:
             return
         self.slices.select(index)
@@ -296,11 +296,11 @@ class ReviewSection:
         return selected[0] if len(selected) == 1 else self._current
 
     def _on_strip(self, index: int) -> None:
-        self._go(index)
+        self._jump_to(index)
 
     def _on_row(self, row: int, column: int) -> None:
         if len(self.slices.selected) == 1:
-            self._go(self._shown.rows[row].index)
+            self._jump_to(self._shown.rows[row].index)
 
     def _on_accept(self, checked: bool = False) -> None:
         selected = self.slices.selected
@@ -318,10 +318,10 @@ class ReviewSection:
         self._attempt(lambda: self._controller.reset_status(selected))
 
     def _on_worst(self, checked: bool = False) -> None:
-        self._go(self._controller.worst(self._start_slice()))
+        self._jump_to(self._controller.worst(self._start_slice()))
 
     def _on_better(self, checked: bool = False) -> None:
-        self._go(self._controller.worst(self._start_slice(), -1))
+        self._jump_to(self._controller.worst(self._start_slice(), -1))
 
     def _on_refill(self, checked: bool = False) -> None:
         request = self._controller.refill()
