@@ -29,13 +29,13 @@ from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.registry import engine_names
 from fewshot_annotate.jobs.process import WORKER_SCRIPT
-from fewshot_annotate.jobs.run_folder import JobFolder
 from measured import run_measured
 from peers import PEERS, run_peer
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import zoom
 from support.data import MNI152, benchmark_brain, benchmark_case_names, load_benchmark_case
+from support.run_folders import create_folder, result_of
 
 LABELS = 4
 AXIS = SliceAxis(0)
@@ -66,7 +66,7 @@ def run_engine(
     support = Support.from_label_map(LabelMap(painted, geometry), AXIS, indices)
     with tempfile.TemporaryDirectory() as scratch:
         job = Job(engine=name, slices=tuple(support.unlabelled(support.labelled_range())))
-        folder = JobFolder.create(Path(scratch) / "job", job, Volume(image, geometry), support)
+        folder = create_folder(Path(scratch) / "job", job, Volume(image, geometry), support)
         command = [sys.executable, str(WORKER_SCRIPT), str(folder.path), "--host-pid", str(os.getpid())]
         began = time.perf_counter()
         slices: list[float] = []
@@ -78,7 +78,7 @@ def run_engine(
         seconds, peak, code = run_measured(command, note)
         if code:
             raise RuntimeError(f"the worker ended with code {code}")
-        result, _ = folder.assemble()
+        result, _ = result_of(folder)
     return slices[0], seconds, peak, result
 
 

@@ -29,6 +29,7 @@ from fewshot_annotate.io.files import read_volume, write_array
 from fewshot_annotate.jobs.filling import Filling
 from fewshot_annotate.jobs.run_folder import JobFolder
 from support.case_folder import CaseFolder
+from support.run_folders import create_folder, reopen_folder
 
 GRID = Geometry((13, 40, 40))
 
@@ -163,12 +164,12 @@ def job_folder(path: Path) -> JobFolder:
     coarse = Volume(second[:, ::2, ::2].copy(), Geometry((13, 20, 20), (2.0, 2.0, 1.0)))
     support = labelled_every(6)
     job = Job(engine="propagate", slices=tuple(support.unlabelled(support.labelled_range())))
-    return JobFolder.create(path, job, Volume(first, GRID, (coarse,)), support)
+    return create_folder(path, job, Volume(first, GRID, (coarse,)), support)
 
 
 def test_a_run_folder_keeps_each_channel_once_on_its_own_grid(tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "job")
-    (channel,) = JobFolder.reopen(tmp_path / "job").read_volume().further
+    (channel,) = reopen_folder(tmp_path / "job").read_volume().further
     np.testing.assert_array_equal(channel.array, phantom()[1][:, ::2, ::2])
     assert channel.array.dtype == np.int16
     assert channel.geometry.spacing == (2.0, 2.0, 1.0)
@@ -180,7 +181,7 @@ def test_a_run_is_not_resumed_with_a_changed_or_missing_channel(tmp_path: Path) 
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(InputError, match="image or labels are damaged"):
-        JobFolder.reopen(tmp_path / "job")
+        reopen_folder(tmp_path / "job")
     file.unlink()
     with pytest.raises(InputError, match=r"image-2\.npy is missing"):
         JobFolder.open(tmp_path / "job")

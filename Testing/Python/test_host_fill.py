@@ -21,9 +21,9 @@ from fewshot_annotate.host.fill.preview import PREVIEW_ATTRIBUTE
 from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.jobs.planning import FillRequest, plan
 from fewshot_annotate.jobs.process import run_in_worker
-from fewshot_annotate.jobs.run_folder import JobFolder
 from support import scene_cases
 from support.labels import OBLIQUE
+from support.run_folders import create_folder, result_of
 from support.scene_cases import Gate, Runs, all_equal, case, scene_of
 
 pytest_plugins = ("support.run_fixtures",)
@@ -48,9 +48,9 @@ def _headless(scene: scene_cases.Scene, folder: Path, slices: str = "between") -
             volume=scene.case.volume, layers=[labels], axis=scene.axis, labelled_slices=scene.labelled, slices=slices
         )
     )
-    job = JobFolder.create(folder, run.job, scene.case.volume, run.support)
+    job = create_folder(folder, run.job, scene.case.volume, run.support)
     run_in_worker(job, lambda event: None)
-    array, _ = job.assemble()
+    array, _ = result_of(job)
     return {name: array == value for value, name in enumerate(scene.ids, start=1)}
 
 

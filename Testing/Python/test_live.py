@@ -26,8 +26,8 @@ from fewshot_annotate.host.fill.live_updates import slices_beside
 from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.jobs.live_process import LiveProcess
 from fewshot_annotate.jobs.live_requests import LiveRequest
-from fewshot_annotate.jobs.run_folder import JobFolder
 from support import mrml
+from support.run_folders import create_folder
 from support.scene_cases import Case, Gate, Runner, Runs, Scene, add_volume, all_equal, case, scene_of
 
 pytest_plugins = ("support.run_fixtures",)
@@ -118,7 +118,7 @@ def test_the_cache_of_flow_discards_the_least_recently_used() -> None:
 
 def test_a_live_worker_serves_several_requests(tmp_path: Path) -> None:
     job = Job(engine="propagate", slices=tuple(range(1, 12)))
-    folder = JobFolder.create(tmp_path / "run", job, volume(), support(0, 12))
+    folder = create_folder(tmp_path / "run", job, volume(), support(0, 12))
     process = LiveProcess(folder, python())
     process.start()
     done = filled_by(process, LiveRequest(support(0, 12), tuple(range(1, 12))))
@@ -139,7 +139,7 @@ def test_a_live_worker_uses_a_channel_on_another_grid(tmp_path: Path) -> None:
     first, half = volume(), Geometry((COUNT, SIDE // 2, SIDE), (1.0, 2.0, 1.0))
     given = replace(first, further=(Volume(first.array[:, ::2].copy(), half),))
     job = Job(engine="propagate", slices=tuple(range(1, 12)))
-    folder = JobFolder.create(tmp_path / "run", job, given, support(0, 12))
+    folder = create_folder(tmp_path / "run", job, given, support(0, 12))
     process = LiveProcess(folder, python())
     process.start()
     assert filled_by(process, LiveRequest(support(0, 6, 12), (2, 9))) == [2, 9]
@@ -152,7 +152,7 @@ def test_a_live_worker_uses_a_channel_on_another_grid(tmp_path: Path) -> None:
 
 def test_a_newer_request_replaces_the_older_and_takes_over_its_slices(tmp_path: Path) -> None:
     job = Job(engine="propagate", slices=tuple(range(1, 12)))
-    folder = JobFolder.create(tmp_path / "run", job, volume(), support(0, 12))
+    folder = create_folder(tmp_path / "run", job, volume(), support(0, 12))
     process = LiveProcess(folder, python())
     process.request(LiveRequest(support(0, 12), (1, 2, 6)))
     process.start()
@@ -165,7 +165,7 @@ def test_a_newer_request_replaces_the_older_and_takes_over_its_slices(tmp_path: 
 def test_results_that_no_longer_lie_between_labelled_slices_are_withdrawn(tmp_path: Path) -> None:
     """Such as those of a stroke beyond the others that was undone, and of a slice that was marked as empty."""
     job = Job(engine="propagate", slices=tuple(range(1, 13)))
-    folder = JobFolder.create(tmp_path / "run", job, volume(), support(0))
+    folder = create_folder(tmp_path / "run", job, volume(), support(0))
     process = LiveProcess(folder, python())
     process.start()
     filled_by(process, LiveRequest(support(0, 8, 12), (*range(1, 8), 9, 10, 11)))

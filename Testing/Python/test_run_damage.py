@@ -23,6 +23,7 @@ from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.slice_writer import SliceWriter
 from support.labels import every_nth, keep_slices, overlapping_layers, small_case
 from support.processes import PACKAGE_PARENT, make_folder
+from support.run_folders import reopen_folder, result_of
 
 AXIS = SliceAxis(0)
 ROUNDS = 3
@@ -149,7 +150,7 @@ def test_one_of_two_simultaneous_starts_is_refused_and_the_other_is_correct(case
     for number, (winner, loser) in enumerate(race(case_folder, "support.nii.gz", ".nii.gz")):
         assert np.array_equal(slices_of(winner), expected)
         assert not loser.exists()
-        assert JobFolder.reopen(case_folder / f"job {number}").pending() == []
+        assert reopen_folder(case_folder / f"job {number}").pending() == []
 
 
 @pytest.mark.slow
@@ -215,7 +216,7 @@ def test_every_flipped_bit_of_an_array_is_detected(stopped: JobFolder, name: str
         data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
         path.write_bytes(data)
         try:
-            opened = JobFolder.reopen(stopped.path)
+            opened = reopen_folder(stopped.path)
         except InputError as error:
             assert error.code == "job_folder_unreadable"
         else:
@@ -254,7 +255,7 @@ def test_labelled_slices_of_the_output_come_from_the_support_itself(case_folder:
     folder = JobFolder.open(case_folder / "job")
     support = folder.read_support()
     np.save(folder.array_path("support"), np.zeros_like(support.masks))
-    labels, _ = folder.assemble(support)
+    labels, _ = result_of(folder, support)
     assert np.array_equal(AXIS.slices(labels)[list(support.indices)], support.masks)
 
 
@@ -302,7 +303,7 @@ def test_a_link_in_place_of_an_array_is_not_written_through(stopped: JobFolder, 
     array.rename(victim)
     array.symlink_to(victim)
     with pytest.raises(InputError, match="not a regular file"):
-        JobFolder.reopen(stopped.path)
+        reopen_folder(stopped.path)
 
 
 @pytest.mark.parametrize("name", ["layers", "layers/0"])
@@ -313,7 +314,7 @@ def test_a_link_in_place_of_a_folder_of_arrays_is_not_written_through(
     (stopped.path / name).rename(elsewhere)
     (stopped.path / name).symlink_to(elsewhere)
     with pytest.raises(InputError, match="not a regular file"):
-        JobFolder.reopen(stopped.path)
+        reopen_folder(stopped.path)
 
 
 # --- folders of version 0.1
@@ -447,7 +448,7 @@ def test_damaged_input_of_a_folder_without_checksums_is_detected(stopped: JobFol
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(InputError, match="image or labels are damaged"):
-        JobFolder.reopen(stopped.path)
+        reopen_folder(stopped.path)
 
 
 def test_slices_with_unknown_label_values_are_filled_again(stopped: JobFolder) -> None:
@@ -458,7 +459,7 @@ def test_slices_with_unknown_label_values_are_filled_again(stopped: JobFolder) -
     first, second = np.flatnonzero(stopped.finished())[:2].tolist()
     result[first, 3, 3] = 77
     np.save(path, result)
-    opened = JobFolder.reopen(stopped.path)
+    opened = reopen_folder(stopped.path)
     assert first in opened.pending()
     assert second not in opened.pending()
     assert isinstance(opened.read_volume(), Volume)

@@ -44,7 +44,9 @@ from support.processes import (
     slices_done,
     wait_for,
     worker_pid,
+    write_exit_code_recorder,
 )
+from support.run_folders import result_of
 from support.stepwise import DRAFT_DICE, FINAL_DICE, FIT_FRACTION
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
@@ -79,7 +81,7 @@ def final_slices(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     folder = make_folder(tmp_path_factory.mktemp("whole") / "job", *small_case(), AXIS, 8)
     with Spawned() as spawned:
         assert isinstance(poll_to_end(spawned.worker(folder))[-1], Finished)
-    return AXIS.slices(folder.assemble()[0])
+    return AXIS.slices(result_of(folder)[0])
 
 
 def drafted(events: list[Event]) -> list[int]:
@@ -132,7 +134,7 @@ def test_every_draft_is_replaced_by_a_final_slice(
     assert sorted(refined(events)) == pending
     assert folder.pending() == []
     assert not folder.drafts().any()
-    assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices)
+    assert np.array_equal(AXIS.slices(result_of(folder)[0]), final_slices)
 
 
 def test_progress_counts_drafts_the_fit_and_final_slices(make_job: MakeJob, start: Callable[..., Any]) -> None:
@@ -210,20 +212,21 @@ def test_cancel_while_it_drafts_keeps_the_drafts_made(make_job: MakeJob, start: 
 
 
 def test_cancel_during_the_fit_takes_a_second_and_keeps_all_drafts(
-    make_job: MakeJob, start: Callable[..., Any]
+    make_job: MakeJob, spawned: Spawned, python_with_stepwise: str
 ) -> None:
     folder = make_job(fit=ENDLESS_SECONDS)
     pending = folder.pending()
-    process = start(folder)
+    launcher, exit_code = write_exit_code_recorder(folder, python_with_stepwise)
+    process = spawned.worker(folder, launcher)
     events = poll_until(process, fitting)
     began = time.monotonic()
     process.cancel(grace=60)
     events += poll_to_end(process)
     assert time.monotonic() - began < 1.5
     assert isinstance(events[-1], Cancelled)
-    assert process.exit_code == 130, "it ended by itself"
+    assert exit_code.read_text().strip() == "130", "it ended by itself"
     require_drafts(folder, pending)
-    labels, _ = folder.assemble()
+    labels, _ = result_of(folder)
     assert AXIS.slices(labels)[pending].any()
 
 
@@ -257,7 +260,7 @@ def test_cancel_keeps_improved_drafts_instead_of_the_first_ones(
     assert refined(events) == [], "improved drafts are not final"
     assert folder.pending() == pending
     assert folder.drafts()[pending].all()
-    assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices), "the painted slices too"
+    assert np.array_equal(AXIS.slices(result_of(folder)[0]), final_slices), "the painted slices too"
 
 
 @pytest.mark.slow
@@ -272,7 +275,7 @@ def test_a_cancelled_fit_is_resumed_without_drafting_again(
     events = poll_to_end(start(folder))
     assert isinstance(events[-1], Finished)
     assert drafted(events) == []
-    assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices)
+    assert np.array_equal(AXIS.slices(result_of(folder)[0]), final_slices)
 
 
 # --- killed and failing processes
@@ -305,7 +308,7 @@ def test_after_a_killed_worker_only_missing_slices_are_computed_again(
     assert isinstance(rest[-1], Finished)
     assert sorted(drafted(rest)) == [index for index in left if not kept[index]]
     assert sorted(refined(rest)) == left
-    assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices)
+    assert np.array_equal(AXIS.slices(result_of(folder)[0]), final_slices)
 
 
 @pytest.mark.parametrize(("failure", "code"), [("bug", "worker_failed"), ("input", "volume_constant")])

@@ -20,12 +20,13 @@ from fewshot_annotate.core.job import Job
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import LabelMap, Volume
-from fewshot_annotate.jobs.fingerprints import fingerprint, fingerprints
+from fewshot_annotate.jobs.fingerprints import fingerprints
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.slice_writer import SliceWriter
 from support.disk import largest_file
 from support.labels import every_nth, small_case
 from support.processes import make_folder
+from support.run_folders import create_folder, reopen_folder, result_of
 
 AXIS = SliceAxis(1)
 
@@ -54,7 +55,7 @@ def test_the_job_and_its_input_are_read_as_written(folder: JobFolder) -> None:
     assert list(support.indices) == every_nth(label_map, AXIS, 8)
     assert np.array_equal(support.masks, AXIS.slices(label_map.array)[list(support.indices)])
     assert opened.pending() == support.unlabelled(range(opened.shape[0]))
-    opened.require_same_input(folder.job, fingerprint(volume, support))
+    opened.require_same_input(folder.job, fingerprints(volume, [support])[0])
 
 
 def test_a_slice_counts_as_finished_only_once_it_is_written(folder: JobFolder) -> None:
@@ -82,12 +83,12 @@ def test_a_draft_is_kept_and_still_to_be_done_until_it_is_replaced(folder: JobFo
         assert np.flatnonzero(folder.finished()).tolist() == [first, second]
         assert np.flatnonzero(folder.drafts()).tolist() == [first, second]
         assert folder.pending() == pending
-        assert (AXIS.slices(folder.assemble()[0])[[first, second]] == 1).all()
+        assert (AXIS.slices(result_of(folder)[0])[[first, second]] == 1).all()
         writer.write(first, np.full(shape, 2), np.ones(shape))
     assert np.flatnonzero(folder.drafts()).tolist() == [second]
     assert folder.pending() == pending[1:]
-    assert (AXIS.slices(folder.assemble()[0])[first] == 2).all()
-    assert (AXIS.slices(folder.assemble()[0])[second] == 1).all()
+    assert (AXIS.slices(result_of(folder)[0])[first] == 2).all()
+    assert (AXIS.slices(result_of(folder)[0])[second] == 1).all()
 
 
 def test_a_slice_with_an_unknown_state_is_filled_again(folder: JobFolder) -> None:
@@ -136,7 +137,7 @@ def test_the_result_holds_only_labelled_and_finished_slices(folder: JobFolder) -
     done = folder.pending()[0]
     with SliceWriter(folder) as writer:
         writer.write(done, np.full(shape, 2), np.full(shape, 0.5))
-    labels, confidence = (AXIS.slices(array) for array in folder.assemble())
+    labels, confidence = (AXIS.slices(array) for array in result_of(folder))
     for index, (one, slice_confidence) in enumerate(zip(labels, confidence, strict=True)):
         if index in folder.indices:
             assert np.array_equal(one, AXIS.slices(label_map.array)[index])
@@ -169,7 +170,7 @@ def test_the_volume_is_read_once_for_the_fingerprints_of_all_layers(folder: JobF
     counted = Volume(volume.array.view(Counted), volume.geometry)
     support = folder.read_support()
     other = support.subset([0, 2])
-    assert fingerprints(counted, [support, other]) == [fingerprint(volume, one) for one in (support, other)]
+    assert fingerprints(counted, [support, other]) == [fingerprints(volume, [one])[0] for one in (support, other)]
     assert Counted.slices_read == len(volume.array)
 
 
@@ -267,7 +268,7 @@ def test_a_job_is_not_resumed_with_other_input(change: Callable[..., Any], folde
     volume, _ = small_case()
     job, changed, support = change(volume, folder.read_support(), folder.job)
     with pytest.raises(InputError) as error:
-        folder.require_same_input(job, fingerprint(changed, support))
+        folder.require_same_input(job, fingerprints(changed, [support])[0])
     assert error.value.code == "job_differs"
 
 
@@ -279,9 +280,9 @@ def test_a_folder_whose_job_has_a_range_is_resumed(folder: JobFolder) -> None:
     del job["slices"]
     description["job"] = job | {"version": 3, "start": 0, "stop": folder.shape[0]}
     (folder.path / "job.json").write_text(json.dumps(description))
-    opened = JobFolder.reopen(folder.path)
+    opened = reopen_folder(folder.path)
     assert opened.pending() == folder.pending()
-    opened.require_same_input(folder.job, fingerprint(volume, folder.read_support()))
+    opened.require_same_input(folder.job, fingerprints(volume, [folder.read_support()])[0])
     opened.set_budget(60.0)
     assert JobFolder.open(folder.path).job == replace(folder.job, budget=60.0)
 
@@ -290,7 +291,7 @@ def test_slices_to_fill_must_exist_and_be_unlabelled(tmp_path: Path, folder: Job
     volume, support = small_case()[0], folder.read_support()
     for slices in ((support.indices[0],), (folder.shape[0],)):
         with pytest.raises(ValueError, match="slices to fill"):
-            JobFolder.create(tmp_path / "other", replace(folder.job, slices=slices), volume, support)
+            create_folder(tmp_path / "other", replace(folder.job, slices=slices), volume, support)
         assert not (tmp_path / "other").exists()
 
 
@@ -401,7 +402,7 @@ def test_flipped_bits_in_a_folder_are_refused_or_harmless(folder: JobFolder, tmp
             assert "\n" not in str(error)
         else:
             opened.pending()
-            opened.assemble()
+            result_of(opened)
             opened.read_volume()
         (folder.path / name).write_bytes(headers[name])
     assert refused > 150

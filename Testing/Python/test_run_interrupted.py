@@ -39,6 +39,7 @@ from support.processes import (
     write_launcher,
     write_program,
 )
+from support.run_folders import create_folder, result_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
 
@@ -49,7 +50,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, n
     folder = make_folder(tmp_path_factory.mktemp("undisturbed") / "job", *long_case(), SliceAxis(0), 50)
     with Spawned() as spawned:
         assert isinstance(poll_to_end(spawned.worker(folder))[-1], Finished)
-    return folder.assemble()
+    return result_of(folder)
 
 
 @pytest.mark.slow
@@ -64,7 +65,7 @@ def test_a_cancelled_run_continues_and_is_not_cancelled_again(
     events = poll_to_end(spawned.worker(long_job))
     assert isinstance(events[-1], Finished)
     assert sorted(slices_done(events)) == missing
-    for result, expected in zip(long_job.assemble(), undisturbed, strict=True):
+    for result, expected in zip(result_of(long_job), undisturbed, strict=True):
         assert np.array_equal(result, expected)
 
 
@@ -93,7 +94,7 @@ def test_a_killed_worker_is_reported_and_what_it_finished_is_kept(
     assert sorted(slices_done(events)) == missing, "only what was missing is computed"
     first = next(event for event in events if isinstance(event, Progress))
     assert first.done == len(kept)
-    for result, expected in zip(long_job.assemble(), undisturbed, strict=True):
+    for result, expected in zip(result_of(long_job), undisturbed, strict=True):
         assert np.array_equal(result, expected)
 
 
@@ -173,7 +174,7 @@ def require_plain_failure_and_resume(
     assert not [event for event in events if isinstance(event, Warned)], (
         "the incomplete line does not damage the next one"
     )
-    for result, undisturbed in zip(folder.assemble(), expected, strict=True):
+    for result, undisturbed in zip(result_of(folder), expected, strict=True):
         assert np.array_equal(result, undisturbed)
 
 
@@ -206,9 +207,7 @@ def test_too_little_memory_is_reported_in_one_plain_sentence(tmp_path: Path, spa
     image, labels = (np.tile(array[middle - 2 : middle + 3], wide) for array in (volume.array, label_map.array))
     grid = Geometry(image.shape)
     support = Support.from_label_map(LabelMap(labels, grid), SliceAxis(0), [0, 4])
-    folder = JobFolder.create(
-        tmp_path / "job", Job(engine="propagate", slices=(1, 2, 3)), Volume(image, grid), support
-    )
+    folder = create_folder(tmp_path / "job", Job(engine="propagate", slices=(1, 2, 3)), Volume(image, grid), support)
     enough_to_start = 2**20 * 30 + address_space_of_an_idle_worker()
     ending = poll_to_end(spawned.worker(folder, limited(folder, "AS", enough_to_start)))[-1]
     assert ending == Failed.of(Message("run_memory_short"))
@@ -273,5 +272,5 @@ def test_a_worker_whose_host_is_killed_ends_by_itself_and_the_job_can_be_resumed
     assert missing
     events = poll_to_end(spawned.worker(long_job))
     assert sorted(slices_done(events)) == missing
-    for result, expected in zip(long_job.assemble(), undisturbed, strict=True):
+    for result, expected in zip(result_of(long_job), undisturbed, strict=True):
         assert np.array_equal(result, expected)

@@ -30,6 +30,7 @@ from support.processes import (
     poll_until,
     slices_done,
     worker_pid,
+    write_exit_code_recorder,
     write_launcher,
 )
 
@@ -108,8 +109,7 @@ def test_a_run_of_a_finished_folder_ends_at_once(short_job: JobFolder, spawned: 
 
 
 def test_cancel_keeps_finished_slices(long_job: JobFolder, spawned: Spawned) -> None:
-    exit_code = long_job.path.parent / "exit code"
-    launcher = write_launcher(long_job, f'"{sys.executable}" "$@"; code=$?; echo $code > "{exit_code}"; exit $code')
+    launcher, exit_code = write_exit_code_recorder(long_job, sys.executable)
     process = spawned.worker(long_job, python=launcher)
     events, _ = poll_to_third_slice(process)
     process.cancel()

@@ -20,11 +20,11 @@ from fewshot_annotate.guidance.suggestion import Suggestion, suggest
 from fewshot_annotate.guidance.uncertainty import Uncertainty
 from fewshot_annotate.io.files import write_array, write_label_maps
 from fewshot_annotate.jobs.process import run_in_worker
-from fewshot_annotate.jobs.run_folder import JobFolder
 from hypothesis import given
 from hypothesis import strategies as st
 from support.labels import keep_slices, overlapping_layers, small_case
 from support.processes import Spawned
+from support.run_folders import create_folder
 
 AXIS = SliceAxis(0)
 LAST = small_case()[0].array.shape[0] - 1
@@ -256,7 +256,7 @@ def test_uncertainty_predicts_the_accuracy_of_the_result() -> None:
 
 def test_labels_and_confidence_of_a_finished_job_give_about_the_same(tmp_path: Path) -> None:
     support = support_of([LABEL_SLICES[0], MIDDLE, LABEL_SLICES[-1]])
-    folder = JobFolder.create(
+    folder = create_folder(
         tmp_path / "job",
         Job(engine="propagate", slices=tuple(support.unlabelled(range(LAST + 1)))),
         small_case()[0],

@@ -23,6 +23,7 @@ from fewshot_annotate.jobs.process import WorkerProcess
 from fewshot_annotate.jobs.run_folder import JobFolder
 
 from support.labels import every_nth
+from support.run_folders import create_folder
 
 PACKAGE_PARENT = Path(fewshot_annotate.__file__).parents[1]
 WAIT_SECONDS = 120.0
@@ -34,7 +35,7 @@ def make_folder(
     """A job over the whole volume, with every `step`-th slice of labels as support; `job` are further fields."""
     support = Support.from_label_map(label_map, axis, every_nth(label_map, axis, step))
     slices = tuple(support.unlabelled(range(axis.count(volume.geometry))))
-    return JobFolder.create(path, Job(engine=engine, slices=slices, **job), volume, support)
+    return create_folder(path, Job(engine=engine, slices=slices, **job), volume, support)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
@@ -93,6 +94,12 @@ def finished_slices(folder: JobFolder) -> dict[int, np.ndarray]:
 def write_launcher(job: JobFolder, text: str) -> str:
     """Write a shell script beside a job that starts its worker as a launcher does; returns its path."""
     return write_program(job.path.parent / "launcher", text)
+
+
+def write_exit_code_recorder(job: JobFolder, python: str) -> tuple[str, Path]:
+    """Write a launcher of a job's worker that writes its exit code to a file; returns the paths of both."""
+    code = job.path.parent / "exit code"
+    return write_launcher(job, f'"{python}" "$@"; code=$?; echo $code > "{code}"; exit $code'), code
 
 
 def write_program(path: Path, script: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -279,8 +280,9 @@ class WalkActions:
     def _do_kill_worker(self) -> None:
         run = self._panel.controller.run
         process = run.process if run is not None else None
-        if process is not None and process.pid is not None and process.exit_code is None:
-            os.kill(process.pid, signal.SIGKILL)
+        if process is not None and process.pid is not None and process.running:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(process.pid, signal.SIGKILL)
 
     def _do_turn(self) -> None:
         self._invariants.turn()

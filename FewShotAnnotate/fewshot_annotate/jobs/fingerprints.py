@@ -12,11 +12,6 @@ from ..core.support import Support
 from ..core.volume import Volume
 
 
-def fingerprint(volume: Volume, support: Support) -> str:
-    """Digest of all input a result depends on."""
-    return fingerprints(volume, [support])[0]
-
-
 def fingerprints(volume: Volume, supports: Sequence[Support]) -> list[str]:
     """Digests of all input that the results of several layers depend on; all channels are read once."""
     of_volume = hashlib.blake2b(digest_size=16)

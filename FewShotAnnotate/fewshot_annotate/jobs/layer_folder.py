@@ -226,28 +226,14 @@ class LayerFolder(WorkFolder):
             return set(present_values(labels[None])) <= set(self.labels)
         return checksum_of(labels, self._quantised_confidence(index)) == checksum
 
-    def assemble(self, support: Support | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Combine labelled and finished slices.
-
-        Parameters
-        ----------
-        support : Support, optional
-            The labelled slices, which are copied bit for bit; default: those in the folder.
+    def assemble_labels(self, support: Support) -> np.ndarray:
+        """Labels of the labelled slices, which are copied bit for bit, and of the finished ones.
 
         Returns
         -------
-        labels : uint8 or uint16 ndarray [k, j, i]
-            0 on slices that are neither labelled nor finished.
-        confidence : float32 ndarray [k, j, i]
-            1 on labelled slices, 0 on slices that are neither labelled nor finished.
+        uint8 or uint16 ndarray, shape [k, j, i]
+            0 on slices that are neither labelled nor finished. It takes memory only where it is not 0.
         """
-        support = support or self.read_support()
-        confidence = self.axis.restore(np.ones(self.shape, dtype=np.float32))
-        self.lower_confidence(confidence, support)
-        return self.assemble_labels(support), confidence
-
-    def assemble_labels(self, support: Support) -> np.ndarray:
-        """Only the labels of `assemble`; they take memory only where they are not 0."""
         labelled = set(support.indices)
         slices = sparse_zeros(self.shape, read_npy_header(self.array_path("result")).dtype)
         for index in map(int, np.flatnonzero(self.finished())):
@@ -258,7 +244,10 @@ class LayerFolder(WorkFolder):
         return self.axis.restore(slices)
 
     def lower_confidence(self, confidence: np.ndarray, support: Support) -> None:
-        """Lower a confidence, float32 [k, j, i], to that of `assemble`, in place."""
+        """Lower a confidence, float32 [k, j, i], to that of the result, in place.
+
+        It stays as it is on labelled slices, and becomes 0 on slices that are neither labelled nor finished.
+        """
         slices, labelled = self.axis.slices(confidence), set(support.indices)
         finished = self.finished()
         for index in range(len(slices)):

@@ -117,14 +117,11 @@ class PlannedRun:
         Position of the layer in the request.
     job : Job
     support : Support
-    requested : range
-        The requested slices, including labelled ones.
     """
 
     layer: int
     job: Job
     support: Support
-    requested: range
 
 
 def plan(request: FillRequest) -> list[PlannedRun]:
@@ -156,9 +153,9 @@ def planned_runs(
     """
     require_channels(settings.engine, volume.further)
     first = layers[0].support
-    requested, query = slices_to_fill(slices, first.indices, first.axis, first.axis.count(volume.geometry), source)
+    query = slices_to_fill(slices, first.indices, first.axis, first.axis.count(volume.geometry), source)
     jobs = jobs_of_layers(settings, query, [layer.names for layer in layers])
-    return [PlannedRun(layer.number, job, layer.support, requested) for layer, job in zip(layers, jobs, strict=True)]
+    return [PlannedRun(layer.number, job, layer.support) for layer, job in zip(layers, jobs, strict=True)]
 
 
 def require_channels(engine: str, further: Sequence[object]) -> None:
@@ -171,8 +168,8 @@ def require_channels(engine: str, further: Sequence[object]) -> None:
 
 def slices_to_fill(
     slices: SliceRange, labelled: Sequence[int], axis: SliceAxis, count: int, source: object = "The labels"
-) -> tuple[range, tuple[int, ...]]:
-    """The requested range of slices, and the slices in it that are to be filled.
+) -> tuple[int, ...]:
+    """The slices of the requested range that are not labelled.
 
     Parameters
     ----------
@@ -205,7 +202,7 @@ def slices_to_fill(
         if len(labelled) == 1 and slices == "between":
             raise InputError("one_labelled_slice", path=source, index=labelled[0])
         raise InputError("nothing_to_fill", path=source, axis=axis.index)
-    return requested, query
+    return query
 
 
 def _requested_range(slices: Any) -> range:

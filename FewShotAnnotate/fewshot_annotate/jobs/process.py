@@ -104,11 +104,6 @@ class WorkerProcess:
         """Process id; None before `start`."""
         return self._process.pid if self._process is not None else None
 
-    @property
-    def exit_code(self) -> int | None:
-        """Exit code of the process; None as long as it runs."""
-        return self._process.poll() if self._process is not None else None
-
     def poll(self) -> list[Event]:
         """Events since the last call; the last event of a run is one of `ENDINGS`. Takes milliseconds."""
         if self.ending is None and self._start_failure is not None:

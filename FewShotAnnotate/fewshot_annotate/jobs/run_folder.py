@@ -66,13 +66,7 @@ from .work_folder import LOCK
 
 
 class JobFolder(LayerFolder):
-    """The job of one layer on disk, from `create`, `create_layers`, `open` or `open_layers`."""
-
-    @classmethod
-    def create(cls, path: str | Path, job: Job, volume: Volume, support: Support) -> JobFolder:
-        """Write a new folder with one layer, see `create_layers`."""
-        (folder,) = cls.create_layers(path, [job], volume, [support])
-        return folder
+    """The job of one layer on disk, from `create_layers`, `open`, `open_layers` or `reopen_layers`."""
 
     @classmethod
     def create_layers(
@@ -177,12 +171,6 @@ class JobFolder(LayerFolder):
             folder.require_array(name)
         for number, grid in enumerate(folder.further_grids):
             folder.require_array(further_file(number), grid.shape)
-        return folder
-
-    @classmethod
-    def reopen(cls, path: str | Path) -> JobFolder:
-        """Open a folder with one layer to resume it, see `reopen_layers`."""
-        (folder,) = cls.reopen_layers(path)
         return folder
 
     @classmethod

@@ -88,7 +88,7 @@ def suggestions(
     first = layers[0].support
     slice_count = first.axis.count(request.volume.geometry)
     try:
-        _, slices = slices_to_fill(request.slices, first.indices, first.axis, slice_count, request.source)
+        slices = slices_to_fill(request.slices, first.indices, first.axis, slice_count, request.source)
     except InputError as error:
         if error.code in NOTHING_LEFT:
             return []

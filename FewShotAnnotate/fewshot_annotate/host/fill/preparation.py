@@ -271,5 +271,5 @@ def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[
     if not settings.labelled:
         raise InputError("no_labelled_slice", path=source)
     slices = "between" if settings.slices is None else (settings.slices.start, settings.slices.stop)
-    _, query = slices_to_fill(slices, labelled, settings.axis, settings.axis.count(grid.geometry), source)
+    query = slices_to_fill(slices, labelled, settings.axis, settings.axis.count(grid.geometry), source)
     return query, labelled

@@ -33,8 +33,6 @@ class RunOutcome:
         Filled slice -> checksum of its present voxels.
     kept : mapping of int to int
         Slice that was to be kept -> checksum of its present voxels.
-    confidence : mapping of int to float
-        Filled slice -> its confidence, 0..1, see `guidance.confidence`.
     changes : Changes
         Voxels that were added and removed.
     expected : mapping of str to ExpectedDice
@@ -51,7 +49,6 @@ class RunOutcome:
     support: tuple[int, ...]
     checksums: Mapping[int, int]
     kept: Mapping[int, int]
-    confidence: Mapping[int, float]
     changes: Changes
     expected: Mapping[str, ExpectedDice] = field(default_factory=dict)
     contested: ContestedVoxels = field(default_factory=ContestedVoxels)
@@ -71,7 +68,6 @@ class RunOutcome:
             support=plan.labelled,
             checksums={index: after for index, (after, _) in result.filled.items()},
             kept=result.kept,
-            confidence=result.confidence,
             changes=result.changes,
             contested=result.contested,
             expected={
