@@ -333,7 +333,7 @@ def test_settings_are_stored_applied_and_shown_again(settings_panel: SettingsPan
     section = settings_panel.section
     section.device_box.setCurrentIndex(2)
     section.threads_box.value = 1
-    section.level_box.setCurrentIndex(2)
+    section.level_box.setCurrentIndex(0)
     chosen = tmp_path / "données"
     chosen.mkdir()
     slicer_standin.dialogs().answer_next(str(chosen))
@@ -342,7 +342,7 @@ def test_settings_are_stored_applied_and_shown_again(settings_panel: SettingsPan
     assert data_folder() == chosen
     assert section.log_edit.text == str(chosen / "logs" / "few-shot-annotate.log")
     again = Settings(qt.QSettings())
-    assert (again.device, again.threads, again.log_level) == (Device.CUDA, 1, LogLevel.DETAILS)
+    assert (again.device, again.threads, again.log_level) == (Device.CUDA, 1, LogLevel.ERRORS)
     settings_panel.shut()
     settings_panel.open()
     section = settings_panel.section

@@ -25,7 +25,6 @@ class LogLevel(StrEnum):
 
     ERRORS = "errors"
     RUNS = "runs"
-    DETAILS = "details"
 
 
 class Store(Protocol):

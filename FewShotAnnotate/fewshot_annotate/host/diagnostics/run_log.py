@@ -21,7 +21,7 @@ from ..settings import GROUP, LogLevel, Settings
 LOG_NAME = "few-shot-annotate.log"
 _BYTES, _FILES = 1_000_000, 3
 _KEPT_ERRORS = 10
-_LEVELS = {LogLevel.ERRORS: logging.ERROR, LogLevel.RUNS: logging.INFO, LogLevel.DETAILS: logging.DEBUG}
+_LEVELS = {LogLevel.ERRORS: logging.ERROR, LogLevel.RUNS: logging.INFO}
 _LEFT_OUT = "..."
 _VERSION = re.compile(r"\d+(\.\d+)*")
 
@@ -98,10 +98,6 @@ class RunLog:
             Numbers, and words of ours.
         """
         self._write(logging.INFO, what, facts.items())
-
-    def debug(self, what: str, **facts: Fact) -> None:
-        """Log an event of minor importance."""
-        self._write(logging.DEBUG, what, facts.items())
 
     def error(self, code: str) -> None:
         """Log an error by the code of its `InputError`, or `WORKER`."""

@@ -57,7 +57,6 @@ def _levels() -> dict[LogLevel, str]:
     return {
         LogLevel.ERRORS: _("Errors only"),
         LogLevel.RUNS: _("Runs and errors"),
-        LogLevel.DETAILS: _("Everything"),
     }
 
 
