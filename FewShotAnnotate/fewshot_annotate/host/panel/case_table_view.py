@@ -124,4 +124,4 @@ def _tool_tip(row: CaseRow) -> str:
         lines.append(escape(row.message))
     if row.picture is not None:
         lines.append(f'<img src="{row.picture.as_uri()}" width="{_PREVIEW_PIXELS}">')
-    return "<br>".join(lines)
+    return f"<span>{'<br>'.join(lines)}</span>"

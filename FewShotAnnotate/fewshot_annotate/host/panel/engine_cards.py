@@ -13,6 +13,7 @@ from ..i18n import tr as _
 from ..messages import error_text
 from ..sentences.details import duration
 from .coverage import dot_icon
+from .widgets import as_tool_tip
 
 _MEGABYTE = 1e6
 _COLOURS = {
@@ -87,7 +88,8 @@ class EngineCards:
         title = _("Best that can run here ({title})").format(title=state.title) if state.name == AUTO else state.title
         facts = [_readiness(state), _time(state, slices, pixels)]
         item.setText(f"{title}: {', '.join(fact for fact in facts if fact)}")
-        item.setToolTip(engine_summary(state.engine) if state.reason is None else error_text(state.reason))
+        why_not = engine_summary(state.engine) if state.reason is None else error_text(state.reason)
+        item.setToolTip(as_tool_tip(why_not))
         item.setData(qt.Qt.UserRole, state.name)
         item.setIcon(dot_icon(qt.QColor(_COLOURS[state.readiness]), state.readiness is not Readiness.READY))
         usable = qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable

@@ -10,7 +10,7 @@ import qt
 from ...export.request import Problem, Remedy
 from ..i18n import tr as _
 from ..messages import error_text
-from .widgets import text_label
+from .widgets import as_tool_tip, text_label
 
 
 def remedy_titles() -> dict[Remedy, str]:
@@ -79,7 +79,7 @@ class ProblemList:
             self._apply(remedy)
 
         button = qt.QPushButton(title)
-        button.toolTip = tip
+        button.toolTip = as_tool_tip(tip)
         button.connect("clicked(bool)", clicked)
         self.buttons.append(button)
         return button

@@ -13,7 +13,7 @@ from ..annotation.review_rows import Origin, ReviewRow
 from ..i18n import tr as _
 from .names import slice_state_name
 from .slice_positions import slice_text
-from .widgets import text_label
+from .widgets import as_tool_tip, text_label
 
 # More cells than this are too narrow to be hit; then a cell stands for several slices and shows the worst of them.
 _MAX_CELLS = 96
@@ -45,6 +45,7 @@ class ReviewStrip:
         self.widget = _bare_table()
         self.widget.connect("cellClicked(int,int)", self._on_cell)
         self.legend = text_label(_legend())
+        self.legend.textFormat = qt.Qt.RichText
         self.show((), None)
 
     def show(self, rows: Sequence[ReviewRow], current: int | None, positions: Sequence[str] = ()) -> None:
@@ -76,7 +77,7 @@ class ReviewStrip:
         item.setBackground(qt.QBrush(qt.QColor(colour)))
         item.setForeground(qt.QBrush(qt.QColor("#000000")))
         item.setText(mark)
-        item.setToolTip(tool_tip)
+        item.setToolTip(as_tool_tip(tool_tip))
 
     def _on_cell(self, row: int, column: int) -> None:
         self._go(_worst(self._cells[column]).index)

@@ -27,6 +27,7 @@ from ..settings import LogLevel, Settings
 from ..tasks import BackgroundTasks
 from .widgets import (
     Controls,
+    as_tool_tip,
     body_layout,
     combo_box,
     fit_height,
@@ -315,4 +316,4 @@ def _size(runs: list[StoredRun]) -> int:
 
 def _show_path(edit: Any, path: Path | None) -> None:
     edit.text = _("none: it cannot be written") if path is None else str(path)
-    edit.toolTip = edit.text
+    edit.toolTip = as_tool_tip(edit.text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from ..messages import Refusal, error_text, refusal_text
 
 def show_error(error: InputError) -> None:
     """Show an error in a dialog."""
-    slicer.util.errorDisplay(error_text(error))
+    slicer.util.errorDisplay(error_text(error), textFormat=qt.Qt.PlainText)
+
+
+def as_tool_tip(text: str) -> str:
+    """A plain text as a tool tip, in which Qt takes names such as `<b>liver</b>` for formatting."""
+    lines = escape(text).replace("\n", "<br>")
+    return f"<span>{lines}</span>" if "<" in text or "&" in text else text
 
 
 _ROW_MARGIN_PIXELS = 8
@@ -37,7 +44,7 @@ class Controls:
         if self._shown.get(id(widget)) != shown:
             self._shown[id(widget)] = shown
             widget.enabled = refusal is None
-            widget.toolTip = refusal_text(refusal) or tool_tip
+            widget.toolTip = as_tool_tip(refusal_text(refusal)) or tool_tip
 
 
 def set_header(table: Any, titles: Sequence[str], wide: int) -> None:
@@ -107,7 +114,7 @@ def set_text_item(table: Any, row: int, column: int, text: str) -> None:
         item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
         table.setItem(row, column, item)
     item.setText(text)
-    item.setToolTip(text)
+    item.setToolTip(as_tool_tip(text))
 
 
 def set_check_item(
@@ -119,7 +126,7 @@ def set_check_item(
         item = qt.QTableWidgetItem()
         table.setItem(row, column, item)
     item.setText(text)
-    item.setToolTip(refusal_text(refusal) or text)
+    item.setToolTip(as_tool_tip(refusal_text(refusal) or text))
     item.setData(qt.Qt.UserRole, data)
     item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
     enabled = qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable
@@ -182,8 +189,9 @@ def show_path(edit: Any, path: Path) -> None:
 
 
 def text_label(text: str = "") -> Any:
-    """A label with word wrap that does not widen the panel, whatever its text."""
+    """A label with word wrap that does not widen the panel, whatever its text, which is shown as it is."""
     label = qt.QLabel(text)
+    label.textFormat = qt.Qt.PlainText
     label.wordWrap = True
     label.setMinimumWidth(1)
     return label
