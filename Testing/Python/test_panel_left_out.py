@@ -52,10 +52,12 @@ def test_a_name_that_looks_like_html_is_shown_as_it_is(panel: Panel) -> None:
     name = "<b>liver</b> & <i>spleen</i>"
     panel.scene.node.GetSegmentation().AddEmptySegment("bare", name)
     table = panel.ui.segmentsTable
-    panel.until(lambda: table.rowCount == 3)
-    shown = [table.item(row, column) for row in range(3) for column in range(table.columnCount)]
-    tips = [qt.QTextDocumentFragment.fromHtml(item.toolTip()).toPlainText() for item in shown if item is not None]
-    assert name in tips
+
+    def tips() -> list[str]:
+        shown = [table.item(row, column) for row in range(table.rowCount) for column in range(table.columnCount)]
+        return [qt.QTextDocumentFragment.fromHtml(item.toolTip()).toPlainText() for item in shown if item is not None]
+
+    panel.until(lambda: name in tips())
     labels = panel.widget.parent.findChildren(qt.QLabel)
     written = [label for label in labels if label.wordWrap and "<span" not in label.text]
     assert len(written) > 10
