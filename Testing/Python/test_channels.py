@@ -19,15 +19,15 @@ from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.datasets.case import CaseJob, run_case
 from fewshot_annotate.datasets.case_plan import BatchSettings
-from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.datasets.status import Status
 from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import RunContext, label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
-from fewshot_annotate.evaluation.study_manifest import read_manifest as read_study
+from fewshot_annotate.evaluation.study_manifest import read_study_manifest
 from fewshot_annotate.io.files import read_volume, write_array
 from fewshot_annotate.jobs.filling import Filling
 from fewshot_annotate.jobs.run_folder import JobFolder
+from support.batches import read_valid_manifest
 from support.case_folder import CaseFolder
 from support.run_folders import create_folder, reopen_folder
 
@@ -287,7 +287,7 @@ def test_a_row_of_a_batch_names_further_volumes(
 ) -> None:
     manifest = case_folder.folder / "cases.csv"
     manifest.write_text("image,support,also\nimage.nii.gz,support.nii.gz,t2.nii.gz; image.nii.gz\n", encoding="utf-8")
-    (case,) = read_manifest(manifest).cases
+    (case,) = read_valid_manifest(manifest).cases
     assert case.also == (channel, case_folder.image)
     job = CaseJob(case=replace(case, engine="propagate"), settings=BatchSettings(), folder=case_folder.folder / "out")
     assert [Path(further["path"]).name for further in job.request()["also"]] == ["t2.nii.gz", "image.nii.gz"]
@@ -303,6 +303,6 @@ def test_a_row_of_a_batch_names_further_volumes(
 def test_a_row_of_a_study_names_further_volumes(case_folder: CaseFolder, channel: Path) -> None:
     manifest = case_folder.folder / "study.csv"
     manifest.write_text("image,label,group,also\nimage.nii.gz,support.nii.gz,CT,t2.nii.gz\n", encoding="utf-8")
-    (volume,) = read_study(manifest)
+    (volume,) = read_study_manifest(manifest)
     (further,) = volume.read().volume.further
     assert further.array.shape == read_volume(channel).array.shape

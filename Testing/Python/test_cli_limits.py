@@ -18,7 +18,7 @@ from fewshot_annotate.core.unexpected_errors import (
     MAX_LOG_BYTES,
     TRACEBACK_VARIABLE,
     append_to_log,
-    fingerprint,
+    error_fingerprint,
     is_out_of_memory,
     traceback_lines,
 )
@@ -247,8 +247,8 @@ def test_the_same_error_has_the_same_code_and_the_log_has_a_limited_length(tmp_p
             return found
         raise AssertionError
 
-    assert fingerprint(error("a")) == fingerprint(error("b"))
-    assert fingerprint(error("a")) != fingerprint(ValueError())
+    assert error_fingerprint(error("a")) == error_fingerprint(error("b"))
+    assert error_fingerprint(error("a")) != error_fingerprint(ValueError())
     log = tmp_path / "errors.log"
     log.write_bytes(bytes(MAX_LOG_BYTES + 1))
     assert append_to_log(error("a"), log, "1")

@@ -26,7 +26,6 @@ from fewshot_annotate.datasets.listed_cases import (
     listed_cases,
     set_dataset_task,
 )
-from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.datasets.overview import read_overview
 from fewshot_annotate.datasets.review_lock import ReviewLock
 from fewshot_annotate.datasets.reviewed_case import read_case
@@ -38,6 +37,7 @@ from fewshot_annotate.datasets.task.example import TaskExample
 from fewshot_annotate.datasets.task.library import create_task, task_folder
 from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.io.files import read_label_maps, write_label_maps
+from support.batches import read_valid_manifest
 from support.disk import largest_file
 from support.synthetic_dicom import write_ct_series
 from support.tasks import GRID, SEGMENTS, ball, batch_of_balls, task_of_balls, write_ball
@@ -182,7 +182,7 @@ def test_added_volumes_become_cases_of_a_batch_and_none_is_added_twice(
     write_ball(images, 2)
     assert main(["dataset", "add", str(dataset.path), str(images)]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "ball2"
-    manifest = read_manifest(cases_path(dataset), "balls")
+    manifest = read_valid_manifest(cases_path(dataset), "balls")
     assert [case.image.name for case in manifest.cases] == ["ball0.nii.gz", "ball1.nii.gz", "ball2.nii.gz"]
     assert main(["dataset", "list", str(dataset.path)]) == 0
     assert "3 cases: 3 to do" in capsys.readouterr().out
@@ -372,7 +372,9 @@ def test_a_case_in_review_is_not_filled(dataset: BatchFolder, tmp_path: Path) ->
         def close(self) -> None:
             pass
 
-    results = run_batch(read_manifest(manifest), dataset.path, BatchSettings(), Pool, engine="propagate", resume=True)
+    results = run_batch(
+        read_valid_manifest(manifest), dataset.path, BatchSettings(), Pool, engine="propagate", resume=True
+    )
     lock.release()
     assert submitted == ["ball1"]
     assert (results["ball0"].status, results["ball0"].message) == (Status.SKIPPED, "in review")

@@ -19,12 +19,12 @@ from fewshot_annotate.datasets.export.checks import findings
 from fewshot_annotate.datasets.export.delivery import same_patients, validation_patients
 from fewshot_annotate.datasets.export.facts import CaseFacts
 from fewshot_annotate.datasets.export.source import dataset_source
-from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.datasets.task.adding import Provenance, add_example
 from fewshot_annotate.datasets.task.example import LabelOrigin
 from fewshot_annotate.datasets.task.library import create_task
 from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_label_maps
+from support.batches import read_valid_manifest
 from support.tasks import GRID, SEGMENTS, ball, batch_of_balls, task_of_balls
 
 SEEDS = (0, 1, 2)
@@ -91,7 +91,7 @@ def test_the_decathlon_description_lists_every_pair_once(tmp_path: Path) -> None
         assert read_volume(folder / pair["image"]).geometry.shape == GRID.shape
         assert (folder / pair["label"]).is_file()
     assert main(["manifest", str(folder), "-o", str(tmp_path / "cases.csv")]) == 0
-    assert [case.name for case in read_manifest(tmp_path / "cases.csv").cases] == [
+    assert [case.name for case in read_valid_manifest(tmp_path / "cases.csv").cases] == [
         Path(pair["label"]).name.removesuffix(".nii.gz") for pair in pairs
     ]
 

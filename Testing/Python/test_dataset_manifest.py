@@ -10,11 +10,11 @@ import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
-from fewshot_annotate.datasets.manifest import read_manifest, read_rows, require_case_name
+from fewshot_annotate.datasets.manifest import read_manifest, require_case_name
 from fewshot_annotate.datasets.status import StatusFile
 from hypothesis import given
 from hypothesis import strategies as st
-from support.batches import Dataset, make_dataset
+from support.batches import Dataset, make_dataset, read_valid_manifest
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def write_manifest(dataset: Dataset, text: str, encoding: str = "utf-8") -> None
 
 def refusal(dataset: Dataset) -> str:
     with pytest.raises(InputError) as refused:
-        read_manifest(dataset.manifest)
+        read_valid_manifest(dataset.manifest)
     return str(refused.value)
 
 
 def test_two_columns_are_enough_and_the_image_names_the_case(dataset: Dataset) -> None:
     write_manifest(dataset, "image,support\nimage.nii.gz,support.nii.gz\n")
-    (case,) = read_manifest(dataset.manifest).cases
+    (case,) = read_valid_manifest(dataset.manifest).cases
     assert (case.row, case.name, case.engine, case.axis, case.labelled_slices) == (2, "image", "", None, None)
     assert (case.image, case.support) == (dataset.image, dataset.support)
 
@@ -48,7 +48,7 @@ def test_columns_are_read_in_any_order_and_rows_are_numbered_as_in_a_spreadsheet
         ",,,,,,\n"
         "b,support.nii.gz,auto,image.nii.gz,3;10;20,,\n",
     )
-    first, second = read_manifest(dataset.manifest).cases
+    first, second = read_valid_manifest(dataset.manifest).cases
     assert (first.axis, first.labelled_slices, first.engine, first.library) == (
         SliceAxis(1),
         (3, 10, 20),
@@ -62,7 +62,7 @@ def test_columns_are_read_in_any_order_and_rows_are_numbered_as_in_a_spreadsheet
 def test_a_table_from_a_spreadsheet_is_read_with_any_usual_separator(dataset: Dataset, separator: str) -> None:
     rows = (("Image", "Support", "Name"), ("image.nii.gz", "support.nii.gz", "été"))
     write_manifest(dataset, "\r\n".join(map(separator.join, rows)), "utf-8-sig")
-    assert read_manifest(dataset.manifest).cases[0].name == "été"
+    assert read_valid_manifest(dataset.manifest).cases[0].name == "été"
 
 
 def test_paths_are_relative_to_the_folder_of_the_manifest_or_absolute(
@@ -70,7 +70,7 @@ def test_paths_are_relative_to_the_folder_of_the_manifest_or_absolute(
 ) -> None:
     monkeypatch.chdir("/")
     write_manifest(dataset, f"image,support\n{dataset.image},./support.nii.gz\n")
-    (case,) = read_manifest(dataset.manifest).cases
+    (case,) = read_valid_manifest(dataset.manifest).cases
     assert case.image.samefile(dataset.image)
     assert case.support is not None
     assert case.support.samefile(dataset.support)
@@ -78,7 +78,7 @@ def test_paths_are_relative_to_the_folder_of_the_manifest_or_absolute(
 
 def test_without_a_support_there_must_be_a_library_task(dataset: Dataset) -> None:
     write_manifest(dataset, "image,support,library\nimage.nii.gz,,liver\n")
-    assert read_manifest(dataset.manifest).cases[0].support is None
+    assert read_valid_manifest(dataset.manifest).cases[0].support is None
     write_manifest(dataset, "image,support,library\nimage.nii.gz,,\n")
     assert "row 2: nothing is in column support" in refusal(dataset)
 
@@ -86,12 +86,12 @@ def test_without_a_support_there_must_be_a_library_task(dataset: Dataset) -> Non
 def test_a_table_without_images_is_refused_although_a_task_needs_no_support(dataset: Dataset) -> None:
     write_manifest(dataset, "picture,name\nimage.nii.gz,a\n")
     with pytest.raises(InputError, match="has no column image;"):
-        read_rows(dataset.manifest, "liver")
+        read_manifest(dataset.manifest, "liver")
 
 
 def test_unknown_columns_are_named(dataset: Dataset) -> None:
     write_manifest(dataset, "image,support,labeled_slices,age\nimage.nii.gz,support.nii.gz,3,70\n")
-    assert read_manifest(dataset.manifest).unknown == ("labeled_slices", "age")
+    assert read_valid_manifest(dataset.manifest).unknown == ("labeled_slices", "age")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_table_in_another_encoding_is_refused(dataset: Dataset, encoding: str)
 @pytest.mark.parametrize("path", [lambda d: d.folder / "none.csv", lambda d: d.folder])
 def test_a_missing_table_is_refused(dataset: Dataset, path: Callable[[Dataset], Path]) -> None:
     with pytest.raises(InputError):
-        read_manifest(path(dataset))
+        read_valid_manifest(path(dataset))
 
 
 def test_names_that_some_file_system_does_not_distinguish_are_refused(dataset: Dataset) -> None:

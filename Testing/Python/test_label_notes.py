@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, to_image
-from fewshot_annotate.evaluation.study_manifest import read_manifest
+from fewshot_annotate.evaluation.study_manifest import read_study_manifest
 from fewshot_annotate.io.dicom.segmentation import label_note
 from fewshot_annotate.io.files import write_label_maps
 from highdicom.seg import Segmentation, SegmentDescription
@@ -194,7 +194,7 @@ def test_a_study_accepts_labels_painted_on_different_slices(image: Path, tmp_pat
     write_label_maps(tmp_path / "a.nrrd", [LabelMap(array, GRID, (SEGMENT, Segment(value=2, name="spleen")))])
     assert main([*study(image, tmp_path / "a.nrrd", tmp_path), "--partial"]) == 0
     annotated = [
-        read_manifest(tmp_path / "cases.csv", complete=bool(complete))[0].read().supports[0].annotated
+        read_study_manifest(tmp_path / "cases.csv", complete=bool(complete))[0].read().supports[0].annotated
         for complete in (0, 1)
     ]
     assert annotated[0].tolist() == [[True, False], [False, True]] * 3

@@ -10,8 +10,8 @@ import pytest
 from fewshot_annotate import export_labels
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.exit_codes import ExitCode
-from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.io.files import write_label_maps
+from support.batches import read_valid_manifest
 from support.synthetic_dicom import random_labels, write_ct_series
 
 Rows = list[tuple[str, str, str]]
@@ -34,7 +34,7 @@ def run(root: Path, *arguments: str) -> int:
 def rows_of(root: Path, *arguments: str) -> Rows:
     """Name, image and support of each row that the command writes, which `batch` can read."""
     assert run(root, *arguments) == ExitCode.DONE
-    read_manifest(root / "manifest.csv", task="any")
+    read_valid_manifest(root / "manifest.csv", task="any")
     with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
         return [(row["name"], row["image"], row["support"]) for row in csv.DictReader(file)]
 
@@ -226,7 +226,7 @@ def test_a_file_of_label_names_is_given_to_every_case(tmp_path: Path, capsys: py
     names = tmp_path / "names.txt"
     names.write_text('1 255 0 0 1 1 1 "liver"\n')
     assert run(tmp_path, "i", "l", f"--labels={names}") == ExitCode.DONE
-    (case,) = read_manifest(tmp_path / "manifest.csv").cases
+    (case,) = read_valid_manifest(tmp_path / "manifest.csv").cases
     assert case.labels == names
     names.write_text("nonsense")
     assert run(tmp_path, "i", "l", f"--labels={names}", "--overwrite") == ExitCode.BAD_INPUT

@@ -58,7 +58,7 @@ def blend_of(probability: float = 0.5, errors: tuple[float, ...] = (ERROR,)) -> 
     predicted = np.full((2, 3, 3), probability, dtype=np.float32)
     predicted[0] = 1 - probability
     growth = np.full(len(errors), ERROR)
-    return SpecialistBlend(lambda index: predicted, np.array(errors), growth, (0,), BlendConfig())
+    return SpecialistBlend(lambda index: predicted, np.array(errors), growth, BlendConfig())
 
 
 def test_weights_follow_from_the_squared_errors() -> None:

@@ -24,7 +24,6 @@ from fewshot_annotate.core.storage import temporary_folder, write_bytes, write_c
 from fewshot_annotate.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFolder, remove_abandoned
 from fewshot_annotate.datasets.batch import WorkerPool, run_batch
 from fewshot_annotate.datasets.case_plan import BatchSettings
-from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.engines.threads import temporary_compile_cache
 from fewshot_annotate.io.files import (
     WRITABLE_SUFFIXES,
@@ -34,7 +33,7 @@ from fewshot_annotate.io.files import (
     write_array,
     write_label_maps,
 )
-from support.batches import make_dataset
+from support.batches import make_dataset, read_valid_manifest
 from support.disk import largest_file
 from support.processes import Spawned, wait_for
 from support.small_files import GRID, OLD, confidence, names_in, random_labels
@@ -420,7 +419,7 @@ def test_a_batch_that_is_refused_late_does_not_change_its_folder(existing: str, 
         raise InputError("scheduler_unreachable", address="tcp://nowhere:1", detail="refused")
 
     with pytest.raises(InputError):
-        run_batch(read_manifest(dataset.manifest), output, BatchSettings(), no_processes, engine="propagate")
+        run_batch(read_valid_manifest(dataset.manifest), output, BatchSettings(), no_processes, engine="propagate")
     assert files_below(tmp_path) == before
 
 

@@ -26,7 +26,7 @@ from fewshot_annotate.evaluation.report.tables import write_slices, write_summar
 from fewshot_annotate.evaluation.results import Comparison, UnscoredEngine
 from fewshot_annotate.evaluation.scores import EngineScore
 from fewshot_annotate.evaluation.study import StudyResult, VolumeScores, run_study
-from fewshot_annotate.evaluation.study_manifest import read_manifest
+from fewshot_annotate.evaluation.study_manifest import read_study_manifest
 from fewshot_annotate.evaluation.study_scores import ALL_VOLUMES, findings, group_points, groups_of, sizes_of
 from fewshot_annotate.io.files import write_array, write_label_maps
 from fewshot_annotate.jobs.planning import EngineSettings
@@ -168,7 +168,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_finished(manifest: Path, spawned: 
 
 
 def test_volumes_may_be_added_later(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = read_manifest(manifest)
+    listed = read_study_manifest(manifest)
     design, folder = TrialDesign(sizes=(2,), draws=1, held_out=2), manifest.parent / "study"
     run_study(listed[1:2], [EngineSettings("propagate")], design, folder)
     before = set(folder.rglob("*.json"))
@@ -183,14 +183,14 @@ def test_volumes_may_be_added_later(manifest: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_volumes_are_labelled_across_their_thickest_spacing_by_default(manifest: Path) -> None:
-    first, *_ = read_manifest(manifest)
+    first, *_ = read_study_manifest(manifest)
     assert first.read().axis == SliceAxis(0)
     assert replace(first, axis=SliceAxis(2)).read().axis == SliceAxis(2)
     write_manifest(manifest.parent, ["Roe^Jack.nii.gz,Roe^Jack.seg.nrrd,MR,1"], "image,label,group,axis")
-    assert read_manifest(manifest)[0].axis == SliceAxis(1)
-    assert read_manifest(manifest)[0].name == "volume 1"
+    assert read_study_manifest(manifest)[0].axis == SliceAxis(1)
+    assert read_study_manifest(manifest)[0].name == "volume 1"
     write_manifest(manifest.parent, ["Roe^Jack.nii.gz;Roe^Jack.seg.nrrd;MR"], "image;label;group")
-    assert read_manifest(manifest)[0].group == "MR"
+    assert read_study_manifest(manifest)[0].group == "MR"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.datasets.case_files import CaseFiles
+from fewshot_annotate.datasets.manifest import Manifest, read_manifest
 from fewshot_annotate.datasets.status import CaseStatus, StatusFile
 from fewshot_annotate.io.files import write_array, write_label_maps
 
@@ -92,3 +93,11 @@ def copy_of(finished: Dataset, folder: Path) -> Dataset:
     """The output of a batch in another folder, for a test to change."""
     shutil.copytree(finished.output, folder / "out")
     return Dataset(folder, list(finished.rows))
+
+
+def read_valid_manifest(path: Path, task: str = "") -> Manifest:
+    """A manifest; raises the error of its first bad row."""
+    manifest = read_manifest(path, task)
+    for bad in manifest.bad_rows:
+        raise bad.error
+    return manifest

@@ -18,7 +18,7 @@ from ..datasets.batch import BadRowsError, WorkerPool, WorkersLost, run_batch
 from ..datasets.batch_state import CANCELLED, BatchProgress
 from ..datasets.case_plan import BatchSettings
 from ..datasets.local_processes import LocalProcesses
-from ..datasets.manifest import OPTIONAL, REQUIRED, read_rows
+from ..datasets.manifest import OPTIONAL, REQUIRED, read_manifest
 from ..datasets.status import CaseStatus, Status
 from .arguments import (
     add_clean_up,
@@ -100,7 +100,7 @@ def _batch(options: argparse.Namespace) -> int:
         clean_up=parse_clean_up(options.clean_up),
     )
     make_pool = _pool(options)
-    manifest = read_rows(options.manifest, options.task or "")
+    manifest = read_manifest(options.manifest, options.task or "")
     if manifest.unknown:
         columns = printable(", ".join(manifest.unknown))
         print(f"fewshot-annotate: unknown columns are ignored: {columns}.", file=sys.stderr)

@@ -23,7 +23,7 @@ from ..evaluation.report.study_page import study_png, write_study_report, write_
 from ..evaluation.report.tables import write_slices, write_summary
 from ..evaluation.results import Comparison, UnscoredEngine
 from ..evaluation.study import StudyResult, run_study
-from ..evaluation.study_manifest import read_manifest
+from ..evaluation.study_manifest import read_study_manifest
 from ..evaluation.study_scores import GroupPoint, findings, group_points
 from ..io.files import read_volume
 from ..jobs.planning import EngineSettings
@@ -152,7 +152,7 @@ def _case(options: argparse.Namespace, design: TrialDesign, engine_settings: Seq
 
 def _study(options: argparse.Namespace, design: TrialDesign, engine_settings: Sequence[EngineSettings]) -> int:
     """Compare on the volumes of a manifest."""
-    listed = read_manifest(options.study, consents(options), not options.partial)
+    listed = read_study_manifest(options.study, consents(options), not options.partial)
     folder: Path = options.output
     with exit_code_of_comparison(folder) as code, open_display(options.progress, COMPARISON) as report:
         study = run_study(listed, engine_settings, design, folder, report, options.resume, print_note)

@@ -25,7 +25,7 @@ from ..core.library_warnings import suppress_library_warnings
 from ..core.signals import ignore_signals
 from ..core.temporary import remove_abandoned_folders, system_folder
 from ..core.text import printable, shortened
-from ..core.unexpected_errors import LOG_NAME, TRACEBACK_VARIABLE, append_to_log, fingerprint, is_out_of_memory
+from ..core.unexpected_errors import LOG_NAME, TRACEBACK_VARIABLE, append_to_log, error_fingerprint, is_out_of_memory
 from . import CANCELLED
 from .activity_indicator import command_begins, starting
 from .terminal import StdoutError, discard_stdout, safe_streams
@@ -159,7 +159,9 @@ def _log_and_describe(error: Exception) -> str:
         if written_log
         else f"set {TRACEBACK_VARIABLE}=1 to see where"
     )
-    return f"an unexpected error ended this command ({type(error).__name__}, code {fingerprint(error)}); {where}."
+    return (
+        f"an unexpected error ended this command ({type(error).__name__}, code {error_fingerprint(error)}); {where}."
+    )
 
 
 def _logs() -> list[Path]:

@@ -59,7 +59,7 @@ def traceback_lines(error: BaseException) -> list[str]:
     return lines
 
 
-def fingerprint(error: BaseException) -> str:
+def error_fingerprint(error: BaseException) -> str:
     """Eight hexadecimal digits, equal for errors of the same type and traceback."""
     return f"{zlib.crc32(os.linesep.join(traceback_lines(error)).encode('utf-8', 'replace')):08x}"
 
@@ -67,7 +67,7 @@ def fingerprint(error: BaseException) -> str:
 def append_to_log(error: BaseException, log: Path, version: str) -> bool:
     """Append an error to a log, which is truncated when it has grown long; returns whether it could be written."""
     system = f"{version}, Python {platform.python_version()}, {sys.platform}"
-    text = "\n".join([f"{fingerprint(error)} {system}", *traceback_lines(error)]) + "\n\n"
+    text = "\n".join([f"{error_fingerprint(error)} {system}", *traceback_lines(error)]) + "\n\n"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         mode = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if size(log) > MAX_LOG_BYTES else os.O_APPEND)

@@ -17,7 +17,7 @@ from ..core.disk import unwritable_error
 from ..core.errors import InputError, Message
 from ..core.results import write_results
 from ..core.slice_axis import Plane, SliceAxis, labelled_indices
-from ..core.unexpected_errors import append_to_log, fingerprint, is_out_of_memory
+from ..core.unexpected_errors import append_to_log, error_fingerprint, is_out_of_memory
 from ..core.volume import LabelMap, Volume, names_by_value
 from ..engines.base import Engine, RunContext, Stopped, label_slice
 from ..engines.registry import engine_for
@@ -135,7 +135,7 @@ def run_case(case_job: CaseJob) -> CaseStatus:
         if is_out_of_memory(error):
             return ended(Status.FAILED, f"row {case_job.case.row}: there is not enough memory for this case.")
         append_to_log(error, case_job.files.error_log, __version__)
-        description = f"an unexpected error ({type(error).__name__}, code {fingerprint(error)})"
+        description = f"an unexpected error ({type(error).__name__}, code {error_fingerprint(error)})"
         return ended(Status.FAILED, f"row {case_job.case.row}: {description}; see {name}/error.log.")
 
 

@@ -24,7 +24,7 @@ from fewshot_annotate.datasets.batch_state import BatchProgress
 from fewshot_annotate.datasets.case_plan import BatchSettings
 from fewshot_annotate.datasets.listed_cases import cases_path, dataset_task
 from fewshot_annotate.datasets.local_processes import LocalProcesses
-from fewshot_annotate.datasets.manifest import read_rows
+from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.datasets.status import CaseStatus, Status
 from fewshot_annotate.engines.threads import max_threads
 from fewshot_annotate.jobs.worker_program import EventWriter, run_program, run_worker, worker_parser
@@ -57,7 +57,7 @@ def run(folder: RequestFolder, report: EventWriter, stop: Callable[[], bool]) ->
     request = folder.read_request()
     began = time.monotonic()
     batch = BatchFolder(request["dataset"])
-    manifest = read_rows(cases_path(batch), dataset_task(batch))
+    manifest = read_manifest(cases_path(batch), dataset_task(batch))
     done = {name for name, row in batch.status.read().items() if row.status is Status.DONE}
     bad_rows = tuple(row for row in manifest.bad_rows if row.name not in done)  # such as of images that are gone
     manifest = replace(manifest, bad_rows=bad_rows)

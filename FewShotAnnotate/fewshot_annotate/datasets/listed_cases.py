@@ -23,7 +23,7 @@ from ..io.table import read_lines
 from .batch_folder import BatchFolder
 from .case_files import PRIVATE
 from .found_volumes import FoundVolume
-from .manifest import Case, read_rows
+from .manifest import Case, read_manifest
 from .status import NOT_BEGUN, CaseStatus, Status
 
 CASES_FILE, SETTINGS_FILE = "cases.csv", "dataset.json"
@@ -70,7 +70,7 @@ def listed_cases(folder: BatchFolder) -> dict[str, Case]:
         The list is damaged.
     """
     path = cases_path(folder)
-    return {case.name: case for case in read_rows(path, _ANY_TASK).cases} if paths.is_file(path) else {}
+    return {case.name: case for case in read_manifest(path, _ANY_TASK).cases} if paths.is_file(path) else {}
 
 
 def listed_case(folder: BatchFolder, name: str) -> Case | None:
@@ -84,7 +84,7 @@ def listed_case(folder: BatchFolder, name: str) -> Case | None:
     path = cases_path(folder)
     if not paths.is_file(path):
         return None
-    manifest = read_rows(path, _ANY_TASK)
+    manifest = read_manifest(path, _ANY_TASK)
     for bad in manifest.bad_rows:
         if bad.name == name:
             raise bad.error

@@ -103,14 +103,6 @@ class BadRow:
 
 
 def read_manifest(path: str | Path, task: str = "") -> Manifest:
-    """As `read_rows`, but raises the error of the first bad row."""
-    manifest = read_rows(path, task)
-    for bad in manifest.bad_rows:
-        raise bad.error
-    return manifest
-
-
-def read_rows(path: str | Path, task: str = "") -> Manifest:
     """Read a CSV file with columns `image,support` and optionally those of `OPTIONAL`.
 
     The separator is the one of the header: comma, semicolon or tab; the encoding is UTF-8. Paths are relative to the

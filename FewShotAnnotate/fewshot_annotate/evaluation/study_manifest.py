@@ -80,7 +80,7 @@ class LabelledVolume:
         return ComparisonCase.from_label_maps(volume, layers, axis, labelled, self.label, complete=self.complete)
 
 
-def read_manifest(
+def read_study_manifest(
     path: Path, agreed: frozenset[Consent] = frozenset(), complete: bool = True
 ) -> list[LabelledVolume]:
     """Volumes of a CSV file with the columns `image,label,group` and optionally `name,axis,series,also`.

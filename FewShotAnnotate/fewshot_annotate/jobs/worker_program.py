@@ -17,7 +17,7 @@ from ..core.errors import InputError, Message
 from ..core.events import Event, Failed, Started, exit_code_of
 from ..core.exit_codes import ExitCode
 from ..core.scipy_loading import load_scipy
-from ..core.unexpected_errors import fingerprint, is_out_of_memory, traceback_lines
+from ..core.unexpected_errors import error_fingerprint, is_out_of_memory, traceback_lines
 from ..engines.threads import temporary_compile_cache
 from .host_monitor import HostMonitor
 from .work_folder import WorkFolder
@@ -126,4 +126,4 @@ def _failure(error: Exception) -> Message:
         return Message("run_memory_short")
     if isinstance(error, OSError):
         return Message("run_folder_failed", detail=error.strerror or type(error).__name__)
-    return Message("worker_failed", kind=type(error).__name__, number=fingerprint(error))
+    return Message("worker_failed", kind=type(error).__name__, number=error_fingerprint(error))

@@ -12,6 +12,7 @@ from fewshot_annotate.core.volume import LabelMap
 from fewshot_annotate.datasets.status import Status, StatusFile
 from fewshot_annotate.io.files import write_label_maps
 
+from support.batches import read_valid_manifest
 from support.faults.cases import GRID, NAMES, arrays, write_case
 from support.faults.command import QUIET, Command, Facts, strings
 from support.faults.content import BROKEN, NOTHING, file_fact, image_fact, json_fact, label_fact, page_fact
@@ -31,9 +32,8 @@ def batch(resume: bool = False) -> Command:
             from fewshot_annotate.datasets.batch import run_batch
             from fewshot_annotate.datasets.case import run_case
             from fewshot_annotate.datasets.case_plan import BatchSettings
-            from fewshot_annotate.datasets.manifest import read_manifest
 
-            listed = read_manifest(workspace.inputs / "manifest.csv")
+            listed = read_valid_manifest(workspace.inputs / "manifest.csv")
             first = type(listed)(listed.path, listed.cases[:2], listed.unknown)
             run_batch(
                 first,

@@ -167,11 +167,6 @@ class Task:
     slices: tuple[LibrarySlice, ...]
     examples: tuple[TaskExample, ...] = ()
 
-    @property
-    def patients(self) -> int:
-        """Number of different patients, as far as known."""
-        return len({example.patient for example in self.training_examples()})
-
     def training_examples(self) -> list[TrainingExample]:
         """All examples as `fit_specialist` takes them. Slices with the same quantiles are of the same volume."""
         examples = [example.for_training(self.folder, len(self.segments)) for example in self.examples]

@@ -35,15 +35,12 @@ class SpecialistBlend:
         Estimated error, 1 - Dice, of the specialist on this volume.
     growth : float ndarray, shape [labels]
         Error of the result per effective distance from the labelled slices.
-    labelled : tuple of int
-        Labelled slices.
     config : BlendConfig
     """
 
     predicted: Callable[[int], np.ndarray]
     error: np.ndarray
     growth: np.ndarray
-    labelled: tuple[int, ...]
     config: BlendConfig
 
     @classmethod
@@ -79,7 +76,7 @@ class SpecialistBlend:
             Error of `predicted` relative to that of `on_labelled`.
         """
         error = _specialist_error(on_labelled or predicted, error_ratio, expected, support, config)
-        return cls(predicted, error, _growth(held_out, calibration, len(error), config), support.indices, config)
+        return cls(predicted, error, _growth(held_out, calibration, len(error), config), config)
 
     def shares(self, distances: Distances) -> np.ndarray:
         """Weight, 0..1, of the specialist for each label at a distance from the labelled slices."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ... import __version__
 from ...core.data_folder import data_folder
 from ...core.errors import InputError
-from ...core.unexpected_errors import LOG_NAME, append_to_log, fingerprint, is_out_of_memory
+from ...core.unexpected_errors import LOG_NAME, append_to_log, error_fingerprint, is_out_of_memory
 
 
 def as_input_error(error: Exception) -> InputError:
@@ -18,7 +18,7 @@ def as_input_error(error: Exception) -> InputError:
         return InputError("host_memory")
     log = data_folder() / LOG_NAME
     append_to_log(error, log, __version__)
-    return InputError("step_unexpected", kind=type(error).__name__, number=fingerprint(error), log=log)
+    return InputError("step_unexpected", kind=type(error).__name__, number=error_fingerprint(error), log=log)
 
 
 def error_of_run(error: Exception) -> InputError:
@@ -51,7 +51,7 @@ class StepRunner:
             self._show(error)
             return error
         except Exception as error:
-            number = fingerprint(error)
+            number = error_fingerprint(error)
             if number not in self._shown:
                 self._shown[number] = as_input_error(error)
                 self._show(self._shown[number])
