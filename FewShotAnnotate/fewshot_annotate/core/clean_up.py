@@ -109,7 +109,7 @@ def clean_up_layers(
     support: Support,
     filled: Sequence[int],
 ) -> tuple[list[LabelMap], np.ndarray]:
-    """Clean up filled layers by rules; returns them with the confidence of their voxels.
+    """Clean up filled layers by rules; returns them with the confidence of their voxels, each float32 `[k, j, i]`.
 
     Raises
     ------
@@ -131,7 +131,10 @@ def clean_up_layers(
 
 
 def confidence_after(confidence: np.ndarray, before: LabelMap, after: LabelMap) -> np.ndarray:
-    """Confidence of cleaned labels; where a voxel changed, the probability the engine gave to all other labels."""
+    """Confidence `[k, j, i]` of cleaned labels.
+
+    Where a voxel changed, it is the probability that the engine gave to all labels but the one it chose.
+    """
     return np.where(before.array == after.array, confidence, 1 - confidence).astype(confidence.dtype, copy=False)
 
 

@@ -33,7 +33,7 @@ class IntensityRange:
 
     @classmethod
     def of_volume(cls, array: np.ndarray) -> IntensityRange:
-        """The range of a volume, from its `PERCENTILES`. `array` has three axes and any real dtype."""
+        """The range of a volume `[k, j, i]` of any real dtype, from its `PERCENTILES`."""
         low, high = (float(value) for value in np.percentile(subsample(array, RANGE_SAMPLE_VOXELS), PERCENTILES))
         if low == high:
             low, high = float(array.min()), float(array.max())
@@ -48,7 +48,7 @@ class IntensityRange:
         return cls(float(low), float(high) if low < high else _above(float(low)))
 
     def normalise(self, image: np.ndarray, dtype: type[np.floating] = np.float32) -> np.ndarray:
-        """Intensities from 0 to 1 as a new array; those outside the range become 0 or 1."""
+        """Intensities from 0 to 1 as a new array of the same shape; those outside the range become 0 or 1."""
         calculated = dtype if self._is_exact(dtype) else np.float64
         result = image.astype(calculated)
         result -= calculated(self.low)
@@ -68,12 +68,12 @@ def _above(value: float) -> float:
 
 
 def intensity_quantiles(array: np.ndarray, sample_voxels: int) -> tuple[float, ...]:
-    """Intensities of a volume at `QUANTILES`; the extremes of all voxels, the others of a sample."""
+    """Intensities of a volume `[k, j, i]` at `QUANTILES`; the extremes of all voxels, the others of a sample."""
     inner = np.quantile(subsample(array, sample_voxels), QUANTILES[1:-1])
     return tuple(float(value) for value in (array.min(), *inner, array.max()))
 
 
 def subsample(array: np.ndarray, voxels: int) -> np.ndarray:
-    """Every n-th voxel of a volume along each axis, so that about `voxels` are left."""
+    """View of every n-th voxel of a volume `[k, j, i]` along each axis, so that about `voxels` are left."""
     stride = max(1, round((array.size / voxels) ** (1 / 3)))
     return array[::stride, ::stride, ::stride]

@@ -62,8 +62,8 @@ def group_disjoint(masks: Sequence[Mapping[int, np.ndarray]]) -> list[list[int]]
 
     Parameters
     ----------
-    masks : sequence of mapping of int to bool ndarray
-        Slices of each mask by index; those left out are empty. They may be packed bits.
+    masks : sequence of mapping of int to bool ndarray, shape [h, w]
+        Slices of each mask by index; those left out are empty. They may be packed bits, uint8.
 
     Returns
     -------

@@ -190,7 +190,7 @@ def slice_indices(indices: Iterable[Any] | None) -> list[int] | None:
 
 
 def labelled_indices(array: np.ndarray, axis: SliceAxis) -> list[int]:
-    """Slices along `axis` that hold any label, ascending."""
+    """Indices of the slices along `axis` on which an array `[k, j, i]` holds any label, ascending."""
     others = tuple(other for other in range(3) if other != axis.index)
     return [int(index) for index in np.flatnonzero(array.any(axis=others))]
 
@@ -284,7 +284,7 @@ def axis_of_named_slices(
 
 
 def require_one_axis(array: np.ndarray, axis: SliceAxis, path: object = "The labels") -> None:
-    """Raise `InputError` if slices of another axis are painted as well as slices of `axis`.
+    """Raise `InputError` if in labels `[k, j, i]` slices of another axis are painted as well as slices of `axis`.
 
     A slice painted across `axis` is detected where it crosses slices of `axis` that are not painted. Structures cut
     by the border of the volume can be as thin as a painted slice and are no evidence.

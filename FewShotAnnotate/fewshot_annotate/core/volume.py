@@ -259,12 +259,12 @@ class LabelMap:
         return tuple(segment.value for segment in self.segments)
 
     def with_array(self, array: np.ndarray) -> LabelMap:
-        """A label map with the same geometry and segments and other voxels."""
+        """A label map with the same geometry and segments and other voxels `[k, j, i]`, uint8 or uint16."""
         return replace(self, array=array)
 
 
 def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
-    """Convert an array of any numeric dtype to uint8 or uint16 label values; not copied if it is one.
+    """Convert an array of any shape and numeric dtype to uint8 or uint16 label values; not copied if it is one.
 
     Raises
     ------
@@ -288,7 +288,7 @@ def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
 
 
 def present_values(array: np.ndarray) -> tuple[int, ...]:
-    """Label values that occur in a uint8 or uint16 array, ascending, without 0."""
+    """Label values that occur in a uint8 or uint16 array of any shape, ascending, without 0."""
     is_present = np.zeros(np.iinfo(array.dtype).max + 1, dtype=bool)
     for label_slice in array:  # slice by slice, so that the array is neither sorted nor copied
         is_present[label_slice] = True

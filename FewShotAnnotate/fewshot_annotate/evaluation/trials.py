@@ -159,7 +159,10 @@ class _RunObserver:
 
 
 def count_voxels(case: ComparisonCase, support_indices: Sequence[int], masks: np.ndarray) -> np.ndarray:
-    """Number of voxels in the truth, in the result and in both, as in `TrialResult.counts`."""
+    """Number of voxels in the truth, in the result and in both, as in `TrialResult.counts`.
+
+    `masks` are the label values of the results, `[layers, slices, h, w]`, in the order of `support_indices`.
+    """
     counts = np.zeros((len(support_indices), len(case.structures), 3), dtype=np.int64)
     for column, structure in enumerate(case.structures):
         support = case.supports[structure.layer]

@@ -54,13 +54,13 @@ def quantised(confidence: np.ndarray) -> np.ndarray:
 
 
 def confidence_of(values: np.ndarray) -> np.ndarray:
-    """The inverse of `quantised`: confidence 0..1, float32."""
+    """The inverse of `quantised`: confidence 0..1, float32 of the same shape."""
     confidence: np.ndarray = values.astype(np.float32) / _CONFIDENCE_SCALE
     return confidence
 
 
 def checksum_of(labels: np.ndarray, confidence: np.ndarray) -> int:
-    """CRC-32 of a slice as stored in result.npy and confidence.npy."""
+    """CRC-32 of a slice as stored: labels `[h, w]` of result.npy and uint8 `[h, w]` of confidence.npy."""
     return zlib.crc32(np.ascontiguousarray(confidence).data, zlib.crc32(np.ascontiguousarray(labels).data))
 
 

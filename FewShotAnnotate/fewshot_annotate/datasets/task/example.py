@@ -243,7 +243,7 @@ def patient_digest(pseudonym: str) -> str:
 
 
 def image_digest(array: np.ndarray) -> str:
-    """SHA-256 of voxels or pixels, independent of the byte order."""
+    """SHA-256 of voxels `[k, j, i]` or pixels `[h, w]`, independent of the byte order."""
     # By the type's name: numpy writes the same type in more than one way, as '<f4' and as 'float32'.
     layout = str((np.dtype(array.dtype.name), array.shape))
     digest = hashlib.sha256(layout.encode())

@@ -31,7 +31,7 @@ def task_segments(segments: Sequence[Segment]) -> tuple[Segment, ...]:
 
 
 def present_segments(array: np.ndarray, segments: Sequence[Segment]) -> list[Segment]:
-    """The segments of the values in an array, by value; values without a segment get the default one."""
+    """The segments of the values in a label array, by value; values without a segment get the default one."""
     named = {segment.value: segment for segment in segments}
     return [named.get(value, default_segment(value)) for value in present_values(array)]
 
@@ -67,7 +67,7 @@ def values_in_task(
 
 
 def with_values(array: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
-    """Labels with other values, uint8 or uint16; values that are not mapped become background."""
+    """Labels of any shape with other values, uint8 or uint16; values that are not mapped become background."""
     dtype = np.min_scalar_type(max(values.values(), default=0))
     table = np.zeros(int(array.max(initial=0)) + 1, dtype=dtype)
     for old, new in values.items():

@@ -85,12 +85,12 @@ class CandidatePool(SimpleCandidates):
         return np.log(result, out=result)
 
     def keep(self, index: int, probabilities: np.ndarray) -> None:
-        """Apply `Gap.keep` of the gap that a slice lies in; does nothing outside of the labelled slices."""
+        """Apply `Gap.keep` to the probabilities `[labels + 1, h, w]` of a slice between labelled ones, in place."""
         if self.config.structure_keeping and (gap := self._around(index)) is not None:
             gap.keep(index, probabilities)
 
     def strengthen_unmatched(self, index: int, probabilities: np.ndarray) -> None:
-        """Apply `Gap.strengthen_unmatched` of the gap around a slice; does nothing beyond the labelled slices."""
+        """Apply `Gap.strengthen_unmatched` to probabilities, as `keep`."""
         if self.config.structure_keeping and (gap := self._around(index)) is not None:
             gap.strengthen_unmatched(index, probabilities)
 

@@ -99,7 +99,10 @@ def average_weights(
 
 
 def cross_entropy_and_dice(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy plus the mean Dice loss of the labels in the target (Milletari et al., 2016)."""
+    """Cross-entropy plus the mean Dice loss of the labels in the target (Milletari et al., 2016).
+
+    Both tensors are float32 `[batch, labels + 1, h, w]`; the target holds probabilities.
+    """
     log = functional.log_softmax(logits, dim=1)
     probabilities = log.exp()
     entropy = -(target * log).sum(dim=1).mean()

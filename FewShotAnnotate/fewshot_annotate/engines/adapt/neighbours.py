@@ -27,7 +27,7 @@ def labelled_around(index: int, labelled: Sequence[int]) -> tuple[int, ...]:
 def nearest_and_extents(
     labelled: Sequence[int], areas: np.ndarray, index: int, growing_is_reliable: bool, tip_pixels: int
 ) -> tuple[int, np.ndarray]:
-    """Number of slices to the nearest labelled slice, and the `LabelExtent` of each label.
+    """Number of slices to the nearest labelled slice, and the `LabelExtent` of each label, `[labels]`.
 
     `areas` are those of `CandidatePool`, `tip_pixels` that of `CandidateConfig`.
     """

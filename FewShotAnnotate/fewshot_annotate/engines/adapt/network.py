@@ -60,7 +60,7 @@ class UNet(nn.Module):
         return [weight for level in (self.down, self.up) for weight in level.parameters() if weight.ndim == 4]
 
     def forward(self, inputs: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-        """Logits of each class, from the input channels and the prior of each pixel."""
+        """Logits of inputs `[batch, channels, h, w]` and prior probabilities `[batch, classes, h, w]`."""
         height, width = inputs.shape[-2:]
         pad = (0, -width % self.patch, 0, -height % self.patch)
         prior = prior.float()

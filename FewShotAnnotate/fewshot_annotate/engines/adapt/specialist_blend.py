@@ -79,7 +79,7 @@ class SpecialistBlend:
         return cls(predicted, error, _growth(held_out, calibration, len(error), config), config)
 
     def shares(self, distances: Distances) -> np.ndarray:
-        """Weight, 0..1, of the specialist for each label at a distance from the labelled slices."""
+        """Weight, 0..1, of the specialist for each label at a distance from the labelled slices, float `[labels]`."""
         beyond = self.config.beyond_factor if None in distances else 1.0
         result_error = np.clip(beyond * self.growth * effective_distance(distances), self.config.min_error, 1.0)
         power = self.config.error_exponent

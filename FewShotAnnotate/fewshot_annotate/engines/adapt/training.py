@@ -49,7 +49,10 @@ class OptionalNetwork:
     fitted: FittedNetwork | None = None
 
     def join(self, log_probs: np.ndarray, index: int) -> np.ndarray:
-        """Append the weighted prediction of the network, if any, to the log-probabilities of the candidates."""
+        """Append the weighted prediction of the network, if any, to those of the candidates.
+
+        Log-probabilities, float32 `[candidates, labels + 1, h, w]`, of the slice with this index.
+        """
         if self.fitted is None:
             return log_probs
         predicted = self.fitted.predict(index, default_prediction(log_probs, self.config))

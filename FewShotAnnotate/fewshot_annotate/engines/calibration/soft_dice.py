@@ -8,7 +8,7 @@ from .config import ExpectedDiceConfig
 
 
 def filling_labels(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Label index that fills each voxel, given the threshold of each label.
+    """Label index that fills each voxel, int `[...]`, from probabilities and thresholds of `[labels + 1, ...]`.
 
     A probability that reaches its threshold t is multiplied by (1 - t) / t, so that at t it equals a background of
     1 - t; then the label with the largest product is chosen.

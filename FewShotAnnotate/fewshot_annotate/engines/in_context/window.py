@@ -136,6 +136,6 @@ class Blend:
             total += added
 
     def write(self, out: np.ndarray) -> None:
-        """Write the mean into the part of a slice that windows cover."""
+        """Write the mean into the part of a slice `[h, w]` that windows cover."""
         covered = self._weight > 0
         out[covered] = self._sum[covered] / self._weight[covered]

@@ -83,7 +83,7 @@ class SimpleCandidates:
         return images
 
     def contrasted(self, index: int) -> np.ndarray:
-        """The slice after contrast equalisation for the intensities in and around the labels."""
+        """The slice after contrast equalisation for the intensities at the labels, float32 `[channels, h, w]`."""
         images = self.images(index)
         return np.stack([contrast(image) for contrast, image in zip(self._contrasts, images, strict=True)])
 
@@ -104,7 +104,7 @@ class SimpleCandidates:
         return self.support.one_hot(support_index, self.window)
 
     def label_indices(self, index: int) -> np.ndarray:
-        """Label index of each pixel, 0 for background, of the labelled slice at `index`, in the window."""
+        """Label index of each pixel of the labelled slice at `index`, int `[h, w]`, in the window."""
         mask = self.mask(self.support.indices.index(index))
         return np.searchsorted(np.array([0, *self.support.labels]), mask)
 
@@ -135,7 +135,7 @@ class SimpleCandidates:
         return self.one_hot(distances.index(min(distances)))
 
     def interpolated(self, sides: Sequence[int], index: int) -> np.ndarray:
-        """Shape interpolation between the labelled slices around a slice, given by support index."""
+        """Probabilities `[labels + 1, h, w]` by shape interpolation; `sides` are support indices around the slice."""
         return self.gap(sides[0], sides[-1]).interpolated(index, len(self.support.labels) + 1)
 
     def grown_slice(self, index: int) -> np.ndarray:
@@ -145,7 +145,7 @@ class SimpleCandidates:
         return self.grown(around, range(first + 1, last))[index]
 
     def grown(self, sides: Sequence[int], query: Sequence[int]) -> dict[int, np.ndarray]:
-        """Labels of query slices by region growing from the labelled slices around them, given by support index."""
+        """Labels `[h, w]` of query slices by region growing from labelled slices, given by support index."""
         support_indices_by_slice = {self.support.indices[support_index]: support_index for support_index in sides}
         start, stop = min([*support_indices_by_slice, *query]), max([*support_indices_by_slice, *query]) + 1
         stride = tuple(slice(None, None, -(-size // self._max_growing_side)) for size in self.shape)

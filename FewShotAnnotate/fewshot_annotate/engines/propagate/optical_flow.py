@@ -80,7 +80,7 @@ def _between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.nda
 
 
 def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
-    """Compose two fields: the displacement by `first` followed by that of `then`."""
+    """Compose two fields `[2, h, w]`: the displacement by `first` followed by that of `then`."""
     composed = warp(then, first)
     composed += first
     return composed

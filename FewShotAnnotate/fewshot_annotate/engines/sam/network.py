@@ -183,7 +183,7 @@ class SamModel:
         multimask: bool = False,
         target: TargetPrompt | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `decode`, for encoded prompts and with a batch dimension."""
+        """As `decode`, for encoded prompts and with a batch axis first: `[1, n, ...]`."""
         position = self.sam.prompt_encoder.get_dense_pe()
         decoder = self.sam.mask_decoder
         with nullcontext() if target is None else guided_by_target(decoder.transformer, target):

@@ -89,7 +89,7 @@ class OneShotSam(EmbeddingEngine):
         mask: np.ndarray,
         report: Callable[[float], None],
     ) -> None:
-        """Extract the target features of a label from a labelled slice."""
+        """Extract the target features of a label from a labelled slice; `mask` is bool `[h, w]`."""
 
     @abstractmethod
     def predict_logits(

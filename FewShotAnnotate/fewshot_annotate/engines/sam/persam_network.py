@@ -160,7 +160,7 @@ def _mixture(free: Tensor) -> Tensor:
 
 
 def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Dice loss plus focal loss (Lin et al. 2017), weighted as in the original."""
+    """Dice loss plus focal loss (Lin et al. 2017) of logits and a mask of one shape, weighted as in the original."""
     probability = logits.sigmoid()
     dice = 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
     entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
@@ -202,7 +202,7 @@ def _nearest_cell(model: SamModel, embedded: EmbeddedSlice, mask: np.ndarray, ce
 
 
 def most_similar_pixel(cosine: Tensor, limit: Box | None) -> tuple[int, int]:
-    """Coordinates x and y of the pixel that is most similar to the target."""
+    """Coordinates x and y of the pixel with the largest cosine similarity `[h, w]`, in the box if it has any."""
     if limit is not None:
         left, top, right, bottom = (int(np.ceil(limit[0])), int(np.ceil(limit[1])), int(limit[2]), int(limit[3]))
         inside = cosine[top : bottom + 1, left : right + 1]

@@ -173,12 +173,12 @@ class SoftDice:
 
 
 def soft_dice(probabilities: np.ndarray, inverse_temperature: float = 1.0) -> np.ndarray:
-    """Soft Dice of each label on a whole volume, see `SoftDice`."""
+    """Soft Dice `[labels]` of probabilities `[labels + 1, ...]` of a whole volume, see `SoftDice`."""
     return SoftDice(len(probabilities) - 1, inverse_temperature).add(probabilities).dice()
 
 
 def mean_soft_dice(members: Sequence[SoftDice]) -> np.ndarray:
-    """Mean of the soft Dice of the networks of an ensemble, by log-odds; NaN for labels that all lack.
+    """Mean `[labels]` of the soft Dice of an ensemble's networks, by log-odds; NaN for labels that all lack.
 
     In cross-validation, too, it is that of a single network. The mean probabilities of an ensemble have a lower soft
     Dice, because its networks differ.

@@ -46,7 +46,7 @@ class HeldOutResult:
     uncertain_truth: np.ndarray
 
     def soft(self, inverse_temperature: float) -> np.ndarray:
-        """Soft Dice of each label after calibration; NaN for labels that are absent."""
+        """Soft Dice of each label after calibration, float `[labels]`; NaN for labels that are absent."""
         return soft_dice(self.probabilities, inverse_temperature)
 
 

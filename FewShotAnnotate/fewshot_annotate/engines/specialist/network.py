@@ -58,7 +58,7 @@ class SpecialistUNet(nn.Module):
         self.head = conv(channels[0], classes * cells, 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits of each class. The size of the image must be a multiple of the product of `fold` and all `pools`."""
+        """Logits of each class; the size of the image is a multiple of the product of `fold` and all `pools`."""
         x = _folded(image, self.fold)
         skips: list[torch.Tensor] = []
         for level, block in enumerate(self.down):

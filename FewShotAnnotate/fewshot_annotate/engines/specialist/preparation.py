@@ -119,7 +119,7 @@ class WorkingGrid:
         return self.order.restore(np.moveaxis(array, leading, leading + self.axis))
 
     def image(self, array: np.ndarray) -> np.ndarray:
-        """Intensities on the working grid, float32, by linear interpolation."""
+        """Intensities `[k, j, i]` on the working grid, float32 `[d, h, w]`, by linear interpolation."""
         image = self.canonical(array).astype(np.float32)
         factors = np.array(self.native) / np.array(self.size)
         if self.native == self.size:
@@ -177,7 +177,7 @@ class PreparedExample:
 
 
 def prepared(volume: Volume, labels: np.ndarray, example: TrainingExample, plan: SpecialistPlan) -> PreparedExample:
-    """A loaded example on the working grid."""
+    """A loaded example, with label indices `[k, j, i]`, on the working grid."""
     grid = WorkingGrid.of(volume.geometry, plan)
     image = normalised(grid.image(volume.array), plan)
     dtype = np.min_scalar_type(plan.labels + 1)  # its largest value marks unlabelled voxels
@@ -192,7 +192,7 @@ def prepared(volume: Volume, labels: np.ndarray, example: TrainingExample, plan:
 
 
 def normalised(image: np.ndarray, plan: SpecialistPlan) -> np.ndarray:
-    """Clipped intensities with mean 0 and standard deviation 1, inside the labels in CT, else in the whole volume."""
+    """Clipped intensities `[d, h, w]` with mean 0 and deviation 1: inside the labels in CT, else in the volume."""
     if plan.ct_intensities is not None:
         low, high, mean, deviation = plan.ct_intensities
     else:
@@ -207,7 +207,7 @@ def normalised(image: np.ndarray, plan: SpecialistPlan) -> np.ndarray:
 
 
 def summary(volume: Volume, labels: np.ndarray, example: TrainingExample) -> ExampleSummary:
-    """Summary of a loaded example."""
+    """Summary of a loaded example with label indices `[k, j, i]`."""
     order = CanonicalOrder.of(volume.geometry)
     shape = [volume.array.shape[axis] for axis in order.axes]
     result = labels
@@ -240,7 +240,7 @@ def _sample(array: np.ndarray) -> np.ndarray:
 
 
 def resized(array: np.ndarray, axis: int, size: int) -> np.ndarray:
-    """Linear interpolation along one axis to `size` samples over the same extent."""
+    """Linear interpolation of an array of any shape along one axis, to `size` samples over the same extent."""
     old = array.shape[axis]
     if old == size:
         return array

@@ -46,7 +46,7 @@ class ClassVoxels:
         return cls(of_labels, labelled)
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
-        """A voxel of a random label, or any voxel of the labelled slices."""
+        """A voxel of a random label, or any voxel of the labelled slices, int `[3]`."""
         positions = self.labelled
         if self.of_labels and generator.random() < LABEL_FRACTION:
             positions = self.of_labels[generator.integers(len(self.of_labels))]
@@ -82,7 +82,7 @@ class PatchSampler:
         self._order: list[int] = []
 
     def draw(self) -> tuple[PreparedExample, np.ndarray]:
-        """The next example, in random order, and the centre of a patch in it."""
+        """The next example, in random order, and the centre of a patch in it, int `[3]`."""
         if not self._order:
             self._order = [self._indices[position] for position in self._random.permutation(len(self._indices))]
         index = self._order.pop()

@@ -138,7 +138,7 @@ def segment_digests(
 
 
 def masks_digest(masks: Mapping[str, np.ndarray], segment_ids: Sequence[str]) -> int:
-    """Checksum of the masks of a slice; segments without a voxel do not count."""
+    """Checksum of the masks, bool `[h, w]`, of a slice; segments without a voxel do not count."""
     digest = 0
     for segment_id in segment_ids:
         if segment_id in masks and masks[segment_id].any():

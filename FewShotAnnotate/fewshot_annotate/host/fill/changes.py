@@ -74,7 +74,7 @@ class MaskPieces:
         self._pieces: dict[str, list[tuple[int, int, int, np.ndarray]]] = {}
 
     def mark(self, name: str, index: int, window: Window, mask: np.ndarray) -> None:
-        """Add the voxels of a segment in a window of a slice."""
+        """Add the voxels of a segment in a window of a slice; `mask` is bool, of the size of the window."""
         if mask.any():
             rows, columns = mask_window([mask])
             first = (index, window[0].start + rows.start, window[1].start + columns.start)
@@ -105,7 +105,7 @@ class MaskPieces:
 
 
 def mask_window(masks: Sequence[np.ndarray]) -> Window:
-    """Bounding box of all masks together; one of them holds a voxel."""
+    """Bounding box of all masks, bool `[h, w]`, together; one of them holds a voxel."""
     union = masks[0] if len(masks) == 1 else np.logical_or.reduce(masks)
     box = bounding_box(union)
     assert box is not None

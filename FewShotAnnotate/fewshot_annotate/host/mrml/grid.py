@@ -161,7 +161,7 @@ class ImageSource:
     grid_to_array: np.ndarray | None
 
     def on_grid(self, shape: tuple[int, int, int]) -> np.ndarray:
-        """Voxels on the grid, trilinear where the grids differ, edge values outside. For a background thread."""
+        """Voxels `[k, j, i]` on the grid, trilinear where the grids differ, edge values outside; for a thread."""
         if self.grid_to_array is None:
             return self.array
         result = np.empty(shape, dtype=np.float32)

@@ -42,7 +42,7 @@ class ImagePlane:
 
     @property
     def normal(self) -> np.ndarray:
-        """Direction perpendicular to the slice."""
+        """Direction perpendicular to the slice, float `[3]` in LPS."""
         return np.cross(self.row, self.column)
 
 
