@@ -12,7 +12,7 @@ import slicer
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.host.effect.registration import EFFECT_NAME
 from fewshot_annotate.host.i18n import tr as _
-from fewshot_annotate.host.panel.widgets import Controls, row_layout, text_label
+from fewshot_annotate.host.panel.widgets import Controls, row_layout
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect  # type: ignore[import-not-found]
 
 ICON = Path(__file__).resolve().parents[4] / "Resources" / "Icons" / "FewShotAnnotate.png"
@@ -71,7 +71,9 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         self.cancelButton = qt.QPushButton(_("Cancel"))
         self.progressBar = qt.QProgressBar()
         self.progressBar.setMaximum(PROGRESS_STEPS)
-        self.statusLabel = text_label()
+        self.statusLabel = qt.QLabel("")
+        self.statusLabel.textFormat = qt.Qt.PlainText
+        self.statusLabel.wordWrap = True
         self.panelButton = qt.QPushButton(_("Full panel"))
         self.panelButton.toolTip = _("Choose engine, axis and segments, review slices, export.")
         # In few rows: the Segment Editor itself takes most of the height.
