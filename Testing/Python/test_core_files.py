@@ -30,6 +30,7 @@ from fewshot_annotate.io.files import (
 from fewshot_annotate.io.voxel_stream import Writable
 from support.data import REPOSITORY_CASES, load_case
 from support.labels import TERMINOLOGY, small_case
+from support.refusals import refusal_of
 
 NAMED = (
     Segment(value=1, name="corps calleux", colour=(0.25, 0.5, 0.75), tags={"TerminologyEntry": TERMINOLOGY}),
@@ -45,11 +46,9 @@ def small_volume() -> Volume:
 
 
 def refusal(path: Path, read: Callable[[Path], object] = read_volume) -> InputError:
-    with pytest.raises(InputError) as error:
-        read(path)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
-    return error.value
+    error = refusal_of(read, path)
+    assert str(path) in str(error)
+    return error
 
 
 def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray], is_vector: bool = False) -> None:

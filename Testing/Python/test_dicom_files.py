@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.volume import Geometry
 from fewshot_annotate.io.files import read_volume
 from pydicom import Dataset, dcmread
@@ -17,23 +17,16 @@ from support.image_series import (
     GRID,
     add_other_object,
     assert_same_world,
+    rescaled,
     set_pixels,
     stored_values,
     values_by_pydicom,
     write_multi_frame,
     write_series,
 )
+from support.refusals import refusal_of
 
-
-def refusal(path: Path, choice: str | None = None) -> InputError:
-    with pytest.raises(InputError) as refused:
-        read_volume(path, choice)
-    assert "\n" not in str(refused.value)
-    return refused.value
-
-
-def rescaled(dataset: Dataset, slope: float, intercept: float) -> None:
-    dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+refusal = partial(refusal_of, read_volume)
 
 
 # --- files that belong to a series

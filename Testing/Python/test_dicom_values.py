@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.io.files import read_volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,25 +18,19 @@ from support.image_series import (
     GRID,
     OBLIQUE,
     assert_same_world,
+    rescaled,
     set_pixels,
     stored_values,
     values_by_pydicom,
     write_multi_frame,
     write_series,
 )
+from support.refusals import refusal_of
 
 GRIDS = {"upright": GRID, "oblique": OBLIQUE}
 
 
-def refusal(path: Path, choice: str | None = None) -> InputError:
-    with pytest.raises(InputError) as refused:
-        read_volume(path, choice)
-    assert "\n" not in str(refused.value)
-    return refused.value
-
-
-def rescaled(dataset: Dataset, slope: float, intercept: float) -> None:
-    dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+refusal = partial(refusal_of, read_volume)
 
 
 def slope_of_the_rest(dataset: Dataset, index: int) -> None:

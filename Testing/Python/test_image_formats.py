@@ -10,6 +10,7 @@ import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from fewshot_annotate.io.files import read_label_maps, read_volume, write_array
 from fewshot_annotate.io.foreign_formats import describe_format
 from scipy.spatial.transform import Rotation
 from support.disk import largest_file
+from support.refusals import refusal_of
 
 SHAPE = (5, 6, 7)  # i, j, k
 ARRAY = np.random.default_rng(3).integers(0, 300, SHAPE).astype(np.int16)
@@ -44,11 +46,7 @@ def index_to_lps(geometry: Geometry) -> np.ndarray:
     return np.column_stack([matrix, geometry.origin])
 
 
-def refusal(path: Path) -> InputError:
-    with pytest.raises(InputError) as error:
-        read_volume(path)
-    assert "\n" not in str(error.value)
-    return error.value
+refusal = partial(refusal_of, read_volume)
 
 
 # --- read

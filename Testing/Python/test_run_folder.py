@@ -26,6 +26,7 @@ from fewshot_annotate.jobs.slice_writer import SliceWriter
 from support.disk import largest_file
 from support.labels import every_nth, small_case
 from support.processes import make_folder
+from support.refusals import refusal_of
 from support.run_folders import create_folder, reopen_folder, result_of
 
 AXIS = SliceAxis(1)
@@ -37,11 +38,9 @@ def folder(awkward_path: Path) -> JobFolder:
 
 
 def refusal(path: Path) -> InputError:
-    with pytest.raises(InputError) as error:
-        JobFolder.open(path)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
-    return error.value
+    error = refusal_of(JobFolder.open, path)
+    assert str(path) in str(error)
+    return error
 
 
 def test_the_job_and_its_input_are_read_as_written(folder: JobFolder) -> None:

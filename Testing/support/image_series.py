@@ -41,6 +41,11 @@ def lenient() -> Iterator[None]:
         yield
 
 
+def rescaled(dataset: Dataset, slope: float, intercept: float) -> None:
+    """Set the rescale slope and intercept of a slice."""
+    dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+
+
 def change_slices(folder: Path, change: Callable[[Dataset, int], None]) -> Path:
     """Rewrite the slices of a series after `change(dataset, slice_index)`, without checks of the values."""
     for path in sorted(folder.iterdir()):
