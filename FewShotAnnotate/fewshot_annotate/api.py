@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .core.errors import InputError as InputError
+from .core.errors import Message
 from .core.events import Event
 from .core.events import Unfinished as Unfinished
 from .core.expected_dice import ExpectedDice as ExpectedDice
@@ -173,6 +174,7 @@ def suggest(
     labelled_slices: Sequence[int] | None = None,
     slices: str | tuple[int, int] = "all",
     partial: bool = False,
+    on_note: Callable[[Message], object] = lambda note: None,
 ) -> list[SuggestedSlice]:
     """Suggest slices to label next, best first; none if every slice of the range is labelled.
 
@@ -184,13 +186,15 @@ def suggest(
         Maximum number of suggestions.
     slices : 'between', 'all' or (start, stop)
         Slices that may be suggested.
+    on_note : function
+        Takes what is to be known about the volume and its labels, as `Filled.notes`.
 
     Raises
     ------
     InputError
         The input cannot be used; the message says what to do.
     """
-    inputs = as_inputs(volume, labels, also)
+    inputs = as_inputs(volume, labels, also, on_note)
     request = FillRequest(
         volume=inputs.volume,
         layers=merge_disjoint(inputs.layers).layers,
@@ -219,13 +223,14 @@ def compare(
     partial: bool = False,
     device: str = "auto",
     seconds: float | None = None,
+    on_note: Callable[[Message], object] = lambda note: None,
 ) -> Comparison:
     """Compare engines on the labelled slices of a case, which are held out in turn and filled from the others.
 
     Parameters
     ----------
-    volume, labels, also, axis, labelled_slices, partial, device
-        As in `fill`. Engines that use one volume only are given `volume` alone, with a warning.
+    volume, labels, also, axis, labelled_slices, partial, device, on_note
+        As in `fill` and `suggest`. Engines that use one volume only are given `volume` alone, with a warning.
     engines : sequence of str
         Names of the engines.
     sizes : sequence of int
@@ -253,14 +258,9 @@ def compare(
     from .evaluation.design import TrialDesign
 
     design = TrialDesign.parse(sizes, draws, held_out, seed)
-    inputs = as_inputs(volume, labels, also)
-    case = ComparisonCase.from_label_maps(
-        inputs.volume,
-        merge_disjoint(inputs.layers).layers,
-        _axis(axis),
-        slice_indices(labelled_slices),
-        complete=not partial,
-    )
+    inputs = as_inputs(volume, labels, also, on_note)
+    layers, labelled = merge_disjoint(inputs.layers).layers, slice_indices(labelled_slices)
+    case = ComparisonCase.from_label_maps(inputs.volume, layers, _axis(axis), labelled, complete=not partial)
     compared = [EngineSettings(name, {}, parse_device(device), seconds) for name in engines]
     with temporary_folder() as folder:
         return compare_engines(case, compared, design, folder / "trials")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import Message
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, to_image
 from fewshot_annotate.evaluation.study_manifest import read_study_manifest
 from fewshot_annotate.io.dicom.segmentation import label_note
@@ -166,6 +167,11 @@ def test_the_python_api_returns_the_notes_that_the_command_line_prints(
     assert [f"Note: {note}" for note in notes] == printed
     assert NOTES[write_labels] in printed[0]
     assert fsa.fill(fsa.read_volume(image), labels, engine="propagate").notes == notes
+    found: list[Message] = []
+    fsa.suggest(image, labels, count=1, on_note=found.append)
+    assert tuple(found) == notes
+    fsa.compare(image, labels, engines=["propagate"], sizes=[2], draws=1, held_out=1, on_note=found.append)
+    assert tuple(found) == (*notes, *notes)
 
 
 def test_notes_of_the_python_api_concern_patients_images_in_memory_and_slices_that_were_not_named(

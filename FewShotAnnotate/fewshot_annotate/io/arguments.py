@@ -91,6 +91,7 @@ _KINDS = {
     "options": Kind(_maps_names(lambda value: True), "dict[str, number | bool | str]"),
     "codes": Kind(_maps_names(lambda value: isinstance(value, str)), "dict[str, str]"),
     "on_event": Kind(callable, "Callable[[Event], None]"),
+    "on_note": Kind(callable, "Callable[[Message], None]"),
     **dict.fromkeys(("resample", "crop", "partial", "suggest_codes", "default_code", "overwrite"), _FLAG),
 }
 _NOT_EMPTY = ("path", "reference", "volume", "labels")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +44,15 @@ class Inputs:
     notes: tuple[Message, ...]
 
 
-def as_inputs(volume: VolumeLike, labels: LabelsLike | None, also: Sequence[VolumeLike] = ()) -> Inputs:
+def as_inputs(
+    volume: VolumeLike,
+    labels: LabelsLike | None,
+    also: Sequence[VolumeLike] = (),
+    on_note: Callable[[Message], object] = lambda note: None,
+) -> Inputs:
     """Convert a volume, labels to label maps on its grid, and further volumes to its channels.
+
+    `on_note` takes the notes one by one.
 
     Raises
     ------
@@ -65,7 +72,10 @@ def as_inputs(volume: VolumeLike, labels: LabelsLike | None, also: Sequence[Volu
     input_volume = as_channels(input_volume, also)
     if image is not None:
         notes += channel_notes([Path(channel) for channel in also if isinstance(channel, (str, Path))], image)
-    return Inputs(volume=input_volume, layers=layers, notes=tuple(note for note in notes if note is not None))
+    inputs = Inputs(volume=input_volume, layers=layers, notes=tuple(note for note in notes if note is not None))
+    for note in inputs.notes:
+        on_note(note)
+    return inputs
 
 
 def as_channels(volume: Volume, also: Sequence[VolumeLike]) -> Volume:
