@@ -21,6 +21,8 @@ from support.case_folder import CaseFolder, make_case_folder
 from support.labels import long_case, small_case
 from support.processes import Spawned, make_folder
 
+pytest_plugins = ("support.forked_processes",)
+
 settings.register_profile(
     "repository", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -16,6 +16,8 @@ from support.data import load_case
 from support.processes import PACKAGE_PARENT
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 SPACING = (0.8, 0.9, 2.5)
 
 

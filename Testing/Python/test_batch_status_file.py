@@ -12,6 +12,8 @@ from fewshot_annotate.datasets.status import CaseStatus, Status, StatusFile
 from support.batches import Dataset, make_dataset
 from support.processes import Spawned
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.fixture
 def dataset(awkward_path: Path) -> Dataset:

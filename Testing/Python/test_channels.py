@@ -31,6 +31,8 @@ from support.batches import read_valid_manifest
 from support.case_folder import CaseFolder
 from support.run_folders import create_folder, reopen_folder
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 GRID = Geometry((13, 40, 40))
 
 

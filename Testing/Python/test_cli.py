@@ -24,6 +24,8 @@ from support.data import REPOSITORY_CASES, load_case
 from support.labels import every_nth, keep_slices, overlapping_layers, small_case
 from support.processes import Spawned
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def test_labelled_slices_come_back_exactly_and_those_between_are_filled(case_folder: CaseFolder) -> None:
     assert main(case_folder.fill()) == 0

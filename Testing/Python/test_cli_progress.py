@@ -29,6 +29,8 @@ from support.case_folder import AXIS, CaseFolder
 from support.labels import keep_slices, overlapping_layers, small_case
 from support.processes import slices_done
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def test_progress_json_prints_events_and_nothing_else(
     case_folder: CaseFolder, capfd: pytest.CaptureFixture[str]

@@ -23,6 +23,8 @@ from fewshot_annotate.jobs.run_folder import JobFolder
 from support.labels import every_nth, keep_slices, small_case
 from support.processes import Spawned, wait_for
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 AXIS = SliceAxis(0)
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="signals and processes as Linux has them")
 

@@ -29,6 +29,8 @@ from fewshot_annotate.jobs.run_folder import JobFolder
 from support.comparison_case import comparison_case
 from support.labels import every_nth, overlapping_layers, small_case
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 AXIS = SliceAxis(0)
 PROPAGATE = EngineSettings("propagate")
 QUICK = TrialDesign(sizes=(2,), draws=1)

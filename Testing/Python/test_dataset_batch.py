@@ -29,6 +29,8 @@ from support.labels import overlapping_layers, small_case
 from support.processes import Spawned, alive, wait_for
 from support.standin_engines import environment_with_standins, register
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 AXIS = SliceAxis(0)
 
 

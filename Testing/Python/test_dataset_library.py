@@ -35,7 +35,7 @@ from support.tasks import saved_task
 AXIS = SliceAxis(0)
 
 pytest_plugins = ("support.library_fixtures",)
-pytestmark = pytest.mark.usefixtures("home")
+pytestmark = pytest.mark.usefixtures("home", "forked_workers")
 
 
 def reoriented(orientation: str) -> tuple[Volume, LabelMap]:

@@ -15,6 +15,8 @@ from fewshot_annotate.io.files import write_label_maps
 from pydicom import Dataset, dcmread
 from support.image_series import add_other_object, write_series
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 GRID = Geometry((7, 24, 20), (0.8, 1.1, 2.5), (3.0, -4.0, 5.0))
 
 

@@ -30,6 +30,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from support.labels import OBLIQUE
 from support.synthetic_dicom import GRID, random_labels, write_ct_series
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
 OBLIQUE_GRID = Geometry((6, 7, 9), (0.75, 1.25, 2.5), (-11.5, 23.25, -40.0), OBLIQUE)
 LIVER, ORGAN = ("10200004", "SCT", "Liver"), ("123037004", "SCT", "Anatomical Structure")
 

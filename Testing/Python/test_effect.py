@@ -23,6 +23,7 @@ from fewshot_annotate.host.effect.registration import register_effect  # noqa: E
 OPTIONS_WIDTH = 290
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from fewshot_annotate.host.datasets.controller import AddedVolumes, DatasetContr
 from support import mrml
 from support.tasks import ball, task_of_balls, write_ball
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 WAIT_SECONDS = 120.0
 TRAINING_SECONDS = 3.0
 

@@ -20,6 +20,7 @@ from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scen
 from support.stepwise import DRAFT_DICE, FINAL_DICE
 
 pytest_plugins = ("support.run_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 FOREVER = 1000.0
 

@@ -19,6 +19,7 @@ from support import mrml
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 
 pytest_plugins = ("support.run_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scen
 from support.unexpected_error import UnexpectedError
 
 pytest_plugins = ("support.run_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 PATIENT = "Doe^Jane 1970-01-01"
 

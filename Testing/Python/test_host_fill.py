@@ -27,6 +27,7 @@ from support.run_folders import create_folder, result_of
 from support.scene_cases import Gate, Runs, all_equal, case, scene_of
 
 pytest_plugins = ("support.run_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 CASES = ("ct_vertebrae", "mr_spine_cord_t2", "ct_liver", "mr_cardiac_sax", "mic_ovule_cells")
 

@@ -21,6 +21,7 @@ from support.scene_cases import Case, Runs, Scene, add_volume, all_equal, case, 
 from vtk.util.numpy_support import numpy_to_vtk
 
 pytest_plugins = ("support.run_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from support.scene_cases import Runs, case, scene_of
 from vtk.util.numpy_support import vtk_to_numpy
 
 pytest_plugins = ("support.run_fixtures",)
-
+pytestmark = pytest.mark.usefixtures("forked_workers")
 ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, SliceStatus.IN_PROGRESS
 NOT_STARTED = SliceStatus.NOT_STARTED
 STATUS = slicer.vtkSlicerSegmentationsModuleLogic

@@ -24,6 +24,7 @@ from support.saved_scenes import open_scene, save_scene
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 
 pytest_plugins = ("support.run_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 FINISHED = 3
 

@@ -21,6 +21,8 @@ from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.io.files import read_volume, write_label_maps
 from scipy.spatial.transform import Rotation
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 SHAPE = (14, 11, 9)  # i, j, k
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 Matrix = np.ndarray

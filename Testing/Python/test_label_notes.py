@@ -23,6 +23,8 @@ from highdicom.uid import UID
 from pydicom import dcmread
 from support.synthetic_dicom import GRID, write_ct_series
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 QUICK = ["--engines", "propagate", "--sizes", "1", "--draws", "1", "--progress", "none"]
 SEGMENT = Segment(value=1, name="liver")
 

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from support.labels import OBLIQUE, oblique, overlapping_layers, small_case
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 GRID = Geometry((13, 20, 24), (0.7, 0.8, 2.5), (-31.5, 12.25, -204.7), OBLIQUE)
 UPRIGHT = Geometry(GRID.shape)
 

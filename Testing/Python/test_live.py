@@ -31,6 +31,7 @@ from support.run_folders import create_folder
 from support.scene_cases import Case, Gate, Runner, Runs, Scene, add_volume, all_equal, case, scene_of
 
 pytest_plugins = ("support.run_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 COUNT, SIDE = 13, 40
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import slicer
 import vtk
 from support import slicer_standin, stepwise
@@ -20,6 +21,7 @@ slicer_standin.install()
 import qt  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 def test_a_fill_in_the_panel_is_undone_in_one_step(panel: Panel) -> None:

@@ -37,6 +37,8 @@ from fewshot_annotate.host.panel.settings_section import SettingsSection  # noqa
 from fewshot_annotate.host.settings import LogLevel, Settings  # noqa: E402
 from fewshot_annotate.weights import catalog, store  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 WIDTH = 400
 WAIT_SECONDS = 180.0
 

@@ -21,6 +21,7 @@ slicer_standin.install()
 import qt  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 def test_a_segmentation_without_geometry_gets_that_of_the_volume(open_panel: Callable[..., Panel]) -> None:

@@ -23,6 +23,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis  # noqa: E402
 from fewshot_annotate.host.panel.shortcuts import KEYS  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 CONTROLS = (qt.QAbstractButton, qt.QComboBox, qt.QAbstractSpinBox, qt.QLineEdit, qt.QAbstractItemView)
 
