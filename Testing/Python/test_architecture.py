@@ -166,6 +166,14 @@ def test_each_folder_of_the_host_imports_only_those_before_it() -> None:
             assert imported <= allowed, name_of(source)
 
 
+def test_tasks_do_not_depend_on_the_batches_that_use_them() -> None:
+    tasks = (source for source in SOURCES if name_of(source).startswith("datasets/task/"))
+    imported = {name for source in tasks for name, _ in imports(source)}
+    of_datasets = {name for name in imported if name.startswith("fewshot_annotate.datasets.")}
+    assert of_datasets
+    assert {name for name in of_datasets if not name.startswith("fewshot_annotate.datasets.task.")} == set()
+
+
 def forbidden_packages(source: Path) -> list[str]:
     """Packages that a file must not import: Slicer's outside `host`; at file scope, those not bundled with Slicer."""
     part, found = part_of(source), []

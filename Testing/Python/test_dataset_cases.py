@@ -11,6 +11,7 @@ import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.datasets.accepted_examples import add_accepted
 from fewshot_annotate.datasets.accepting import LabelHistory, accept_case
 from fewshot_annotate.datasets.batch import run_batch
 from fewshot_annotate.datasets.batch_folder import BatchFolder
@@ -31,7 +32,6 @@ from fewshot_annotate.datasets.review_lock import ReviewLock
 from fewshot_annotate.datasets.reviewed_case import read_case
 from fewshot_annotate.datasets.reviewing import read_review_table, reset_case, write_acceptance
 from fewshot_annotate.datasets.status import CaseStatus, Status
-from fewshot_annotate.datasets.task.accepted import add_accepted
 from fewshot_annotate.datasets.task.advice import TrainingAdvice, training_advice
 from fewshot_annotate.datasets.task.example import TaskExample
 from fewshot_annotate.datasets.task.library import create_task, task_folder

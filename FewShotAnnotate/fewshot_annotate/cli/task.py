@@ -14,9 +14,9 @@ from ..core.exit_codes import ExitCode
 from ..core.slice_axis import SliceAxis, parse_axis, resolve_axis
 from ..core.support import Support
 from ..core.text import printable
+from ..datasets.accepted_examples import add_accepted
 from ..datasets.batch_folder import BatchFolder
 from ..datasets.ranking import rank_batch
-from ..datasets.task.accepted import add_accepted
 from ..datasets.task.adding import Provenance, add_example, remove_example, sparsely_labelled_slices
 from ..datasets.task.example import LabelOrigin, TaskExample
 from ..datasets.task.library import create_task, remove_task, task_folder

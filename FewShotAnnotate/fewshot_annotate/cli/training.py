@@ -73,7 +73,7 @@ def _train(options: argparse.Namespace) -> int:
                 )
                 model = train_task(request, context)
             else:
-                from ..datasets.task.cluster_training import train_on_cluster
+                from ..datasets.cluster_training import train_on_cluster
 
                 model = train_on_cluster(request, options.scheduler, lambda: report(_Step(0.0)))
     except (KeyboardInterrupt, Stopped):

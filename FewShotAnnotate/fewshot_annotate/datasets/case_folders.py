@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core import paths
 from ..core.errors import InputError, Message
+from ..core.folder_names import folder_name_key
 from ..core.reading import DamagedContentError, read_json_as
 from ..core.spreadsheet_cells import escape_formula
 from ..core.storage import csv_bytes
@@ -19,7 +20,7 @@ from ..io.dicom.listing import list_segmentations, list_series
 from ..io.label_names import DATASET_LIST
 from .case_pairs import FoundFile, Pair, Pairing, is_named_as_labels, pair_sources, unlabelled_pair
 from .image_and_label_names import image_suffix, is_segmentation, without_suffix
-from .manifest import as_case_name, same_folder
+from .manifest import as_case_name
 
 # Folders of the labelled cases of nnU-Net and the Medical Segmentation Decathlon.
 _TRAINING_IMAGES, _TRAINING_LABELS = "imagesTr", "labelsTr"
@@ -108,10 +109,10 @@ def _unique_names(pairs: Sequence[Pair]) -> Iterator[str]:
     for pair in pairs:
         base = as_case_name(pair.name)
         name, number = base, 1
-        while same_folder(name) in used:
+        while folder_name_key(name) in used:
             number += 1
             name = f"{base}-{number}"
-        used.add(same_folder(name))
+        used.add(folder_name_key(name))
         yield name
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..core import paths
 from ..core.errors import InputError
+from ..core.folder_names import folder_name_key, is_folder_name
 from ..io.dicom.folder import image_series, is_dicom
 from ..io.label_names import sidecar_path
 from .image_and_label_names import (
@@ -22,7 +23,6 @@ from .image_and_label_names import (
     without_channel,
     without_suffix,
 )
-from .manifest import is_folder_name, same_folder
 
 # Files that mark a folder as the result of a batch.
 _RESULTS = frozenset(("status.csv", "case.json"))
@@ -93,9 +93,9 @@ def find_volumes(folder: Path) -> FoundVolumes:
 
 def _with_unique_names(root: Path, volumes: Sequence[FoundVolume]) -> tuple[FoundVolume, ...]:
     """Volumes named by their whole path in the folder where shorter names would be the same."""
-    counts = Counter(same_folder(volume.name) for volume in volumes)
+    counts = Counter(folder_name_key(volume.name) for volume in volumes)
     return tuple(
-        volume if counts[same_folder(volume.name)] == 1 else replace(volume, name=_long_name(root, volume))
+        volume if counts[folder_name_key(volume.name)] == 1 else replace(volume, name=_long_name(root, volume))
         for volume in volumes
     )
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.folder_names import FORBIDDEN_CHARACTERS, MAX_CHARACTERS, folder_name_key, is_folder_name
 from ..core.slice_axis import AxisChoice, parse_axis, parse_slice_indices
 from ..io.table import Row, read_table
 from .image_and_label_names import without_suffix
 
 REQUIRED = ("image", "support")
 OPTIONAL = ("name", "engine", "axis", "labelled_slices", "labels", "library", "series", "task", "also", "patient")
-_MAX_CHARACTERS = 120
-_MAX_BYTES = 255
 # Of names that are made, so that their bytes and a number at their end fit.
 _NAME_CHARACTERS = 60
-# Characters and names that some file systems refuse.
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])( *\..*)?", re.IGNORECASE)
 _RESERVED = ("status.csv", "index.html", "cancel", "cases.csv", "dataset.json")
 
 
@@ -124,7 +118,7 @@ def read_manifest(path: str | Path, task: str = "") -> Manifest:
 
     def case_of(row: Row) -> Case:
         case = _case(row, task)
-        other = named.setdefault(same_folder(case.name), case)
+        other = named.setdefault(folder_name_key(case.name), case)
         if other is not case:
             raise InputError("case_name_twice", name=case.name, row=other.row)
         return case
@@ -136,9 +130,9 @@ def read_manifest(path: str | Path, task: str = "") -> Manifest:
     for number, error in errors.items():
         row = table.row(number)
         name = row.cell("name") or without_suffix(Path(row.cell("image")).name)
-        usable = is_folder_name(name) and name.lower() not in _RESERVED and same_folder(name) not in named
+        usable = is_folder_name(name) and name.lower() not in _RESERVED and folder_name_key(name) not in named
         name = name if usable else f"row {number}"
-        named.setdefault(same_folder(name), Case(row=number, name=name, image=Path(), support=None))
+        named.setdefault(folder_name_key(name), Case(row=number, name=name, image=Path(), support=None))
         bad_rows.append(BadRow(number, name, error))
     return Manifest(table.path, tuple(cases), unknown, tuple(bad_rows))
 
@@ -146,26 +140,14 @@ def read_manifest(path: str | Path, task: str = "") -> Manifest:
 def require_case_name(name: str) -> None:
     """Raise `InputError` unless a name is valid for a case and its folder."""
     if not is_folder_name(name) or name.lower() in _RESERVED:
-        raise InputError("case_name", name=name[:_MAX_CHARACTERS])
+        raise InputError("case_name", name=name[:MAX_CHARACTERS])
 
 
 def as_case_name(text: str) -> str:
     """A valid name for a case that resembles a text, such as a path."""
-    name = _FORBIDDEN.sub("_", text).strip("'=+-@. ")[:_NAME_CHARACTERS].rstrip(". ")
+    name = FORBIDDEN_CHARACTERS.sub("_", text).strip("'=+-@. ")[:_NAME_CHARACTERS].rstrip(". ")
     name = name.encode("utf-8", "replace").decode("utf-8")
     return name if is_folder_name(name) and name.lower() not in _RESERVED else f"case {name}".rstrip(". ")
-
-
-def is_folder_name(name: str) -> bool:
-    """Whether a name is a valid folder name on every system, without path separators."""
-    if not name or len(name) > _MAX_CHARACTERS or _FORBIDDEN.search(name):
-        return False
-    try:
-        if len(name.encode("utf-8")) > _MAX_BYTES:
-            return False
-    except UnicodeEncodeError:  # bytes of file names that are not UTF-8, which no table can hold
-        return False
-    return name[0] not in ". " and name[-1] not in ". " and not _DEVICES.fullmatch(name)
 
 
 def _case(row: Row, default_task: str) -> Case:
@@ -194,8 +176,3 @@ def _case(row: Row, default_task: str) -> Case:
         task=task,
         patient=row.cell("patient"),
     )
-
-
-def same_folder(name: str) -> str:
-    """Normalised name: equal for names that some file systems do not distinguish."""
-    return unicodedata.normalize("NFC", name).casefold()

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..core.disk import unwritable_error
 from ..core.errors import InputError, Message
 from ..core.volume import LabelMap, Segment
+from .accepted_examples import add_reviewed, remove_reviewed
 from .accepting import LabelHistory, accept_case
 from .batch_folder import BatchFolder
 from .case_files import PRIVATE
@@ -18,7 +19,6 @@ from .ranking import RankedCase, rank_batch
 from .review_lock import ReviewLock
 from .reviewed_case import ReviewedCase, read_case
 from .status import Status
-from .task.accepted import add_reviewed, remove_reviewed
 from .task.library import task_folder
 from .task.task import read_task
 

@@ -17,6 +17,7 @@ from ...core.data_folder import data_folder
 from ...core.disk import unwritable_error
 from ...core.errors import InputError, Message
 from ...core.file_transaction import atomic_stream, count_written
+from ...core.folder_names import is_folder_name
 from ...core.intensity import intensity_quantiles
 from ...core.locks import file_lock, open_locked
 from ...core.signals import defer_signals
@@ -25,7 +26,6 @@ from ...core.staged_folder import staged_folder
 from ...core.support import Support
 from ...core.temporary import TemporaryFolder
 from ...core.volume import Geometry, LabelMap, Segment, Volume
-from ..manifest import is_folder_name
 from .example import image_digest
 from .segments import terminology_of
 from .task import ARRAY_KINDS, FILE_NUMBER, TASK_FILE, LibrarySlice, SliceOrigin, Task, read_task

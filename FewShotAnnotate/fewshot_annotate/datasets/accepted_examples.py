@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...core.errors import InputError
-from ...core.memo import Memo
-from ...core.volume import LabelMap, Volume
-from ..accepted_case import AcceptedCase, accepted_case, accepted_cases, batch_statuses
-from ..batch_folder import BatchFolder
-from ..reviewed_case import ReviewedCase
-from .adding import Added, Provenance, add_example, remove_example
-from .example import TaskExample, image_digest
-from .task import Task, read_task
+from ..core.errors import InputError
+from ..core.memo import Memo
+from ..core.volume import LabelMap, Volume
+from .accepted_case import AcceptedCase, accepted_case, accepted_cases, batch_statuses
+from .batch_folder import BatchFolder
+from .reviewed_case import ReviewedCase
+from .task.adding import Added, Provenance, add_example, remove_example
+from .task.example import TaskExample, image_digest
+from .task.task import Task, read_task
 
 
 @dataclass(frozen=True)

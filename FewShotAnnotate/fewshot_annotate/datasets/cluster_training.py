@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from ...core.errors import InputError
-from ...engines.base import Stopped
-from ..cluster import connect
-from ..local_processes import CANCEL_GRACE_SECONDS
-from .models import TaskModel
-from .task import read_task
-from .training import TrainingRequest, request_stop, train_task
+from ..core.errors import InputError
+from ..engines.base import Stopped
+from .cluster import connect
+from .local_processes import CANCEL_GRACE_SECONDS
+from .task.models import TaskModel
+from .task.task import read_task
+from .task.training import TrainingRequest, request_stop, train_task
 
 _WAIT_SECONDS = 0.5
 
