@@ -37,8 +37,10 @@ from fewshot_annotate.datasets.task.example import TaskExample
 from fewshot_annotate.datasets.task.library import create_task, task_folder
 from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.io.files import read_label_maps, write_label_maps
+from pydicom import Dataset
 from support.batches import read_valid_manifest
 from support.disk import largest_file
+from support.image_series import change_slices
 from support.synthetic_dicom import write_ct_series
 from support.tasks import GRID, SEGMENTS, ball, batch_of_balls, task_of_balls, write_ball
 
@@ -154,6 +156,38 @@ def test_data_sets_and_manifests_find_the_same_image_files(suffix: str, tmp_path
         (folder / f"p1{suffix.upper()}").write_bytes(b"")
     assert [pair.image.path.name for pair in find_pairs(images, labels).pairs] == [f"p1{suffix.upper()}"]
     assert [volume.name for volume in find_volumes(images).volumes] == ["p1"]
+
+
+def test_series_of_one_patient_have_one_pseudonym_and_the_patient_id_is_nowhere(tmp_path: Path, images: Path) -> None:
+    def write(name: str, patient: str, study: str) -> None:
+        def identify(header: Dataset, _slice_index: int) -> None:
+            header.PatientID, header.StudyInstanceUID = patient, study
+
+        change_slices(write_ct_series(images / name), identify)
+
+    for name, patient, study in (
+        ("a", "DOE-1942", "1.2.1"),
+        ("b", "ROE-1950", "1.2.2"),
+        ("c", "ANONYMOUS", "1.2.3"),
+        ("d", "ANONYMOUS", "1.2.4"),
+    ):
+        write(name, patient, study)
+    found = find_volumes(images)
+    add_volumes(create_dataset(tmp_path / "set"), found.volumes)
+    write("e", "DOE-1942 ", "1.2.5")  # found later
+    write("f", "Anonymous", "1.2.4")
+    folder = create_dataset(tmp_path / "set")
+    assert add_volumes(folder, find_volumes(images).volumes) == ["e", "f"]
+    patients = {name: status.patient for name, status in folder.status.read().items()}
+    assert patients == {name: case.patient for name, case in listed_cases(folder).items()}
+    assert patients["ball0"] == patients["ball1"] == ""
+    assert patients["a"] == patients["e"]
+    assert patients["d"] == patients["f"], "a study has one patient"
+    assert len({patients[name] for name in "abcd"} - {""}) == 4
+    written = b"".join(path.read_bytes() for path in folder.path.iterdir() if path.is_file())
+    assert b"1942" not in written + repr(found).encode()
+    add_volumes(create_dataset(tmp_path / "other"), found.volumes)
+    assert listed_cases(create_dataset(tmp_path / "other"))["a"].patient not in ("", patients["a"])
 
 
 def test_each_series_of_a_folder_is_a_volume_of_its_own(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core import paths
@@ -43,11 +43,14 @@ class FoundVolume:
     path : Path
     series : str
         As of `Case`.
+    patient : str
+        As of `NamedSeries`; empty for other files than DICOM.
     """
 
     name: str
     path: Path
     series: str = ""
+    patient: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,8 @@ def _series(folder: Path, root: Path) -> Iterator[FoundVolume]:
     all_series = image_series(root)
     base = _name(folder, root, root.name)
     for series in all_series:
-        name = base if len(all_series) == 1 else f"{base}-{_plain(series)}"
-        yield FoundVolume(name, root, "" if len(all_series) == 1 else series)
+        name = base if len(all_series) == 1 else f"{base}-{_plain(series.name)}"
+        yield FoundVolume(name, root, "" if len(all_series) == 1 else series.name, series.patient)
 
 
 def _holds_labels(folder: Path, file: Path) -> bool:

@@ -3,12 +3,15 @@
 ============  ========================================================================================================
 cases.csv     manifest, which `batch` takes; its paths are relative to the folder, or absolute
 dataset.json  task whose model fills the cases, and to which accepted cases are added
+.patient.key  random bytes with which Patient IDs of DICOM series become pseudonyms, if there are any
 ============  ========================================================================================================
 """
 
 from __future__ import annotations
 
+import hmac
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,16 +20,18 @@ from ..core.disk import unwritable_error
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
 from ..core.new_folder import new_folder
-from ..core.reading import DamagedContentError, read_json_as
+from ..core.reading import DamagedContentError, read_bytes, read_json_as
 from ..core.storage import csv_bytes, write_json
 from ..io.table import read_lines
 from .batch_folder import BatchFolder
 from .case_files import PRIVATE
 from .found_volumes import FoundVolume
 from .manifest import Case, read_manifest
-from .status import NOT_BEGUN, CaseStatus, Status
+from .status import NOT_BEGUN, PATIENT, CaseStatus, Status
 
-CASES_FILE, SETTINGS_FILE = "cases.csv", "dataset.json"
+CASES_FILE, SETTINGS_FILE, KEY_FILE = "cases.csv", "dataset.json", ".patient.key"
+_KEY_BYTES = 32
+_PSEUDONYM_DIGITS = 12
 _COLUMNS = ("image", "support", "name", "series")
 # Rows without labelled slices are valid only with a task; which one it is does not matter for listing them.
 _ANY_TASK = "any"
@@ -118,16 +123,46 @@ def add_volumes(folder: BatchFolder, volumes: Sequence[FoundVolume]) -> list[str
         listed |= {(paths.resolve(folder.path / line[image]), line[series]) for line in lines}  # of damaged rows too
         taken = {name.casefold() for name in rows}
         chosen = [volume for volume in volumes if (paths.resolve(volume.path), volume.series) not in listed]
-        for volume in chosen:
+        patients = _pseudonyms(folder, [volume.patient for volume in chosen], files)
+        if any(patients) and PATIENT not in columns:
+            columns.append(PATIENT)
+            lines = [[*line, ""] for line in lines]
+        for volume, patient in zip(chosen, patients, strict=True):
             names.append(_free_name(volume.name, taken))
             cells = {"image": _path_text(folder, volume.path), "name": names[-1], "series": volume.series}
-            lines.append([cells.get(column, "") for column in columns])
+            lines.append([(cells | {PATIENT: patient}).get(column, "") for column in columns])
         if chosen:
             files.stream(cases_path(folder)).write(csv_bytes(columns, lines))
-        return [CaseStatus(name=name, status=Status.SKIPPED, message=NOT_BEGUN) for name in names]
+        return [
+            CaseStatus(name=name, status=Status.SKIPPED, message=NOT_BEGUN, patient=patient)
+            for name, patient in zip(names, patients, strict=True)
+        ]
 
     folder.status.change_with_files(add)
     return names
+
+
+def _pseudonyms(folder: BatchFolder, patients: Sequence[str], files: FileTransaction) -> list[str]:
+    """Pseudonyms of patients, empty for those that are not known: the same for a patient whenever cases are added.
+
+    They say nothing without the random key, which is made for the first one and never leaves the data set.
+    """
+    path = folder.path / KEY_FILE
+    if not any(patients):
+        return [""] * len(patients)
+    try:
+        key = read_bytes(path)
+    except FileNotFoundError:
+        key = secrets.token_bytes(_KEY_BYTES)
+        files.stream(path).write(key)
+    except OSError as error:
+        raise InputError("file_unreadable", path=path, detail=error.strerror) from None
+
+    def pseudonym(patient: str) -> str:
+        digest = hmac.digest(key, patient.encode("utf-8", "surrogatepass"), "sha256").hex()
+        return f"p{digest[:_PSEUDONYM_DIGITS]}"  # with a letter first, lest a spreadsheet takes it for a number
+
+    return [pseudonym(patient) if patient else "" for patient in patients]
 
 
 def dataset_task(folder: BatchFolder) -> str:

@@ -11,7 +11,7 @@ from ...core import paths
 from ...core.errors import InputError, Message
 from .attributes import SEGMENTATIONS, require_pydicom, suppress_dicom_warnings
 from .functional_groups import FUNCTIONAL_GROUPS
-from .series_choice import choose_series, series_names
+from .series_choice import NamedSeries, choose_series, named_series
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -72,11 +72,10 @@ def image_headers(files: Iterable[Path]) -> list[Dataset]:
     return headers
 
 
-def image_series(folder: Path) -> list[str]:
+def image_series(folder: Path) -> list[NamedSeries]:
     """The image series in a folder, without those in folders within it, as `read_image_headers` takes them.
 
-    That is Series Number or the name of a file. Series that only accompany others, such as localizers, are left out,
-    and damaged files are ignored.
+    Series that only accompany others, such as localizers, are left out, and damaged files are ignored.
 
     Raises
     ------
@@ -90,7 +89,7 @@ def image_series(folder: Path) -> list[str]:
         except InputError as error:
             if error.code == "package_missing":
                 raise
-    return series_names(headers)
+    return named_series(headers)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import filecmp
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 SERIES_ERRORS = ("many_series", "series_unknown")
 # Attributes that are equal in all images of a series. Positions in several frames of reference can't be compared.
 _SHARED = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
+# Patient IDs that many patients have: programs that remove names write them.
+_NO_PATIENT = re.compile(
+    r"\W*|[0\W]+|x+|anon[a-z]*|de-?identified|unknown|none|n/?a|no[ _-]?id|removed", re.IGNORECASE
+)
 # Maximum number of series that an error lists.
 _MAX_LISTED = 8
 
@@ -32,6 +37,23 @@ class SeriesSummary:
     number: int | None
     first: str
     images: int
+
+
+@dataclass(frozen=True)
+class NamedSeries:
+    """An image series.
+
+    Attributes
+    ----------
+    name : str
+        As `choose_series` takes it: Series Number, or name of a file.
+    patient : str
+        The same for all series of one patient, as far as that is known: Patient ID, or Study Instance UID where that
+        is missing or says that it was removed. It is to be compared, and neither stored nor displayed.
+    """
+
+    name: str
+    patient: str = field(repr=False)
 
 
 def usable_series(headers: Sequence[Dataset]) -> list[SeriesSummary]:
@@ -68,15 +90,23 @@ def choose_series(headers: Sequence[Dataset], path: Path, series: str | None = N
         return images
 
 
-def series_names(headers: Sequence[Dataset]) -> list[str]:
-    """The series of some headers, without those that only accompany others: Series Number, or name of a file."""
+def named_series(headers: Sequence[Dataset]) -> list[NamedSeries]:
+    """The series of some headers, without those that only accompany others."""
     with suppress_dicom_warnings():
         groups = _without_accessories(_by_series(headers))
-    series_numbers = [_number(group) for group in groups]
-    return [
-        file_name(group[0]) if number is None or series_numbers.count(number) > 1 else str(number)
-        for group, number in zip(groups, series_numbers, strict=True)
-    ]
+        series_numbers = [_number(group) for group in groups]
+        return [
+            NamedSeries(
+                file_name(group[0]) if number is None or series_numbers.count(number) > 1 else str(number),
+                _patient(group[0]),
+            )
+            for group, number in zip(groups, series_numbers, strict=True)
+        ]
+
+
+def _patient(header: Dataset) -> str:
+    patient, study = (str(attribute(header, name) or "").strip() for name in ("PatientID", "StudyInstanceUID"))
+    return study if _NO_PATIENT.fullmatch(patient) else f"patient {patient}"
 
 
 def _without_copies(headers: Sequence[Dataset]) -> list[Dataset]:
