@@ -190,35 +190,46 @@ def make_plan(summaries: Sequence[ExampleSummary], labels: int) -> SpecialistPla
     spacing = np.median([summary.spacing for summary in summaries], axis=0)
     extent = np.median([np.multiply(summary.shape, summary.spacing) for summary in summaries], axis=0)
     count = extent / spacing
-    single = count.min() < MIN_SLICES_3D
-    thickest = int(count.argmin() if single else spacing.argmax())
-    flat = single or spacing.max() / np.median(spacing) >= THICK_SLICE_RATIO
-    order = [thickest, *(axis for axis in range(3) if axis != thickest)] if flat else [0, 1, 2]
+    has_few_slices = count.min() < MIN_SLICES_3D
+    if has_few_slices or spacing.max() / np.median(spacing) >= THICK_SLICE_RATIO:
+        thickest = int(count.argmin() if has_few_slices else spacing.argmax())
+        return _plan_2d(summaries, labels, thickest, spacing, extent)
+    return _plan_3d(summaries, labels, spacing, extent)
+
+
+def _plan_2d(
+    summaries: Sequence[ExampleSummary], labels: int, axis: int, spacing: np.ndarray, extent: np.ndarray
+) -> SpecialistPlan:
+    """Plan of networks for slices across a canonical axis; their spacing and extent in mm are those of all axes."""
+    order = [axis, *(other for other in range(3) if other != axis)]
     spacing, extent = spacing[order], extent[order]
-    free = slice(1, 3) if flat else slice(0, 3)
-    spacing[free] *= _coarsening(summaries, extent / spacing, flat)
+    spacing[1:] *= _coarsening(summaries, extent / spacing, in_plane=True)
     size = np.maximum(1, np.rint(extent / spacing)).astype(int)
-    ct_intensities = _ct_intensities(summaries)
-    if flat:
-        pools = tuple((2, 2) for _ in CHANNELS_2D[1:])
-        height, width = _patch(size[1:], [FOLD * 2 ** len(pools)] * 2)
-        return SpecialistPlan(
-            labels=labels,
-            dimensions=2,
-            axis=thickest,
-            context=CONTEXT_SLICES if size[0] >= 2 else 0,
-            spacing=(0.0, float(spacing[1]), float(spacing[2])),
-            patch=(1, height, width),
-            batch=_batch(height * width),
-            channels=CHANNELS_2D,
-            fold=(FOLD, FOLD),
-            pools=pools,
-            ct_intensities=ct_intensities,
-        )
-    fold, pools_3d = _factors(spacing, size, len(CHANNELS_3D))
-    depth, height, width = _patch(
-        size, [fold[axis] * math.prod(pool[axis] for pool in pools_3d) for axis in range(3)]
+    pools = tuple((2, 2) for _ in CHANNELS_2D[1:])
+    height, width = _patch(size[1:], [FOLD * 2 ** len(pools)] * 2)
+    return SpecialistPlan(
+        labels=labels,
+        dimensions=2,
+        axis=axis,
+        context=CONTEXT_SLICES if size[0] >= 2 else 0,
+        spacing=(0.0, float(spacing[1]), float(spacing[2])),
+        patch=(1, height, width),
+        batch=_batch(height * width),
+        channels=CHANNELS_2D,
+        fold=(FOLD, FOLD),
+        pools=pools,
+        ct_intensities=_ct_intensities(summaries),
     )
+
+
+def _plan_3d(
+    summaries: Sequence[ExampleSummary], labels: int, spacing: np.ndarray, extent: np.ndarray
+) -> SpecialistPlan:
+    """Plan of networks for volumes; spacing and extent in mm of each canonical axis."""
+    spacing = spacing * _coarsening(summaries, extent / spacing, in_plane=False)
+    size = np.maximum(1, np.rint(extent / spacing)).astype(int)
+    fold, pools = _factors(spacing, size, len(CHANNELS_3D))
+    depth, height, width = _patch(size, [fold[axis] * math.prod(pool[axis] for pool in pools) for axis in range(3)])
     return SpecialistPlan(
         labels=labels,
         dimensions=3,
@@ -229,8 +240,8 @@ def make_plan(summaries: Sequence[ExampleSummary], labels: int) -> SpecialistPla
         batch=_batch(depth * height * width),
         channels=CHANNELS_3D,
         fold=fold,
-        pools=pools_3d,
-        ct_intensities=ct_intensities,
+        pools=pools,
+        ct_intensities=_ct_intensities(summaries),
     )
 
 
@@ -238,10 +249,10 @@ def _batch(voxels: int) -> int:
     return min(MAX_BATCH, max(2, BATCH_VOXELS // voxels))
 
 
-def _coarsening(summaries: Sequence[ExampleSummary], size: np.ndarray, flat: bool) -> float:
+def _coarsening(summaries: Sequence[ExampleSummary], size: np.ndarray, in_plane: bool) -> float:
     """Factor of the spacing that makes a typical case small enough, limited so that labels do not get too small."""
     smallest = float(np.median([summary.smallest_label for summary in summaries]))
-    if flat:
+    if in_plane:
         smallest /= max(1.0, float(np.median([summary.slice_count for summary in summaries])))
         max_ratio, dimensions = MAX_PIXELS_2D / float(size[1] * size[2]), 2
     else:
