@@ -100,17 +100,7 @@ def recommend(
     ranked = sorted((point for point in points if point.size == size), key=lambda point: -point.dice)
     best = ranked[0]
     differences = {point.engine: dice_difference(counts[best.engine], counts[point.engine]) for point in ranked[1:]}
-    seconds = {point.engine: point.fill_seconds(to_fill) for point in ranked}
-    quicker = [point for point in ranked[1:] if seconds[point.engine] < seconds[best.engine]]
-    equals = [best, *(point for point in quicker if _practically_equal(differences[point.engine]))]
-    cheaper = [
-        point
-        for point in quicker
-        if not differences[point.engine].significant and _costly(seconds[best.engine], seconds[point.engine])
-    ]
-    chosen = min(equals, key=lambda point: seconds[point.engine])
-    if chosen is best and cheaper:
-        chosen = cheaper[0]
+    chosen = _best_or_quicker(ranked, differences, to_fill)
     if len(ranked) == 1:
         evidence, reasons = Evidence.ONE_ENGINE, [_alone(best)]
     elif held_out < MIN_HELD_OUT:
@@ -131,6 +121,25 @@ def recommend(
         )
     reasons += _notes(chosen, points, labels)
     return Recommendation(chosen.engine, evidence, size, differences, tuple(reasons))
+
+
+def _best_or_quicker(
+    ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference], to_fill: int
+) -> EngineScore:
+    """The engine of best Dice, or a quicker one whose Dice is practically the same or whose lag may be chance."""
+    best = ranked[0]
+    seconds = {point.engine: point.fill_seconds(to_fill) for point in ranked}
+    quicker = [point for point in ranked[1:] if seconds[point.engine] < seconds[best.engine]]
+    equals = [best, *(point for point in quicker if _practically_equal(differences[point.engine]))]
+    quickest = min(equals, key=lambda point: seconds[point.engine])
+    if quickest is not best:
+        return quickest
+    perhaps_as_good = (
+        point
+        for point in quicker
+        if not differences[point.engine].significant and _costly(seconds[best.engine], seconds[point.engine])
+    )
+    return next(perhaps_as_good, best)
 
 
 def duration(seconds: float) -> str:
