@@ -102,13 +102,11 @@ def _voxels(
     dtype: np.dtype,
     shape: tuple[int, ...],
 ) -> np.ndarray:
+    """Voxels of a file of `size` bytes whose header ends at `start`, or of the data file that it names."""
     encoding = _ENCODINGS.get(fields.get("encoding", "").lower())
     if encoding is None:
         raise InputError("file_unreadable", path=path, detail=Message("encoding_unknown"))
-    skips = [int_or_none(fields.get(name, "0")) for name in ("byte skip", "line skip")]
-    byte_skip, line_skip = (0 if skip is None else skip for skip in skips)
-    if None in skips or line_skip < 0:
-        raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
+    byte_skip, line_skip = _skips(fields, path)
     expected = byte_count(dtype, shape)
     if name := fields.get("data file"):
         if _is_several(name):
@@ -118,12 +116,7 @@ def _voxels(
         (path, size), start = data_file(path, name), 0
     with file_errors_as_input_errors(path), path.open("rb") as raw:
         raw.seek(start)
-        for _ in range(line_skip):
-            line = raw.readline(_MAX_LINE_BYTES)
-            if not line:
-                break
-            if not line.endswith(b"\n"):
-                raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
+        _skip_lines(raw, line_skip, path)
         available = size - raw.tell()
         if encoding in ("text", "hex"):
             require_plausible_size(path, expected, available * 8, packed=False)
@@ -137,6 +130,24 @@ def _voxels(
         with _unpacked(raw, encoding) as stream:
             skip_to(stream, max(0, byte_skip), path)
             return _read(stream, dtype, shape, path)
+
+
+def _skips(fields: dict[str, str], path: Path) -> tuple[int, int]:
+    """How many bytes and lines precede the voxels; -1 bytes: they are at the end of the file."""
+    byte_skip, line_skip = (int_or_none(fields.get(name, "0")) for name in ("byte skip", "line skip"))
+    if byte_skip is None or line_skip is None or line_skip < 0:
+        raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
+    return byte_skip, line_skip
+
+
+def _skip_lines(raw: BinaryIO, count: int, path: Path) -> None:
+    """Skip lines, as far as there are any."""
+    for _ in range(count):
+        line = raw.readline(_MAX_LINE_BYTES)
+        if not line:
+            return
+        if not line.endswith(b"\n"):
+            raise InputError("file_unreadable", path=path, detail=Message("header_damaged"))
 
 
 def _read(stream: io.BufferedIOBase, dtype: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
