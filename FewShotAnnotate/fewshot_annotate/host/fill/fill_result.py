@@ -101,19 +101,10 @@ def compute_result(
     """Result of a run whose worker has ended; `record` is of its axis. Touches no node: for a background thread."""
     plan, axis = prepared.plan, prepared.plan.axis
     ids = [name for name in plan.segment_ids if name in rules.segment_ids]
-    now = segment_digests(grid, ids, axis, plan.query_slices)
-    changed = {
-        index
-        for name in ids
-        for index in {*now[name], *prepared.at_start.get(name, {})}
-        if now[name].get(index) != prepared.at_start.get(name, {}).get(index)
-    }
-    if changed:
-        changed -= _restored(record, grid, axis, plan.query_slices)
-    changed |= {*record.labelled} & {*plan.query_slices}
-    accepted = _accepted(record, grid, axis, [index for index in plan.query_slices if index not in changed])
+    painted = _painted(prepared, grid, record, ids)
+    accepted = _accepted(record, grid, axis, [index for index in plan.query_slices if index not in painted])
     done = prepared.finished()
-    free = {*plan.query_slices} - {*changed, *accepted} if ids else set()
+    free = {*plan.query_slices} - {*painted, *accepted} if ids else set()
     slices = [index for index in plan.query_slices if done[index] and index in free]
 
     def read(index: int) -> dict[str, np.ndarray]:
@@ -138,11 +129,28 @@ def compute_result(
         filled=filled,
         kept=slice_digests(grid, ids, axis, [*plan.keep, *accepted]),
         confidence=_confidence(prepared.folders, slices),
-        painted=sorted(changed),
+        painted=sorted(painted),
         accepted=accepted,
         contested=ContestedVoxels.of(axis, slices, lambda index: _lowest_confidence(prepared.folders, index)),
         drafts=int(np.count_nonzero(prepared.drafts()[slices])),
     )
+
+
+def _painted(
+    prepared: PreparedRun, grid: SegmentationGrid, record: AxisRecord, segment_ids: Sequence[str]
+) -> set[int]:
+    """Query slices that were painted or marked as labelled since the run began."""
+    plan, at_start = prepared.plan, prepared.at_start
+    now = segment_digests(grid, segment_ids, plan.axis, plan.query_slices)
+    changed = {
+        index
+        for name in segment_ids
+        for index in {*now[name], *at_start.get(name, {})}
+        if now[name].get(index) != at_start.get(name, {}).get(index)
+    }
+    if changed:
+        changed -= _restored(record, grid, plan.axis, plan.query_slices)
+    return changed | {*record.labelled} & {*plan.query_slices}
 
 
 def _accepted(record: AxisRecord, grid: SegmentationGrid, axis: SliceAxis, slices: Sequence[int]) -> list[int]:
