@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
-from fewshot_annotate.datasets.task.library import read_task, task_folder, task_names
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.datasets.task.adding import Provenance, add_example
+from fewshot_annotate.datasets.task.library import create_task, read_task, task_folder, task_names
 from fewshot_annotate.datasets.task.library_file import export_task, import_task
 from fewshot_annotate.datasets.task.task import ARRAY_KINDS, Task
 from support.batches import Dataset
 from support.disk import few_open_files
 from support.processes import Spawned
-from support.tasks import saved_task, task_of_balls
+from support.tasks import SEGMENTS, saved_task, task_of_balls
 
 pytest_plugins = ("support.library_fixtures",)
 pytestmark = pytest.mark.usefixtures("home")
@@ -146,6 +148,16 @@ def test_an_archive_that_cannot_be_read_with_few_open_files_is_not_called_damage
                     refusals.add((error.code, error.data.get("detail")))
     assert refusals  # which file exceeds the limit depends on those already open
     assert refusals <= {("output_unwritable", "Too many open files"), ("task_unreadable", "Too many open files")}
+
+
+def test_a_task_whose_list_of_examples_is_long_is_imported(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 1 << 15, (60, 200, 200)).astype(np.int16)
+    geometry = Geometry(noise.shape, (1.0, 1.0, 1.0))
+    label_map = LabelMap((noise > 1000).astype(np.uint8), geometry, SEGMENTS)
+    listed = Provenance(engine=noise.tobytes().hex()[:4_500_000])  # as long as thousands of examples
+    task = add_example(create_task("long").folder, Volume(noise, geometry), label_map, provenance=listed).task
+    export_task(task, tmp_path / "long.zip")
+    assert import_task(tmp_path / "long.zip", "again").examples == task.examples
 
 
 @pytest.mark.parametrize("kind", ["zeros", "shape", "entries", "list", "nested", "twice"])

@@ -12,12 +12,12 @@ from pathlib import Path
 from ...core import paths
 from ...core.errors import InputError
 from ...core.file_transaction import atomic_stream
-from ...core.reading import DamagedContentError, decoding_archive, system_error
+from ...core.reading import MAX_TEXT_BYTES, DamagedContentError, decoding_archive, system_error
 from .example import EXAMPLE_FILES, EXAMPLES, TaskExample
 from .library import new_task_folder, task_folder
 from .task import ARRAY_KINDS, TASK_FILE, Task, read_task
 
-# Maximum size of task.json and of the archive's directory, both of which are read first.
+# Maximum size of the archive's directory, which is read first, and of the task.json of a small archive.
 _MAX_LIST_BYTES = 4 << 20
 # Maximum compression ratio, against zip bombs; images rarely reach 10. Small archives are exempt.
 _MAX_RATIO = 100
@@ -118,7 +118,7 @@ def _unpack(path: Path, folder: Path) -> Task:
     try:
         with _open_archive(path) as file, decoding_archive(), zipfile.ZipFile(file) as archive:
             members = {member.filename: member for member in archive.infolist()}
-            if len(members) < len(archive.infolist()) or members[TASK_FILE].file_size > _MAX_LIST_BYTES:
+            if len(members) < len(archive.infolist()) or members[TASK_FILE].file_size > _allowed_list_bytes(path):
                 raise zipfile.BadZipFile("a member is there twice, or is too long")
             _unpack_member(archive, members[TASK_FILE], folder)
             task = read_task(folder)
@@ -188,6 +188,11 @@ def _member_name(example: TaskExample, name: str) -> str:
 def _unpacked_bytes(members: Mapping[str, zipfile.ZipInfo]) -> int:
     """Size of the members but those of examples, which are stored and so no larger than the archive."""
     return sum(member.file_size for name, member in members.items() if not name.startswith(f"{EXAMPLES}/"))
+
+
+def _allowed_list_bytes(path: Path) -> int:
+    """Maximum size of task.json: thousands of examples have a long one, but never one larger than all their files."""
+    return min(MAX_TEXT_BYTES, max(_MAX_LIST_BYTES, paths.size(path)))
 
 
 def _allowed_bytes(path: Path) -> int:
