@@ -164,7 +164,7 @@ def _verify(options: argparse.Namespace) -> int:
     chosen = (
         _named(options.names)
         if options.names
-        else [checkpoint for checkpoint in catalog.checkpoints() if _is_there(checkpoint)]
+        else [checkpoint for checkpoint in catalog.checkpoints() if _is_downloaded(checkpoint)]
     )
     worst = 0
     for checkpoint in chosen:
@@ -265,12 +265,12 @@ def _uses(engine_name: str, checkpoint: Checkpoint) -> bool:
     )
 
 
-def _is_there(checkpoint: Checkpoint) -> bool:
+def _is_downloaded(checkpoint: Checkpoint) -> bool:
     return paths.is_file(store.path_of(checkpoint))
 
 
 def _state(checkpoint: Checkpoint) -> str:
-    if _is_there(checkpoint):
+    if _is_downloaded(checkpoint):
         return "here" if store.is_ready(checkpoint) else "here, but of unknown origin"
     partial = store.partial_of(checkpoint)
     return f"partly here ({_megabytes(paths.size(partial))} MB)" if paths.is_file(partial) else "not here"

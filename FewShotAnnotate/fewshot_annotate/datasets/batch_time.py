@@ -57,7 +57,7 @@ class BatchTime:
         if len(durations) < _MIN_CASES or len(self._durations) < self._parallel:
             return None
         typical, now = fmean(durations), self._clock()
-        rest = [self._rest(now - began) for began in self._began.values()]
+        rest = [self._remaining_seconds(now - began) for began in self._began.values()]
         longest = max([*rest, typical] if waiting else rest)
         left = max((sum(rest) + waiting * typical) / self._parallel, longest)
         announced = self._stable.announced(left + self._page_seconds)
@@ -69,7 +69,7 @@ class BatchTime:
         later = self._durations[self._parallel :]
         return later if len(later) >= _MIN_CASES else self._durations
 
-    def _rest(self, elapsed: float) -> float:
+    def _remaining_seconds(self, elapsed: float) -> float:
         """What is left of a case that has run for so long: as of the cases that took longer than that."""
         longer = [duration - elapsed for duration in self._durations if duration > elapsed]
         return fmean(longer) if longer else _OVERTIME_FRACTION * elapsed

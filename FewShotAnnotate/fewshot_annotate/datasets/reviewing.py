@@ -51,7 +51,7 @@ class ReviewTable:
         of the ranking and else of the table, from the current case on.
         """
         names = [row.name for row in self.rows]
-        order = [*_after(current, [ranked.case.name for ranked in self.ranked]), *_after(current, names)]
+        order = [*_names_after(current, [ranked.case.name for ranked in self.ranked]), *_names_after(current, names)]
         by_name = {row.name: row for row in self.rows}
         rows = [by_name[name] for name in dict.fromkeys(order) if name in by_name]
         loadable = [row for row in rows if row.state not in _UNFILLED or row.name in self.listed]
@@ -73,7 +73,7 @@ def read_review_table(folder: BatchFolder, reviewed: str = "", leaving: str = ""
     return ReviewTable(rows, listed_names(folder), tuple(ranked))
 
 
-def _after(current: str | None, names: Sequence[str]) -> list[str]:
+def _names_after(current: str | None, names: Sequence[str]) -> list[str]:
     """The other names from the current one on, and then those before it."""
     start = names.index(current) + 1 if current in names else 0
     return [name for name in (*names[start:], *names[:start]) if name != current]

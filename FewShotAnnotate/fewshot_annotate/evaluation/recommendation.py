@@ -102,16 +102,19 @@ def recommend(
     differences = {point.engine: dice_difference(counts[best.engine], counts[point.engine]) for point in ranked[1:]}
     chosen = _best_or_quicker(ranked, differences, to_fill)
     if len(ranked) == 1:
-        evidence, reasons = Evidence.ONE_ENGINE, [_alone(best)]
+        evidence, reasons = Evidence.ONE_ENGINE, [_reason_for_only_engine(best)]
     elif held_out < MIN_HELD_OUT:
         chosen = best
-        evidence, reasons = Evidence.TOO_LITTLE, [_too_little(ranked, held_out, labelled)]
+        evidence, reasons = Evidence.TOO_LITTLE, [_reason_for_too_few_slices(ranked, held_out, labelled)]
     elif chosen is not best:
-        evidence, reasons = Evidence.EQUAL, [_quicker(chosen, best, differences[chosen.engine], to_fill)]
+        evidence, reasons = (
+            Evidence.EQUAL,
+            [_reason_for_quicker_engine(chosen, best, differences[chosen.engine], to_fill)],
+        )
     elif differences[ranked[1].engine].significant and not _practically_equal(differences[ranked[1].engine]):
-        evidence, reasons = Evidence.CLEAR, [_clear(ranked, differences)]
+        evidence, reasons = Evidence.CLEAR, [_reason_for_clear_lead(ranked, differences)]
     else:
-        evidence, reasons = _uncertain(ranked, differences[ranked[1].engine], to_fill)
+        evidence, reasons = _reason_for_uncertain_lead(ranked, differences[ranked[1].engine], to_fill)
     if to_fill:
         time = duration_message(chosen.fill_seconds(to_fill))
         reasons.append(
@@ -137,7 +140,8 @@ def _best_or_quicker(
     perhaps_as_good = (
         point
         for point in quicker
-        if not differences[point.engine].significant and _costly(seconds[best.engine], seconds[point.engine])
+        if not differences[point.engine].significant
+        and _takes_much_longer(seconds[best.engine], seconds[point.engine])
     )
     return next(perhaps_as_good, best)
 
@@ -171,15 +175,16 @@ def _practically_equal(difference: DiceDifference) -> bool:
     return abs(difference.dice) < NEGLIGIBLE_DIFFERENCE
 
 
-def _costly(slow: float, quick: float) -> bool:
+def _takes_much_longer(slow: float, quick: float) -> bool:
+    """Whether the slower of two durations, in seconds, costs much more time."""
     return slow - quick > COSTLY_SECONDS and slow > COSTLY_RATIO * quick
 
 
-def _alone(best: EngineScore) -> Message:
+def _reason_for_only_engine(best: EngineScore) -> Message:
     return Message("recommended_alone", painted=painted(best.size), engine=best.engine, dice=best.dice)
 
 
-def _too_little(ranked: Sequence[EngineScore], held_out: int, labelled: int) -> Message:
+def _reason_for_too_few_slices(ranked: Sequence[EngineScore], held_out: int, labelled: int) -> Message:
     """What to do for more evidence: hold out more of the labelled slices, or paint more where these are too few."""
     first, second = ranked[:2]
     lead = {"engine": first.engine, "dice": first.dice, "other": second.engine, "other_dice": second.dice}
@@ -193,7 +198,7 @@ def _too_little(ranked: Sequence[EngineScore], held_out: int, labelled: int) -> 
     )
 
 
-def _clear(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference]) -> Message:
+def _reason_for_clear_lead(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference]) -> Message:
     first, second = ranked[:2]
     difference = differences[second.engine]
     return Message(
@@ -208,9 +213,11 @@ def _clear(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifferen
     )
 
 
-def _uncertain(ranked: Sequence[EngineScore], lead: DiceDifference, to_fill: int) -> tuple[Evidence, list[Message]]:
+def _reason_for_uncertain_lead(
+    ranked: Sequence[EngineScore], lead: DiceDifference, to_fill: int
+) -> tuple[Evidence, list[Message]]:
     """Evidence and reason where the lead over the next best may be chance."""
-    against = _against(ranked[0], ranked[1], lead, to_fill)
+    against = _comparison_data(ranked[0], ranked[1], lead, to_fill)
     if _practically_equal(lead):
         return Evidence.PROBABLE, [Message("recommended_as_good", **against)]
     if lead.likely:
@@ -218,14 +225,16 @@ def _uncertain(ranked: Sequence[EngineScore], lead: DiceDifference, to_fill: int
     return Evidence.POSSIBLE, [Message("recommended_possibly", **against)]
 
 
-def _quicker(chosen: EngineScore, best: EngineScore, lead: DiceDifference, to_fill: int) -> Message:
+def _reason_for_quicker_engine(chosen: EngineScore, best: EngineScore, lead: DiceDifference, to_fill: int) -> Message:
     return Message(
         "recommended_quicker_and_equal" if _practically_equal(lead) else "recommended_much_quicker",
-        **_against(chosen, best, lead, to_fill),
+        **_comparison_data(chosen, best, lead, to_fill),
     )
 
 
-def _against(chosen: EngineScore, other: EngineScore, difference: DiceDifference, to_fill: int) -> dict[str, Any]:
+def _comparison_data(
+    chosen: EngineScore, other: EngineScore, difference: DiceDifference, to_fill: int
+) -> dict[str, Any]:
     """Data of a reason that compares an engine with another one, in Dice and time."""
     time, other_time = (duration_message(point.fill_seconds(max(1, to_fill))) for point in (chosen, other))
     return {

@@ -123,7 +123,7 @@ def run_study(
         estimator = TimeEstimator(pending, total - len(pending), on_progress)
         volumes = tuple(_measure(plan, available, estimator) for plan in plans)
     engines = tuple(
-        settings.engine for settings in available if any(_has(volume, settings.engine) for volume in volumes)
+        settings.engine for settings in available if any(_is_scored(volume, settings.engine) for volume in volumes)
     )
     if not engines:
         reasons = {engine.engine: engine.message for volume in volumes for engine in volume.unscored}
@@ -171,5 +171,5 @@ def _measure(plan: _Plan, engine_settings: Sequence[EngineSettings], estimator: 
     )
 
 
-def _has(volume: VolumeScores, engine: str) -> bool:
+def _is_scored(volume: VolumeScores, engine: str) -> bool:
     return any(point.engine == engine for point in volume.points)

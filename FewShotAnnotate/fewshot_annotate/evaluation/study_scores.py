@@ -94,14 +94,17 @@ def findings(study: StudyResult) -> list[Message]:
     sizes = sizes_of(groups_of(study)[all_volumes])
     if not sizes:
         return [Message("study_without_common_size")]
-    found = [_lead(study, points, all_volumes, sizes[0])]
+    found = [_scores_and_lead(study, points, all_volumes, sizes[0])]
     if len(sizes) > 1:
-        found += [_lead(study, points, all_volumes, sizes[-1]), _rise(study, points, all_volumes, sizes)]
-        found += _by_group(study, points, all_volumes)
+        found += [
+            _scores_and_lead(study, points, all_volumes, sizes[-1]),
+            _rise_with_size(study, points, all_volumes, sizes),
+        ]
+        found += _best_engine_by_group(study, points, all_volumes)
     return found
 
 
-def _lead(study: StudyResult, points: Sequence[GroupPoint], group: str, size: int) -> Message:
+def _scores_and_lead(study: StudyResult, points: Sequence[GroupPoint], group: str, size: int) -> Message:
     ranked = sorted(
         (point for point in points if (point.group, point.size) == (group, size)), key=lambda point: -point.dice
     )
@@ -132,7 +135,7 @@ def _significance(study: StudyResult, group: str, first: str, second: str, size:
     )
 
 
-def _rise(study: StudyResult, points: Sequence[GroupPoint], group: str, sizes: Sequence[int]) -> Message:
+def _rise_with_size(study: StudyResult, points: Sequence[GroupPoint], group: str, sizes: Sequence[int]) -> Message:
     gains = {
         engine: [
             point.dice
@@ -150,7 +153,7 @@ def _rise(study: StudyResult, points: Sequence[GroupPoint], group: str, sizes: S
     return Message("dice_rises_for_all" if rising else "dice_rises_for_none", **data)
 
 
-def _by_group(study: StudyResult, points: Sequence[GroupPoint], all_volumes: str) -> list[Message]:
+def _best_engine_by_group(study: StudyResult, points: Sequence[GroupPoint], all_volumes: str) -> list[Message]:
     best: dict[str, list[str]] = {}
     for group, volumes in groups_of(study).items():
         sizes = sizes_of(volumes)

@@ -106,7 +106,7 @@ def read_metaimage(path: Path, size: int) -> ImageFile:
     with header_errors_as_input_errors(path):
         dtype, sizes, components = _layout(fields, path)
         header = MetaHeader(_geometry_fields(fields))
-        stub = _stub(header)
+        stub = _one_voxel_file(header)
     geometry = geometry_of_stub(stub, ".mha", sizes[::-1], path, header)
     shape = (*sizes[::-1], components) if components > 1 else sizes[::-1]
     return ImageFile(_voxels(path, size, start, fields, dtype, shape), geometry)
@@ -184,7 +184,7 @@ def _geometry_fields(fields: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(present)
 
 
-def _stub(header: MetaHeader) -> bytes:
+def _one_voxel_file(header: MetaHeader) -> bytes:
     """Content of a file of one voxel with these geometry fields, their numbers reformatted, for ITK to interpret."""
     lines = ["ObjectType = Image", "NDims = 3", "BinaryData = True"]
     for name, text in header.fields:

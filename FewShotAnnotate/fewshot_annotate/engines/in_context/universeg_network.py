@@ -155,7 +155,7 @@ class UniverSegNet:
         stored = []
         for block in self._encoder[1:]:
             of_target = conv(pool(target), block.of_target, block.bias)
-            pooled = None if block is self._encoder[-1] else _half(support)
+            pooled = None if block is self._encoder[-1] else _empty_pooled(support)
             target = self._cross(block, of_target, support, partial(_convolved, support, block.of_support), pooled)
             passed.append(target)
             stored.append(support)
@@ -174,7 +174,7 @@ class UniverSegNet:
         """The first block: target, pooled supports, and the mean of the supports before pooling."""
         target, query = self._opening(image).split(FEATURES, dim=-1)
         query = query.contiguous()
-        pooled = _half(supports.first)
+        pooled = _empty_pooled(supports.first)
         total, crossed = torch.zeros_like(query[0]), torch.empty_like(query[0])
         for support, pooled_support in zip(supports.first, pooled, strict=True):
             torch.add(support, query[0], out=crossed)
@@ -260,7 +260,7 @@ def _chunks(supports: Tensor) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def _half(supports: Tensor) -> Tensor:
+def _empty_pooled(supports: Tensor) -> Tensor:
     """Uninitialised tensor for the supports after pooling."""
     count, height, width, channels = supports.shape
     return supports.new_empty(count, height // 2, width // 2, channels)

@@ -103,7 +103,7 @@ def _curve(axes: Axes, points: Sequence[Plotted], engines: Sequence[str], lowest
     axes.spines[["top", "right"]].set_visible(False)
     gap = _MIN_LABEL_GAP_FRACTION * (1.0 - bottom)
     ends.sort()
-    for height, (last, size, engine, colour) in zip(_apart([end[0] for end in ends], gap), ends, strict=True):
+    for height, (last, size, engine, colour) in zip(_spread_out([end[0] for end in ends], gap), ends, strict=True):
         axes.annotate(
             engine,
             xy=(size, last),
@@ -116,7 +116,7 @@ def _curve(axes: Axes, points: Sequence[Plotted], engines: Sequence[str], lowest
         )
 
 
-def _apart(heights: Sequence[float], gap: float) -> list[float]:
+def _spread_out(heights: Sequence[float], gap: float) -> list[float]:
     """Ascending heights, moved until neighbours are at least `gap` apart and none is above 1."""
     moved = list(heights)
     for number in range(1, len(moved)):

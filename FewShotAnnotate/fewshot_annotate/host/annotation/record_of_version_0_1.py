@@ -57,10 +57,10 @@ def _record(painted: str, review: str) -> AnnotationRecord:
                 int(axis): _axis(entry) for axis, entry in parse_json(review).items()
             }
             record = replace(record, axes=axes)
-    return record.with_along(record.axis, _together(slices, record.present))
+    return record.with_along(record.axis, _joined(slices, record.present))
 
 
-def _together(painted: AxisRecord, reviewed: AxisRecord) -> AxisRecord:
+def _joined(painted: AxisRecord, reviewed: AxisRecord) -> AxisRecord:
     """Painted slices and review of one axis; the checksums of another choice of segments are not comparable."""
     segment_ids = painted.segment_ids or reviewed.segment_ids
     labelled = {

@@ -71,7 +71,7 @@ def changed_layers(grid: SegmentationGrid, changes: Changes) -> list[ChangedLaye
         return None
     changed: list[ChangedLayer] = []
     for layer in layers:
-        after = _after(layer, changes)
+        after = _changed_layer(layer, changes)
         if after is None:
             return None
         changed.append(after)
@@ -97,7 +97,7 @@ def write_layers(node: SegmentationNode, layers: Sequence[ChangedLayer], changes
             logic.SetSegmentStatus(segment, logic.InProgress)
 
 
-def _after(layer: Layer, changes: Changes) -> ChangedLayer | None:
+def _changed_layer(layer: Layer, changes: Changes) -> ChangedLayer | None:
     """The labelmap after the changes; None if two of its segments overlap then, or no voxel is left."""
     boxes = {
         value: (changes.remove.get(name), changes.add.get(name)) for value, name in sorted(layer.segments.items())

@@ -152,7 +152,7 @@ def _listed(groups: Sequence[Sequence[Dataset]]) -> str:
     return ", ".join(descriptions) + (" ..." if len(groups) > _MAX_LISTED else "")
 
 
-def _has_no_position(header: Any) -> bool:
+def _lacks_position(header: Any) -> bool:
     return not has_position(header)
 
 
@@ -165,10 +165,10 @@ def _is_accessory(header: Any) -> bool:
 
 
 def _without_accessories(groups: list[list[Dataset]]) -> list[list[Dataset]]:
-    return _without(_without(groups, _has_no_position), _is_accessory)
+    return _without_series_of(_without_series_of(groups, _lacks_position), _is_accessory)
 
 
-def _without(groups: list[list[Dataset]], unwanted: Any) -> list[list[Dataset]]:
+def _without_series_of(groups: list[list[Dataset]], unwanted: Any) -> list[list[Dataset]]:
     """The series with at least one image that is not `unwanted`; all series if there is none."""
     return [group for group in groups if not all(map(unwanted, group))] or groups
 

@@ -199,26 +199,26 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
 
     # --- what the user does
 
-    def _act(self, action: Callable[[Any], None]) -> None:
+    def _withSession(self, action: Callable[[Any], None]) -> None:
         session = self.session()
         if session is not None:
             action(session)
             self._show()
 
     def _onFill(self, checked: bool = False) -> None:
-        self._act(lambda session: session.fill())
+        self._withSession(lambda session: session.fill())
 
     def _onLive(self, checked: bool = False) -> None:
-        self._act(lambda session: session.set_live(self.liveCheckBox.checked))
+        self._withSession(lambda session: session.set_live(self.liveCheckBox.checked))
 
     def _onResume(self, checked: bool = False) -> None:
-        self._act(lambda session: session.resume())
+        self._withSession(lambda session: session.resume())
 
     def _onKeep(self, checked: bool = False) -> None:
-        self._act(lambda session: session.cancel(keep=True))
+        self._withSession(lambda session: session.cancel(keep=True))
 
     def _onCancel(self, checked: bool = False) -> None:
-        self._act(lambda session: session.cancel(keep=False))
+        self._withSession(lambda session: session.cancel(keep=False))
 
     def _onOpenPanel(self, checked: bool = False) -> None:
         slicer.util.selectModule("FewShotAnnotate")
