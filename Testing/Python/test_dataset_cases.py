@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.folder_names import folder_name_key
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.datasets.accepted_examples import add_accepted
 from fewshot_annotate.datasets.accepting import LabelHistory, accept_case
@@ -188,6 +189,24 @@ def test_series_of_one_patient_have_one_pseudonym_and_the_patient_id_is_nowhere(
     assert b"1942" not in written + repr(found).encode()
     add_volumes(create_dataset(tmp_path / "other"), found.volumes)
     assert listed_cases(create_dataset(tmp_path / "other"))["a"].patient not in ("", patients["a"])
+
+
+def test_names_that_no_case_may_have_and_names_that_are_one_on_some_systems_get_others(tmp_path: Path) -> None:
+    volumes = tmp_path / "volumes"
+    volumes.mkdir()
+    for name in ("cancel", "status.csv", "Herz", "herz", "caf\u00e9", "cafe\u0301"):
+        (volumes / f"{name}.nii.gz").write_bytes(b"")
+    folder = create_dataset(tmp_path / "set")
+    names = add_volumes(folder, find_volumes(volumes).volumes)
+    assert {folder_name_key(name) for name in names} == {
+        "case",
+        "case-2",
+        "herz",
+        "herz-2",
+        "caf\u00e9",
+        "caf\u00e9-2",
+    }
+    assert list(folder.status.read()) == list(listed_cases(folder)) == names
 
 
 def test_each_series_of_a_folder_is_a_volume_of_its_own(tmp_path: Path) -> None:

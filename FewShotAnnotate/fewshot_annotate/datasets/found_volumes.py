@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from ..core import paths
 from ..core.errors import InputError
-from ..core.folder_names import folder_name_key, is_folder_name
+from ..core.folder_names import folder_name_key
 from ..io.dicom.folder import image_series, is_dicom
 from ..io.label_names import sidecar_path
 from .image_and_label_names import (
@@ -23,6 +24,7 @@ from .image_and_label_names import (
     without_channel,
     without_suffix,
 )
+from .manifest import is_case_name
 
 # Files that mark a folder as the result of a batch.
 _RESULTS = frozenset(("status.csv", "case.json"))
@@ -155,15 +157,16 @@ def _name(folder: Path, path: Path, stem: str) -> str:
     folders = path.parent.relative_to(folder).parts if path != folder else ()
     above = next((name for name in reversed(folders) if not is_image_folder(name)), "")
     name = _plain(f"{above}-{stem}" if above else stem)
-    return name if is_folder_name(name) else "case"
+    return name if is_case_name(name) else "case"
 
 
 def _long_name(root: Path, volume: FoundVolume) -> str:
     """Name of a case: its whole path in the searched folder."""
     path = without_suffix(volume.path.relative_to(root).as_posix())
     name = _plain("-".join([*path.split("/"), *([_plain(volume.series)] if volume.series else [])]))
-    return name if is_folder_name(name) else volume.name
+    return name if is_case_name(name) else volume.name
 
 
 def _plain(text: str) -> str:
-    return _NOT_IN_NAMES.sub("-", text).strip("-. ")[:_NAME_CHARACTERS]
+    composed = unicodedata.normalize("NFC", text)  # macOS stores accents apart from their letters
+    return _NOT_IN_NAMES.sub("-", composed).strip("-. ")[:_NAME_CHARACTERS]

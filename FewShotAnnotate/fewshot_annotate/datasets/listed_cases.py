@@ -19,6 +19,7 @@ from ..core import paths
 from ..core.disk import unwritable_error
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
+from ..core.folder_names import folder_name_key
 from ..core.new_folder import new_folder
 from ..core.reading import DamagedContentError, read_bytes, read_json_as
 from ..core.storage import csv_bytes, write_json
@@ -121,7 +122,7 @@ def add_volumes(folder: BatchFolder, volumes: Sequence[FoundVolume]) -> list[str
         listed = {(paths.resolve(case.image), case.series) for case in listed_cases(folder).values()}
         image, series = columns.index("image"), columns.index("series")
         listed |= {(paths.resolve(folder.path / line[image]), line[series]) for line in lines}  # of damaged rows too
-        taken = {name.casefold() for name in rows}
+        taken = set(map(folder_name_key, rows))
         chosen = [volume for volume in volumes if (paths.resolve(volume.path), volume.series) not in listed]
         patients = _pseudonyms(folder, [volume.patient for volume in chosen], files)
         if any(patients) and PATIENT not in columns:
@@ -200,9 +201,9 @@ def _lines(folder: BatchFolder) -> tuple[list[list[str]], list[str]]:
 
 def _free_name(name: str, taken: set[str]) -> str:
     number = 1
-    while (free := name if number == 1 else f"{name}-{number}").casefold() in taken:
+    while folder_name_key(free := name if number == 1 else f"{name}-{number}") in taken:
         number += 1
-    taken.add(free.casefold())
+    taken.add(folder_name_key(free))
     return free
 
 

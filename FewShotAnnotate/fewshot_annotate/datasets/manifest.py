@@ -130,7 +130,7 @@ def read_manifest(path: str | Path, task: str = "") -> Manifest:
     for number, error in errors.items():
         row = table.row(number)
         name = row.cell("name") or without_suffix(Path(row.cell("image")).name)
-        usable = is_folder_name(name) and name.lower() not in _RESERVED and folder_name_key(name) not in named
+        usable = is_case_name(name) and folder_name_key(name) not in named
         name = name if usable else f"row {number}"
         named.setdefault(folder_name_key(name), Case(row=number, name=name, image=Path(), support=None))
         bad_rows.append(BadRow(number, name, error))
@@ -139,15 +139,20 @@ def read_manifest(path: str | Path, task: str = "") -> Manifest:
 
 def require_case_name(name: str) -> None:
     """Raise `InputError` unless a name is valid for a case and its folder."""
-    if not is_folder_name(name) or name.lower() in _RESERVED:
+    if not is_case_name(name):
         raise InputError("case_name", name=name[:MAX_CHARACTERS])
+
+
+def is_case_name(name: str) -> bool:
+    """Whether a name is valid for a case and its folder: that of no file in the folder of a batch."""
+    return is_folder_name(name) and name.lower() not in _RESERVED
 
 
 def as_case_name(text: str) -> str:
     """A valid name for a case that resembles a text, such as a path."""
     name = FORBIDDEN_CHARACTERS.sub("_", text).strip("'=+-@. ")[:_NAME_CHARACTERS].rstrip(". ")
     name = name.encode("utf-8", "replace").decode("utf-8")
-    return name if is_folder_name(name) and name.lower() not in _RESERVED else f"case {name}".rstrip(". ")
+    return name if is_case_name(name) else f"case {name}".rstrip(". ")
 
 
 def _case(row: Row, default_task: str) -> Case:
