@@ -96,26 +96,7 @@ class BatchState:
         self._case_jobs = {case_job.case.name: case_job for case_job in case_jobs}
         self._unsaved: dict[str, CaseStatus] = {}
         self._time = BatchTime()
-        finished = {case_job.case.name: _finished(case_job) for case_job in case_jobs}
-        there = {case_job.case.name for case_job in case_jobs if case_job.files.label.is_file()}
-        in_review = {name for name in there if reviewer_of(folder.case(name))}
-
-        def at_first(rows: Mapping[str, CaseStatus]) -> list[CaseStatus]:
-            first = []
-            for case_job in case_jobs:
-                name = case_job.case.name
-                row = rows.get(name)
-                keeps = row is not None and name in there and (row.accepted or name in in_review)
-                kept = _kept(row, case_job) if row is not None and keeps else finished[name]
-                kept = kept or CaseStatus(name=name, status=Status.SKIPPED, seconds=None, message=NOT_BEGUN)
-                first.append(replace(kept, patient=case_job.case.patient or kept.patient))
-            failed = [
-                CaseStatus(name=bad.name, status=Status.FAILED, message=str(bad.error), error=bad.error)
-                for bad in bad_rows
-            ]
-            return [*first, *keep_accepted(failed, rows)]
-
-        self.statuses = folder.status.change(at_first)
+        self.statuses = folder.status.change(_first_statuses(folder, case_jobs, bad_rows))
         for name in self.names:
             self._counts[self.statuses[name].status] += 1
         self.waiting.extend(
@@ -238,6 +219,34 @@ class BatchState:
                 eta=self._time.seconds_left(len(self.waiting)),
             )
         )
+
+
+def _first_statuses(
+    folder: BatchFolder, case_jobs: Sequence[CaseJob], bad_rows: Sequence[BadRow]
+) -> Callable[[Mapping[str, CaseStatus]], list[CaseStatus]]:
+    """Function from the rows of an earlier batch to the statuses with which this one begins.
+
+    Files are read here, so that the function, which is called while the status file is locked, is quick.
+    """
+    finished = {case_job.case.name: _finished(case_job) for case_job in case_jobs}
+    there = {case_job.case.name for case_job in case_jobs if case_job.files.label.is_file()}
+    in_review = {name for name in there if reviewer_of(folder.case(name))}
+    failed = [
+        CaseStatus(name=bad.name, status=Status.FAILED, message=str(bad.error), error=bad.error) for bad in bad_rows
+    ]
+
+    def first_statuses(rows: Mapping[str, CaseStatus]) -> list[CaseStatus]:
+        first = []
+        for case_job in case_jobs:
+            name = case_job.case.name
+            row = rows.get(name)
+            keeps = row is not None and name in there and (row.accepted or name in in_review)
+            kept = _kept(row, case_job) if row is not None and keeps else finished[name]
+            kept = kept or CaseStatus(name=name, status=Status.SKIPPED, seconds=None, message=NOT_BEGUN)
+            first.append(replace(kept, patient=case_job.case.patient or kept.patient))
+        return [*first, *keep_accepted(failed, rows)]
+
+    return first_statuses
 
 
 def _kept(row: CaseStatus, case_job: CaseJob) -> CaseStatus:
