@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...core.expected_dice import ExpectedDice
@@ -35,9 +35,15 @@ def record_from_json(data: Mapping[str, Any]) -> AnnotationRecord:
     return AnnotationRecord(_axis_number(data["axis"]), chosen, axes)
 
 
-def axis_from_json(data: Mapping[str, Any]) -> AxisRecord:
-    """The record of one axis from its JSON data; raises as `record_from_json`."""
-    slices = {int(index): _slice_from_json(entry) for index, entry in data["slices"].items()}
+def axis_from_json(
+    data: Mapping[str, Any], slice_from_json: Callable[[Any], SliceRecord] | None = None
+) -> AxisRecord:
+    """The record of one axis from its JSON data, whose slices are in the form of this version or of an earlier one.
+
+    Raises as `record_from_json`.
+    """
+    read_slice = slice_from_json or _slice_from_json
+    slices = {int(index): read_slice(entry) for index, entry in data["slices"].items()}
     expected = {str(name): ExpectedDice.from_json(entry) for name, entry in data["expected"].items()}
     segment_ids = tuple(str(name) for name in data["segment_ids"])
     return AxisRecord(

@@ -11,11 +11,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from ...core.expected_dice import ExpectedDice
 from ...core.reading import DamagedContentError, decoding, parse_json
 from ..mrml.node_types import ParameterNode, SegmentationNode
 from .record import AnnotationRecord, AxisRecord, SliceRecord, SliceStatus
-from .record_json import fill_from_json
+from .record_json import axis_from_json, fill_from_json
 
 PAINTED_ATTRIBUTE = "FewShotAnnotate.PaintedSlices"
 REVIEW_PREFIX = "review."
@@ -54,7 +53,7 @@ def _record(painted: str, review: str) -> AnnotationRecord:
     if review:
         with suppress(DamagedContentError), decoding():
             axes: dict[int | None, AxisRecord] = {
-                int(axis): _axis(entry) for axis, entry in parse_json(review).items()
+                int(axis): axis_from_json(entry, _slice) for axis, entry in parse_json(review).items()
             }
             record = replace(record, axes=axes)
     return record.with_along(record.axis, _joined(slices, record.present))
@@ -90,19 +89,7 @@ def _painted(data: Mapping[str, Any]) -> tuple[AnnotationRecord, AxisRecord]:
     return record, slices
 
 
-def _axis(data: Mapping[str, Any]) -> AxisRecord:
-    slices = {int(index): _slice(*entry) for index, entry in data["slices"].items()}
-    expected = {str(name): ExpectedDice.from_json(entry) for name, entry in data["expected"].items()}
-    segment_ids = tuple(str(name) for name in data["segment_ids"])
-    return AxisRecord(
-        segment_ids=segment_ids,
-        engine=str(data["engine"]),
-        runs=int(data["runs"]),
-        slices=dict(sorted(slices.items())),
-        expected=expected,
-    )
-
-
-def _slice(status: Any, accepted: Any, fills: Any) -> SliceRecord:
+def _slice(data: Any) -> SliceRecord:
+    status, accepted, fills = data
     parsed = tuple(fill_from_json(fill) for fill in fills)
     return SliceRecord(None, SliceStatus(status), None if accepted is None else int(accepted), (), parsed)
