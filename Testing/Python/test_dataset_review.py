@@ -25,6 +25,7 @@ from support import mrml
 from support.batches import AXIS, Dataset, copy_of, finish_but_one, make_dataset
 from support.disk import largest_file
 from support.labels import every_nth, keep_slices, oblique, small_case
+from support.processes import poll_while_busy
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +48,19 @@ def dataset(finished: Dataset, awkward_path: Path) -> Dataset:
 def review(dataset: Dataset) -> Iterator[CaseReview]:
     mrml.new_scene()
     opened = CaseReview(slicer.mrmlScene, dataset.output)
-    opened.wait()
+    poll_while_busy(opened)
     yield opened
     opened.close()
 
 
 def show(review: CaseReview, name: str) -> None:
     review.show(name)
-    review.wait()
+    poll_while_busy(review)
 
 
 def accept(review: CaseReview) -> None:
     review.accept()
-    review.wait()
+    poll_while_busy(review)
 
 
 def labels(review: CaseReview) -> dict[str, np.ndarray]:
@@ -121,7 +122,7 @@ def test_accepting_is_written_to_the_table_and_changes_no_other_file(review: Cas
     assert [case.state is ReviewState.ACCEPTED for case in review.cases] == [True, False, False, False]
     assert dataset.results() == before
     review.reset()
-    review.wait()
+    poll_while_busy(review)
     assert not dataset.status()["a"].accepted
 
 
@@ -134,7 +135,7 @@ def test_next_goes_through_the_filled_cases_that_are_not_accepted(review: CaseRe
     assert seen == ["a", "b", "c"]
     show(review, "b")
     review.reset()
-    review.wait()
+    poll_while_busy(review)
     show(review, "c")
     assert review.next() == "b"
 
@@ -185,7 +186,7 @@ def test_what_is_edited_while_the_labels_are_copied_is_accepted_too(review: Case
     for row in rows[1:]:
         erase_row(review, row)
         review.poll()
-    review.wait()
+    poll_while_busy(review)
     assert not review.changed
     (written,) = read_label_maps(dataset.case("a").label, oblique(*small_case())[0].geometry)
     for segment in written.segments:
@@ -269,7 +270,7 @@ def test_overlapping_segments_are_refused_and_nothing_is_written(review: CaseRev
     before = dataset.results()
     review.accept()  # voxels are compared by the thread, so that nothing blocks meanwhile
     with pytest.raises(InputError, match="review_overlap"):
-        review.wait()
+        poll_while_busy(review)
     assert dataset.results() == before
     assert not dataset.status()["a"].accepted
 
@@ -287,7 +288,7 @@ def test_cases_that_cannot_be_shown_or_accepted_are_refused_in_one_line(review: 
     review.show("c")
     with pytest.raises(InputError, match="review_busy"):
         review.accept()
-    review.wait()
+    poll_while_busy(review)
     slicer.mrmlScene.RemoveNode(review.nodes.segmentation)
     with pytest.raises(InputError, match="review_nothing"):
         review.accept()
@@ -299,11 +300,11 @@ def test_the_application_stays_responsive_while_files_are_read_and_written(revie
     review.show("a")
     assert review.busy
     assert review.current is None
-    review.wait()
+    poll_while_busy(review)
     review.accept()
     assert review.busy
     assert review.cases[0].state is ReviewState.IN_REVIEW
-    review.wait()
+    poll_while_busy(review)
     assert review.cases[0].state is ReviewState.ACCEPTED
 
 
@@ -312,7 +313,7 @@ def test_a_running_batch_keeps_acceptances_made_meanwhile(review: CaseReview, da
     accept(review)
     review.folder.status.update([CaseStatus(name="late", status=Status.RUNNING)])
     review.reload()
-    review.wait()
+    poll_while_busy(review)
     assert [case.name for case in review.cases][-1] == "late"
     show(review, "c")
     accept(review)
@@ -347,13 +348,13 @@ def test_accepting_on_a_full_disk_keeps_the_result_and_does_not_accept(
 
 def test_a_case_in_review_is_locked_until_the_reviewer_leaves_it(review: CaseReview, dataset: Dataset) -> None:
     other = CaseReview(slicer.mrmlScene, dataset.output)
-    other.wait()
+    poll_while_busy(other)
     try:
         show(review, "a")
         with pytest.raises(InputError, match=f"Case 'a' is being reviewed by {reviewer_name()}"):
             show(other, "a")
         other.reload()
-        other.wait()
+        poll_while_busy(other)
         assert [case.state.value for case in other.cases] == ["in review", "failed", "filled", "filled"]
         assert other.next() == "b"
         show(review, "a")  # again

@@ -20,6 +20,7 @@ from fewshot_annotate.host.mrml.chosen_nodes import ChosenNodes
 from fewshot_annotate.host.mrml.reading import set_locked
 from support import crashing_host, mrml, scene_cases
 from support.processes import Spawned, wait_for
+from support.run_folders import active_runs
 from support.saved_scenes import open_scene, save_scene
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 
@@ -54,7 +55,7 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         host.kill()
         host.wait()
         store = RunStore(folder / "runs")
-        wait_for(lambda: not store.active())
+        wait_for(lambda: not active_runs(store))
     return folder
 
 
@@ -102,7 +103,7 @@ def reopened(reopen: Callable[[str], Reopened]) -> Reopened:
 
 
 def _require_no_unfinished_run(reopened: Reopened) -> None:
-    wait_for(lambda: not reopened.store.interrupted() and not reopened.store.active())
+    wait_for(lambda: not reopened.store.interrupted() and not active_runs(reopened.store))
     assert RunReference.read(reopened.scene.node) == RunReference()
     assert reopened.runner.controller.unfinished_runs.find(reopened.scene.node) is None
 
@@ -250,7 +251,7 @@ def test_a_run_continues_after_its_scene_was_closed_and_opened_again(
     save_scene(tmp_path / "scene" / "scene.mrml")
     mrml.clear_scene()
     assert runner.controller.state is State.IDLE
-    wait_for(lambda: not runs.store.active())
+    wait_for(lambda: not active_runs(runs.store))
     runner.scene = scene = _opened(tmp_path / "scene" / "scene.mrml", scene)
     runner.undo_logic.SetSegmentEditorNode(scene.editor_node)
     gate.open()
@@ -265,7 +266,7 @@ def test_a_run_of_a_closed_controller_can_be_resumed_by_another(
 ) -> None:
     scene, runner = _running(runs, gate)
     runner.controller.close()
-    wait_for(lambda: not runs.store.active())
+    wait_for(lambda: not active_runs(runs.store))
     gate.open()
     other = runs(scene)
     other.controller.unfinished_runs.resume(scene.nodes)
@@ -310,7 +311,7 @@ def test_a_run_ended_by_a_changed_volume_can_be_resumed_once_the_volume_is_resto
     runner.to_end()
     assert "changed during the run" in runner.controller.message
     slicer.util.updateVolumeFromArray(scene.volume_node, array)
-    wait_for(lambda: not runs.store.active())
+    wait_for(lambda: not active_runs(runs.store))
     runner.controller.unfinished_runs.resume(scene.nodes)
     runner.to_end()
     assert all_equal(scene.arrays(), undisturbed)
@@ -322,7 +323,7 @@ def test_finished_and_cancelled_runs_leave_no_files(runs: Runs) -> None:
     runner.fill()
     runner.start()
     runner.controller.cancel(keep=False)
-    wait_for(lambda: not runs.store.active())
+    wait_for(lambda: not active_runs(runs.store))
     assert runs.store.interrupted() == []
     assert RunReference.read(scene.node) == RunReference()
 

@@ -24,6 +24,7 @@ from fewshot_annotate.host.datasets.case_review import CaseReview
 from support import mrml, slicer_standin
 from support.batches import Dataset, copy_of, finish_but_one, make_dataset
 from support.panel import Panel, tool_tip
+from support.processes import poll_while_busy
 from support.tasks import ball, task_of_balls, write_ball
 
 pytest_plugins = ("support.panel_fixtures",)
@@ -259,7 +260,7 @@ def test_the_table_of_a_folder_is_read_in_the_thread(dataset: Dataset, monkeypat
     mrml.new_scene()
     review = CaseReview(slicer.mrmlScene, dataset.output)
     assert not review.cases
-    review.wait()
+    poll_while_busy(review)
     assert [case.name for case in review.cases] == ["a", "failed", "b"]
     assert threading.main_thread() not in threads
     review.close()

@@ -11,6 +11,7 @@ import pytest
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.host.fill.run_store import PLAN_FILE, RunFolder, RunStore
 from support.processes import Spawned, wait_for
+from support.run_folders import active_runs
 
 IMPORTS = "import sys, time; from pathlib import Path; from fewshot_annotate.host.fill.run_store import RunStore"
 
@@ -37,7 +38,7 @@ def _set_age(folder: RunFolder, age: float) -> None:
 
 def test_an_active_run_cannot_be_resumed_by_another_process(store: RunStore) -> None:
     folder = store.create()
-    assert store.active() == [folder.run_id]
+    assert active_runs(store) == [folder.run_id]
     assert store.interrupted() == []
     assert store.acquire(folder.run_id) is None
     store.delete(folder.run_id)
@@ -54,7 +55,7 @@ def test_an_unfinished_run_is_listed_with_its_size_and_can_be_resumed_once(store
     assert acquired_run is not None
     assert store.acquire(folder.run_id) is None
     acquired_run.delete()
-    assert store.interrupted() == store.active() == []
+    assert store.interrupted() == active_runs(store) == []
     assert list(store.folder.iterdir()) == []
 
 
@@ -76,10 +77,10 @@ def test_a_run_of_a_killed_process_is_unfinished(store: RunStore, spawned: Spawn
         f"{IMPORTS}; store = RunStore(Path(sys.argv[1])); run = store.create(); time.sleep(99)",
         str(store.folder),
     )
-    wait_for(lambda: len(store.active()) == 1)
+    wait_for(lambda: len(active_runs(store)) == 1)
     child.kill()
     child.wait()
-    assert store.active() == []
+    assert active_runs(store) == []
     assert len(store.interrupted()) == 1
 
 

@@ -13,6 +13,7 @@ from fewshot_annotate.host.fill.run_store import RunStore
 
 from support import mrml, scene_cases, slicer_standin
 from support.panel import Panel
+from support.run_folders import active_runs
 from support.scene_cases import Gate, Scene, case, scene_of
 
 pytest_plugins = ("support.run_fixtures",)
@@ -26,7 +27,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     slicer_standin.dialogs().clear()
     yield
     store = RunStore()
-    scene_cases.wait_for_none(lambda: [*store.active(), *scene_cases.threads()])
+    scene_cases.wait_for_none(lambda: [*active_runs(store), *scene_cases.threads()])
     assert not slicer_standin.slot_errors
     scene_cases.require_quiet(capfd.readouterr())
 

@@ -46,6 +46,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> No
         time.sleep(0.005)
 
 
+def poll_while_busy(controller: Any) -> None:
+    """Poll a controller of the host until nothing is under way."""
+    while controller.busy:
+        controller.poll()
+
+
 def poll_until(process: WorkerProcess, condition: Callable[[list[Event]], bool]) -> list[Event]:
     """Poll until the events so far fulfil `condition`; fail if the worker ends before."""
     events: list[Event] = []

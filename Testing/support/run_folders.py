@@ -8,6 +8,7 @@ import numpy as np
 from fewshot_annotate.core.job import Job
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Volume
+from fewshot_annotate.host.fill.run_store import RunStore
 from fewshot_annotate.jobs.layer_folder import LayerFolder
 from fewshot_annotate.jobs.run_folder import JobFolder
 
@@ -33,3 +34,10 @@ def result_of(folder: LayerFolder, support: Support | None = None) -> tuple[np.n
     confidence = folder.axis.restore(np.ones(folder.shape, dtype=np.float32))
     folder.lower_confidence(confidence, support)
     return folder.assemble_labels(support), confidence
+
+
+def active_runs(store: RunStore) -> list[str]:
+    """Ids of the runs of the host that a process works on."""
+    interrupted = {run.run_id for run in store.interrupted()}
+    names = [path.name for path in store.folder.iterdir() if path.is_dir()] if store.folder.is_dir() else []
+    return [name for name in names if name not in interrupted]

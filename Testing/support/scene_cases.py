@@ -25,6 +25,7 @@ from fewshot_annotate.host.tasks import THREAD_NAME
 
 from support import mrml
 from support.data import MNI152, load_case
+from support.run_folders import active_runs
 
 WAIT_SECONDS = 60.0
 GATE_VARIABLE = "FEWSHOT_TEST_GATE"
@@ -287,7 +288,7 @@ class Runs:
         """Close all, and wait until threads and workers have ended."""
         for runner in self._runners:
             runner.controller.close()
-        wait_for_none(lambda: [*self.store.active(), *threads()])
+        wait_for_none(lambda: [*active_runs(self.store), *threads()])
 
 
 def wait_for_none(left: Callable[[], Sequence[object]], seconds: float = WAIT_SECONDS) -> None:

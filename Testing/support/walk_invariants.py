@@ -19,6 +19,7 @@ from fewshot_annotate.host.mrml.reading import is_locked, read_grid
 
 from support import slicer_standin
 from support.panel import Panel
+from support.run_folders import active_runs
 
 TICK_MILLISECONDS = 20
 # Processor time of the main thread for one turn of the event loop; generous, because the turn may include a commit.
@@ -104,8 +105,8 @@ class Invariants:
     def require_nothing_left(self) -> None:
         """Wait until no run is active and no process is left; fail if this takes too long."""
         end = time.monotonic() + WAIT_SECONDS
-        while RunStore().active() or self._started():
-            require(time.monotonic() < end, f"left behind: {RunStore().active()} {self._started()}")
+        while active_runs(RunStore()) or self._started():
+            require(time.monotonic() < end, f"left behind: {active_runs(RunStore())} {self._started()}")
             self.turn()
 
     def _started(self) -> set[str]:
@@ -174,7 +175,7 @@ class Invariants:
             require(scene.GetNumberOfNodesByClass(kind) <= most, f"more than {most} {kind}")
         if not active:
             require(
-                self._eventually(lambda: not RunStore().active()),
+                self._eventually(lambda: not active_runs(RunStore())),
                 "the folder of a run is locked though no run is active",
             )
             require(self._eventually(lambda: not self._started()), f"processes left: {self._started()}")

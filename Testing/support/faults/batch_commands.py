@@ -17,6 +17,7 @@ from support.faults.cases import GRID, NAMES, arrays, write_case
 from support.faults.command import QUIET, Command, Facts, strings
 from support.faults.content import BROKEN, NOTHING, file_fact, image_fact, json_fact, label_fact, page_fact
 from support.faults.running import Prepared, Workspace
+from support.processes import poll_while_busy
 
 
 def batch(resume: bool = False) -> Command:
@@ -169,16 +170,16 @@ def _accept(folder: Path) -> int:
 
     review = CaseReview(slicer.mrmlScene, folder)
     try:
-        review.wait()
+        poll_while_busy(review)
         review.show("kept")
-        review.wait()
+        poll_while_busy(review)
         node = review.nodes.segmentation
         (first, *_) = node.GetSegmentation().GetSegmentIDs()
         mask = mrml.segment_array(node, first).astype(np.uint8)
         mask[2:4, :3] = 1  # no painted slices
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, first, review.nodes.volume)
         review.accept()
-        review.wait()
+        poll_while_busy(review)
     except InputError as error:
         print(f"fewshot-annotate: {error}", file=sys.stderr)
         return 1

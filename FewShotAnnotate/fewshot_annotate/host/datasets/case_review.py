@@ -234,11 +234,6 @@ class CaseReview:
             self._release_reading()
             raise as_input_error(error) from None
 
-    def wait(self) -> None:
-        """Poll until nothing is under way. For scripts: it blocks."""
-        while self.busy:
-            self.poll()
-
     def clear(self) -> None:
         """Remove the case from the scene; others may review it. Labels that are being copied are accepted first."""
         with suppress(InputError):  # they cannot be read: the case is not accepted

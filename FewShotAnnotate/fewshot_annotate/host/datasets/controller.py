@@ -221,11 +221,6 @@ class DatasetController:
         if not review.busy and not self._reload_wanted and review.table is not self._table:
             self._read_overview(review)
 
-    def wait(self) -> None:
-        """Tick until nothing is under way. For scripts: it blocks."""
-        while self.busy:
-            self.poll()
-
     def close(self) -> None:
         """Close everything for good."""
         self.close_dataset()

@@ -134,11 +134,6 @@ class RunStore:
                 held.release()
         return sorted(runs, key=lambda run: -run.changed)
 
-    def active(self) -> list[str]:
-        """Ids of the runs that a process works on."""
-        interrupted = {run.run_id for run in self.interrupted()}
-        return [path.name for path in self._folders() if path.name not in interrupted]
-
     def delete(self, run_id: str) -> None:
         """Delete an unfinished run, if it is there; one whose lock is held for longer stays."""
         end = time.monotonic() + _DELETE_SECONDS
