@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ from fewshot_annotate.datasets.reviewed_case import read_case
 from fewshot_annotate.datasets.reviewing import read_review_table, write_acceptance
 from fewshot_annotate.datasets.status import CaseStatus, Status
 from fewshot_annotate.datasets.task.example import TaskExample
+from fewshot_annotate.datasets.task.library import create_task
 from support.tasks import batch_of_balls, task_of_balls
 
 
@@ -95,6 +98,23 @@ def test_the_lock_of_a_program_that_ended_is_ignored(table: CaseTable) -> None:
     assert states(table)["1"] == "filled"
     table.accept("1")
     assert states(table)["1"] == "accepted"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks of Windows")
+def test_a_file_system_without_locks_is_named_as_the_reason(
+    table: CaseTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    reason = "cannot be written (its file system has no locks)"
+    assert main(["dataset", "accept", str(table.folder.path), "1"]) == 2
+    assert f"{table.folder.status.path}: {reason}" in capsys.readouterr().err
+    with pytest.raises(InputError, match=re.escape(reason)):
+        ReviewLock(table.folder.case("1"))
+    with pytest.raises(InputError, match=re.escape(reason)):
+        create_task(str(tmp_path / "task"))
 
 
 def test_the_command_line_shows_and_changes_the_same_table(

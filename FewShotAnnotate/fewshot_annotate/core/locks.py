@@ -51,7 +51,7 @@ def open_locked(path: Path) -> IO[bytes] | None:
     Raises
     ------
     OSError
-        It cannot be opened, or is not a regular file. `strerror` can be shown to users.
+        It cannot be opened, is not a regular file, or its file system has no locks. `strerror` can be shown to users.
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     flags |= getattr(os, "O_NONBLOCK", 0)
@@ -61,8 +61,11 @@ def open_locked(path: Path) -> IO[bytes] | None:
             os.close(number)
             raise OSError(errno.EINVAL, Message("lock_is_pipe_or_device"), str(path))
         file = os.fdopen(number, "r+b")
-        if not lock_descriptor(file.fileno()):
+        locked = lock_descriptor(file.fileno())
+        if not locked:
             file.close()
+            if locked is None:
+                raise OSError(errno.ENOLCK, Message("no_locks"), str(path))
             return None
         # The previous holder may have removed the file since it was opened; then the lock protects nothing.
         with contextlib.suppress(OSError):

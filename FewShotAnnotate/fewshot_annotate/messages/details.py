@@ -10,6 +10,7 @@ DETAILS = {
     "name_holds_zero_byte": "the name holds a zero byte",
     "is_folder": "it is a folder",
     "is_pipe_or_device": "it is a pipe or device, not a regular file",
+    "no_locks": "its file system has no locks",
     "lock_is_pipe_or_device": "its lock is a pipe or a device",
     "file_longer": "it holds more than {count} bytes",
     "no_name_free": "no file name is left",

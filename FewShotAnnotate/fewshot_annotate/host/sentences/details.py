@@ -15,6 +15,7 @@ def detail_sentences() -> dict[str, str]:
         "name_holds_zero_byte": _("the name holds a zero byte"),
         "is_folder": _("it is a folder"),
         "is_pipe_or_device": _("it is a pipe or device, not a regular file"),
+        "no_locks": _("its file system has no locks"),
         "lock_is_pipe_or_device": _("its lock is a pipe or a device"),
         "file_longer": _("it holds more than {count} bytes"),
         "no_name_free": _("no file name is left"),
