@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +96,3 @@ class WorkFolder(ABC):
                 return False
         except InputError as error:
             return error.code == "job_busy"
-
-    def delete(self) -> None:
-        """Remove the folder with all its content."""
-        shutil.rmtree(self.path, ignore_errors=True)
