@@ -14,7 +14,13 @@ from fewshot_annotate.engines.adapt.config import AdaptConfig, NetworkConfig
 from fewshot_annotate.engines.adapt.expected_time import AdaptTime
 from fewshot_annotate.engines.adapt.fitting import fit
 from fewshot_annotate.engines.adapt.network import FittedNetwork
-from fewshot_annotate.engines.adapt.orthogonal_views import ORDER, Slab, predict_orthogonal, refined_logits, weights
+from fewshot_annotate.engines.adapt.orthogonal_views import (
+    ORDER,
+    Slab,
+    predict_orthogonal,
+    refined_logits,
+    view_weights,
+)
 from fewshot_annotate.engines.adapt.schedule import FitPlan
 from fewshot_annotate.engines.adapt.stack import Stack
 from fewshot_annotate.engines.adapt.timed_refinement import TimedRefinement
@@ -85,9 +91,9 @@ def test_a_label_has_less_weight_the_worse_it_is_predicted_on_labelled_slices() 
     wrong = right.copy()
     wrong[:, 0] = -ORTHOGONAL.labelled_log_odds
     labels = right.shape[1]
-    assert weights(slab, right, [0.2] * labels) == pytest.approx(ORTHOGONAL.max_weight, abs=0.7)
-    assert weights(slab, wrong, [0.2] * labels)[0] == 0
-    assert (weights(slab, wrong, [0.2] * labels)[1:] > 0).all()
+    assert view_weights(slab, right, [0.2] * labels) == pytest.approx(ORTHOGONAL.max_weight, abs=0.7)
+    assert view_weights(slab, wrong, [0.2] * labels)[0] == 0
+    assert (view_weights(slab, wrong, [0.2] * labels)[1:] > 0).all()
 
 
 def test_nothing_changes_outside_the_refined_slab() -> None:
@@ -101,7 +107,7 @@ def test_predictions_that_agree_do_not_make_the_result_more_certain() -> None:
     slab, _, between = slab_of(max_shift=1)
     errors = [0.1] * (slab.logits.shape[1] - 1)
     agreeing = slab.logits[:, 1:] / TOTAL_WEIGHT
-    assert weights(slab, agreeing, errors).any()
+    assert view_weights(slab, agreeing, errors).any()
     logits = refined_logits(slab, agreeing, errors, TOTAL_WEIGHT)
     for index in between:
         np.testing.assert_allclose(logits(index), slab.logits[index], rtol=1e-3)

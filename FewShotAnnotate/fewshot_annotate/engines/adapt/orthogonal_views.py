@@ -189,7 +189,7 @@ def _training_planes(slab: Slab, axis: int, seen: Sequence[int], stack: Stack) -
     return examples
 
 
-def weights(slab: Slab, log_odds: np.ndarray, errors: Sequence[float]) -> np.ndarray:
+def view_weights(slab: Slab, log_odds: np.ndarray, errors: Sequence[float]) -> np.ndarray:
     """Weight of the orthogonal views for each label, which falls with their error on labelled slices.
 
     The networks were also fitted on these slices, so the error is due to smoothing or to too few steps. It is
@@ -243,7 +243,7 @@ def refined_logits(
     """
     if log_odds is None:
         return slab.unrefined
-    weight = weights(slab, log_odds, errors)
+    weight = view_weights(slab, log_odds, errors)
 
     def refined(index: int) -> np.ndarray:
         logits = slab.unrefined(index)
