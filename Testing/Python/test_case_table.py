@@ -24,7 +24,8 @@ from fewshot_annotate.datasets.reviewing import read_review_table, write_accepta
 from fewshot_annotate.datasets.status import CaseStatus, Status
 from fewshot_annotate.datasets.task.example import TaskExample
 from fewshot_annotate.datasets.task.library import create_task
-from support.tasks import batch_of_balls, task_of_balls
+from fewshot_annotate.io.files import write_label_maps
+from support.tasks import ball, batch_of_balls, task_of_balls
 
 
 @pytest.fixture
@@ -196,6 +197,18 @@ def test_a_table_that_is_read_again_parses_only_the_records_that_changed(table: 
     rows = read_review_table(table.folder).rows
     assert [row.mean_expected_dice for row in rows[:3]] == [0.8, 0.9, 0.8]
     assert parsed == [changed.decode()]
+
+
+def test_label_maps_that_did_not_change_are_not_read_again_to_count_the_cases_to_fill(
+    table: CaseTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = table.folder.case("1")
+    assert not files.seems_corrected()
+    with monkeypatch.context() as patched:
+        patched.setattr(type(files), "digests", lambda files: pytest.fail("a label map was read"))
+        assert not table.folder.case("1").seems_corrected()
+    write_label_maps(files.label, [ball(5)[1]])
+    assert files.seems_corrected()
 
 
 def test_a_case_that_is_added_to_a_task_does_not_let_the_other_examples_be_converted_again(

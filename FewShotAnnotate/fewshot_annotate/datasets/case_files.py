@@ -97,6 +97,12 @@ class CaseFiles:
         except InputError:
             return True  # unknown: assume so, as nothing may be lost
 
+    def seems_corrected(self) -> bool:
+        """As `corrected`, but files of the same size, time and inode are not read again: for what is shown."""
+        about = [paths.stat(path) for path in (self.label, self.names, self.filled, self.record)]
+        source = [status and (status.st_size, status.st_mtime_ns, status.st_ino) for status in about]
+        return self.memo.of(("corrected", self.folder), source, self.corrected)
+
     def require_no_later_labels(self) -> None:
         """Raise `InputError` if a label map that is not used was saved beside the result, and later than it.
 

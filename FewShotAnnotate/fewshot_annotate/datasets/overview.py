@@ -61,4 +61,4 @@ def read_overview(folder: BatchFolder, table: ReviewTable) -> Overview:
 def _is_to_fill(folder: BatchFolder, name: str, model: str) -> bool:
     files = folder.case(name)
     record = files.read_record()
-    return record is None or (record[1].get("model") != model and not files.corrected())
+    return record is None or (record[1].get("model") != model and not files.seems_corrected())
