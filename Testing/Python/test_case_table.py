@@ -25,7 +25,7 @@ from fewshot_annotate.datasets.status import CaseStatus, Status
 from fewshot_annotate.datasets.task.example import TaskExample
 from fewshot_annotate.datasets.task.library import create_task
 from fewshot_annotate.io.files import write_label_maps
-from support.tasks import ball, batch_of_balls, task_of_balls
+from support.tasks import ball, batch_of_balls, task_of_balls, write_ball
 
 
 @pytest.fixture
@@ -209,6 +209,18 @@ def test_label_maps_that_did_not_change_are_not_read_again_to_count_the_cases_to
         assert not table.folder.case("1").seems_corrected()
     write_label_maps(files.label, [ball(5)[1]])
     assert files.seems_corrected()
+
+
+def test_an_empty_list_of_cases_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_ball(tmp_path, 0)
+    arguments = ["dataset", "add", str(tmp_path / "set"), str(tmp_path)]
+    assert main(arguments) == 0
+    listed = tmp_path / "set" / "cases.csv"
+    listed.write_bytes(b"")
+    capsys.readouterr()
+    assert main(arguments) == 2
+    assert f"{listed}: " in capsys.readouterr().err
+    assert listed.read_bytes() == b""
 
 
 def test_a_case_that_is_added_to_a_task_does_not_let_the_other_examples_be_converted_again(

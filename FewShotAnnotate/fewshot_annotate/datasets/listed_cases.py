@@ -102,7 +102,7 @@ def listed_names(folder: BatchFolder) -> frozenset[str]:
     path = cases_path(folder)
     try:
         lines, columns = _lines(folder)
-    except (InputError, ValueError):
+    except InputError:
         return frozenset()
     return frozenset(line[columns.index("name")].strip() for line in lines) if paths.is_file(path) else frozenset()
 
@@ -118,8 +118,8 @@ def add_volumes(folder: BatchFolder, volumes: Sequence[FoundVolume]) -> list[str
     names: list[str] = []
 
     def add(rows: Mapping[str, CaseStatus], files: FileTransaction) -> list[CaseStatus]:
-        lines, columns = _lines(folder)
         listed = {(paths.resolve(case.image), case.series) for case in listed_cases(folder).values()}
+        lines, columns = _lines(folder)
         image, series = columns.index("image"), columns.index("series")
         listed |= {(paths.resolve(folder.path / line[image]), line[series]) for line in lines}  # of damaged rows too
         taken = set(map(folder_name_key, rows))
@@ -193,7 +193,7 @@ def _lines(folder: BatchFolder) -> tuple[list[list[str]], list[str]]:
     path = cases_path(folder)
     if not paths.is_file(path):
         return [], list(_COLUMNS)
-    header, *lines = read_lines(path)
+    header, *lines = read_lines(path) or [[]]
     columns = [cell.strip().lower() for cell in header]
     columns += [column for column in _COLUMNS if column not in columns]
     return [[*line, *[""] * (len(columns) - len(line))] for line in lines if any(line)], columns
