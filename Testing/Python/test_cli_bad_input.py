@@ -15,6 +15,8 @@ from support.case_folder import AXIS, CaseFolder
 from support.labels import keep_slices, overlapping_layers, small_case
 from support.processes import Spawned
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def overwrite_image(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[CaseFolder], None]:
     def prepare(case_folder: CaseFolder) -> None:

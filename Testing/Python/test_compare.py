@@ -34,6 +34,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.comparison_case import comparison_case
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 AXIS = SliceAxis(0)
 PROPAGATE = EngineSettings("propagate")
 

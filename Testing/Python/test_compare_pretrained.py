@@ -20,6 +20,8 @@ from support.all_weights import all_weights
 from support.labels import every_nth, keep_slices, small_case
 from support.tiny_weights import WeightsFolder, python_with_weights
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 AXIS = SliceAxis(0)
 # The package of nnInteractive is not among those that the tests install.
 PRETRAINED = [

@@ -11,6 +11,8 @@ from fewshot_annotate.core.data_folder import HOME_VARIABLE
 from fewshot_annotate.core.volume import Geometry, LabelMap
 from fewshot_annotate.io.files import write_array, write_label_maps
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 FILL = ["fill", "image.nii.gz", "labels.nii.gz", "--engine", "propagate", "-o"]
 # Commands whose last argument, which is left out here, is a file to write.
 WRITING = {

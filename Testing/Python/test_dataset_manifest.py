@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.batches import Dataset, make_dataset, read_valid_manifest
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.fixture
 def dataset(awkward_path: Path) -> Dataset:

@@ -21,6 +21,8 @@ from support.labels import every_nth, keep_slices, small_case
 from support.scene_cases import Runs, case, scene_of
 from support.tiny_weights import WeightsFolder
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 PROPAGATE = Algorithm("FewShotAnnotate propagate", __version__)
 
 

@@ -38,8 +38,6 @@ from support.scene_cases import Gate, Runner, Scene, all_equal, case, scene_of  
 from support.unexpected_error import UnexpectedError  # noqa: E402
 
 pytest_plugins = ("support.run_fixtures",)
-pytestmark = pytest.mark.usefixtures("forked_workers")
-
 QUICK = TrialDesign(sizes=(2,), draws=1, held_out=1)
 ONE_ENGINE = CompareSettings(("propagate",), QUICK)
 TWO_ENGINES = CompareSettings(("propagate", "stepwise"), TrialDesign(sizes=(1, 2), draws=1, held_out=1))

@@ -35,6 +35,8 @@ from fewshot_annotate.host.settings import GROUP, LogLevel, Settings  # noqa: E4
 from fewshot_annotate.weights import catalog, store  # noqa: E402
 from support.scene_cases import Runs, case, scene_of  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 PATIENT = "Doe^Jane 1970-01-01"
 
 

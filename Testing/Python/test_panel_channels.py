@@ -24,6 +24,7 @@ slicer_standin.install()
 import qt  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 @pytest.fixture(name="scene")

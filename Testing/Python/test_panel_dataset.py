@@ -28,6 +28,7 @@ from support.processes import poll_while_busy
 from support.tasks import ball, task_of_balls, write_ball
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 MAX_PAUSE_SECONDS = 0.05
 

@@ -23,6 +23,7 @@ from fewshot_annotate.host.panel.coverage import STRIP_HEIGHT_PIXELS, CoverageSt
 from fewshot_annotate.host.panel.segments_table import FILL  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 NARROW = 400
 ROOT = Path(__file__).parents[2]

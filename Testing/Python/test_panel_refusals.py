@@ -17,6 +17,7 @@ slicer_standin.install()
 
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 def test_every_disabled_control_states_the_reason(open_panel: Callable[..., Panel]) -> None:

@@ -28,6 +28,7 @@ from fewshot_annotate.host.panel.review_section import ReviewSection
 from PySide6.QtTest import QTest
 
 pytest_plugins = ("support.run_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, SliceStatus.IN_PROGRESS
 

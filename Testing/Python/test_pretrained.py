@@ -31,6 +31,8 @@ from support.labels import every_nth, keep_slices, small_case
 from support.tiny_weights import WeightsFolder, python_with_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 AXIS = SliceAxis(0)
 # Its package depends on many others; it has tests of its own, which run where it is installed.
 TESTED_SEPARATELY = "nninteractive"

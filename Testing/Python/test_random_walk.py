@@ -19,7 +19,6 @@ from support.scene_cases import case
 from support.walk_invariants import BrokenInvariantError
 
 pytest_plugins = ("support.panel_fixtures",)
-
 STEPS = int(os.environ.get("WALK_STEPS", "80"))
 SEEDS = [int(text) for text in os.environ.get("WALK_SEEDS", "1").split(",")]
 SHORTEN_SECONDS = float(os.environ.get("WALK_SHORTEN_SECONDS", "120"))

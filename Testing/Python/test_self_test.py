@@ -23,6 +23,7 @@ slicer_standin.install()
 from fewshot_annotate.host.self_test.self_test import SelfTest  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 MANUAL = Path(__file__).parents[1] / "MANUAL.md"
 BY_HAND = ", by hand"

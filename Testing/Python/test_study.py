@@ -33,6 +33,8 @@ from fewshot_annotate.jobs.planning import EngineSettings
 from support.labels import long_case, small_case
 from support.processes import Spawned, alive, wait_for
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
 QUICK = ("--sizes", "1,2", "--draws", "1", "--held-out", "2")
 

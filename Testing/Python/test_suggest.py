@@ -26,6 +26,8 @@ from support.labels import keep_slices, overlapping_layers, small_case
 from support.processes import Spawned
 from support.run_folders import create_folder
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 AXIS = SliceAxis(0)
 LAST = small_case()[0].array.shape[0] - 1
 LABEL_SLICES = labelled_indices(small_case()[1].array, AXIS)

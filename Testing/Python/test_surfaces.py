@@ -22,6 +22,8 @@ from fewshot_annotate.host.mrml.reading import CLOSED_SURFACE, ijk_to_ras, image
 from support import mrml, scene_cases
 from support.scene_cases import Runs, Scene, case, scene_of
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 DIRECTION = (0.0, -0.6, 0.8, 1.0, 0.0, 0.0, 0.0, 0.8, 0.6)
 
 

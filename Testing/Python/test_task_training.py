@@ -29,6 +29,8 @@ from support.disk import largest_file
 from support.processes import Spawned
 from support.tasks import GRID, SEGMENTS, SHAPE, ball, task_of_balls, write_ball
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 SECONDS = 2.0
 
 

@@ -21,6 +21,7 @@ from support.scene_cases import Scene, case, label_map_of, scene_of
 from support.slice_view import SliceView, save_picture, slice_view
 
 pytest_plugins = ("support.panel_fixtures",)
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 BOUNDS = (0.95, 0.8, 0.6)  # of the probability of a voxel's label, by level
 MOVED = (30.0, -20.0, 10.0)  # by the transform that volume and segmentation are under, RAS in mm

@@ -28,6 +28,8 @@ from support.labels import every_nth, keep_slices, small_case
 from support.plain_networks import plain_universeg
 from support.tiny_weights import WeightsFolder, python_with_weights, random_tensors
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 AXIS = SliceAxis(0)
 CPU = torch.device("cpu")
 REFERENCE = os.environ.get("FEWSHOT_UNIVERSEG_REFERENCE")

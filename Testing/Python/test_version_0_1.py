@@ -18,6 +18,8 @@ from fewshot_annotate.datasets.status import Status
 from fewshot_annotate.engines.registry import engine_class
 from support.batches import Dataset, make_dataset
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 # Options of each command, as `--help` of version 0.1.0 printed them.
 COMMANDS = {
     "batch": (

@@ -1,7 +1,8 @@
 """Workers that are forked from a process which has loaded their modules, for tests that are not about their start.
 
 They are real processes that run the real scripts; only to load numpy and scipy anew, which takes most of the time of
-a short fill, is left out. Tests of the start, of signals and of memory start workers as users do.
+a short fill, is left out. Tests of the start, of signals and of memory start workers as users do, and so do those
+that search among the children of their process, because the forked ones are not among them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import reduction, spawn
+from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
@@ -21,6 +23,7 @@ from fewshot_annotate.datasets.worker import start
 from fewshot_annotate.jobs import process
 
 from support.forked_process import Continued, run_script
+from support.processes import PACKAGE_PARENT
 
 _LOADED = (
     "fewshot_annotate.jobs.worker",
@@ -28,6 +31,7 @@ _LOADED = (
     "fewshot_annotate.engines.propagate.fusion",
     "fewshot_annotate.engines.propagate.flow_propagation",
     "scipy.optimize",
+    "torch",
 )
 
 
@@ -40,22 +44,28 @@ def fork_server() -> Any:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_LOADED))
-    forkserver.ensure_running()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(PACKAGE_PARENT))  # the package under test, whichever is installed
+        forkserver.ensure_running()
     return context
 
 
 @pytest.fixture
 def forked_workers(fork_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Workers that this process starts by its own Python are forked; none outlives the test."""
+    """Workers that this process starts by its own Python or a stand-in for it are forked; none outlives the test."""
     if fork_server is None:
         yield
         return
     started: list[_ForkedWorker] = []
 
     def popen(command: Sequence[str], **options: Any) -> Any:
-        if command[0] != sys.executable:
+        if command[0] == sys.executable:
+            script = command[1:]
+        elif Path(command[0]).read_bytes().startswith(f"#!{sys.executable}\n".encode()):  # see `python_program`
+            script = command
+        else:
             return subprocess.Popen(command, **options)
-        started.append(_ForkedWorker(fork_server, command, **options))
+        started.append(_ForkedWorker(fork_server, script, **options))
         return started[-1]
 
     def get_context(method: str) -> Any:
@@ -73,8 +83,8 @@ def forked_workers(fork_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterato
 class _ForkedWorker:
     """A started script, with what `WorkerProcess` uses of `subprocess.Popen`."""
 
-    def __init__(self, context: Any, command: Sequence[str], *, env: Mapping[str, str], stderr: IO[bytes], **_: Any):
-        self._process = context.Process(target=run_script, args=(command[1:], dict(env), stderr.name))
+    def __init__(self, context: Any, script: Sequence[str], *, env: Mapping[str, str], stderr: IO[bytes], **_: Any):
+        self._process = context.Process(target=run_script, args=(list(script), dict(env), stderr.name))
         self._process.start()
         self.pid = self._process.pid
         self.kill = self._process.kill
