@@ -32,7 +32,6 @@ def test_its_result_is_the_same(short_job: JobFolder, spawned: Spawned, results:
     events = poll_to_end(worker)
     assert worker_pid(events) == worker.pid
     assert isinstance(events[-1], Finished)
-    assert worker.exit_code == 0
     assert not short_job.log_path.read_bytes()
     results.append(finished_slices(short_job))
     for index, labels in results[0].items():
@@ -48,7 +47,6 @@ def test_a_killed_one_is_reported_as_killed(long_job: JobFolder, spawned: Spawne
     ending = poll_to_end(worker)[-1]
     assert isinstance(ending, Failed)
     assert ending.code == "worker_killed"
-    assert worker.exit_code == -signal.SIGKILL
     assert not alive(pid)
 
 
@@ -57,7 +55,6 @@ def test_a_cancelled_one_ends_by_itself(long_job: JobFolder, spawned: Spawned) -
     poll_to_third_slice(worker)
     worker.cancel()
     assert isinstance(poll_to_end(worker)[-1], Cancelled)
-    assert worker.exit_code not in (0, -signal.SIGKILL)
 
 
 def test_its_refusal_is_read_from_its_log(short_job: JobFolder, spawned: Spawned) -> None:
