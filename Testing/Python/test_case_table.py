@@ -223,6 +223,16 @@ def test_an_empty_list_of_cases_is_named(tmp_path: Path, capsys: pytest.CaptureF
     assert listed.read_bytes() == b""
 
 
+def test_a_path_that_the_list_of_cases_cannot_hold_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, _ = write_ball(tmp_path, 0)
+    odd = image.rename(tmp_path / "a;=b.nii.gz")  # a table may not hold what spreadsheet programs run as a formula
+    assert main(["dataset", "add", str(tmp_path / "set"), str(tmp_path)]) == 2
+    assert f"{odd}: this path cannot stand in a table" in capsys.readouterr().err
+    assert read_review_table(BatchFolder(tmp_path / "set")).rows == ()
+
+
 def test_a_case_that_is_added_to_a_task_does_not_let_the_other_examples_be_converted_again(
     table: CaseTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from ..core.file_transaction import FileTransaction
 from ..core.folder_names import folder_name_key
 from ..core.new_folder import new_folder
 from ..core.reading import DamagedContentError, read_bytes, read_json_as
+from ..core.spreadsheet_cells import escape_formula
 from ..core.storage import csv_bytes, write_json
 from ..io.table import read_lines
 from .batch_folder import BatchFolder
@@ -209,4 +210,7 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 def _path_text(folder: BatchFolder, path: Path) -> str:
     """Relative path of an image beside the data set, so that both can be moved; else its absolute path."""
-    return os.path.relpath(path, folder.path) if paths.is_inside(path, folder.path.parent) else str(path)
+    text = os.path.relpath(path, folder.path) if paths.is_inside(path, folder.path.parent) else str(path)
+    if text != text.strip() or escape_formula(text) != text or text != text.encode("utf-8", "replace").decode():
+        raise InputError("pair_path", path=path)
+    return text
