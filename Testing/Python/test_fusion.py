@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fewshot_annotate.core.slice_axis import SliceAxis
-from fewshot_annotate.engines.adapt.config import AdaptConfig
+from fewshot_annotate.engines.adapt.config import AdaptConfig, FusionConfig
 from fewshot_annotate.engines.adapt.fusion import (
     FusionWeights,
     HeldOutCandidates,
@@ -21,6 +21,7 @@ from support.labels import small_case
 
 CONFIG = AdaptConfig().fusion
 DEFAULT_WEIGHTS = np.array(CONFIG.default_weights)
+MUCH_NETWORK = replace(CONFIG, default_weights=(1.0, 0.1, 0.1, 1.0))
 PROPAGATION, GROWING, NETWORK = 0, 1, 3
 
 
@@ -58,10 +59,10 @@ def held_out(
     )
 
 
-def chosen(shifts: list[int], count: int = 5) -> tuple[FusionWeights, int]:
+def chosen(shifts: list[int], count: int = 5, config: FusionConfig = CONFIG) -> tuple[FusionWeights, int]:
     truths, labels = slices_with_all_labels(count)
-    counts_per_slice = [WeightingCounts.of(held_out(truth, labels, shifts), CONFIG) for truth in truths]
-    return choose_weights(counts_per_slice, len(shifts), labels, CONFIG), labels
+    counts_per_slice = [WeightingCounts.of(held_out(truth, labels, shifts), config) for truth in truths]
+    return choose_weights(counts_per_slice, len(shifts), labels, config), labels
 
 
 def test_a_candidate_that_is_right_on_held_out_slices_has_more_weight() -> None:
@@ -71,8 +72,8 @@ def test_a_candidate_that_is_right_on_held_out_slices_has_more_weight() -> None:
 
 
 def test_a_network_that_is_wrong_on_held_out_slices_has_less_weight() -> None:
-    weights, _ = chosen([0, 4, 4, 4])
-    assert (weights.far[NETWORK] < 0.5 * DEFAULT_WEIGHTS[NETWORK]).all()
+    weights, _ = chosen([0, 4, 4, 4], config=MUCH_NETWORK)
+    assert (weights.far[NETWORK] < 0.5 * MUCH_NETWORK.default_weights[NETWORK]).all()
 
 
 def test_labels_that_were_not_painted_on_a_held_out_slice_are_not_judged_by_it() -> None:
@@ -117,12 +118,20 @@ def test_a_small_gain_changes_weights_less_than_a_large_one() -> None:
 def test_next_to_a_labelled_slice_weights_are_closer_to_the_defaults() -> None:
     truths, labels = slices_with_all_labels(1)
     log_probs = np.stack([shifted_log_probs(truths[0], labels, shift) for shift in (3, 0, 0, 0)])
-    far = default_weights(4, labels, CONFIG).far.copy()
+    near = default_weights(4, labels, CONFIG).near
+    far = near.copy()
     far[PROPAGATION] = 0
-    weights = FusionWeights(far, 8.0, CONFIG)
+    weights = FusionWeights(near, far, 8.0, CONFIG)
     default = default_weights(4, labels, CONFIG).fuse(log_probs, 1)
     differences = [float(np.abs(weights.fuse(log_probs, nearest) - default).max()) for nearest in (1, 4, 8, 20)]
     assert differences[0] < differences[1] < differences[2] == pytest.approx(differences[3])
+
+
+def test_a_network_that_is_worse_on_held_out_slices_is_not_trusted_more_next_to_labelled_ones() -> None:
+    worse, better = chosen([0, 4, 4, 4], config=MUCH_NETWORK)[0], chosen([4, 4, 4, 0])[0]
+    assert (worse.near[NETWORK] < MUCH_NETWORK.default_weights[NETWORK]).all()
+    np.testing.assert_array_equal(worse.near[NETWORK], worse.far[NETWORK])
+    assert (better.near[NETWORK] < better.far[NETWORK]).all(), "propagation is more accurate there"
 
 
 def test_where_a_label_ends_region_growing_has_more_weight_than_propagation() -> None:

@@ -79,11 +79,12 @@ class FusionConfig:
 
     fitted_weights: bool = tuned(True, "Choose weights on held-out slices instead of using the default ones.", False)
     default_weights: tuple[float, float, float, float] = tuned(
-        (1.0, 0.1, 0.1, 0.8),
+        (1.0, 0.1, 0.1, 0.6),
         "Weights without held-out slices, and those that fitted ones are shrunk towards.",
         (1.0, 0.5, 0.25, 0.5),
-        (1.0, 0.5, 0.25, 1.0),
-        (1.0, 0.1, 0.1, 0.5),
+        (1.0, 0.2, 0.1, 0.6),
+        (1.0, 0.1, 0.1, 0.4),
+        (1.0, 0.1, 0.1, 0.8),
     )
     factors_where_label_ends: tuple[float, float, float, float] = tuned(
         (0.4, 3.5, 0.5, 1.0),

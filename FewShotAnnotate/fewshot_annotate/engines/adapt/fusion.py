@@ -2,7 +2,8 @@
 
 The log-odds of each label against background are summed with weights (logarithmic opinion pool, Genest & Zidek 1986).
 The weights are shrunk towards default weights: more if the gain on held-out slices is small, and more for query
-slices that are nearer to a labelled slice than the held-out slices were.
+slices that are nearer to a labelled slice than the held-out slices were. There, propagation is more accurate than it
+was on held-out slices, which is no reason to trust a network more that was worse on them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from itertools import product
 import numpy as np
 
 from .config import FusionConfig
+
+NETWORK = 3  # position of this candidate
 
 
 class LabelExtent(IntEnum):
@@ -67,13 +70,13 @@ class FusionWeights:
 
     Attributes
     ----------
-    far : float32 ndarray, shape [candidates, labels]
-        Weights at `distance` slices or more from the nearest labelled slice. Nearer, they are interpolated with the
-        default weights.
+    near, far : float32 ndarrays, shape [candidates, labels]
+        Weights beside a labelled slice, and at `distance` slices or more from the nearest one; interpolated between.
     distance : float
     config : FusionConfig
     """
 
+    near: np.ndarray
     far: np.ndarray
     distance: float
     config: FusionConfig
@@ -95,8 +98,7 @@ class FusionWeights:
             Unnormalised log-probabilities; background is 0.
         """
         distance_share = min(1.0, nearest / self.distance)
-        default = _default(len(log_probs), self.config)[:, None]
-        weights = default + distance_share * (self.far - default)
+        weights = self.near + distance_share * (self.far - self.near)
         if extents is not None:
             weights = weights * _extent_factors(extents, len(log_probs), self.config)
         return _pool(log_probs, weights)
@@ -104,7 +106,8 @@ class FusionWeights:
 
 def default_weights(candidates: int, labels: int, config: FusionConfig) -> FusionWeights:
     """Default weights, for use without held-out slices."""
-    return FusionWeights(np.repeat(_default(candidates, config)[:, None], labels, axis=1), 1.0, config)
+    weights = np.repeat(_default(candidates, config)[:, None], labels, axis=1)
+    return FusionWeights(weights, weights, 1.0, config)
 
 
 def choose_weights(
@@ -134,7 +137,9 @@ def choose_weights(
     for label_index, column in zip(np.flatnonzero(is_evaluated), score.T, strict=True):
         far[:, label_index] = _blend(options, column, config.half_blend_gain)
     distance = float(np.median([counts.nearest for counts in counts_per_slice]))
-    return FusionWeights(far, distance, config)
+    near = default.near.copy()
+    near[NETWORK:] = np.minimum(near[NETWORK:], far[NETWORK:])
+    return FusionWeights(near, far, distance, config)
 
 
 @dataclass(frozen=True)
