@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from fewshot_annotate.host.mrml.reading import BINARY_LABELMAP, image_array, rea
 from fewshot_annotate.host.tasks import BackgroundTasks
 from fewshot_annotate.io.files import read_label_maps
 from support import mrml, scene_cases
+from support.pauses import busy_seconds
 from support.scene_cases import Case, Scene, scene_of
 
 MAX_PAUSE_SECONDS = 0.05
@@ -69,13 +69,6 @@ def edit(scene: Scene, row: int) -> None:
     image_array(image)[:, row] = 0
     image.GetPointData().GetScalars().Modified()
     image.Modified()
-
-
-def busy_seconds(step: Callable[[], Any]) -> float:
-    """Processor time of this thread in a step; other programs do not count."""
-    began = time.thread_time()
-    step()
-    return time.thread_time() - began
 
 
 def write_nifti(folder: Path) -> ExportSettings:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from fewshot_annotate.host.datasets.case_review import CaseReview
 from support import mrml, slicer_standin
 from support.batches import Dataset, copy_of, finish_but_one, make_dataset
 from support.panel import Panel, tool_tip
+from support.pauses import busy_seconds
 from support.processes import poll_while_busy
 from support.tasks import ball, task_of_balls, write_ball
 
@@ -241,13 +241,6 @@ def test_a_table_of_a_thousand_cases_is_shown_in_short_steps(panel: DatasetPanel
         view.poll()
     (size,) = icon().availableSizes()
     assert 44 <= size.height() <= 100, "a thousand whole pictures need gigabytes"
-
-
-def busy_seconds(step: Callable[[], object]) -> float:
-    """Processor time of this thread in a step; other programs do not count."""
-    began = time.thread_time()
-    step()
-    return time.thread_time() - began
 
 
 def test_the_table_of_a_folder_is_read_in_the_thread(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

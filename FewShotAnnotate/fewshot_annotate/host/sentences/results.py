@@ -19,6 +19,7 @@ def results_sentences() -> Mapping[str, str]:
             "case '{name}' is in row {row} already; give each case a name of its own (column name)."
         ),
         "case_name": _("'{name}' cannot name a case; use a plain folder name without / and \\ (column name)."),
+        "pair_path": _("{path}: this path cannot stand in a table; rename the file or its folder."),
         "case_link": _("{path}: this is a link; a case's folder must lie in the output folder itself."),
         "batch_folder_used": _("{path}: it holds a batch already; choose a new folder, or continue that one."),
         "batch_folder_foreign": _("{path}: it holds other files and no batch; choose a new folder."),
