@@ -142,6 +142,19 @@ def test_a_copy_replaces_flow_where_it_is_better_on_held_out_slices() -> None:
     assert worse.weights(np.array([2]), beyond=False)[0, COPY] == 0
 
 
+def test_region_growing_replaces_flow_where_it_is_better_on_held_out_slices() -> None:
+    grown = next(mixture for mixture, weights in enumerate(MIXTURES.weights) if weights[GROWING] == 1)
+    choice = MixtureChoice.on([counts(errors_with(grown, 0.05), neighbours=1)] * 3, AREAS)
+    assert choice.weights(np.array([1]), beyond=False)[0, GROWING] == 1
+
+
+def test_a_copy_that_is_worse_on_hopeless_held_out_slices_does_not_replace_flow() -> None:
+    """Near labelled slices a copy improves more than flow, but not from next to nothing."""
+    errors = [0.8 if mixture == COPIED else 0.7 for mixture in range(len(MIXTURES.weights))]
+    choice = MixtureChoice.on([counts(errors)] * 3, AREAS)
+    assert choice.weights(np.array([2]), beyond=False)[0].argmax() == FLOW
+
+
 def test_labels_that_end_in_a_gap_are_judged_on_held_out_slices_where_they_end() -> None:
     choice = MixtureChoice.on([counts(errors_with(COPIED, 0.05), neighbours=1)] * 3, AREAS)
     assert choice.weights(np.array([1]), beyond=False)[0, COPY] == 1

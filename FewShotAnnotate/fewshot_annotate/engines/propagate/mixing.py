@@ -47,8 +47,9 @@ class MixtureSet:
     mixtures : tuple of Mixture
         The default one first.
     distance_exponents : tuple of float
-        Errors of each candidate grow with distance from the labelled slices as distance ** exponent. Held-out slices
-        are twice as far from them as query slices, so errors are scaled down, more for a large exponent.
+        The logarithm of the Dice of each candidate is proportional to distance ** exponent, where distance is that
+        from the labelled slices; as long as errors are small, so are they. Held-out slices are twice as far away as
+        query slices, so their errors are scaled down, more for a large exponent, but not those near 1.
     """
 
     mixtures: tuple[Mixture, ...]
@@ -85,22 +86,25 @@ class MixtureSet:
         share = slices_of_label / (slices_of_label + POOLING_SLICES)
         errors = np.repeat(mean, labels, axis=1)
         errors[:, is_evaluated] = share * error + (1 - share) * mean
-        errors *= 0.5 ** (self.weights @ np.array(self.distance_exponents))[:, None]
+        errors = 1 - (1 - errors) ** 0.5 ** (self.weights @ np.array(self.distance_exponents))[:, None]
         required = np.array([[mixture.min_gain, MIN_DICE_GAIN * (mixture.min_gain > 0)] for mixture in self.mixtures])
         best: np.ndarray = (errors / (1 - required[:, :1]) + required[:, 1:]).argmin(axis=0)
         return best
 
 
-# The default mixture first. The last two do not use the images, so their gain must be larger: what is better on few
-# held-out slices need not be better on query slices.
+# The default mixture first. Copy and interpolated shape alone do not use the images, and region growing alone leaks
+# through faint edges, so their gain must be larger: what is better on few held-out slices need not be better on query
+# slices.
 MIXTURES = MixtureSet(
     (
         Mixture((0.8, 0.0, 0.1, 0.1), 0.0),
         Mixture((0.6, 0.1, 0.15, 0.15), 0.1),
         Mixture((1.0, 0.0, 0.0, 0.0), 0.1),
         Mixture((0.5, 0.0, 0.25, 0.25), 0.1),
+        Mixture((0.4, 0.0, 0.1, 0.5), 0.1),
         Mixture((0.0, 1.0, 0.0, 0.0), 0.2),
         Mixture((0.0, 0.0, 1.0, 0.0), 0.3),
+        Mixture((0.0, 0.0, 0.0, 1.0), 0.2),
     ),
     distance_exponents=(0.6, 1.2, 1.2, 0.5),
 )
