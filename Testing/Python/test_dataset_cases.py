@@ -373,6 +373,29 @@ def test_a_case_that_no_batch_filled_is_accepted_with_its_painted_and_filled_sli
     assert [str(row.state) for row in read_review_table(dataset).rows] == ["flagged", "to do"]
 
 
+def test_the_command_line_keeps_the_task_in_step_with_the_review(
+    dataset: BatchFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.case("ball0").folder.mkdir()
+    write_acceptance(read_case(dataset, "ball0", SEGMENTS), ball(0)[1], dataset, HISTORY)
+
+    def examples_after(*arguments: str) -> int:
+        assert main(["dataset", arguments[0], str(dataset.path), "ball0", *arguments[1:]]) == 0
+        return len(read_task(task_folder("balls")).examples)
+
+    assert examples_after("flag") == 0
+    assert examples_after("flag", "--undo") == 0
+    assert examples_after("accept") == 1
+    assert examples_after("accept", "--undo") == 0
+    set_dataset_task(dataset, "gone")
+    capsys.readouterr()
+    assert main(["dataset", "accept", str(dataset.path), "ball0"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "1 case accepted\n"
+    assert f"{dataset.path}: There is no task 'gone'" in err
+    assert dataset.status.read()["ball0"].accepted
+
+
 def test_a_case_that_does_not_fit_its_task_is_accepted_and_the_reason_reported(dataset: BatchFolder) -> None:
     case = read_case(dataset, "ball0", SEGMENTS)
     dataset.case("ball0").folder.mkdir()

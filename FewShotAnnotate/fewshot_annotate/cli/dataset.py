@@ -6,6 +6,7 @@ import argparse
 import csv
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import InputError
@@ -20,11 +21,12 @@ from ..datasets.export.layouts import LAYOUTS, LayoutOptions
 from ..datasets.export.source import dataset_source
 from ..datasets.found_volumes import find_volumes
 from ..datasets.listed_cases import add_volumes, cases_path, create_dataset, set_dataset_task
+from ..datasets.reviewing import accept_cases, flag_cases
 from ..datasets.task.library import task_folder
 from .activity_indicator import activity_indicator
 from .arguments import add_progress
 from .labels import print_left_out, print_note
-from .messages import error_text
+from .messages import error_text, print_refused
 from .progress import Bar, Column, Display, open_display
 from .terminal import case_count, table_console, text_table
 
@@ -112,15 +114,26 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _accept(options: argparse.Namespace) -> int:
-    CaseTable(BatchFolder(options.batch)).accept(*options.names, accepted=not options.undo)
-    print(f"{case_count(len(set(options.names)))} {'no longer accepted' if options.undo else 'accepted'}")
-    return ExitCode.DONE
+    names = list(dict.fromkeys(options.names))
+    refused = accept_cases(BatchFolder(options.batch), names, accepted=not options.undo)
+    print(f"{case_count(len(names))} {'no longer accepted' if options.undo else 'accepted'}")
+    return _task_followed(refused, options)
 
 
 def _flag(options: argparse.Namespace) -> int:
-    CaseTable(BatchFolder(options.batch)).flag(*options.names, flagged=not options.undo)
-    print(f"{case_count(len(set(options.names)))} {'no longer flagged' if options.undo else 'flagged'}")
-    return ExitCode.DONE
+    names = list(dict.fromkeys(options.names))
+    refused = flag_cases(BatchFolder(options.batch), names, flagged=not options.undo)
+    print(f"{case_count(len(names))} {'no longer flagged' if options.undo else 'flagged'}")
+    return _task_followed(refused, options)
+
+
+def _task_followed(refused: Sequence[tuple[str, InputError]], options: argparse.Namespace) -> ExitCode:
+    """Say of which cases the task was not changed, and why."""
+    if not refused:
+        return ExitCode.DONE
+    print_refused(refused, options)
+    print_note("the task of the data set was not changed for these cases.")
+    return ExitCode.FAILED
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable
 
-from ..core.errors import Message
+from ..core.errors import InputError, Message
+from ..core.text import printable
 from ..messages import SENTENCES, UNKNOWN, sentence
 
 # Errors of a row of a table, caused by another error: the row has columns instead of options.
@@ -117,3 +120,9 @@ def _consent_option(error: Message, options: argparse.Namespace) -> str:
 
     consent = REMEDIES.get(error.code)
     return f" (--{consent.value})" if consent and hasattr(options, consent.value) else ""
+
+
+def print_refused(cases: Iterable[tuple[str, InputError]], options: argparse.Namespace) -> None:
+    """Print why each of some cases, given by name, cannot be used."""
+    for name, error in cases:
+        print(f"fewshot-annotate: {printable(name)}: {error_text(error, options)}", file=sys.stderr)

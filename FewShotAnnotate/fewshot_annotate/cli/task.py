@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from .activity_indicator import activity_indicator
 from .arguments import add_axis, add_labelled_slices, add_series, parse_count, parse_labelled_slices
 from .consent import add_yes, require_yes
 from .labels import add_regrid_options, print_note
-from .messages import error_text
+from .messages import error_text, print_refused
 from .task_actions import add_action, add_export_and_import, print_tasks, read_one_label_map, segment_names
 from .terminal import case_count, table_console, text_table
 from .training import add_train_arguments, print_expected_dice
@@ -221,7 +220,7 @@ def _add_batch(options: argparse.Namespace, folder: Path) -> int:
         result = add_accepted(folder, BatchFolder(options.image))
     for name in result.replaced:
         _note_replaced(name)
-    _print_refused(result.refused, options)
+    print_refused(result.refused, options)
     counts = Counter(example.digest for _, example in result.added)
     for digest, count in counts.items():
         if count > 1:
@@ -236,12 +235,6 @@ def _add_batch(options: argparse.Namespace, folder: Path) -> int:
 
 def _note_replaced(image: object) -> None:
     print_note(f"{image}: this image was in the task already; its labels were replaced.")
-
-
-def _print_refused(cases: Sequence[tuple[str, InputError]], options: argparse.Namespace) -> None:
-    """Print why each of some cases cannot be used."""
-    for name, error in cases:
-        print(f"fewshot-annotate: {printable(name)}: {error_text(error, options)}", file=sys.stderr)
 
 
 def _summary(task: Task) -> str:
@@ -260,7 +253,7 @@ def _next(options: argparse.Namespace) -> int:
     count = parse_count(options.count, "cases")
     with activity_indicator("bar", "Comparing the cases"):
         ranked, unreadable = rank_batch(BatchFolder(options.batch), read_task(task_folder(options.name)))
-    _print_refused(unreadable, options)
+    print_refused(unreadable, options)
     for entry in ranked[:count]:
         print(f"{printable(entry.case.name)}: {printable(error_text(entry.reason))}")
     if not ranked:

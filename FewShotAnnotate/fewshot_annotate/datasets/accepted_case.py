@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -130,8 +130,10 @@ def expected_by_name(outcome: Mapping[str, Any]) -> dict[str, ExpectedDice]:
         return {}
 
 
-def accepted_cases(folder: BatchFolder) -> Iterator[AcceptedCase | tuple[str, InputError]]:
-    """The accepted cases of a batch, and those that cannot be used with the reason.
+def accepted_cases(
+    folder: BatchFolder, names: Collection[str] | None = None
+) -> Iterator[AcceptedCase | tuple[str, InputError]]:
+    """The accepted cases of a batch, or those of them with some names; those that cannot be used with the reason.
 
     Raises
     ------
@@ -139,7 +141,7 @@ def accepted_cases(folder: BatchFolder) -> Iterator[AcceptedCase | tuple[str, In
         No batch was written there.
     """
     for status in batch_statuses(folder).values():
-        if is_accepted(status):
+        if is_accepted(status) and (names is None or status.name in names):
             yield accepted_case(folder, status)
 
 

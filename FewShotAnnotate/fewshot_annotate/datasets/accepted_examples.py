@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,15 @@ class AddedCases:
     waiting: int
 
 
-def add_accepted(task: Path, batch: BatchFolder) -> AddedCases:
+def add_accepted(task: Path, batch: BatchFolder, names: Collection[str] | None = None) -> AddedCases:
     """Add the accepted cases of a batch to a task. A case that cannot be added does not keep the others away.
+
+    Parameters
+    ----------
+    task : Path
+    batch : BatchFolder
+    names : collection of str, optional
+        Names of the cases; default: all that are accepted.
 
     Raises
     ------
@@ -50,7 +58,7 @@ def add_accepted(task: Path, batch: BatchFolder) -> AddedCases:
     replaced: list[str] = []
     refused: list[tuple[str, InputError]] = []
     latest: Task | None = None  # reading the task takes long once it has many examples
-    for case in accepted_cases(batch):
+    for case in accepted_cases(batch, names):
         if not isinstance(case, AcceptedCase):
             refused.append(case)
             continue

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.disk import unwritable_error
 from ..core.errors import InputError, Message
 from ..core.volume import LabelMap, Segment
-from .accepted_examples import add_reviewed, remove_reviewed
+from .accepted_examples import add_accepted, add_reviewed, remove_reviewed
 from .accepting import LabelHistory, accept_case
 from .batch_folder import BatchFolder
 from .case_files import PRIVATE
@@ -182,3 +182,45 @@ def reset_case(case: ReviewedCase, folder: BatchFolder, flagged: bool) -> Accept
     except InputError as error:
         refusal = error
     return Acceptance(case, read_review_table(folder, case.name), refusal)
+
+
+def accept_cases(folder: BatchFolder, names: Collection[str], accepted: bool = True) -> list[tuple[str, InputError]]:
+    """Accept the results of cases, or withdraw that; they are added to the task of the data set, or leave it.
+
+    Returns
+    -------
+    list of (str, InputError)
+        Names of cases, or the folder, with the reason why the task was not changed accordingly.
+
+    Raises
+    ------
+    InputError
+        As `CaseTable.accept`; nothing is changed.
+    """
+    CaseTable(folder).accept(*names, accepted=accepted)
+    return _follow(folder, names, accepted)
+
+
+def flag_cases(folder: BatchFolder, names: Collection[str], flagged: bool = True) -> list[tuple[str, InputError]]:
+    """Flag cases for another review, so that they leave the task, or remove the flags; as `accept_cases`."""
+    CaseTable(folder).flag(*names, flagged=flagged)
+    return _follow(folder, names, False) if flagged else []
+
+
+def _follow(folder: BatchFolder, names: Collection[str], accepted: bool) -> list[tuple[str, InputError]]:
+    """Add cases to the task of the data set, if it has one, or remove them; those that cannot be, with the reason."""
+    try:
+        task = _task_of(folder)
+        if task is None:
+            return []
+        if accepted:
+            return list(add_accepted(task, folder, names).refused)
+    except InputError as error:
+        return [(str(folder.path), error)]
+    refused = []
+    for name in names:
+        try:
+            remove_reviewed(task, read_case(folder, name))
+        except InputError as error:
+            refused.append((name, error))
+    return refused
