@@ -157,9 +157,12 @@ def _nearest(before: Sequence[_Component], after: Sequence[_Component], reach: f
         return []
     first, second = (np.array([component.centroid() for component in components]) for components in (before, after))
     squared = ((first[:, None] - second) ** 2).sum(axis=2)
+    within_reach = squared < reach**2
+    if max(within_reach.sum(axis=0).max(), within_reach.sum(axis=1).max()) <= 1:
+        return [(int(row), int(column)) for row, column in np.argwhere(within_reach)]
     # A pair out of reach costs as much as no pair, so that it does not prevent others from being matched.
     pairs = zip(*scipy.optimize.linear_sum_assignment(np.minimum(squared, reach**2)), strict=True)
-    return [(int(row), int(column)) for row, column in pairs if squared[row, column] < reach**2]
+    return [(int(row), int(column)) for row, column in pairs if within_reach[row, column]]
 
 
 def _structure(label: int, before: _Component | None, after: _Component | None, shape: tuple[int, ...]) -> Structure:
