@@ -224,3 +224,32 @@ def test_a_name_that_cannot_stand_in_a_table_is_refused(name: str, tmp_path: Pat
 def test_names_of_any_language_are_accepted(name: str, tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text(json.dumps({"3": name}), encoding="utf-8")
     assert read_list(tmp_path / "names.json")[3].name == name
+
+
+@pytest.mark.parametrize(
+    ("list_name", "content", "entry"),
+    [
+        ("labels.json", '{"1": "liver", "1": "spleen"}', "1"),
+        ("labels.json", '{"1": "liver", "01": "spleen"}', "1"),
+        ("labels.json", '{"liver": 1, "spleen": 1}', "1"),
+        ("labels.json", '{"liver": 1, "liver": 2}', "liver"),
+        ("labels.json", '{"labels": {"1": "liver", "1": "spleen"}}', "1"),
+        ("names.label", '1 9 9 9 1 1 1 "liver"\n1 8 8 8 1 1 1 "spleen"', "1"),
+        ("names.ctbl", "1 liver 9 9 9 255\n1 spleen 8 8 8 255", "1"),
+    ],
+)
+def test_a_list_with_two_names_of_one_label_is_refused(
+    list_name: str, content: str, entry: str, tmp_path: Path
+) -> None:
+    path = tmp_path / list_name
+    path.write_text(content)
+    with pytest.raises(InputError, match=rf"'{entry}' twice") as refused:
+        read_list(path)
+    assert refused.value.code == "label_listed_twice"
+    assert str(path) in str(refused.value)
+
+
+def test_the_regions_of_nnunet_are_no_second_names_of_their_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text('{"labels": {"background": 0, "whole tumour": [1, 2], "oedema": 1, "core": 2}}')
+    assert {value: segment.name for value, segment in read_list(path).items()} == {1: "oedema", 2: "core"}

@@ -12,7 +12,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from stat import S_ISDIR, S_ISREG
 from typing import IO, Any, NoReturn, TypeVar
@@ -22,6 +22,7 @@ from .errors import Message
 from .paths import PathLike
 
 Content = TypeVar("Content")
+Key = TypeVar("Key")
 
 # Errors that damaged JSON causes while it is converted to objects of this program. `InputError` is a `ValueError`.
 _DATA_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -42,6 +43,14 @@ class DamagedContentError(ValueError):
     """Content that this program cannot have written, or not in this version."""
 
 
+class ListedTwiceError(DamagedContentError):
+    """Two entries of a list are about the same, such as a label value with two names, so that one would be lost."""
+
+    def __init__(self, entry: object) -> None:
+        super().__init__(f"{entry!r} is listed twice")
+        self.entry = str(entry)
+
+
 @contextmanager
 def decoding() -> Iterator[None]:
     """Context manager: convert the exceptions that damaged JSON causes to `DamagedContentError`.
@@ -50,6 +59,8 @@ def decoding() -> Iterator[None]:
     """
     try:
         yield
+    except ListedTwiceError:
+        raise
     except _DATA_ERRORS as error:
         raise DamagedContentError(_first_line(error)) from error
 
@@ -129,8 +140,24 @@ def read_text(path: PathLike, encoding: str = "utf-8", max_bytes: int = MAX_TEXT
     return read_bytes(path, max_bytes).decode(encoding)
 
 
-def parse_json(text: str) -> Any:
+def unique(pairs: Iterable[tuple[Key, Content]]) -> dict[Key, Content]:
+    """A dict of pairs; raises `ListedTwiceError` if a key is given twice."""
+    result: dict[Key, Content] = {}
+    for key, content in pairs:
+        if key in result:
+            raise ListedTwiceError(key)
+        result[key] = content
+    return result
+
+
+def parse_json(text: str, of_pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """Parse JSON; numbers that are not finite are refused.
+
+    Parameters
+    ----------
+    text : str
+    of_pairs : function, optional
+        Makes an object of its keys and values, such as `unique`; by default the last of equal keys counts.
 
     Raises
     ------
@@ -138,7 +165,7 @@ def parse_json(text: str) -> Any:
         It is not JSON, is nested too deeply, or holds a number that is not finite or has too many digits.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=of_pairs)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

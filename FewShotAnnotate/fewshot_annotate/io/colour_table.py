@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..core.reading import DamagedContentError, decoding, read_text
+from ..core.reading import DamagedContentError, decoding, read_text, unique
 from ..core.segment_tags import TERMINOLOGY_TAG
 from ..core.terminology import Code, Terminology, format_tag
 from ..core.volume import Segment
@@ -38,7 +38,7 @@ def read_colour_table(path: Path) -> dict[int, Segment]:
     OSError
         The file cannot be read.
     DamagedContentError
-        It is none of the three formats.
+        It is none of the three formats, or lists a label value twice.
     """
     with decoding():
         text = read_text(path, "utf-8-sig", _MAX_BYTES)
@@ -47,7 +47,7 @@ def read_colour_table(path: Path) -> dict[int, Segment]:
         described = _of_csv(lines) if lines and _VALUE in lines[0].lower() else [_of_line(line) for line in lines]
         if not described:
             raise DamagedContentError("it lists no label")
-        return {segment.value: segment for segment in described if segment.value}
+        return unique((segment.value, segment) for segment in described if segment.value)
 
 
 def _of_line(line: str) -> Segment:

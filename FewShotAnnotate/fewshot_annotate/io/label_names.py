@@ -13,7 +13,16 @@ from ..core import paths
 from ..core.checked_stream import FileIdentity, file_identity
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
-from ..core.reading import DamagedContentError, decoding, read_json, read_json_as
+from ..core.reading import (
+    DamagedContentError,
+    ListedTwiceError,
+    decoding,
+    parse_json,
+    read_json,
+    read_json_as,
+    read_text,
+    unique,
+)
 from ..core.structures import colours_by_name
 from ..core.text import is_one_line
 from ..core.volume import LabelMap, Segment, default_segment
@@ -155,11 +164,18 @@ def read_list(path: Path) -> dict[int, Segment]:
     paths.require_file(path)
     try:
         is_table = path.suffix.lower() in colour_table.SUFFIXES
-        named = colour_table.read_colour_table(path) if is_table else read_json_as(path, _segments)
+        named = colour_table.read_colour_table(path) if is_table else _read_json_list(path)
+    except ListedTwiceError as error:
+        raise InputError("label_listed_twice", path=path, entry=error.entry) from None
     except (OSError, DamagedContentError):
         raise InputError("sidecar_unreadable", path=path) from None
     require_names(path, named.values())
     return named
+
+
+def _read_json_list(path: Path) -> dict[int, Segment]:
+    with decoding():
+        return _segments(parse_json(read_text(path, "utf-8-sig"), unique))
 
 
 def require_names(path: Path, segments: Iterable[Segment]) -> None:
@@ -202,9 +218,10 @@ def _segments(content: Any) -> dict[int, Segment]:
         content = content["labels"]
     if content and not all(_is_number(key) for key in content) and any(map(_is_number, content.values())):
         # Lists are nnU-Net's regions, which combine several labels.
-        content = {value: name for name, value in content.items() if not isinstance(value, list)}
-    described = {int(value): entry for value, entry in content.items()}
-    segments = {value: _segment(value, entry) for value, entry in described.items() if 0 < value <= _MAX_LABEL}
+        content = unique((value, name) for name, value in content.items() if not isinstance(value, list))
+    entries = ((int(value), entry) for value, entry in content.items())
+    described = unique((value, entry) for value, entry in entries if 0 < value <= _MAX_LABEL)
+    segments = {value: _segment(value, entry) for value, entry in described.items()}
     plain = {value: segments[value].name for value in segments if not _has_colour(described[value])}
     colours = colours_by_name(plain, [segment.colour for value, segment in segments.items() if value not in plain])
     return segments | {value: replace(segments[value], colour=colours[value]) for value in plain}

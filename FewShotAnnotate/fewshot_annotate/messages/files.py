@@ -29,6 +29,7 @@ FILES = {
     "move them, a localizer perhaps, to another folder.",
     "series_doubled": "{path}: {first} and {second} lie at the same position; keep one slice for each position.",
     "sidecar_unreadable": "{path}: the list of label names cannot be read; correct it or move it away.",
+    "label_listed_twice": "{path}: the list of label names has '{entry}' twice; keep one of them.",
     "label_nameless": "{path}: label value {value} has an empty name; give it one.",
     "label_name_unusable": "{path}: the name of label value {value} has more than {most} characters, or holds line "
     "breaks, control characters or direction overrides; give it another one.",

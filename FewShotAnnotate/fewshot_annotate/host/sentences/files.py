@@ -54,6 +54,7 @@ def files_sentences() -> Mapping[str, str]:
             "{path}: {first} and {second} lie at the same position; keep one slice for each position."
         ),
         "sidecar_unreadable": _("{path}: the list of label names cannot be read; correct it or move it away."),
+        "label_listed_twice": _("{path}: the list of label names has '{entry}' twice; keep one of them."),
         "label_nameless": _("{path}: label value {value} has an empty name; give it one."),
         "label_name_unusable": _(
             "{path}: the name of label value {value} has more than {most} characters, or holds line breaks, control "
