@@ -15,7 +15,7 @@ from textwrap import dedent
 import numpy as np
 import pytest
 from fewshot_annotate.core.errors import Message
-from fewshot_annotate.core.events import Cancelled, Expected, Failed, Finished, Progress, SliceDone, Started, Warned
+from fewshot_annotate.core.events import Cancelled, Failed, Finished, Progress, SliceDone, Started, Warned
 from fewshot_annotate.core.job import Job
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
@@ -67,31 +67,6 @@ def test_a_cancelled_run_continues_and_is_not_cancelled_again(
     assert sorted(slices_done(events)) == missing
     for result, expected in zip(result_of(long_job), undisturbed, strict=True):
         assert np.array_equal(result, expected)
-
-
-def test_a_resumed_run_says_that_its_expected_dice_leaves_out_the_slices_filled_before(
-    long_job: JobFolder, spawned: Spawned
-) -> None:
-    process = spawned.worker(long_job)
-    events, pid = poll_to_third_slice(process)
-    os.kill(pid, signal.SIGKILL)
-    poll_to_end(process)
-    missing = long_job.pending()
-    assert 0 < len(missing) < len(long_job.job.slices)
-    events = poll_to_end(spawned.worker(long_job))
-    warned = [event for event in events if isinstance(event, Warned)]
-    assert [(event.code, dict(event.data)) for event in warned] == [
-        ("expected_dice_of_rest", {"count": len(missing), "total": len(long_job.job.slices)})
-    ]
-    assert any(isinstance(event, Expected) for event in events)
-
-
-def test_a_run_that_was_never_interrupted_has_the_expected_dice_of_all_slices(
-    short_job: JobFolder, spawned: Spawned
-) -> None:
-    events = poll_to_end(spawned.worker(short_job))
-    assert any(isinstance(event, Expected) for event in events)
-    assert not any(isinstance(event, Warned) for event in events)
 
 
 # --- a killed worker

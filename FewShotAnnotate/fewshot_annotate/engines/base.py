@@ -140,8 +140,6 @@ class Engine(ABC):
         Whether it cannot run without one.
     uses_channels : bool
         Whether the engine uses the further channels of a volume; otherwise it uses the volume alone.
-    expects_dice_of_volume : bool
-        Whether the expected Dice is that of the whole volume, whichever slices were predicted.
 
     Notes
     -----
@@ -162,7 +160,6 @@ class Engine(ABC):
     uses_model: ClassVar[bool] = False
     needs_model: ClassVar[bool] = False
     uses_channels: ClassVar[bool] = False
-    expects_dice_of_volume: ClassVar[bool] = False
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
         """Create an engine.

@@ -15,7 +15,6 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from fewshot_annotate.core.errors import Message
 from fewshot_annotate.core.events import Cancelled, Event, Expected, Finished, Warned
 from fewshot_annotate.engines.base import Engine, RunContext, Stopped, label_slice
 from fewshot_annotate.engines.registry import engine_for
@@ -52,7 +51,7 @@ def _fill(
     stop: Callable[[], bool],
     drafts_only: bool,
 ) -> None:
-    job, support, pending = folder.job, folder.read_support(), folder.pending()
+    job, support = folder.job, folder.read_support()
     engine = engine_for(job)
     with SliceWriter(folder) as writer:
 
@@ -76,12 +75,10 @@ def _fill(
             names=job.names,
             model=None if job.model is None else Path(job.model),
         )
-        filling = Filling(engine, folder.read_volume(), support, pending, context)
+        filling = Filling(engine, folder.read_volume(), support, folder.pending(), context)
         write_all(filling.drafts(np.flatnonzero(folder.finished())), draft=True)
         if not drafts_only:
             write_all(filling.results(), draft=False)
-            if len(pending) < len(job.slices) and engine.expected_dice() and not engine.expects_dice_of_volume:
-                report(Warned.of(Message("expected_dice_of_rest", count=len(pending), total=len(job.slices))))
 
 
 def _report_expected_dice(engine: Engine, folder: JobFolder, report: Callable[[Event], None]) -> None:

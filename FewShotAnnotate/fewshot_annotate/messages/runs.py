@@ -9,8 +9,6 @@ RUNS = {
     "is used.",
     "channels_unsupported": "Engine {engine} works on one volume; give no others, or choose one of: {known}.",
     "channels_ignored": "Engine {engine} works on one volume; it was given the first one alone.",
-    "expected_dice_of_rest": "The expected Dice is that of the {count} slices filled since the run was resumed, not "
-    "of all {total}; labels on none of them have none.",
     "argument_type": "Argument {argument} is of type {found}; give {expected}.",
     "argument_path_empty": "Argument {argument} is an empty path; give the path of a file or folder.",
     "slices_malformed": "'{text}' is not a list of slice numbers, which count from 0; write for example 3,10,20.",

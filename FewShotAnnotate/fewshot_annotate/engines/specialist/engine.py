@@ -37,7 +37,6 @@ class Specialist(Engine):
     licence = "Apache-2.0 (built in)"
     devices = (Device.CPU, Device.CUDA, Device.MPS)
     uses_model = needs_model = True
-    expects_dice_of_volume = True
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(device, options)

@@ -39,10 +39,6 @@ def runs_sentences() -> Mapping[str, str]:
             "Engine {engine} works on one volume; untick the further volumes, or choose one of: {known}."
         ),
         "channels_ignored": _("Engine {engine} works on one volume; it was given the first one alone."),
-        "expected_dice_of_rest": _(
-            "The expected Dice is that of the {count} slices filled since the run was resumed, not of all {total}; "
-            "segments on none of them have none."
-        ),
         "live_segments_changed": _(
             "Segments overlap, or were added or removed: the update while painting ended and nothing was changed."
         ),
