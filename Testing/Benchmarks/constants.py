@@ -13,6 +13,10 @@ _ENGINES = "fewshot_annotate.engines"
 _PACKAGE = f"{_ENGINES}.propagate"
 # Name of each constant, and other values on either side of its own.
 _TRIED: dict[str, tuple[Any, ...]] = {
+    "propagate.brightness.BLOCK_PIXELS": (2, 8),
+    "propagate.brightness.MIN_BLOCKS": (4, 64),
+    "propagate.brightness.MIN_INTENSITY": (0.02, 0.1),
+    "propagate.brightness.MIN_LOG_DIFFERENCE": (0.05, 0.2),
     "propagate.compared_images.ADJACENT_WEIGHT": (0.35, 0.6),
     "propagate.compared_images.CENTRE_WEIGHT": (0.5, 1.0),
     "propagate.composed_flow.FLOW_REGULARISATION": (1.4e-3, 5.6e-3),
@@ -26,6 +30,7 @@ _TRIED: dict[str, tuple[Any, ...]] = {
     "propagate.fusion.MIN_PROBABILITY": (1e-4, 1e-2),
     "propagate.image_choice.MAX_SLICE_DISTANCE_PIXELS": (1.5, 4.0),
     "propagate.image_choice.MIN_ADJACENT_DICE_GAIN": (0.006, 0.024),
+    "propagate.image_choice.MIN_BRIGHTNESS_DICE_GAIN": (0.025, 0.1),
     "propagate.image_choice.MIN_WIN_RATE": (0.4, 0.8),
     "propagate.image_choice.TRIAL_PAIRS": (2, 6),
     "propagate.image_choice.TRIAL_SIDE_PIXELS": (64, 256),

@@ -2,7 +2,7 @@
 
 Tests use the cases in `Testing/Data` and the MNI152 brain of the `nilearn` package. Benchmarks, and tests marked
 `shared_data`, use the cases of the folder `$FEWSHOT_DATA`, else `../shared/data` beside the repository. Each case is
-a folder with `image.nii.gz`, `label.nii.gz` and `labels.json` (label value to name).
+a folder with `image.nii.gz`, `label.nii.gz` and `labels.json` (label value to name), which may be beside the cases.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def _names(folder: Path) -> list[str]:
 def _read(folder: Path) -> tuple[Volume, LabelMap]:
     volume = read_volume(folder / "image.nii.gz")
     (plain,) = read_label_maps(folder / "label.nii.gz", volume.geometry)
-    names = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    of_case, of_all = folder / "labels.json", folder.parent / "labels.json"
+    names = json.loads((of_case if of_case.exists() else of_all).read_text(encoding="utf-8"))
     segments = tuple(
         Segment(value=value, name=names.get(str(value), f"Label {value}"), colour=default_segment(value).colour)
         for value in plain.values

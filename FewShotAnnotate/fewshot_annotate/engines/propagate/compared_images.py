@@ -24,10 +24,13 @@ class ComparedImages:
         Weight of each channel of the volume; the sum of the squares is 1. Channels of weight 0 are not compared.
     adjacent : int
         Number of adjacent slices on each side that are compared too, 0 or 1.
+    gains : tuple of tuple of float
+        For each channel, the factor of the intensities of each slice that makes slices equally bright; empty: 1.
     """
 
     weights: tuple[float, ...] = (1.0,)
     adjacent: int = 0
+    gains: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def equally(cls, channels: Sequence[int], count: int) -> ComparedImages:
@@ -39,6 +42,13 @@ class ComparedImages:
     def channels(self) -> list[int]:
         """The channels that are compared, by number; 0 is the volume itself."""
         return [channel for channel, weight in enumerate(self.weights) if weight]
+
+    def image(self, slices: ChannelSlices, channel: int, index: int, window: tuple[slice, slice]) -> np.ndarray:
+        """One slice of a channel of the volume, float32 `[h, w]`; intensities from 0 to 1, times its gain."""
+        image = slices.image(channel, index, window)
+        if self.gains:
+            image *= np.float32(self.gains[channel][index])
+        return image
 
     def of_slice(self, slices: ChannelSlices, index: int, window: tuple[slice, slice]) -> np.ndarray:
         """Images of a slice, each multiplied by its weight, float32 `[images, h, w]`.
@@ -54,7 +64,7 @@ class ComparedImages:
         images = []
         for channel in self.channels:
             for offset, weight in offsets:
-                image = slices.image(channel, int(np.clip(index + offset, 0, len(slices) - 1)), window)
+                image = self.image(slices, channel, int(np.clip(index + offset, 0, len(slices) - 1)), window)
                 image *= np.float32(weight * self.weights[channel])
                 images.append(image)
         return np.stack(images)

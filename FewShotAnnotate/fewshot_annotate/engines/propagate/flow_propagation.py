@@ -233,9 +233,9 @@ class FlowPropagation:
         return result
 
     def images(self, index: int, channels: Sequence[int] | None = None) -> np.ndarray:
-        """One slice in the window, float32 `[channels, h, w]`, 0..1; by default the compared channels."""
+        """One slice in the window, float32 `[channels, h, w]`, as compared; by default the compared channels."""
         chosen = self.compared.channels if channels is None else channels
-        return np.stack([self._slices.image(channel, index, self.window) for channel in chosen])
+        return np.stack([self.compared.image(self._slices, channel, index, self.window) for channel in chosen])
 
     def _weighted(self, index: int) -> np.ndarray:
         """The compared images of a slice, each multiplied by its weight, float32 `[images, h, w]`."""

@@ -15,6 +15,7 @@ from ...core.support import Support
 from ...core.volume import Geometry
 from ..channels import ChannelSlices
 from ..threads import ENGINE_THREADS
+from .brightness import brightness_gains
 from .compared_images import ComparedImages
 from .composed_flow import FLOW_REGULARISATION, composed_fields
 from .label_vote import Box, Source, label_boxes, vote
@@ -31,6 +32,9 @@ TRIAL_SLICES = 24
 TRIAL_SIDE_PIXELS = 128
 MIN_ADJACENT_DICE_GAIN = 0.012
 MIN_WIN_RATE = 0.6
+# Slices are made equally bright if that increases the mean Dice by this. With 0.02, hearts become worse as often as
+# better; with 0.05 rarely, and by 0.015 at most.
+MIN_BRIGHTNESS_DICE_GAIN = 0.05
 # All channels are compared unless one alone has a mean Dice higher by this on the same pairs. With the thresholds of
 # adjacent slices instead, a coarse and noisy repeat of the brain costs 0.03 of Dice: `channels.py --engines propagate
 # --case mr_brain_t1_freesurfer --coarser 2`.
@@ -47,6 +51,7 @@ def choose_images(
     """The images whose comparison is best for propagation between consecutive labelled slices.
 
     All channels are compared with equal weights, unless one alone is better; and adjacent slices, if that is better.
+    Slices that differ in brightness are made equally bright, if that is better.
 
     Parameters
     ----------
@@ -66,12 +71,17 @@ def choose_images(
     slice_spacing, *pixel_spacing = support.axis.spacing(geometry)
     try_adjacent = slice_spacing <= MAX_SLICE_DISTANCE_PIXELS * min(pixel_spacing)
     single_channels = [ComparedImages.equally([channel], count) for channel in range(count) if count > 1]
-    if not pairs or not (single_channels or try_adjacent):
+    gains = brightness_gains(slices, window) if pairs else ()
+    if not pairs or not (single_channels or try_adjacent or gains):
         return best
     trials = _Trials(slices, support, window, _trial_pairs(pairs, support.indices), shared)
     with ThreadPoolExecutor(ENGINE_THREADS) as pool:
         best_dice = trials.dice(best, pool)
+        equally_bright = replace(best, gains=gains)
+        if gains and (dice := trials.dice(equally_bright, pool)).mean() > best_dice.mean() + MIN_BRIGHTNESS_DICE_GAIN:
+            best, best_dice = equally_bright, dice
         for compared in single_channels:
+            compared = replace(compared, gains=best.gains)
             dice = trials.dice(compared, pool)
             if dice.mean() > best_dice.mean() + MIN_CHANNEL_DICE_GAIN:
                 best, best_dice = compared, dice
