@@ -1,6 +1,6 @@
 r"""Gain by a second, co-registered channel, with every n-th slice labelled: mean Dice of the slices between.
 
-The second channel is synthetic; the first is real or synthetic:
+With `--real` both channels are files. Else the second one is synthetic; the first is real or synthetic:
 
 - phantom: two tubes on curves; each channel shows one of them
 - contrast: a real case, and a channel with a random intensity for each label, blurred, with noise and a bias field
@@ -8,13 +8,14 @@ The second channel is synthetic; the first is real or synthetic:
 - noise: a real case, and a channel of noise alone, which must not do harm
 
     python Testing/Benchmarks/channels.py [--engines propagate adapt] [--case mr_spine_cord_t2] [--every 8]
+    python Testing/Benchmarks/channels.py --real FIRST SECOND LABELS [--real FIRST SECOND LABELS ...]
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
@@ -24,6 +25,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.registry import engine_class
+from fewshot_annotate.io.files import read_label_maps, read_volume
 from methods import fill_between
 from phantoms import two_tubes
 from rich.console import Console
@@ -37,6 +39,8 @@ BLUR_VOXELS = 0.7
 NOISE = 0.08
 
 Case = tuple[Volume, np.ndarray]
+# Name of a case and of its second channel, the case, and the channel.
+Row = tuple[str, str, Case, Volume]
 
 
 def contrast(volume: Volume, labels: np.ndarray) -> Volume:
@@ -96,11 +100,11 @@ def main() -> None:
     parser.add_argument("--case", default="mr_spine_cord_t2", choices=benchmark_case_names())
     parser.add_argument("--every", type=int, default=8, help="number of slices from one labelled slice to the next")
     parser.add_argument("--coarser", type=int, default=1, help="take every n-th voxel of the case, to save time")
+    parser.add_argument(
+        "--real", nargs=3, action="append", type=Path, metavar=("FIRST", "SECOND", "LABELS"), help="files of a case"
+    )
     chosen = parser.parse_args()
-    real = coarsened(*load_benchmark_case(chosen.case), chosen.coarser)
-    made, second = two_tubes()
-    rows = [("phantom", "the other tube", made, second)]
-    rows += [(chosen.case, name, real, make(*real)) for name, make in CHANNELS.items()]
+    rows = real_rows(chosen.real) if chosen.real else synthetic_rows(chosen.case, chosen.coarser)
     table = Table("case", "second channel", *(f"{name} {what}" for name in chosen.engines for what in ("1", "1+2")))
     alone: dict[tuple[str, str], float] = {}
     for case, name, (volume, labels), further in rows:
@@ -112,6 +116,28 @@ def main() -> None:
             cells += [f"{alone[case, engine]:.3f}", f"{both:.3f}"]
         table.add_row(case, name, *cells)
     Console(width=110).print(table)
+
+
+def real_rows(files: Sequence[Sequence[Path]]) -> Iterator[Row]:
+    """Rows of cases of which both channels and the labels are files."""
+    for first, second, labels in files:
+        volume = read_volume(first)
+        (label_map,) = read_label_maps(labels, volume.geometry)
+        yield first.parent.name, without_suffixes(second), (volume, label_map.array), read_volume(second)
+
+
+def synthetic_rows(name: str, coarser: int) -> Iterator[Row]:
+    """Rows of the phantom, and of a case with synthetic channels."""
+    made, second = two_tubes()
+    yield "phantom", "the other tube", made, second
+    real = coarsened(*load_benchmark_case(name), coarser)
+    for channel, make in CHANNELS.items():
+        yield name, channel, real, make(*real)
+
+
+def without_suffixes(path: Path) -> str:
+    """The name of a file up to its first dot."""
+    return path.name.partition(".")[0]
 
 
 def coarsened(volume: Volume, label_map: LabelMap, factor: int) -> Case:

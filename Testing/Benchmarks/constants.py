@@ -40,6 +40,7 @@ _TRIED: dict[str, tuple[Any, ...]] = {
     "propagate.label_vote.SEARCH_RADIUS_PIXELS": (1, 3),
     "propagate.label_vote.SEARCH_SIGMA_PIXELS": (1.0, 4.0),
     "propagate.mixing.MIN_DICE_GAIN": (0.0, 0.01),
+    "propagate.mixing.MIN_SLICES_FOR_ONE_CANDIDATE": (1, 5),
     "propagate.mixing.POOLING_SLICES": (10.0, 40.0),
     "propagate.mixing.TIP_PIXELS": (15, 60),
     "propagate.optical_flow.ITERATIONS": (1, 3),

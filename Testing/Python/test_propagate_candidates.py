@@ -136,6 +136,12 @@ def test_flow_counts_most_without_held_out_slices() -> None:
     assert MixtureChoice.on([], AREAS).weights(np.array([2]), beyond=False)[0].argmax() == FLOW
 
 
+def test_one_candidate_alone_needs_three_held_out_slices() -> None:
+    two, three = (MixtureChoice.on([counts(errors_with(COPIED, 0.05))] * number, AREAS) for number in (2, 3))
+    assert two.weights(np.array([2]), beyond=False)[0].argmax() == FLOW
+    assert three.weights(np.array([2]), beyond=False)[0].argmax() == COPY
+
+
 def test_a_copy_replaces_flow_where_it_is_better_on_held_out_slices() -> None:
     better, worse = (MixtureChoice.on([counts(errors_with(COPIED, error))] * 3, AREAS) for error in (0.05, 0.3))
     assert better.weights(np.array([2]), beyond=False)[0, COPY] == 1

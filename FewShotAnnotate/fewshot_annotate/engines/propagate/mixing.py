@@ -20,6 +20,9 @@ FLOW, COPY, SHAPE, GROWING = range(4)
 MIN_DICE_GAIN = 0.005
 # Number of held-out slices with a label at which its own error and the mean error of all labels are weighted equally.
 POOLING_SLICES = 20.0
+# Number of held-out slices at which one candidate alone may replace the default mixture. On fewer, chance decides
+# which one is best. `ablation.py --parts propagate.mixing` compares this with 1 and 5.
+MIN_SLICES_FOR_ONE_CANDIDATE = 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class MixtureSet:
         """Weights of the best mixture for each label, float32 `[labels, candidates]`.
 
         Evaluated on the held-out slices with `neighbours` neighbouring slices that show the label; without any,
-        the default one.
+        the default one. Few of them decide only between mixtures, none of which is one candidate alone.
         """
         weights: np.ndarray = self.weights[self._best_positions(held_out, neighbours, labels)]
         return weights
@@ -88,7 +91,10 @@ class MixtureSet:
         errors[:, is_evaluated] = share * error + (1 - share) * mean
         errors = 1 - (1 - errors) ** 0.5 ** (self.weights @ np.array(self.distance_exponents))[:, None]
         required = np.array([[mixture.min_gain, MIN_DICE_GAIN * (mixture.min_gain > 0)] for mixture in self.mixtures])
-        best: np.ndarray = (errors / (1 - required[:, :1]) + required[:, 1:]).argmin(axis=0)
+        required_errors = errors / (1 - required[:, :1]) + required[:, 1:]
+        if np.count_nonzero(is_shown.any(axis=1)) < MIN_SLICES_FOR_ONE_CANDIDATE:
+            required_errors[1:][self.weights[1:].max(axis=1) == 1] = np.inf
+        best: np.ndarray = required_errors.argmin(axis=0)
         return best
 
 
