@@ -166,6 +166,21 @@ def test_cases_of_one_patient_in_a_batch_are_on_one_side_of_the_split(tmp_path: 
     assert first == third != second
 
 
+def test_cases_that_share_a_patient_id_are_told_when_none_can_be_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = batch_of_balls(tmp_path, accepted=("0", "1", "2"))
+    header, *rows = batch.status.path.read_text().splitlines()
+    batch.status.path.write_text("\n".join([f"{header},patient", *(f"{row},anonymous" for row in rows)]) + "\n")
+    assert export(batch.path, tmp_path / "split", "monai", "--validation", "0.3") == 0
+    told = capsys.readouterr()
+    assert "All 3 cases are of one patient" in told.out + told.err
+    assert "All 3 cases are of one patient" in (tmp_path / "split" / "README.md").read_text()
+    assert export(batch.path, tmp_path / "whole", "monai", "--validation", "0") == 0
+    told = capsys.readouterr()
+    assert "one patient" not in told.out + told.err
+
+
 def test_images_and_pseudonyms_together_say_what_is_of_one_patient() -> None:
     pairs = (("a", "1"), ("b", "2"), ("P", "1"), ("P", "3"), ("c", "4"), ("Q", "2"))
     cases = same_patients([facts(0, patient=patient, digest=digest) for patient, digest in pairs])

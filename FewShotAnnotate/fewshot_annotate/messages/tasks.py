@@ -92,6 +92,8 @@ TASKS = {
     "dataset_sides_named": "Case {case}: '{first}' lies to the right of '{second}'; left and right may be swapped.",
     "dataset_sides_differ": "Case {case}: '{first}' and '{second}' are swapped between left and right, compared with "
     "most cases.",
+    "dataset_one_patient": "All {count} cases are of one patient, so none is held out for validation. If they are of "
+    "different patients, correct the column 'patient' of cases.csv and status.csv.",
     "dataset_same_image": "These cases have the same image: {cases}.",
     "dataset_nnunet_name": "nnU-Net does not take '{segment}' for a segment; give it another name, or choose another "
     "format.",

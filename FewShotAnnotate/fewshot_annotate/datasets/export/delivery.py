@@ -100,9 +100,10 @@ def export_dataset(
         held = validation_patients((case.patient for case in cases), validation, seed)
         held_cases = frozenset(case.number for case in cases if case.patient in held)
         layout.describe(root, cases, files, held_cases)
-        problems = [*findings(source.segments, cases), *_same_images(cases)]
+        one_patient = _one_patient(cases, validation)
+        problems = [*one_patient, *findings(source.segments, cases), *_same_images(cases)]
         renamed = [replace(case, name=case.number) for case in cases]  # names of files may be those of patients
-        warnings = [*findings(source.segments, renamed), *_same_images(renamed)]
+        warnings = [*one_patient, *findings(source.segments, renamed), *_same_images(renamed)]
         write_data_sheet(root, data_sheet(options.name, layout_name, source.segments, cases, held_cases, warnings))
     return ExportedDataset(output / layout.root, tuple(cases), held_cases, tuple(problems))
 
@@ -189,6 +190,11 @@ def _write_preview(path: Path, volume: Volume, label_map: LabelMap) -> None:
     axis = SliceAxis(int(np.argmax(spacing)))
     held = labelled_indices(label_map.array, axis) or [axis.count(volume.geometry) // 2]
     contact_sheet(path, volume, label_map, axis, evenly_spread(held[0], held[-1]))
+
+
+def _one_patient(cases: Sequence[CaseFacts], validation: float) -> list[Message]:
+    is_single = len(cases) > 1 and len({case.patient for case in cases}) == 1
+    return [Message("dataset_one_patient", count=len(cases))] if is_single and validation else []
 
 
 def _same_images(cases: Sequence[CaseFacts]) -> list[Message]:
