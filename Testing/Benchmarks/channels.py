@@ -103,11 +103,13 @@ def main() -> None:
     parser.add_argument(
         "--real", nargs=3, action="append", type=Path, metavar=("FIRST", "SECOND", "LABELS"), help="files of a case"
     )
+    parser.add_argument("--merged", action="store_true", help="merge all labels of the cases into one")
     chosen = parser.parse_args()
     rows = real_rows(chosen.real) if chosen.real else synthetic_rows(chosen.case, chosen.coarser)
     table = Table("case", "second channel", *(f"{name} {what}" for name in chosen.engines for what in ("1", "1+2")))
     alone: dict[tuple[str, str], float] = {}
-    for case, name, (volume, labels), further in rows:
+    for case, name, (volume, separate), further in rows:
+        labels = (separate > 0).astype(separate.dtype) if chosen.merged else separate
         cells = []
         for engine in chosen.engines:
             if (case, engine) not in alone:
